@@ -1,0 +1,55 @@
+"""Reptile: follow where adaptation leads."""
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.meta_optimizer import MetaOptimizer
+from metarl_run.kinds import Count, Positive, checked
+from metarl_run.learner.base import BaseLearner
+from metarl_run.network.base import Network
+from metarl_run.types import Params
+
+
+class Reptile(GradientBased, MetaLearner):
+    """Move the initialisation towards the parameters that gradient steps in each task reach.
+
+        start:  φ₀ = θ
+        adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
+        learn:  (1/M) Σᵢ (θ − φ_Kⁱ) / α        in the place of a gradient; no differentiation through the steps
+
+    Args:
+        learner: supplies the policy and L, the loss of one task.
+        network: maps parameters and observations to what the learner reads.
+        meta_params: θ at the start.
+        adaptation_steps: K in meta-training; K = 1 is joint training, so K > 1 is what makes it meta-learn.
+        inner_lr: α.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: tasks are policy-gradient problems, and each step sees fresh episodes of the adapted policy.
+    Source: Nichol et al. (2018), arXiv:1803.02999, Algorithm 2; the division by α from section 2.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: BaseLearner,
+        network: Network,
+        meta_params: Params,
+        adaptation_steps: Count,
+        inner_lr: Positive,
+        meta_optimizer: MetaOptimizer,
+    ) -> None:
+        super().__init__(learner, network, meta_params, inner_lr, first_order=True)
+        self.adaptation_steps, self.meta_optimizer = adaptation_steps, meta_optimizer
+        meta_optimizer.attach(self.meta_params)
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        with torch.no_grad():
+            # The last rollout is learned from too, so K steps need K rollouts.
+            lifetime = live(self.adaptation_steps - 1)
+            reached = self.adapt(lifetime.agents[-1], lifetime.rollouts[-1]).params
+            direction = tuple((θ - reached[name].mean(0)) / self.inner_lr for name, θ in self.meta_params.items())
+        return {"gradient_norm": self.meta_optimizer.step(direction)}

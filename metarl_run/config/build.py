@@ -1,0 +1,59 @@
+"""From a validated configuration to objects: the class that `_target_` names is called with what stands beside it."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metarl_run.errors import ConfigError
+
+
+def build(config: Mapping[str, Any], offered: Mapping[str, object], *, plugins: Sequence[str], where: str) -> Any:
+    """The object that `config` describes; mappings with a `_target_` inside it are built first.
+
+    Args:
+        config: `_target_` and constructor arguments; not modified.
+        offered: objects made at run time; each goes to the constructors that name it, unless `config` has it.
+        plugins: packages besides metarl_run that a `_target_` may come from.
+        where: dotted key of `config`, for messages.
+
+    Raises:
+        ConfigError: if the target is not allowed or does not exist, or its constructor raises ValueError.
+    """
+    make = locate(config["_target_"], plugins, f"{where}._target_")
+    arguments = {
+        key: _built(value, offered, plugins, f"{where}.{key}") for key, value in config.items() if key != "_target_"
+    }
+    names = inspect.signature(make).parameters
+    arguments |= {name: value for name, value in offered.items() if name in names and name not in arguments}
+    try:
+        return make(**arguments)
+    except ValueError as error:
+        name, _, reason = str(error).partition(" ")
+        at_fault, reason = (f"{where}.{name}", reason) if name.partition(".")[0] in names else (where, str(error))
+        raise ConfigError(at_fault, reason) from error
+
+
+def locate(target: str, plugins: Sequence[str], where: str) -> Any:
+    """The class or function called `target`; nothing outside metarl_run and `plugins` is imported or returned."""
+    allowed = {"metarl_run", *plugins}
+    module, _, name = target.rpartition(".")
+    if not module or target.partition(".")[0] not in allowed:
+        raise ConfigError(where, f"must be in metarl_run or a package named in plugins, got {target}")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(where, f"cannot be imported: {error}") from error
+    if not callable(found) or found.__module__.partition(".")[0] not in allowed:
+        raise ConfigError(where, f"must be a class of metarl_run or of a package named in plugins, got {target}")
+    return found
+
+
+def _built(value: Any, offered: Mapping[str, object], plugins: Sequence[str], where: str) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build(value, offered, plugins=plugins, where=where)
+        return {key: _built(entry, offered, plugins, f"{where}.{key}") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_built(entry, offered, plugins, f"{where}[{place}]") for place, entry in enumerate(value)]
+    return value

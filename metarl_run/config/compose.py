@@ -1,0 +1,361 @@
+"""From the command line to validated plain configurations. Besides `metarl_run.train` the only module that knows Hydra.
+
+All points of a sweep are composed, resolved and validated before anything is created. Hydra's own flags and grammar
+work as ever; whatever they say about a mistake becomes one line.
+"""
+
+import contextlib
+import functools
+import io
+import itertools
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import __version__ as hydra_version
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from metarl_run.config.explain import UNKNOWN, explain, explain_override
+from metarl_run.config.folder import CONFIG_DIR, GROUPS
+from metarl_run.config.hydra_tree import check_hydra
+from metarl_run.config.nearest import hint
+from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
+from metarl_run.config.signature import signature
+from metarl_run.config.syntax import check_yaml
+from metarl_run.config.validation import validate
+from metarl_run.errors import ConfigError
+
+CONFIG_NAME = "train"
+MOST_POINTS = 10_000
+COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run that the command line asks for.
+
+    Attributes:
+        overrides: its own `key=value` arguments, Hydra's left out.
+        config: resolved and validated, plain containers, without the `hydra` key.
+        choices: the chosen option of each group.
+        folder: the run folder of a single run.
+        sweep_folder: the folder of the sweep if this is one of its jobs.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    choices: dict[str, str]
+    folder: str
+    sweep_folder: str
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What the command line asks for.
+
+    Attributes:
+        points: the runs, in Hydra's order; empty if nothing is to be run.
+        multirun: they are jobs of a sweep.
+        passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
+        arguments: the command line in the order that Hydra understands: flags first, then overrides.
+    """
+
+    points: tuple[Point, ...]
+    multirun: bool
+    passthrough: bool
+    arguments: tuple[str, ...]
+
+
+class CheckedFileSource(FileConfigSource):
+    """Hydra's reader of files, which looks at each file before it is expanded into a configuration."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if path.is_file():
+            _check_once(path, path.stat().st_mtime_ns)
+        return super().load_config(config_path)
+
+
+@functools.cache
+def _check_once(path: Path, changed: int) -> None:
+    """`check_yaml`, once for each version of a file: a sweep reads the same ones again and again."""
+    check_yaml(path)
+
+
+def compose_points(argv: Sequence[str]) -> Composed:
+    """Read, compose and validate the command line.
+
+    Raises:
+        ConfigError: naming one key, file or flag; of a sweep, the first combination that is wrong.
+    """
+    prepare()
+    flags, overrides = _parsed_flags(argv)
+    arguments = (*(a for a in argv if a not in overrides), *overrides)
+    refuse_on_command_line(overrides)
+    if flags["shell_completion"] or flags["hydra_help"]:
+        return Composed((), multirun=False, passthrough=True, arguments=arguments)
+    parsed = _parsed_overrides(overrides)
+    loader = _loader(flags)
+    name = flags["config_name"] or CONFIG_NAME
+    _check_options(parsed, loader)
+    if flags["cfg"] or flags["info"]:
+        _load(loader, name, overrides, RunMode.RUN)
+        return Composed((), multirun=False, passthrough=True, arguments=arguments)
+    multirun = bool(flags["multirun"]) or any(
+        o.key_or_group == "hydra.mode" and str(o.value()) == "MULTIRUN" for o in parsed
+    )
+    plugins = _named_plugins(parsed)
+    if not multirun:
+        point = _point(loader, name, overrides, plugins)
+        return Composed((point,), multirun=False, passthrough=False, arguments=arguments)
+    points = tuple(_sweep(loader, name, parsed, plugins))
+    return Composed(points, multirun=True, passthrough=False, arguments=arguments)
+
+
+def prepare() -> None:
+    """Make Hydra ready: its version base, our resolver and our reader of files. May be called again."""
+    if tuple(int(part) for part in hydra_version.split(".")[:2]) < (1, 4):
+        version.setbase("1.3")
+    setup_globals()
+    OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    create_config_search_path(None)  # discovers Hydra's own readers, one of which is replaced
+    SourcesRegistry.instance().types["file"] = CheckedFileSource
+
+
+def _parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    parser = get_args_parser()
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            known, unknown = parser.parse_known_intermixed_args(list(argv))
+    except SystemExit as error:
+        told = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError("command line", told, "metarl-run --help shows the flags") from error
+    flags = vars(known)
+    overrides = flags.pop("overrides")
+    if unknown:
+        raise ConfigError(
+            unknown[0], "unknown flag", hint(unknown[0].lstrip("-"), [f.replace("_", "-") for f in flags])
+        )
+    if flags["experimental_rerun"] is not None:
+        raise ConfigError(
+            "--experimental-rerun", "is refused: it runs what is stored in a pickle", "use resume=RUN_FOLDER"
+        )
+    if flags["config_path"] and not os.path.isabs(flags["config_path"]):
+        raise ConfigError("--config-path", "must be absolute", "--config-dir adds a folder to metarl-run's own")
+    return flags, overrides
+
+
+def _parsed_overrides(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
+    for text in overrides:
+        try:
+            override = parser.parse_overrides([text])[0]
+        except HydraException as error:
+            raise explain_override(text, error) from error
+        if not override.key_or_group:
+            raise explain_override(text, ValueError("no key"))
+        parsed.append(override)
+    keys = [f"{o.key_or_group}@{o.package}" if o.package else o.key_or_group for o in parsed]
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            raise ConfigError(key, "is given twice", f"keep one of {overrides[keys.index(key)]} and {overrides[place]}")
+    return parsed
+
+
+def _loader(flags: Mapping[str, Any]) -> ConfigLoaderImpl:
+    search_path = create_config_search_path(flags["config_path"] or str(CONFIG_DIR))
+    if (extra := flags["config_dir"]) is not None:
+        if not os.path.isdir(extra):
+            raise ConfigError("--config-dir", f"there is no folder {extra!r}")
+        search_path.prepend("command-line", f"file://{os.path.abspath(extra)}", SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(search_path)
+
+
+def _check_options(parsed: Sequence[Override], loader: ConfigLoaderImpl) -> None:
+    """Every chosen option of a group exists; as folders are named after options, none may lead elsewhere."""
+    for override in parsed:
+        group = override.key_or_group
+        if override.is_delete() or not loader.repository.group_exists(group):
+            continue
+        options = loader.get_group_options(group)
+        chosen: Any = _texts(override, loader) or override.value()
+        for option in chosen if isinstance(chosen, list) else [chosen]:
+            name = str(option)
+            if option is None or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or ".." in name or len(name) > 100:
+                raise ConfigError(group, f"must be the name of an option, got {name[:100]!r}", hint(name, options))
+            if name not in options and not loader.repository.config_exists(f"{group}/{name}"):
+                raise ConfigError(group, f"there is no option {name!r}", hint(name, options))
+
+
+def _named_plugins(parsed: Sequence[Override]) -> list[str]:
+    """The packages named on the command line; those that a file names are not trusted."""
+    for override in parsed:
+        if override.key_or_group == "plugins" and not override.is_sweep_override():
+            value = override.value()
+            return [str(name) for name in value] if isinstance(value, list) else []
+    return []
+
+
+def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
+    """All combinations of the swept values, as Hydra's basic sweeper makes them."""
+    master = _load(loader, name, [str(o.input_line) for o in parsed], RunMode.MULTIRUN)
+    _check_hydra(master)
+    given = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+    swept = [*_parsed_overrides(given), *parsed]
+    choices: list[list[str]] = []
+    for override in swept:
+        if isinstance(override.value(), IntervalSweep) and "BasicSweeper" in str(master.hydra.sweeper.get("_target_")):
+            raise ConfigError(override.key_or_group, "cannot be swept over an interval", "write choice(…) or range(…)")
+        swept_to = [f"{override.get_key_element()}={text}" for text in _texts(override, loader)]
+        choices.append(swept_to or [str(override.input_line)])
+    count = 1
+    for texts in choices:
+        count *= len(texts)
+    if count > MOST_POINTS:
+        raise ConfigError("command line", f"must ask for at most {MOST_POINTS} runs, got {count}")
+    for overrides in itertools.product(*choices):
+        try:
+            yield _point(loader, name, overrides, plugins)
+        except ConfigError as error:
+            mine = [text for text, texts in zip(overrides, choices, strict=True) if len(texts) > 1]
+            which = f"in {' '.join(mine)}, one of {count} combinations: {error.reason}"
+            raise ConfigError(error.where, which, error.hint) from error
+
+
+def _texts(override: Override, loader: ConfigLoaderImpl) -> list[str]:
+    """Each swept value as it stands in a single run's override; nothing if the override is no sweep."""
+    if not override.is_sweep_override():
+        return []
+    value = override.value()
+    if isinstance(value, IntervalSweep):  # for sweepers that search: its ends stand for what lies between
+        return [str(value.start), str(value.end)]
+    override.config_loader = loader  # glob(*) looks there for options
+    return [str(text) for text in override.sweep_string_iterator()]
+
+
+def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Point:
+    """One composed and validated run."""
+    failure = None
+    try:
+        cfg = _load(loader, name, overrides, RunMode.RUN)
+    except ConfigError as error:
+        if error.reason != UNKNOWN:
+            raise
+        failure = error  # once more with every key accepted, so that validation tells which name was meant
+        forced = [_forced(override, loader) for override in _parsed_overrides(overrides)]
+        cfg = _load(loader, name, forced, RunMode.RUN)
+    _check_hydra(cfg)
+    config = _resolved(cfg)
+    choices = {
+        str(group): option
+        for group, option in cfg.hydra.runtime.choices.items()
+        if isinstance(option, str) and not str(group).startswith("hydra/")
+    }
+    if list(config.get("plugins") or []) != list(plugins):
+        raise ConfigError(
+            "plugins",
+            "may only be named on the command line, got a file that names them",
+            "add plugins=[…] if you trust them",
+        )
+    validate(config, choices, lambda word: _providers(loader, word, ("metarl_run", *plugins)))
+    if failure is not None:
+        raise failure
+    return Point(tuple(str(text) for text in cfg.hydra.overrides.task), config, choices, *_folders(cfg))
+
+
+def _forced(override: Override, loader: ConfigLoaderImpl) -> str:
+    """The override in the form that also adds keys that do not exist."""
+    text, key = str(override.input_line), override.key_or_group
+    plain = override.type is OverrideType.CHANGE and override.package is None
+    return f"++{text}" if plain and not loader.repository.group_exists(key) else text
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Plain containers without interpolations and without Hydra's own keys."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    refuse_in_config({key: value for key, value in raw.items() if key != "hydra"} if isinstance(raw, dict) else raw)
+    with _one_line(), _current(cfg):
+        return {str(key): _plain(cfg, key) for key in cfg if key != "hydra"}
+
+
+def _plain(cfg: DictConfig, key: Any) -> Any:
+    value = "???" if OmegaConf.is_missing(cfg, key) else cfg[key]
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _folders(cfg: DictConfig) -> tuple[str, str]:
+    """Where a single run and a sweep would go."""
+    with _one_line(), _current(cfg):
+        run, sweep = (str(OmegaConf.select(cfg, key)) for key in ("hydra.run.dir", "hydra.sweep.dir"))
+    for key, folder in (("hydra.run.dir", run), ("hydra.sweep.dir", sweep)):
+        if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
+            raise ConfigError(key, "must be a path whose parts have at most 255 bytes and no control characters")
+    return run, sweep
+
+
+def _check_hydra(cfg: DictConfig) -> None:
+    raw = OmegaConf.to_container(cfg.hydra, resolve=False)
+    assert isinstance(raw, dict)
+    check_hydra({str(key): value for key, value in raw.items()})
+
+
+def _providers(loader: ConfigLoaderImpl, word: str, packages: tuple[str, ...]) -> list[str]:
+    """Options whose class provides `word`."""
+    found = []
+    for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
+        result = loader.repository.load_config(f"{group}/{option}")
+        target = OmegaConf.select(result.config, "_target_") if result else None
+        taken = signature(target, packages) if isinstance(target, str) else None
+        if taken and word in taken.provides:
+            found.append(f"{group}={option}")
+    return found
+
+
+def _load(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], mode: RunMode) -> DictConfig:
+    try:
+        with _one_line():
+            return loader.load_configuration(name, list(overrides), mode)
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:  # of Hydra's own, for odd overrides
+        raise explain(error) from error
+
+
+@contextlib.contextmanager
+def _current(cfg: DictConfig) -> Iterator[None]:
+    """`${hydra:…}` reads from `cfg`."""
+    singleton = HydraConfig.instance()
+    before = singleton.cfg
+    try:
+        singleton.set_config(cfg)
+        yield
+    finally:
+        singleton.cfg = before
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """Everything that Hydra and OmegaConf raise leaves as a ConfigError."""
+    try:
+        yield
+    except COMPOSING as error:
+        raise explain(error) from error

@@ -1,0 +1,51 @@
+"""What Hydra and OmegaConf say when a configuration cannot be composed, in one line that names the key."""
+
+import re
+
+from metarl_run.config.nearest import hint
+from metarl_run.errors import ConfigError
+
+UNKNOWN = "unknown key"
+SWEEP_HINT = "add -m to run each value, or write a list as [a,b]"
+
+
+def explain(error: BaseException) -> ConfigError:
+    """The same failure as a ConfigError. Exceptions are told apart by what they say: their types are Hydra's affair."""
+    text = str(error).strip() or str(error.__cause__ or "").strip()
+    cause = error if getattr(error, "full_key", None) else error.__cause__
+    key = str(getattr(cause, "full_key", None) or "") or "configuration"
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = found[1].rpartition("/")
+        options = re.findall(r"^\t([\w./-]+)$", text, re.MULTILINE)
+        return ConfigError(group or option, f"there is no option {option!r}", hint(option, options))
+    if found := re.search(r"Cannot find primary config '([^']+)'", text):
+        return ConfigError("--config-name", f"there is no {found[1]!r} in the configuration folder")
+    if found := re.search(r"(?:argument|parameters) '([^'=]+)=[^']*'?", text):
+        return ConfigError(found[1], "is given several values", SWEEP_HINT)
+    if found := re.search(r"Sweeping over Hydra's configuration.*?: '([^'=]+)", text):
+        return ConfigError(found[1], "is Hydra's own and cannot be swept")
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return ConfigError(found[1], UNKNOWN)
+    if found := re.search(r"An item is already at '([^']+)'", text):
+        return ConfigError(found[1], "is there already", f"write {found[1]}=VALUE, without +")
+    if found := re.search(r"Could not delete[^']*'([^']+)'", text):
+        return ConfigError(found[1], "cannot be deleted: there is no such key")
+    if found := re.match(r"In '([^']+)': (.+)", text):
+        return ConfigError(found[1], found[2].rstrip("."))
+    if found := re.search(r"full_key: (\S+)", text):
+        key = found[1]
+    return ConfigError(key, _first_line(str(cause or text)))
+
+
+def explain_override(override: str, error: BaseException) -> ConfigError:
+    """An argument that is not of the form that Hydra's grammar wants."""
+    key, equals, _ = override.partition("=")
+    if not equals or not key:
+        return ConfigError(override, "must be of the form key=value", "metarl-run --help shows examples")
+    return ConfigError(key, f"its value cannot be read: {_first_line(str(error))}", f"quote it: '{key}=\"...\"'")
+
+
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "See https" not in line]
+    told = next((line for line in lines if not line.startswith("Error parsing override")), "it cannot be composed")
+    return re.sub(r"^\w*Exception: ", "", told)

@@ -1,0 +1,10 @@
+"""Where the configuration files are."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONFIG_DIR = PACKAGE / "conf" if (PACKAGE / "conf" / "train.yaml").is_file() else PACKAGE.parent / "conf"
+"""Inside the installed package, or beside it in a checkout."""
+
+GROUPS = ("env", "learner", "network", "algo", "logger")
+"""The groups of which every run has one option."""

@@ -1,0 +1,138 @@
+"""What a `_target_` accepts, provides and requires, read from its source text: torch is not imported for it.
+
+`metarl_run.kinds` says how annotations become checks; here the same annotations are found without importing the module.
+"""
+
+import ast
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metarl_run.config.annotation import kind_of
+from metarl_run.config.source import Module, dotted_name, find
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One constructor argument: what it accepts (None: anything), and whether it must be given."""
+
+    kind: Any
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of a class or function without importing it.
+
+    Attributes:
+        parameters: arguments by name.
+        takes_more: other arguments may be accepted too: `**kwargs`, or a constructor outside the allowed packages.
+        bases: dotted names of the class and of all classes that it is derived from.
+        provides, requires: words that must match between the chosen components.
+    """
+
+    parameters: Mapping[str, Parameter]
+    takes_more: bool
+    bases: tuple[str, ...]
+    provides: tuple[str, ...]
+    requires: tuple[str, ...]
+
+
+@functools.cache
+def signature(target: str, packages: tuple[str, ...]) -> Signature | None:
+    """The signature of the class or function `target`; None if `packages` define no such thing."""
+    match find(target, packages):
+        case (source, ast.ClassDef() as node):
+            return _of_class(source, node, packages)
+        case (source, ast.FunctionDef() as node):
+            return Signature(*_arguments(node, source, packages, bound=False), bases=(), provides=(), requires=())
+    return None
+
+
+def _of_class(source: Module, node: ast.ClassDef, packages: tuple[str, ...]) -> Signature:
+    found = list(_lineage(source, node, packages))
+    lineage = list(dict(reversed(found)).items())[
+        ::-1
+    ]  # as Python does, a shared ancestor comes after all its children
+    known = [(home, definition) for _, place in lineage if place for home, definition in [place]]
+    parameters: dict[str, Parameter] = {}
+    takes_more = any(place is None for _, place in lineage)
+    for home, definition in known:
+        init = next((s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
+        if init is not None:
+            parameters, takes_more = _arguments(init, home, packages, bound=True)
+            break
+        if _is_dataclass(definition, home):
+            parameters, takes_more = _fields(definition, home, packages), False
+            break
+    return Signature(
+        parameters,
+        takes_more,
+        tuple(name for name, _ in lineage),
+        _words("provides", known),
+        _words("requires", known),
+    )
+
+
+def _lineage(
+    source: Module, node: ast.ClassDef, packages: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[Module, ast.ClassDef] | None]]:
+    """The class and its ancestors, depth first from the left; None for those outside the packages."""
+    yield f"{source.name}.{node.name}", (source, node)
+    for base in node.bases:
+        name = dotted_name(base.value if isinstance(base, ast.Subscript) else base, source) or ""
+        if name.partition(".")[0] in ("abc", "typing", "builtins"):
+            continue
+        match find(name, packages):
+            case (home, ast.ClassDef() as ancestor):
+                yield from _lineage(home, ancestor, packages)
+            case _:
+                yield name, None
+
+
+def _arguments(
+    function: ast.FunctionDef, source: Module, packages: tuple[str, ...], *, bound: bool
+) -> tuple[dict[str, Parameter], bool]:
+    spec = function.args
+    positional = [*spec.posonlyargs, *spec.args]
+    with_default = len(positional) - len(spec.defaults)
+    required = {argument.arg: place < with_default for place, argument in enumerate(positional)}
+    required |= {
+        argument.arg: default is None for argument, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+    }
+    parameters = {
+        argument.arg: Parameter(
+            kind_of(argument.annotation, source, packages) if argument.annotation else None, required[argument.arg]
+        )
+        for argument in [*positional[bound:], *spec.kwonlyargs]
+    }
+    return parameters, spec.kwarg is not None
+
+
+def _is_dataclass(node: ast.ClassDef, source: Module) -> bool:
+    calls = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+    return any(dotted_name(call, source) == "dataclasses.dataclass" for call in calls)
+
+
+def _fields(node: ast.ClassDef, source: Module, packages: tuple[str, ...]) -> dict[str, Parameter]:
+    return {
+        statement.target.id: Parameter(kind_of(statement.annotation, source, packages), statement.value is None)
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        if "ClassVar" not in ast.unparse(statement.annotation)
+    }
+
+
+def _words(name: str, lineage: list[tuple[Module, ast.ClassDef]]) -> tuple[str, ...]:
+    """The literal tuple that the nearest class in the lineage assigns to `name`."""
+    for _, node in lineage:
+        for statement in node.body:
+            match statement:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value)
+                    | ast.Assign(targets=[ast.Name(id=found)], value=value)
+                ) if found == name:
+                    words = ast.literal_eval(value)
+                    return tuple(words)
+    return ()

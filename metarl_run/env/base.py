@@ -1,0 +1,74 @@
+"""What a task family is: a distribution over MDPs whose every operation acts on M tasks × B episodes at once.
+
+A family holds no state: tasks and states are records of tensors that go in and come out, so the same dynamics serve
+training, testing, planning and Gymnasium. Time limits, resets and `alive` belong to `TaskVectorEnv`, not to families.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import torch
+from torch import Tensor
+
+Split = Literal["meta_train", "meta_test"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch of MDPs; every field is a tensor whose leading axis is M. What can be computed is a property."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def num_tasks(self) -> int:
+        return len(next(iter(self.tensors().values())))
+
+    def select(self, index: Any) -> "Task":
+        """The tasks at `index`: a slice or an index tensor along M."""
+        return type(self)(**{name: tensor[index] for name, tensor in self.tensors().items()})
+
+    def hashes(self) -> list[str]:
+        """One fingerprint per task, equal only for equal parameters."""
+        columns = [tensor.detach().cpu().contiguous() for tensor in self.tensors().values()]
+        return [
+            hashlib.blake2b(b"".join(c[i].numpy().tobytes() for c in columns), digest_size=8).hexdigest()
+            for i in range(self.num_tasks)
+        ]
+
+
+class TaskFamily(ABC):
+    """A distribution over MDPs with one observation space, one action space and one episode limit.
+
+    Attributes:
+        provides: what the family offers to learners and networks, in the words that their `requires` use:
+            `discrete_actions`, `continuous_actions`, `tabular`.
+        observation_space: of ONE environment.
+        action_space: of ONE environment.
+        horizon: steps after which an episode is truncated.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.spaces.Space[Any]
+    horizon: int
+
+    @abstractmethod
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:
+        """`num_tasks` tasks drawn from the distribution of `split`, on the generator's device."""
+
+    @abstractmethod
+    def reset(self, task: Any, num_episodes: int, generator: torch.Generator) -> Any:
+        """The first state of `num_episodes` episodes in each task: a NamedTuple of tensors `[M, B, …]`."""
+
+    @abstractmethod
+    def step(self, task: Any, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+        """One step everywhere: the next state, reward `[M, B]` and terminated `[M, B]`. `state` must not be used again."""
+
+    @abstractmethod
+    def observe(self, task: Any, state: Any) -> Tensor:
+        """What the agent sees of `state`: float32 `[M, B, D]`."""

@@ -1,0 +1,175 @@
+"""CartPoles that differ in gravity, masses, length and force, and in which way an action pushes."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.parameter import sample
+from metarl_run.kinds import Count, Distributions, checked
+
+Physics = Annotated[
+    dict[str, Any],
+    Distributions(
+        "gravity",
+        "cart_mass",
+        "pole_mass",
+        "half_length",
+        "force",
+        "force_sign",
+        positive=("cart_mass", "pole_mass", "half_length", "force"),
+        among={"force_sign": (-1, 1)},
+    ),
+]
+
+TIME_STEP = 0.02  # s
+MAX_POSITION = 2.4  # m
+MAX_ANGLE = math.radians(12)
+START = 0.05  # every state variable starts in [-START, START]
+
+
+@dataclass(frozen=True)
+class CartPoleTask(Task):
+    """M CartPoles.
+
+    Attributes:
+        gravity: g, m/s².
+        cart_mass: kg.
+        pole_mass: m, kg.
+        half_length: l, m: half of the pole's length.
+        force: F, N: the strength of a push.
+        force_sign: +1 if action 1 pushes to the right, −1 if to the left.
+    """
+
+    gravity: Float[Tensor, " M"]
+    cart_mass: Float[Tensor, " M"]
+    pole_mass: Float[Tensor, " M"]
+    half_length: Float[Tensor, " M"]
+    force: Float[Tensor, " M"]
+    force_sign: Float[Tensor, " M"]
+
+    @property
+    def total_mass(self) -> Float[Tensor, " M"]:
+        return self.cart_mass + self.pole_mass
+
+    @property
+    def pole_mass_length(self) -> Float[Tensor, " M"]:
+        return self.pole_mass * self.half_length
+
+    @property
+    def signed_force(self) -> Float[Tensor, " M"]:
+        """The force of action 1; action 0 is its opposite."""
+        return self.force * self.force_sign
+
+    @functools.cached_property
+    def constants(self) -> "Constants":
+        """What a step needs, computed once per batch of tasks."""
+        push = self.signed_force / self.total_mass
+        return Constants(
+            gravity=self.gravity[:, None],
+            push=torch.stack([-push, push], -1),
+            moment_ratio=(self.pole_mass_length / self.total_mass)[:, None],
+            inertia=(self.half_length * 4 / 3)[:, None],
+        )
+
+
+class Constants(NamedTuple):
+    """Combinations of a batch's parameters.
+
+    Attributes:
+        gravity: g, `[M, 1]`.
+        push: ± F / total mass, one column per action, `[M, 2]`.
+        moment_ratio: m l / total mass, `[M, 1]`.
+        inertia: 4 l / 3, `[M, 1]`.
+    """
+
+    gravity: Tensor
+    push: Tensor
+    moment_ratio: Tensor
+    inertia: Tensor
+
+
+class CartPoleState(NamedTuple):
+    """Position (m) and angle from the upright (rad), each with its velocity."""
+
+    x: Float[Tensor, "M B"]
+    x_dot: Float[Tensor, "M B"]
+    theta: Float[Tensor, "M B"]
+    theta_dot: Float[Tensor, "M B"]
+
+
+class CartPoleFamily(TaskFamily):
+    """Balance a pole on a cart whose physics, and the meaning of whose actions, vary from task to task.
+
+        push = ± F / total                        + for action 1, times the hidden force_sign
+        tmp  = push + (m l / total) θ̇² sin θ
+        θ̈    = (g sin θ − tmp cos θ) / (l (4/3 − m cos² θ / total))
+        ẍ    = tmp − (m l / total) θ̈ cos θ
+
+    integrated by explicit Euler steps of 0.02 s. Task: six numbers, each with a distribution of its own.
+    Observation: x, ẋ, θ, θ̇. Action: 0 or 1. Reward: 1 for every step. Start: each of the four in U[−0.05, 0.05].
+    Termination: |x| > 2.4 m or |θ| > 12°. Optimal return: the horizon.
+
+    Args:
+        horizon: steps of an episode.
+        meta_train: the distribution of each parameter in meta-training.
+        meta_test: the same in meta-testing.
+
+    Raises:
+        ValueError: if a mass, the length or the force could be drawn ≤ 0, or a sign other than −1 and 1.
+
+    Source: Barto, Sutton & Anderson (1983); the equations of Florian (2007), "Correct equations for the dynamics of the
+    cart-pole system", without friction, as Gymnasium's CartPole has them.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
+
+    @checked
+    def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
+        self.horizon = horizon
+        self.physics: dict[Split, Physics] = {"meta_train": meta_train, "meta_test": meta_test}
+        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)
+        self.observation_space = gymnasium.spaces.Box(-high, high)
+        self.action_space = gymnasium.spaces.Discrete(2)
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> CartPoleTask:
+        physics = self.physics[split]
+        # In the order of the record's fields, whatever the order in the configuration.
+        return CartPoleTask(
+            gravity=sample(physics["gravity"], num_tasks, generator),
+            cart_mass=sample(physics["cart_mass"], num_tasks, generator),
+            pole_mass=sample(physics["pole_mass"], num_tasks, generator),
+            half_length=sample(physics["half_length"], num_tasks, generator),
+            force=sample(physics["force"], num_tasks, generator),
+            force_sign=sample(physics["force_sign"], num_tasks, generator),
+        )
+
+    def reset(self, task: CartPoleTask, num_episodes: int, generator: torch.Generator) -> CartPoleState:
+        start = torch.empty(4, task.num_tasks, num_episodes, device=generator.device)
+        return CartPoleState(*start.uniform_(-START, START, generator=generator).unbind())
+
+    def step(
+        self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
+    ) -> tuple[CartPoleState, Tensor, Tensor]:
+        x, x_dot, theta, theta_dot = state
+        gravity, push, moment_ratio, inertia = task.constants
+        sin, cos = theta.sin(), theta.cos()
+        moment = cos * moment_ratio
+        tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
+        # m l cos² θ / total = cos θ · moment
+        theta_acc = sin.mul_(gravity).addcmul_(cos, tmp, value=-1).div_(torch.addcmul(inertia, cos, moment, value=-1))
+        x.add_(x_dot, alpha=TIME_STEP)
+        x_dot.add_(tmp.addcmul_(moment, theta_acc, value=-1), alpha=TIME_STEP)
+        theta.add_(theta_dot, alpha=TIME_STEP)
+        theta_dot.add_(theta_acc, alpha=TIME_STEP)
+        return state, torch.ones_like(x), (x.abs() > MAX_POSITION).logical_or_(theta.abs() > MAX_ANGLE)
+
+    def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
+        return torch.stack(state, -1)

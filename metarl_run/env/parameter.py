@@ -1,0 +1,52 @@
+"""Draws of one task parameter from the distribution that the configuration gives it.
+
+A distribution is a number (constant) or a list that starts with its name, as `metarl_run.kinds.Distributions` says.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Distribution = float | Sequence[Any]
+
+
+def sample(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Tensor:
+    """`num_tasks` independent draws, float32, on the generator's device.
+
+    Args:
+        spec: the distribution.
+        num_tasks: draws M.
+        generator: the only randomness used.
+    """
+    name, numbers = _parsed(spec)
+    device = generator.device
+    values = torch.tensor(numbers, dtype=torch.float64, device=device)
+    if name == "constant":
+        return values.expand(num_tasks).float()
+    if name == "normal":
+        mean, deviation = numbers
+        return torch.normal(mean, deviation, (num_tasks,), generator=generator, device=device)
+    if name == "choice":
+        return values[torch.randint(len(numbers), (num_tasks,), generator=generator, device=device)].float()
+    u = torch.rand(num_tasks, dtype=torch.float64, generator=generator, device=device)
+    if name == "log_uniform":
+        low, high = values.log()
+        return _within((low + u * (high - low)).exp(), numbers)
+    lows, highs = values[::2], values[1::2]
+    ends = (highs - lows).cumsum(0)  # where each interval ends once they are laid end to end
+    position = u * ends[-1]
+    interval = torch.bucketize(position, ends[:-1], right=True)
+    return _within(lows[interval] + position - (ends - (highs - lows))[interval], numbers)
+
+
+def _within(x: Tensor, numbers: list[float]) -> Tensor:
+    """`x` in float32, not rounded beyond the outermost bounds."""
+    return x.float().clamp(min(numbers), max(numbers))
+
+
+def _parsed(spec: Distribution) -> tuple[str, list[float]]:
+    if isinstance(spec, Sequence):
+        return str(spec[0]), [float(number) for number in spec[1:]]
+    return "constant", [float(spec)]

@@ -1,0 +1,132 @@
+"""Random tabular MDPs: every transition row from a Dirichlet, every mean reward from one distribution."""
+
+import functools
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import gymnasium
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.parameter import sample
+from metarl_run.kinds import Count, Distributions, NonNegative, checked
+
+MDPs = Annotated[dict[str, Any], Distributions("mean_reward", "concentration", positive=("concentration",))]
+
+
+@dataclass(frozen=True)
+class RandomMDPTask(Task):
+    """M tabular MDPs.
+
+    Attributes:
+        transition: P(s′ | s, a).
+        mean_reward: of r(s, a).
+    """
+
+    transition: Float[Tensor, "M S A S"]
+    mean_reward: Float[Tensor, "M S A"]
+
+    @functools.cached_property
+    def first_row(self) -> Int[Tensor, "M 1"]:
+        """Where each task's rows (s, a) begin once those of all tasks stand below each other."""
+        M, S, A = self.mean_reward.shape
+        return (torch.arange(M, device=self.mean_reward.device) * S * A)[:, None]
+
+    @functools.cached_property
+    def thresholds(self) -> Float[Tensor, "MSA S_minus_1"]:
+        """P(next ≤ s′ | s, a) for all s′ but the last, row by row; computed once per batch of tasks."""
+        return self.transition.double().cumsum(-1)[..., :-1].flatten(0, 2).float()
+
+
+class RandomMDPState(NamedTuple):
+    """The state's number."""
+
+    number: Int[Tensor, "M B"]
+
+
+class RandomMDP(TaskFamily):
+    """Learn and exploit a small MDP of which nothing is known but its size.
+
+    Task: P(· | s, a) ~ Dirichlet(c, …, c), mean reward μ(s, a) from `mean_reward`. Observation: the state, one-hot.
+    Action: one of A. Reward: N(μ(s, a), deviation²). Start: state 0. Termination: never. Optimal expected return: by
+    value iteration over the horizon (`metarl_run.planning`).
+
+    Args:
+        horizon: steps of an episode.
+        num_states: S.
+        num_actions: A.
+        reward_deviation: of one reward around its mean.
+        meta_train: the distributions of each mean reward, and of each task's concentration c, in meta-training.
+        meta_test: the same in meta-testing.
+
+    Raises:
+        ValueError: if a concentration could be drawn ≤ 0.
+
+    Source: Duan et al. (2016), arXiv:1611.02779, section 3.2.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+
+    @checked
+    def __init__(
+        self,
+        *,
+        horizon: Count,
+        num_states: Count,
+        num_actions: Count,
+        reward_deviation: NonNegative,
+        meta_train: MDPs,
+        meta_test: MDPs,
+    ) -> None:
+        self.horizon, self.num_states, self.num_actions = horizon, num_states, num_actions
+        self.reward_deviation = reward_deviation
+        self.distributions: dict[Split, MDPs] = {"meta_train": meta_train, "meta_test": meta_test}
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_states,))
+        self.action_space = gymnasium.spaces.Discrete(num_actions)
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> RandomMDPTask:
+        M, S, A = num_tasks, self.num_states, self.num_actions
+        distributions = self.distributions[split]
+        concentration = sample(distributions["concentration"], M, generator)
+        return RandomMDPTask(
+            transition=symmetric_dirichlet(concentration[:, None, None, None].expand(M, S, A, S), generator),
+            mean_reward=sample(distributions["mean_reward"], M * S * A, generator).view(M, S, A),
+        )
+
+    def reset(self, task: RandomMDPTask, num_episodes: int, generator: torch.Generator) -> RandomMDPState:
+        return RandomMDPState(torch.zeros(task.num_tasks, num_episodes, dtype=torch.int64, device=generator.device))
+
+    def step(
+        self, task: RandomMDPTask, state: RandomMDPState, action: Int[Tensor, "M B"], generator: torch.Generator
+    ) -> tuple[RandomMDPState, Tensor, Tensor]:
+        row = state.number.mul(self.num_actions).add_(action).add_(task.first_row)
+        u = torch.rand(*row.shape, 1, generator=generator, device=generator.device)
+        thresholds = task.thresholds.index_select(0, row.flatten()).view(*row.shape, -1)
+        number = torch.searchsorted(thresholds, u, right=True).squeeze(-1)  # the inverse of the cumulative distribution
+        reward = torch.normal(task.mean_reward.take(row), self.reward_deviation, generator=generator)
+        return RandomMDPState(number), reward, torch.zeros_like(row, dtype=torch.bool)
+
+    def observe(self, task: RandomMDPTask, state: RandomMDPState) -> Float[Tensor, "M B S"]:
+        return one_hot(state.number, self.num_states).float()
+
+
+def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:
+    """Points of the simplex along the last axis, from Dirichlet(c, …, c), for any c > 0.
+
+        p = softmax(log g),        log gᵢ = log Γ-draw(c + 1) + log(uᵢ) / c
+
+    Differs from normalised Gamma(c) draws only in that nothing underflows where c is small.
+
+    Args:
+        concentration: c, repeated along the last axis.
+        generator: the only randomness used.
+
+    Source: Marsaglia & Tsang (2000), section 6, for Gamma(c) from Gamma(c + 1) and a uniform.
+    """
+    c = concentration.double()
+    gamma = torch._standard_gamma(c + 1, generator=generator)
+    u = torch.rand(c.shape, dtype=c.dtype, generator=generator, device=c.device)
+    return (gamma.log() + u.log() / c).softmax(-1).float()

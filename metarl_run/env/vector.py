@@ -1,0 +1,143 @@
+"""M tasks × B episode slots of one family, stepped as tensors: horizon, alive, truncation and resets, once for all.
+
+Two faces of one thing. Rollouts use `start` and `advance`: tensors `[M, B, …]`, and a slot lives a given number of
+consecutive episodes. Gymnasium uses `reset` and `step`: arrays `[M·B, …]`, episodes without end, next-step autoreset.
+
+Whenever an episode ends its slot is reset at once, even if it has no episode left to live: so a family is never stepped
+from a final state, and what such a slot goes on to do is finite and does not count.
+"""
+
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metarl_run.env.base import Task, TaskFamily
+
+
+class Transition(NamedTuple):
+    """What one step led to.
+
+    Attributes:
+        observation: what to act on next: after an end, the next episode's first; after the last end, the final one.
+        reward: 0 where not alive.
+        terminated: the MDP ended.
+        truncated: the episode limit ended it, and nothing else.
+        alive: the step was really taken: its slot still had an episode to live.
+    """
+
+    observation: Float[Tensor, "M B D"]
+    reward: Float[Tensor, "M B"]
+    terminated: Bool[Tensor, "M B"]
+    truncated: Bool[Tensor, "M B"]
+    alive: Bool[Tensor, "M B"]
+
+
+class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """A batch of tasks with several episode slots in each.
+
+    Args:
+        family: the dynamics.
+        task: M tasks of that family.
+        episodes_per_task: slots B.
+        generator: randomness of resets and dynamics.
+    """
+
+    def __init__(self, family: TaskFamily, task: Task, *, episodes_per_task: int, generator: torch.Generator) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.family, self.task, self.generator = family, task, generator
+        self.num_tasks, self.episodes_per_task, self.horizon = task.num_tasks, episodes_per_task, family.horizon
+        self.num_envs = self.num_tasks * episodes_per_task
+        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self.observation_space = batch_space(family.observation_space, self.num_envs)
+        self.action_space = batch_space(family.action_space, self.num_envs)
+        self._state: Any = None
+
+    @property
+    def alive(self) -> Bool[Tensor, "M B"]:
+        """Slots that still have an episode to live."""
+        return self._alive
+
+    def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
+        """Begin a lifetime of `episodes` consecutive episodes in every slot; the first observations."""
+        shape, device = (self.num_tasks, self.episodes_per_task), self.generator.device
+        self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
+        self._elapsed = torch.zeros(shape, dtype=torch.int32, device=device)
+        self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
+        self._alive = torch.ones(shape, dtype=torch.bool, device=device)
+        self._several_episodes = episodes > 1
+        return self.family.observe(self.task, self._state)
+
+    def advance(self, action: Tensor) -> Transition:
+        """One step in every slot.
+
+        Args:
+            action: `[M, B]`, or `[M, B, …]` if an action is several numbers; of no consequence where not alive.
+        """
+        alive = self._alive
+        self._state, reward, terminated = self.family.step(self.task, self._state, action, self.generator)
+        ended = terminated | (self._elapsed.add_(1) >= self.horizon)
+        truncated = ended ^ terminated
+        observation = self.family.observe(self.task, self._state)
+        if ended.any():
+            self._reset(ended)
+            self._episodes_left.sub_(ended.int())
+            self._alive = self._episodes_left > 0
+            if self._several_episodes:
+                reborn = (ended & self._alive).unsqueeze(-1)
+                observation = torch.where(reborn, self.family.observe(self.task, self._state), observation)
+        return Transition(observation, reward * alive, terminated & alive, truncated & alive, alive)
+
+    def _reset(self, slots: Bool[Tensor, "M B"]) -> None:
+        """Begin a new episode in these slots. Drawing all first states and keeping some beats indexing the few."""
+        fresh = self.family.reset(self.task, self.episodes_per_task, self.generator)
+        self._state = type(fresh)(
+            *(
+                torch.where(slots.view(*slots.shape, *[1] * (new.ndim - 2)), new, old)
+                for new, old in zip(fresh, self._state, strict=True)
+            )
+        )
+        self._elapsed.masked_fill_(slots, 0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The first observations of all environments; one environment per task and slot, the slots of a task in a row.
+
+        Args:
+            seed: reseeds the generator.
+            options: `task` replaces the tasks by as many others.
+        """
+        super().reset(seed=seed)
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        task = (options or {}).get("task", self.task)
+        if task.num_tasks != self.num_tasks:
+            raise ValueError(f"options['task'] must hold {self.num_tasks} tasks, got {task.num_tasks}")
+        self.task = task
+        return self._flat(self.start()), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step in every environment; one whose episode ended at the step before is reset instead."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("step was called before reset; call reset first")
+        waiting = ~self._alive
+        action = torch.as_tensor(np.array(actions), device=self.generator.device)
+        transition = self.advance(action.reshape(self.num_tasks, self.episodes_per_task, *action.shape[1:]))
+        observation = transition.observation
+        if waiting.any():
+            self._reset(waiting)
+            self._episodes_left.masked_fill_(waiting, 1)
+            self._alive = self._episodes_left > 0
+            fresh = self.family.observe(self.task, self._state)
+            observation = torch.where(waiting.unsqueeze(-1), fresh, observation)
+        reward = self._flat(transition.reward).astype(np.float64)
+        return self._flat(observation), reward, self._flat(transition.terminated), self._flat(transition.truncated), {}
+
+    def _flat(self, x: Tensor) -> np.ndarray:
+        return x.flatten(0, 1).cpu().numpy()

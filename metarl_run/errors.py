@@ -1,0 +1,57 @@
+"""The ways a run can end other than well, each with its own exit code.
+
+An error is told in one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised on
+purpose derives from `RunError`; any other exception that reaches the top is a bug (exit code 1).
+"""
+
+from typing import ClassVar
+
+DONE = 0
+BUG = 1
+SWEEP_HAS_FAILURES = 6
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class RunError(Exception):
+    """An expected failure: where it lies, why, and what to do next.
+
+    Args:
+        where: dotted configuration key, path or quantity that is at fault.
+        reason: what was got and what was wanted.
+        hint: the next step, if there is an obvious one.
+    """
+
+    exit_code: ClassVar[int]
+
+    def __init__(self, where: str, reason: str, hint: str | None = None) -> None:
+        super().__init__(where, reason, hint)  # the arguments themselves, so that a worker process can pickle it
+        self.where, self.reason, self.hint = where, reason, hint
+
+    def __str__(self) -> str:
+        line = f"error: {self.where}: {self.reason}"
+        return line if self.hint is None else f"{line}\nhint: {self.hint}"
+
+
+class ConfigError(RunError):
+    """Bad usage or configuration: nothing was created."""
+
+    exit_code = 2
+
+
+class StateError(RunError):
+    """A run folder or checkpoint that cannot be used: nothing was modified."""
+
+    exit_code = 3
+
+
+class NumericalError(RunError):
+    """A number that should be finite is not."""
+
+    exit_code = 4
+
+
+class ResourceError(RunError):
+    """Disk, memory or device failed."""
+
+    exit_code = 5

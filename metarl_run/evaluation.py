@@ -1,0 +1,199 @@
+"""Adaptation curves: the return along lifetimes in held-out tasks, and its statistics over tasks and seeds.
+
+A curve is a mapping of equally long lists: `adaptation_step`, `episodes_seen`, `env_steps_seen` (of one task, averaged
+over tasks), and over tasks the `mean`, the interquartile mean `iqm`, and `low`, `high`: the 95 % stratified-bootstrap
+interval of the mean.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.lifetime import live
+from metarl_run.seeding import Streams
+from metarl_run.types import Lifetime, Rollout
+
+COLUMNS = (
+    "split",
+    "iteration",
+    "task",
+    "adaptation_step",
+    "episodes_seen",
+    "env_steps_seen",
+    "episode_return",
+    "seed",
+)
+"""Columns of an adaptation row: one per task and adaptation step."""
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+def interquartile_mean(x: np.ndarray) -> float:
+    """The mean of the middle half of `x`, the outermost kept entries weighted by the fraction that lies inside.
+
+    Source: Agarwal et al. (2021), arXiv:2108.13264, section 4.3; without fractional weights for counts divisible by 4.
+    """
+    ordered = np.sort(np.ravel(x))
+    edges = np.arange(len(ordered) + 1) / len(ordered)  # entry i covers [edges[i], edges[i + 1]]
+    inside = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
+    return float((ordered * inside).sum() / inside.sum())
+
+
+def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Generator) -> tuple[float, float]:
+    """The interval that holds the mean with 95 % confidence, by a stratified bootstrap: seeds, then tasks within each.
+
+    Tasks of one seed share a meta-trained agent, so they are not independent, and pooling them gives intervals that are
+    far too short. The bootstrap knows no more agents than there are seeds: where agents differ as much as tasks do, in
+    simulation it holds the mean in 93 % of cases with 20 seeds, 91 % with 10, 86 % with 5, 78 % with 3, 66 % with 2
+    (pooled: about 40 %). With a single seed it speaks about tasks only, for that one agent.
+
+    Args:
+        values: one array of task values per seed.
+        generator: numpy randomness.
+
+    Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8.
+    """
+    draws = [
+        stratum[generator.integers(len(stratum), size=(RESAMPLES, len(stratum)))].mean(1) for stratum in values
+    ]
+    if len(values) > 1:
+        # A seed drawn twice needs two independent resamples of its tasks.
+        chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
+        drawn = np.stack(draws, 1)  # [RESAMPLES, seeds]
+        rows = generator.integers(RESAMPLES, size=chosen.shape)
+        means = drawn[rows, chosen].mean(1)
+    else:
+        means = draws[0]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """The adaptation curve of rows of one evaluation, over one seed or several; the statistics' randomness is fixed."""
+    curve: dict[str, list[float]] = {
+        name: [] for name in ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high")
+    }
+    for step in sorted({row["adaptation_step"] for row in rows}):
+        here = [row for row in rows if row["adaptation_step"] == step]
+        seeds = sorted({row["seed"] for row in here})
+        values = [np.array([row["episode_return"] for row in here if row["seed"] == seed]) for seed in seeds]
+        low, high = bootstrap_interval(values, np.random.default_rng(int(step)))
+        curve["adaptation_step"].append(int(step))
+        curve["episodes_seen"].append(float(np.mean([row["episodes_seen"] for row in here])))
+        curve["env_steps_seen"].append(float(np.mean([row["env_steps_seen"] for row in here])))
+        curve["mean"].append(float(np.mean([v.mean() for v in values])))
+        curve["iqm"].append(interquartile_mean(np.concatenate(values)))
+        curve["low"].append(low)
+        curve["high"].append(high)
+    return curve
+
+
+TASKS_AT_ONCE = 50
+"""Held-out tasks that live side by side: enough to fill the processor, few enough to bound memory."""
+
+
+class Evaluation(NamedTuple):
+    """What held-out tasks showed.
+
+    Attributes:
+        rows: adaptation rows, see `COLUMNS`.
+        lifetime_returns: the sum of rewards over each task's whole lifetime.
+        task_hashes: fingerprint of each task.
+        env_steps: steps taken, over all tasks.
+    """
+
+    rows: list[dict[str, Any]]
+    lifetime_returns: list[float]
+    task_hashes: list[str]
+    env_steps: int
+
+
+def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
+    """Sums of `x` over each episode of each slot: `[M, T, B]` → `[M, n, B]`, n episodes one after another."""
+    ended = rollout.ended.long()
+    episode = ended.cumsum(-2) - ended  # episodes that ended before step t
+    n = int(episode[rollout.alive].max()) + 1
+    sums = x.new_zeros(x.shape[0], n + 1, x.shape[2])
+    return sums.scatter_add(1, torch.where(rollout.alive, episode, n), x)[:, :n]
+
+
+def rows_of(lifetime: Lifetime, *, split: str, iteration: int, seed: int, first_task: int) -> list[dict[str, Any]]:
+    """The adaptation rows of one lifetime in each task.
+
+    Row k of a task is its mean return over slots after k adaptations: after k rollouts, or, for an agent that remembers,
+    after k episodes. `episodes_seen` and `env_steps_seen` count what that agent had learned from: all slots of earlier
+    rollouts, and its own slot's earlier episodes.
+    """
+    steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
+    episodes_before = step = 0
+    rows = []
+    for rollout in lifetime.rollouts:
+        returns = episode_sums(rollout.reward, rollout).mean(-1)
+        steps = episode_sums(rollout.alive.float(), rollout)
+        seen = steps_before.unsqueeze(-1) + (steps.cumsum(1) - steps).mean(-1).cpu()
+        for episode in range(returns.shape[1]):
+            for task, (value, steps_seen) in enumerate(
+                zip(returns[:, episode].tolist(), seen[:, episode].tolist(), strict=True)
+            ):
+                numbers = (split, iteration, first_task + task, step, episodes_before + episode, steps_seen, value, seed)
+                rows.append(dict(zip(COLUMNS, numbers, strict=True)))
+            step += 1
+        steps_before = steps_before + steps.sum((1, 2)).cpu()
+        episodes_before += steps.shape[1] * steps.shape[2]
+    return rows
+
+
+def lifetime_returns(lifetime: Lifetime, *, remembers: bool) -> list[float]:
+    """The sum of rewards over each task's lifetime; the slots of an agent that remembers are lifetimes of their own."""
+    totals = torch.stack([rollout.reward.sum((1, 2)).double() for rollout in lifetime.rollouts]).sum(0)
+    slots = lifetime.rollouts[0].reward.shape[2] if remembers else 1
+    return (totals / slots).tolist()
+
+
+def evaluate(
+    algo: MetaAlgorithm,
+    family: TaskFamily,
+    streams: Streams,
+    *,
+    split: str,
+    iteration: int,
+    num_tasks: int,
+    adaptation_steps: int,
+    episodes_per_task: int,
+) -> Iterator[Evaluation]:
+    """Lifetimes on held-out tasks, a part of the tasks at a time; tasks come from streams named after `split`.
+
+    The tasks and all randomness depend on the seed and `split` alone, so evaluations of one run are comparable with one
+    another, and whether one takes place changes nothing else.
+    """
+    tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
+    for part, first in enumerate(range(0, num_tasks, TASKS_AT_ONCE)):
+        task = tasks.select(slice(first, first + TASKS_AT_ONCE))
+        env = TaskVectorEnv(
+            family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part)
+        )
+        with torch.no_grad():
+            lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
+        yield Evaluation(
+            rows=rows_of(lifetime, split=split, iteration=iteration, seed=streams.seed, first_task=first),
+            lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers),
+            task_hashes=task.hashes(),
+            env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),
+        )
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation of all parts' tasks."""
+    return Evaluation(
+        rows=[row for part in parts for row in part.rows],
+        lifetime_returns=[value for part in parts for value in part.lifetime_returns],
+        task_hashes=[mark for part in parts for mark in part.task_hashes],
+        env_steps=sum(part.env_steps for part in parts),
+    )

@@ -1,0 +1,53 @@
+"""Signals that ask a run to stop: the first is obeyed at the next safe point, the second at once."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from metarl_run.errors import INTERRUPTED, TERMINATED
+
+EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Interrupted(BaseException):
+    """The run stopped at a safe point because it was asked to; everything up to there is saved."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+class StopRequest:
+    """Remembers that somebody asked the process to stop.
+
+    Attributes:
+        exit_code: of the signal that came first; None while none came.
+    """
+
+    def __init__(self) -> None:
+        self.exit_code: int | None = None
+
+    def install(self) -> None:
+        """Listen to SIGINT and SIGTERM from now on, unless they are ignored on purpose, as by nohup."""
+        for number in EXIT_CODES:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def check(self) -> None:
+        """A safe point.
+
+        Raises:
+            Interrupted: if a stop was asked for.
+        """
+        if self.exit_code is not None:
+            raise Interrupted(self.exit_code)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        code = EXIT_CODES[signal.Signals(number)]
+        if self.exit_code is not None:
+            if sys.stderr.isatty():
+                os.write(2, SHOW_CURSOR)
+            os._exit(code)
+        self.exit_code = code

@@ -1,0 +1,177 @@
+"""Kinds of configuration values: what a constructor accepts, stated once in its annotations.
+
+A constructor writes `inner_lr: Positive` and is decorated with `@checked`. The same annotation serves twice: here, when
+the object is made, and in `metarl_run.config.signature`, which reads it from the source text so that a bad
+configuration is refused before torch is imported. This module therefore imports nothing heavy.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Interval:
+    """Finite numbers of one type between two bounds.
+
+    Args:
+        number: `int` or `float`; an int is accepted where a float is wanted, never the reverse.
+        low: smallest allowed value, in the value's own unit.
+        high: largest allowed value.
+        open_low: the smallest value itself is not allowed.
+    """
+
+    def __init__(self, number: type, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> None:
+        self.number, self.low, self.high, self.open_low = number, low, high, open_low
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with `value`: `must be …, got …`; None if nothing is."""
+        numbers = (int,) if self.number is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, numbers):
+            return f"must be {self}, got {value!r}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"must be {self}, got {value!r}"
+        below = value <= self.low if self.open_low else value < self.low
+        return f"must be {self}, got {value!r}" if below or value > self.high else None
+
+    def __str__(self) -> str:
+        name = "an integer" if self.number is int else "a finite number"
+        if math.isfinite(self.low) and math.isfinite(self.high):
+            return f"{name} in [{self.low:g}, {self.high:g}]"
+        if math.isfinite(self.low):
+            return f"{name} {'>' if self.open_low else '>='} {self.low:g}"
+        return name
+
+
+class ListOf:
+    """A list whose every entry is of one kind, with at least `at_least` entries."""
+
+    def __init__(self, kind: Any, *, at_least: int = 0) -> None:
+        self.kind, self.at_least = kind, at_least
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, list | tuple):
+            return f"must be a list, got {value!r}"
+        if len(value) < self.at_least:
+            return f"must have at least {self.at_least} entries, got {value!r}"
+        return next((f"entry {i} {p}" for i, entry in enumerate(value) if (p := problem(self.kind, entry))), None)
+
+
+class Distributions:
+    """A mapping with exactly the given keys; each value says how that task parameter is distributed.
+
+    A distribution is a number (constant) or a list that starts with its name:
+    `[constant, c]`, `[uniform, low, high]` (also several intervals: `[uniform, 1, 5, 15, 20]`, drawn in proportion to
+    their lengths), `[log_uniform, low, high]`, `[normal, mean, deviation]`, `[choice, a, b, …]`.
+
+    Args:
+        keys: the task parameters.
+        positive: those of which every value that can be drawn must be > 0.
+        among: those of which every value must be one of a few.
+    """
+
+    def __init__(
+        self, *keys: str, positive: Sequence[str] = (), among: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        self.keys, self.positive, self.among = keys, positive, among or {}
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, dict):
+            return f"must be a mapping of {', '.join(self.keys)}, got {value!r}"
+        if missing := [key for key in self.keys if key not in value]:
+            return f"lacks {missing[0]!r}"
+        if unknown := [key for key in value if key not in self.keys]:
+            return f"has an unknown key {unknown[0]!r}; it takes {', '.join(self.keys)}"
+        return next((f"{key}: {p}" for key, entry in value.items() if (p := self.entry_problem(key, entry))), None)
+
+    def entry_problem(self, key: str, spec: object) -> str | None:
+        """What is wrong with the distribution of the parameter `key`; None if nothing is."""
+        if wrong := distribution_problem(spec):
+            return wrong
+        name, *numbers = spec if isinstance(spec, list | tuple) else ("constant", spec)
+        smallest: float = min(numbers) if name != "normal" else -math.inf if numbers[1] else numbers[0]
+        if key in self.positive and smallest <= 0:
+            return f"must be > 0 wherever it can be drawn, got {spec!r}"
+        allowed = self.among.get(key)
+        if allowed and (name not in ("constant", "choice") or not set(numbers) <= set(allowed)):
+            return f"must be one of {', '.join(map(str, allowed))} or a choice among them, got {spec!r}"
+        return None
+
+
+DISTRIBUTION_NAMES = ("constant", "uniform", "log_uniform", "normal", "choice")
+
+
+def distribution_problem(spec: object) -> str | None:
+    """What is wrong with one task parameter's distribution; None if nothing is."""
+    if not isinstance(spec, list | tuple):
+        return Interval(float).problem(spec)
+    if not spec or spec[0] not in DISTRIBUTION_NAMES:
+        return f"must start with one of {', '.join(DISTRIBUTION_NAMES)}, got {list(spec)!r}"
+    name, numbers = spec[0], list(spec[1:])
+    if wrong := ListOf(Real, at_least=1).problem(numbers):
+        return f"{name}: {wrong}"
+    wanted = {"constant": 1, "log_uniform": 2, "normal": 2}.get(name)
+    if wanted is not None and len(numbers) != wanted:
+        return f"{name} takes {wanted} number{'s'[: wanted - 1]}, got {numbers!r}"
+    if name == "uniform" and len(numbers) % 2:
+        return f"uniform takes pairs of bounds, got {numbers!r}"
+    if name.endswith("uniform") and any(low >= high for low, high in zip(numbers[::2], numbers[1::2], strict=True)):
+        return f"{name}: each low must be < its high, got {numbers!r}"
+    if name == "log_uniform" and numbers[0] <= 0:
+        return f"log_uniform: low must be > 0, got {numbers[0]!r}"
+    if name == "normal" and numbers[1] < 0:
+        return f"normal: deviation must be >= 0, got {numbers[1]!r}"
+    return None
+
+
+Real = Annotated[float, Interval(float)]
+Positive = Annotated[float, Interval(float, 0.0, open_low=True)]
+NonNegative = Annotated[float, Interval(float, 0.0)]
+Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
+Whole = Annotated[int, Interval(int, 0)]
+Count = Annotated[int, Interval(int, 1)]
+Widths = Annotated[Sequence[int], ListOf(Count)]
+Words = Annotated[Sequence[str], ListOf(str)]
+
+
+def problem(kind: Any, value: object) -> str | None:
+    """What is wrong with `value` as a value of `kind`: a phrase that starts with `must`; None if nothing is.
+
+    Classes other than the plain ones are components, built elsewhere: anything passes for them.
+    """
+    if get_origin(kind) is Annotated:
+        return next((p for check in get_args(kind)[1:] if (p := check.problem(value))), None)
+    if get_origin(kind) is Literal:
+        words = get_args(kind)
+        right = any(value == word and type(value) is type(word) for word in words)
+        return None if right else f"must be one of {', '.join(map(str, words))}, got {value!r}"
+    if get_args(kind) and type(None) in get_args(kind):
+        others = [option for option in get_args(kind) if option is not type(None)]
+        return None if value is None else problem(others[0], value) if len(others) == 1 else None
+    if kind is float:
+        return Interval(float).problem(value)
+    if kind is int:
+        return Interval(int).problem(value)
+    if kind in (bool, str):
+        noun = {bool: "true or false", str: "a word"}[kind]
+        return None if type(value) is kind else f"must be {noun}, got {value!r}"
+    return None
+
+
+def checked(init: Callable[P, R]) -> Callable[P, R]:
+    """A constructor that checks its arguments against its annotations; ValueError names the first bad one."""
+    names = inspect.signature(init)
+
+    @functools.wraps(init)
+    def checking(*args: P.args, **kwargs: P.kwargs) -> R:
+        kinds = get_type_hints(init, include_extras=True)
+        for name, value in names.bind(*args, **kwargs).arguments.items():
+            if name in kinds and (wrong := problem(kinds[name], value)):
+                raise ValueError(f"{name} {wrong}")
+        return init(*args, **kwargs)
+
+    return checking

@@ -1,0 +1,1 @@
+"""Base learners: from the experience of one task to a loss."""

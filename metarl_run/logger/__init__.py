@@ -1,0 +1,1 @@
+"""Sinks for rows and pictures: files, console, wandb."""

@@ -1,0 +1,147 @@
+"""What a run in progress looks like: a few calm lines, made anew for each refresh.
+
+This is text only: `metarl_run.logger.console` decides when and where it is shown.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from metarl_run.logger.base import RunInfo
+from metarl_run.report.terminal import duration, number, thousands
+
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = "_.-:=+*#"
+LABEL = 20
+"""Columns of the words on the left."""
+
+MAX_WIDTH = 100
+
+
+def sparkline(history: Sequence[float], low: float, high: float, columns: int, bars: str) -> str:
+    """`history` squeezed into at most `columns` characters, each the mean of its share, on the scale [low, high]."""
+    count = min(columns, len(history))
+    edges = [len(history) * i // count for i in range(count + 1)] if count else []
+    shares = [history[a:b] for a, b in pairwise(edges)]
+    top = len(bars) - 1
+    span = (high - low) or 1.0
+    return "".join(bars[min(top, max(0, round(top * (sum(s) / len(s) - low) / span)))] for s in shares)
+
+
+def few(values: Sequence[float]) -> list[float]:
+    """The first three values and the last."""
+    return list(values) if len(values) <= 4 else [*values[:3], values[-1]]
+
+
+def arrowed(curve: Mapping[str, Sequence[float]], arrow: str) -> str:
+    """A curve in one line: `31.0 → 194 → 197`."""
+    return f" {arrow} ".join(map(number, few(curve["mean"])))
+
+
+class Progress:
+    """What is known of a run so far, and how it looks.
+
+    Args:
+        run: what every sink is told.
+    """
+
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
+        self.iteration = run.first_iteration
+        self.started = time.monotonic()
+        self.history: dict[str, list[float]] = {"before": [], "after": []}
+        self.low, self.high = math.inf, -math.inf
+        self.latest: Mapping[str, float] = {}
+        self.validation: tuple[int, Mapping[str, Sequence[float]]] | None = None
+
+    def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
+        """Take in one meta-update."""
+        self.iteration, self.latest = iteration, row
+        for name, history in self.history.items():
+            value = row.get(f"meta_train/return_{name}")
+            if value is not None:
+                history.append(value)
+                self.low, self.high = min(self.low, value), max(self.high, value)
+
+    def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
+        """Take in one evaluation."""
+        self.validation = (rows[0]["iteration"] if rows else self.iteration, curve)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the average pace since the run was opened; None before the first meta-update."""
+        done = self.iteration - self.run.first_iteration
+        elapsed = time.monotonic() - self.started
+        return elapsed / done * (self.run.meta_iterations - self.iteration) if done > 0 else None
+
+    @property
+    def pace(self) -> str:
+        """Environment steps per second of the last meta-update."""
+        speed = self.latest.get("time/env_steps_per_second")
+        return "" if speed is None else f"{thousands(speed)} steps/s"
+
+    @property
+    def state(self) -> str:
+        """What the run is at, and how long it will be."""
+        if self.iteration >= self.run.meta_iterations:
+            return "meta-test on held-out tasks"
+        left = self.seconds_left
+        return "starting" if left is None else f"{duration(left)} left"
+
+    def line(self, arrow: str, separator: str) -> str:
+        """The last meta-update in one line."""
+        returns = [number(history[-1]) for history in self.history.values() if history]
+        parts = [f"iteration {self.iteration}/{self.run.meta_iterations}"]
+        if returns:
+            parts.append(f"return {f' {arrow} '.join(returns)}")
+        parts += [part for part in (self.pace, self.state) if part]
+        return separator.join(parts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, MAX_WIDTH) - 1
+        plain = options.ascii_only
+        dot, arrow, bars = (" - ", "->", ASCII_BARS) if plain else (" · ", "→", BARS)
+        text = Text(no_wrap=True, overflow="crop", end="")
+        run = self.run
+        title = dot.join((f"{run.algo} on {run.env}", run.learner, f"seed {run.seed}"))
+        text.append(f"\n{title[:width]}\n", "bold")
+
+        if run.meta_iterations > 0:
+            count = f" {self.iteration}/{run.meta_iterations}"
+            columns = max(10, width - len(count) - len(self.state) - 2)
+            full = columns * self.iteration // run.meta_iterations
+            text.append(("=" if plain else "━") * full, "cyan")
+            text.append(("-" if plain else "─") * (columns - full), "bright_black")
+            text.append(count)
+        text.append(f"  {self.state}\n", "dim")
+
+        for name, history in self.history.items():
+            if history:
+                text.append(f"\n{f'return {name}':<{LABEL}}", "dim")
+                text.append(f"{number(history[-1]):>6}  ", "bold")
+                room = max(0, min(60, width - LABEL - 8))
+                line = sparkline(history, self.low, self.high, room, bars)
+                text.append(line, "cyan" if name == "after" else "dim")
+        if self.pace:
+            total = self.latest.get("env_steps")
+            text.append(f"\n{'environment':<{LABEL}}", "dim")
+            text.append(self.pace if total is None else f"{self.pace}{dot}{thousands(total)} steps so far")
+        if self.validation:
+            iteration, curve = self.validation
+            text.append(f"\n{f'held-out, at {iteration}':<{LABEL}}", "dim")
+            text.append(arrowed(curve, arrow))
+            text.append(f"  after {steps_named(curve)}", "dim")
+        yield text
+
+
+def steps_named(curve: Mapping[str, Sequence[float]]) -> str:
+    """Which adaptation steps `arrowed` shows."""
+    shown = [f"{step:g}" for step in few(curve["adaptation_step"])]
+    if len(shown) == 1:
+        return f"{shown[0]} steps"
+    return f"{', '.join(shown[:-1])} and {shown[-1]} steps"

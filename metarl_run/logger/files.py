@@ -1,0 +1,79 @@
+"""Rows on disk: the record of a run. Whatever else is lost, these files are complete."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metarl_run.errors import ResourceError
+from metarl_run.evaluation import COLUMNS
+from metarl_run.kinds import checked
+from metarl_run.logger.base import RunInfo, Sink
+
+
+class Table:
+    """One CSV file that only grows, except when a resumed run cuts it back.
+
+    Args:
+        path: the file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path.open("ab")
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `rows`, after a header if the file is empty; a row reaches the file whole."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        if self.file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+        try:
+            self.file.write(text.getvalue().encode())
+            self.file.flush()
+        except OSError as error:
+            raise ResourceError(str(self.path), f"cannot write: {error.strerror}") from error
+
+    def position(self) -> int:
+        """The length of the file, once it is safely on disk."""
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+
+class Files(Sink):
+    """metrics.csv, a row per meta-iteration; timing.csv, its clock columns; adaptation.csv, a row per task and step."""
+
+    @checked
+    def __init__(self) -> None:
+        self.tables: dict[str, Table] = {}
+
+    def rewind(self, folder: Path, position: Mapping[str, int]) -> None:
+        for name in ("metrics", "timing", "adaptation"):
+            path = folder / f"{name}.csv"
+            if path.exists():
+                os.truncate(path, position.get(name, 0))
+
+    def open(self, run: RunInfo) -> None:
+        self.tables = {name: Table(run.folder / f"{name}.csv") for name in ("metrics", "timing", "adaptation")}
+
+    def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
+        clock = {key: value for key, value in row.items() if key.startswith("time/")}
+        rest = {key: value for key, value in row.items() if key not in clock}
+        self.tables["metrics"].append([{"iteration": iteration, **rest}])
+        self.tables["timing"].append([{"iteration": iteration, **clock}])
+
+    def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
+        self.tables["adaptation"].append([{column: row[column] for column in COLUMNS} for row in rows])
+
+    def position(self) -> dict[str, int]:
+        return {name: table.position() for name, table in self.tables.items()}
+
+    def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+        self.position()
+
+    def close(self) -> None:
+        for table in self.tables.values():
+            table.file.close()

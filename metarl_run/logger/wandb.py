@@ -1,0 +1,208 @@
+"""Weights & Biases, kept at arm's length: a process of its own, which may fail, hang or be killed without harm."""
+
+import contextlib
+import json
+import logging
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from metarl_run.kinds import Positive, checked
+from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.report.folder import short
+
+log = logging.getLogger(__name__)
+
+PROGRAM = Path(__file__).with_name("wandb_process.py")
+MOST_UNSENT = 64 * 2**20
+"""Bytes that may wait for a process that does not read."""
+
+
+class Wandb(Sink):
+    """Rows, curve, picture and table of a run in Weights & Biases.
+
+    Charts have x axes of their own: `meta_train/…` and `meta_validation/…` the iteration, `meta_test/…` the episodes
+    seen. Whatever goes wrong is one warning, and the run goes on: its own files are the record.
+
+    Args:
+        mode: `auto` is online where there are credentials, else offline; `online` warns when there are none. The
+            environment variable WANDB_MODE wins over it; `disabled` there switches everything off.
+        project: name of the wandb project.
+        timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
+    """
+
+    @checked
+    def __init__(self, *, mode: Literal["auto", "online", "offline"], project: str, timeout: Positive) -> None:
+        self.mode, self.project, self.timeout = mode, project, timeout
+        self.process: subprocess.Popen[bytes] | None = None
+        self.unsent = bytearray()
+        self.unread = bytearray()
+        self.answer: dict[str, Any] = {}
+        self.table: Sequence[Mapping[str, Any]] = []
+
+    def open(self, run: RunInfo) -> None:
+        mode = os.environ.get("WANDB_MODE", self.mode)
+        if mode == "disabled":
+            return
+        self.folder = run.folder / "wandb"
+        try:
+            self.begin()
+        except OSError as error:
+            log.warning("wandb cannot be started: %s. The run's own files are complete without it.", error)
+            return
+        self.send(
+            mode={"dryrun": "offline", "run": "online"}.get(mode, mode),
+            project=self.project,
+            timeout=self.timeout,
+            name=run.folder.name,
+            group=f"{run.algo} on {run.env}",
+            tags=[run.algo, run.env, run.learner],
+            dir=str(run.folder.absolute()),
+            config={**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
+        )
+
+    def begin(self) -> None:
+        """Start the process, which waits for orders."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        environment = {"WANDB_ERROR_REPORTING": "false"} | os.environ | {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
+        self.ear, mouth = os.pipe()
+        try:
+            with (self.folder / "process.log").open("wb") as printed:
+                self.process = subprocess.Popen(
+                    # -P: this file's folder holds a module named wandb, which is not the one to import.
+                    [sys.executable, "-P", str(PROGRAM), str(mouth)],
+                    stdin=subprocess.PIPE,
+                    stdout=printed,
+                    stderr=printed,
+                    pass_fds=[mouth],
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is for the run, which then tells this process to finish
+                )
+        finally:
+            os.close(mouth)
+        assert self.process.stdin is not None
+        self.mouth = self.process.stdin
+        os.set_blocking(self.mouth.fileno(), False)
+        os.set_blocking(self.ear, False)
+
+    def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
+        self.send(do="log", row={"iteration": iteration, **row})
+
+    def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
+        if not rows:
+            return
+        split = rows[0]["split"]
+        if split == "meta_test":
+            self.table = rows
+            for values in zip(*curve.values(), strict=True):
+                named = zip(curve, values, strict=True)
+                self.send(do="log", row={f"{split}/{name}": value for name, value in named})
+        else:
+            steps = zip(curve["adaptation_step"], curve["mean"], strict=True)
+            means = {f"{split}/return_after_{step}_steps": mean for step, mean in steps}
+            self.send(do="log", row={"iteration": rows[0]["iteration"], **means})
+
+    def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
+        columns = list(self.table[0]) if self.table else []
+        kept = ("status", "wall_seconds", "env_steps", "env_steps_per_second", "lifetime_return")
+        self.send(
+            do="finish",
+            columns=columns,
+            data=[[row[name] for name in columns] for row in self.table],
+            summary={key: summary[key] for key in kept if key in summary},
+            picture=next((str(path.absolute()) for path in pictures if path.suffix == ".png"), None),
+        )
+        self.close()
+        if "folder" in self.answer:
+            sync = f"wandb sync {shlex.quote(short(Path(self.answer['folder'])))}"
+            with contextlib.suppress(OSError):  # the reader of the console may be gone
+                print(f"wandb: {sync if self.answer['offline'] else self.answer['url']}", flush=True)
+
+    def close(self) -> None:
+        """Let the process save what it has, and end it if that takes longer than `timeout`."""
+        deadline = time.monotonic() + self.timeout
+        if self.wait_until_sent(deadline):
+            self.mouth.close()
+            while self.process is not None and time.monotonic() < deadline:
+                select.select([self.ear], [], [], max(0.0, deadline - time.monotonic()))
+                self.listen()
+        if self.process is not None:
+            self.give_up(f"did not finish within {self.timeout:g} s")
+
+    def send(self, **order: Any) -> None:
+        """Pass an order on without ever waiting for it to be read."""
+        if self.process is None:
+            return
+        self.unsent += json.dumps(order, default=str).encode() + b"\n"
+        self.push()
+        self.listen()
+        if len(self.unsent) > MOST_UNSENT:
+            self.give_up("does not answer")
+
+    def push(self) -> None:
+        """Write what the pipe takes."""
+        try:
+            while self.unsent:
+                sent = os.write(self.mouth.fileno(), self.unsent[: 2**16])
+                del self.unsent[:sent]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self.unsent.clear()  # its exit is noticed, and told, by `listen`
+
+    def wait_until_sent(self, deadline: float) -> bool:
+        """Write everything before `deadline`; whether there is still a process to wait for."""
+        while self.process is not None and self.unsent and time.monotonic() < deadline:
+            select.select([], [self.mouth], [], max(0.0, deadline - time.monotonic()))
+            self.push()
+        return self.process is not None and not self.unsent
+
+    def listen(self) -> None:
+        """Take in what the process has to say, also that it has ended."""
+        try:
+            while part := os.read(self.ear, 2**16):
+                self.unread += part
+            ended = True
+        except BlockingIOError:
+            ended = False
+        *lines, rest = self.unread.split(b"\n")
+        self.unread = bytearray(rest)
+        for line in lines:
+            answer = json.loads(line)
+            if "warning" in answer:
+                log.warning("wandb: %s", answer["warning"])
+            self.answer |= answer
+        if ended:
+            self.release("ended on its own" if "done" not in self.answer else None)
+
+    def give_up(self, reason: str) -> None:
+        """End the process by force."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.release(reason)
+
+    def release(self, problem: str | None) -> None:
+        """Forget the process, with one warning if it did not end well."""
+        if self.process is None:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self.mouth.close()
+        os.close(self.ear)
+        try:
+            self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        if problem is not None:
+            written = (self.folder / "process.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            detail = f": {written[-1]}" if written else ""
+            log.warning("wandb %s%s. The run's own files are complete without it.", problem, detail)

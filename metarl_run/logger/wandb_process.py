@@ -1,0 +1,88 @@
+"""The process in which Weights & Biases runs, so that nothing it does can reach the run.
+
+It is started by `metarl_run.logger.wandb` with the path of this file, imports nothing of metarl_run, reads orders from
+standard input, one JSON object per line, and answers the same way on the file descriptor that is its argument. The end
+of its input means that the run is gone: then it saves what it has and leaves.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import Any, TextIO
+
+import wandb
+
+
+def main() -> None:
+    os.nice(10)  # training comes first
+    answers = os.fdopen(int(sys.argv[1]), "w", buffering=1, encoding="utf-8")
+    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    opening = json.loads(sys.stdin.readline())
+    threading.Thread(target=read, args=(orders, opening["timeout"]), daemon=True).start()
+    run = begin(opening, answers)
+    tell(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url)
+    while (order := orders.get())["do"] == "log":
+        run.log(order["row"])
+    if order["do"] == "finish":
+        if order["picture"] is not None:
+            run.log({"adaptation_curve": wandb.Image(order["picture"])})
+        run.log({"adaptation_table": wandb.Table(columns=order["columns"], data=order["data"])})
+        run.summary.update(order["summary"])
+    run.finish(exit_code=0 if order["do"] == "finish" else 1)
+    wandb.teardown()
+    tell(answers, done=True)
+
+
+def read(orders: queue.SimpleQueue[dict[str, Any]], timeout: float) -> None:
+    """Queue the orders as they come; when the run is gone, live no longer than `timeout` seconds."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    orders.put({"do": "leave"})
+    signal.setitimer(signal.ITIMER_REAL, timeout)
+
+
+def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
+    """Start a wandb run: online if that is wanted and works, else offline."""
+    settings = wandb.Settings(
+        console="off",
+        silent=True,
+        # Half of the patience, so that going offline after it still ends in time.
+        init_timeout=order["timeout"] / 2,
+        disable_git=True,
+        disable_code=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
+    names = {key: order[key] for key in ("project", "name", "group", "tags", "dir", "config")}
+    run = None
+    if order["mode"] != "offline":
+        try:
+            if wandb.login(prompt=False, verify=False):
+                run = wandb.init(mode="online", settings=settings, **names)
+            elif order["mode"] == "online":
+                tell(answers, warning="no credentials, so it stays offline; `wandb login` stores them")
+        except (wandb.errors.Error, OSError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            tell(answers, warning=f"going offline: {first}")
+    if run is None:
+        run = wandb.init(mode="offline", settings=settings, **names)
+    run.define_metric("iteration", hidden=True)
+    for name in ("meta_train/*", "meta_validation/*", "time/*", "env_steps"):
+        run.define_metric(name, step_metric="iteration")
+    run.define_metric("meta_test/*", step_metric="meta_test/episodes_seen")
+    return run
+
+
+def tell(answers: TextIO, **answer: Any) -> None:
+    try:
+        print(json.dumps(answer), file=answers)
+    except BrokenPipeError:
+        return  # nobody is left to listen
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Networks: pure functions of parameters that may carry a leading task axis."""

@@ -1,0 +1,59 @@
+"""Fully connected networks."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metarl_run.kinds import Literal, Widths, checked
+from metarl_run.network.base import Network
+from metarl_run.types import Memory, Params
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+LAST_LAYER_SCALE = 0.01  # a policy that starts nearly uniform explores; Andrychowicz et al. 2021, arXiv:2006.05990, 3.2
+
+
+class MLP(Network):
+    """Layers x ← σ(x W + b), a separate trunk for each head, the last layer linear.
+
+    Weights start uniform in ±√(6 / (in + out)), the last layer's 100 times smaller; biases start at 0.
+
+    Args:
+        num_inputs: D, features of the input.
+        heads: outputs of each head.
+        hidden: units of each hidden layer.
+        activation: σ of the hidden layers.
+
+    Source: Glorot and Bengio (2010), Eq. 16, for the initial scale.
+    """
+
+    @checked
+    def __init__(
+        self, *, num_inputs: int, heads: Mapping[str, int], hidden: Widths, activation: Literal["tanh", "relu"]
+    ) -> None:
+        self.activation = ACTIVATIONS[activation]
+        self.widths = {head: [num_inputs, *hidden, outputs] for head, outputs in heads.items()}
+
+    def init(self, generator: torch.Generator) -> Params:
+        params = {}
+        for head, widths in self.widths.items():
+            last = len(widths) - 2
+            for layer, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+                bound = (6 / (fan_in + fan_out)) ** 0.5 * (LAST_LAYER_SCALE if layer == last else 1)
+                weight = torch.empty(fan_in, fan_out, device=generator.device)
+                params[f"{head}.{layer}.weight"] = weight.uniform_(-bound, bound, generator=generator)
+                params[f"{head}.{layer}.bias"] = torch.zeros(1, fan_out, device=generator.device)
+        return params
+
+    def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        task_axes = next(iter(params.values())).dim() - 2
+        rows = x.flatten(task_axes, -2)  # [M, N, D] for a stack, [N, D] for one agent
+        return {head: self._trunk(head, params, rows).view(*x.shape[:-1], -1) for head in self.widths}, memory
+
+    def _trunk(self, head: str, params: Params, x: Tensor) -> Tensor:
+        affine = torch.addmm if x.dim() == 2 else torch.baddbmm
+        last = len(self.widths[head]) - 2
+        for layer in range(last + 1):
+            x = affine(params[f"{head}.{layer}.bias"], x, params[f"{head}.{layer}.weight"])
+            x = x if layer == last else self.activation(x)
+        return x

@@ -1,0 +1,38 @@
+"""One number per state and output."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from metarl_run.kinds import Real, checked
+from metarl_run.network.base import Network
+from metarl_run.types import Memory, Params
+
+
+class Table(Network):
+    """Row s of a table is the output in state s: a product of the one-hot state with the table.
+
+    Args:
+        num_inputs: S, number of states.
+        heads: outputs of each head, columns of its table.
+        initial_value: of every entry.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("tabular",)
+
+    @checked
+    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], initial_value: Real) -> None:
+        self.num_inputs, self.heads, self.initial_value = num_inputs, heads, initial_value
+
+    def init(self, generator: torch.Generator) -> Params:
+        return {
+            head: torch.full((self.num_inputs, outputs), float(self.initial_value), device=generator.device)
+            for head, outputs in self.heads.items()
+        }
+
+    def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        task_axes = next(iter(params.values())).dim() - 2
+        rows = x.flatten(task_axes, -2)
+        return {head: (rows @ params[head]).view(*x.shape[:-1], -1) for head in self.heads}, memory

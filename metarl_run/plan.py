@@ -1,0 +1,34 @@
+"""What a run was asked for, and how its folder remembers it. Nothing heavy is imported here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metarl_run.errors import StateError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them."""
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    overrides: list[str]
+
+
+def stored_plan(folder: Path) -> Plan:
+    """The plan that the run in `folder` was begun with.
+
+    Raises:
+        StateError: if `folder` is not a run folder.
+    """
+    try:
+        record = json.loads((folder / "run.json").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        return Plan(config, record["choices"], record["overrides"])
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise StateError(str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml") from error

@@ -1,0 +1,54 @@
+"""The picture of one run: the adaptation curve on its held-out tasks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_run.report.figure import COLOURS, FAINT, few_ticks, save
+from metarl_run.report.folder import read_rows, read_summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPREAD = (0.1, 0.9)
+"""Quantiles over tasks between which the faint band lies."""
+
+
+def write(folder: Path) -> list[Path]:
+    """Draw adaptation_curve.png and .svg from adaptation.csv and summary.json of a run folder; their paths."""
+    summary, rows = read_summary(folder), read_rows(folder, "meta_test")
+    curve = summary["meta_test"]
+    x, mean, iqm = curve["episodes_seen"], curve["mean"], curve["iqm"]
+    by_step = [[row["episode_return"] for row in rows if row["adaptation_step"] == k] for k in curve["adaptation_step"]]
+    spread = np.array([np.quantile(returns, SPREAD) for returns in by_step])
+    num_tasks = len({row["task"] for row in rows})
+    few = len(x) <= 20
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        blue = COLOURS[0]
+        line: Any
+        dashes = "o--" if len(x) == 1 else "--"
+        (middle,) = axes.plot(x, iqm, dashes, color="#444444", linewidth=1.1, markersize=3, zorder=3)
+        if few:
+            below, above = np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)
+            mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+            line = axes.errorbar(x, mean, (below, above), color=blue, linewidth=2, capsize=3, **mark)
+        else:
+            (line,) = axes.plot(x, mean, color=blue, linewidth=2)
+        entries: dict[str, Any] = {"mean, 95 % interval": line, "interquartile mean": middle}
+        if len(x) > 1:
+            axes.fill_between(x, curve["low"], curve["high"], color=blue, alpha=0.28, linewidth=0)
+            faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)
+            entries["tasks, 10th to 90th percentile"] = faint
+        few_ticks(axes, x)
+        axes.margins(x=0.04)
+        axes.set_xlabel("episodes seen in the task")
+        axes.set_ylabel("episode return")
+        axes.set_title(f"{summary['algo']} on {summary['env']}", loc="left", fontweight="bold", pad=20)
+        about = f"{num_tasks} held-out tasks · {summary['learner']} · seed {summary['seed']}"
+        axes.text(0, 1.025, about, transform=axes.transAxes, color=FAINT, fontsize=9)
+        axes.legend(list(entries.values()), list(entries), loc="best")
+
+    return save(folder / "adaptation_curve", 6.0, 3.9, draw)

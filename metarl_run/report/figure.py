@@ -1,0 +1,82 @@
+"""How pictures look and are saved: one style, the same bytes for the same data, whole files or none."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with every kind of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+INK = "#333333"
+FAINT = "#8a8a8a"
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 11,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ececec",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.hashsalt": "metarl-run",
+    "svg.fonttype": "path",
+    "savefig.facecolor": "white",
+}
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour and dash of the line with this index: distinct for the first 28."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
+
+
+def few_ticks(axes: "Axes", x: Sequence[float]) -> None:
+    """Ticks where the points are, unless there are too many of them."""
+    if len(x) <= 8:
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+
+
+def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:
+    """Draw one picture and write it as `<name>.png` and `<name>.svg`.
+
+    Args:
+        name: path without ending.
+        width: in inches, as height.
+        height: 200 pixels to the inch in the PNG.
+        draw: puts everything on an empty figure.
+    """
+    # Late: matplotlib is slow to import, and only the end of a run needs it.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    written = []
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        # No date and no version, so that equal data make equal bytes.
+        for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "metarl-run"})):
+            path = name.with_name(f"{name.name}.{ending}")
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            figure.savefig(temporary, format=ending, metadata=metadata)
+            os.replace(temporary, path)
+            written.append(path)
+    return written

@@ -1,0 +1,60 @@
+"""What a run folder says: its summary and its adaptation rows, read back with their types."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+NUMBER_OF = {
+    "iteration": int,
+    "task": int,
+    "adaptation_step": int,
+    "episodes_seen": float,
+    "env_steps_seen": float,
+    "episode_return": float,
+    "seed": int,
+}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What summary.json holds."""
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
+    """The rows of the last evaluation on `split` in adaptation.csv."""
+    with (folder / "adaptation.csv").open(encoding="utf-8", newline="") as file:
+        rows = [
+            {name: NUMBER_OF[name](text) if name in NUMBER_OF else text for name, text in row.items()}
+            for row in csv.DictReader(file)
+            if row["split"] == split
+        ]
+    last = max((row["iteration"] for row in rows), default=0)
+    return [row for row in rows if row["iteration"] == last]
+
+
+def short(path: Path) -> str:
+    """`path` as one would type it here: relative to the current directory when that is shorter."""
+    relative = os.path.relpath(path)
+    return min(str(path.absolute()), relative, key=len)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a whole file or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def evenly(count: int, at_most: int) -> Sequence[int]:
+    """At most `at_most` positions among `count`: the first, the second, the last, and others spread between."""
+    if count <= at_most:
+        return range(count)
+    if at_most < 3:
+        return [0, count - 1][:at_most]
+    rest = at_most - 2
+    return [0, *(1 + round(i * (count - 2) / rest) for i in range(rest + 1))]

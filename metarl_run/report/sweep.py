@@ -1,0 +1,229 @@
+"""The comparison of a sweep's jobs: one curve per (algo, env), over all seeds that finished.
+
+A sweep folder holds one folder per job. Jobs that differ in nothing but their seed form one group; a job without a
+complete, finite result is counted and named, and never enters a mean.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from metarl_run.report.figure import few_ticks, look, save
+from metarl_run.report.folder import evenly, short, write_text
+from metarl_run.report.groups import Group, grouped
+from metarl_run.report.jobs import Job, read_jobs
+from metarl_run.report.output import standard_output
+from metarl_run.report.terminal import duration, in_ascii, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
+STATISTICS = ("mean", "iqm", "low", "high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """What `write` found and wrote; prints itself as a table in rich.
+
+    Attributes:
+        failed: jobs without a result; a sweep with any ends with exit code 6.
+        files: what was written.
+    """
+
+    folder: Path
+    groups: Sequence[Group]
+    failed: Sequence[Job]
+    files: Sequence[Path]
+
+    def show(self) -> None:
+        """Print it on standard output."""
+        standard_output().print(self, crop=False)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        def line(text: str, style: str = "") -> Text:
+            made = Text(text, style, no_wrap=True, overflow="ignore")
+            return in_ascii(made) if options.ascii_only else made
+
+        yield Text()
+        yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
+        for job in self.failed:
+            code = "no exit code" if job.exit_code is None else f"exit code {job.exit_code}"
+            yield line(f"failed: {job.overrides or job.name} · {code} · {job.problem}", "red")
+            yield line(f"  log: {short(job.log)}")
+        for path in self.files:
+            yield line(short(path))
+
+
+def write(sweep_folder: Path) -> SweepReport:
+    """Compare all jobs of a sweep: comparison.csv, .md, .json, .png and .svg in its folder."""
+    jobs = read_jobs(sweep_folder)
+    groups = grouped(jobs)
+    failed = [job for job in jobs if job.problem is not None]
+    files = [
+        write_text(sweep_folder / "comparison.csv", csv_of(groups)),
+        write_text(sweep_folder / "comparison.json", json_of(groups, failed)),
+    ]
+    if any(group.curve for group in groups):
+        files += draw(sweep_folder / "comparison", groups)
+    files.append(write_text(sweep_folder / "comparison.md", markdown_of(groups, failed, sweep_folder)))
+    return SweepReport(folder=sweep_folder, groups=groups, failed=failed, files=sorted(files))
+
+
+def csv_of(groups: Sequence[Group]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*CSV_COLUMNS, *STATISTICS, "seeds_finished", "seeds"])
+    for group in groups:
+        for point in group.points:
+            numbers = [point[name] for name in (*CSV_COLUMNS[3:], *STATISTICS)]
+            writer.writerow([group.algo, group.env, group.variant, *numbers, group.num_finished, len(group.seeds)])
+    return text.getvalue()
+
+
+def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
+    content = {
+        "groups": [
+            {
+                "algo": group.algo,
+                "env": group.env,
+                "variant": group.variant,
+                "seeds": list(group.seeds),
+                "failed_seeds": list(group.failed_seeds),
+                "meta_test": group.curve,
+                "wall_seconds": group.wall_seconds,
+            }
+            for group in groups
+        ],
+        "failed": [
+            {"job": job.name, "overrides": job.overrides, "exit_code": job.exit_code, "reason": job.problem}
+            for job in failed
+        ],
+    }
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def steps_shown(groups: Sequence[Group], at_most: int) -> list[int]:
+    """The adaptation steps that get a column."""
+    steps = sorted({int(point["adaptation_step"]) for group in groups for point in group.points})
+    return [steps[i] for i in evenly(len(steps), at_most)]
+
+
+def cell(group: Group, step: int, plus_minus: str) -> str:
+    """The mean after `step` adaptation steps, ± half of its 95 % interval."""
+    for point in group.points:
+        if point["adaptation_step"] == step:
+            return f"{number(point['mean'])} {plus_minus}{number((point['high'] - point['low']) / 2)}"
+    return "–" if plus_minus == "±" else "-"
+
+
+def time_of(group: Group) -> str:
+    return "" if group.wall_seconds is None else duration(group.wall_seconds)
+
+
+def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
+    """The comparison for a terminal: a block per env, and as many adaptation steps as fit."""
+    names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="dim",
+        border_style="dim",
+        pad_edge=False,
+        title="return after k adaptation steps, mean and 95 % interval",
+        title_style="bold",
+        title_justify="left",
+    )
+    table.add_column("")
+    steps = steps_shown(groups, min(8, max(2, (width - names - 28) // 12)))
+    for title in (*(f"k={step}" for step in steps), "seeds", "wall time"):
+        table.add_column(title, justify="right", no_wrap=True, overflow="crop")
+    shown = None
+    for group in groups:
+        if group.env != shown:
+            if shown is not None:
+                table.add_section()
+            table.add_row(Text(group.env, "bold"))
+            shown = group.env
+        table.add_row(
+            f"  {group.label}",
+            *(cell(group, step, plus_minus) for step in steps),
+            Text(group.finished, "red" if group.failed_seeds else ""),
+            time_of(group),
+        )
+    return table
+
+
+def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Path) -> str:
+    steps = steps_shown(groups, 8)
+    titles = ["env", "algo", *(f"k={step}" for step in steps), "seeds", "wall time"]
+    rows = [
+        [group.env, group.label, *(cell(group, step, "±") for step in steps), finished_of(group), time_of(group)]
+        for group in groups
+    ]
+    aligned = [":--", ":--", *("--:" for _ in titles[2:])]
+    table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
+    about = "Return after k adaptation steps on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
+    parts = ["# Comparison", about, table]
+    if any(group.curve for group in groups):
+        parts.append("![Adaptation curves](comparison.png)")
+    if failed:
+        parts.append("## Failed jobs")
+        parts.append(
+            "\n".join(
+                f"- `{job.overrides or job.name}`: {job.problem} "
+                f"({'no exit code' if job.exit_code is None else f'exit code {job.exit_code}'}; "
+                f"log `{job.log.relative_to(sweep_folder)}`)"
+                for job in failed
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def finished_of(group: Group) -> str:
+    missing = ", ".join(str(seed) for seed in group.failed_seeds)
+    return f"{group.finished} (without {missing})" if missing else group.finished
+
+
+def escaped(row: Sequence[str]) -> list[str]:
+    return [entry.replace("|", "\\|") for entry in row]
+
+
+def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
+    """One panel per env, one line per algo; an algo has the same colour in every panel."""
+    drawn = [group for group in groups if group.curve]
+    envs = sorted({group.env for group in drawn})
+    looks = {label: look(i) for i, label in enumerate(sorted({group.label for group in drawn}))}
+    columns = min(3, len(envs))
+    lines = math.ceil(len(envs) / columns)
+
+    def on(figure: "Figure") -> None:
+        for i, env in enumerate(envs):
+            axes = figure.add_subplot(lines, columns, i + 1)
+            axes.set_title(env, loc="left", fontweight="bold")
+            axes.set_xlabel("episodes seen in the task")
+            axes.set_ylabel("episode return")
+            axes.margins(x=0.04)
+            members = [group for group in drawn if group.env == env]
+            for group in members:
+                curve = group.curve or {}
+                x, mean = curve["episodes_seen"], curve["mean"]
+                style = looks[group.label]
+                seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
+                axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
+                marker = "o" if len(x) <= 20 else ""
+                axes.plot(x, mean, marker=marker, markersize=4, linewidth=1.8, label=group.label + seeds, **style)
+            longest = max((group.curve or {} for group in members), key=lambda curve: len(curve["episodes_seen"]))
+            few_ticks(axes, longest["episodes_seen"])
+            axes.legend(loc="best")
+
+    return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)

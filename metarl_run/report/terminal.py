@@ -1,0 +1,207 @@
+"""What is printed when a run is complete: the adaptation curve as a plot and as a table, and where everything lies.
+
+Everything fits into the width it is given, and into ASCII where the terminal has nothing else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from metarl_run.report.folder import evenly, short
+
+FILES = {
+    "adaptation_curve.png": "the picture",
+    "adaptation_curve.svg": "the same, scalable",
+    "adaptation.csv": "one row per task and adaptation step",
+    "metrics.csv": "one row per meta-iteration",
+    "summary.json": "the numbers above",
+    "config.yaml": "everything that was chosen",
+    "checkpoints": "meta-parameters, to continue or to start from",
+    "train.log": "the log",
+}
+"""What a run folder may hold, in the order of interest."""
+
+ASCII = str.maketrans("→±·●│─└┤…━×", ">~,o|-++.=x")
+PLOT_ROWS = 10
+MAX_WIDTH = 100
+"""Wider lines are hard to read."""
+
+
+def number(x: float) -> str:
+    """`x` with about three digits: what differs visibly, not what was measured."""
+    return f"{x:.0f}" if abs(x) >= 99.95 else f"{x:.1f}" if abs(x) >= 9.995 else f"{x:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest that matter."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def thousands(x: float) -> str:
+    """A large number in short: 950, 412 k, 3.4 M."""
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if x >= 0.9995 * unit:
+            return f"{x / unit:.3g}{name}" if x < 99.95 * unit else f"{x / unit:.0f}{name}"
+    return f"{x:.0f}"
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """The result in one sentence: returns before adaptation, after one step, and at the end."""
+    curve = summary["meta_test"]
+    mean, steps, episodes = curve["mean"], curve["adaptation_step"], curve["episodes_seen"]
+    name = f"{summary['algo']} on {summary['env']}"
+    if len(mean) == 1:
+        return f"{name}: return {number(mean[0])} without adaptation"
+    sentence = f"{name}: {number(mean[0])} → {number(mean[1])} after one step ({episodes[1]:g} episodes)"
+    return sentence if len(mean) == 2 else f"{sentence}, {number(mean[-1])} after {steps[-1]}"
+
+
+class CurvePlot:
+    """An adaptation curve drawn with characters: the mean over episodes seen, its interval as whiskers.
+
+    Args:
+        curve: as in `metarl_run.evaluation`.
+        rows: height of the plot without its axis.
+    """
+
+    def __init__(self, curve: Mapping[str, Sequence[float]], rows: int = PLOT_ROWS) -> None:
+        self.curve, self.rows = curve, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        curve, rows = self.curve, self.rows
+        low, high = min(curve["low"]), max(curve["high"])
+        ticks = {row: number(high - (high - low) * row / (rows - 1)) for row in {0, rows // 2, rows - 1}}
+        margin = max(map(len, ticks.values()))
+        columns = max(10, min(options.max_width, MAX_WIDTH) - margin - 6)
+        first, last = curve["episodes_seen"][0], curve["episodes_seen"][-1]
+
+        def column(x: float) -> float:
+            return (x - first) / ((last - first) or 1) * (columns - 1)
+
+        def height(y: float) -> float:
+            return (high - y) / ((high - low) or 1) * (rows - 1) if high > low else (rows - 1) / 2
+
+        cells: dict[tuple[int, int], tuple[str, str]] = {}
+        xs, ys = [column(x) for x in curve["episodes_seen"]], [height(y) for y in curve["mean"]]
+        sparse = len(xs) <= columns // 4
+        whiskers = list(zip(xs, map(height, curve["low"]), map(height, curve["high"]), strict=True))
+        for x, bottom, top in whiskers:
+            for row in range(round(top), round(bottom) + 1):
+                cells[row, round(x)] = ("│", "cyan dim")
+        for row, at, dots in braille(xs, ys, columns, rows):
+            cells[row, at] = ("." if options.ascii_only else dots, "cyan")
+        if sparse:
+            for x, y in zip(xs, ys, strict=True):
+                cells[round(y), round(x)] = ("●", "bold cyan")
+
+        def line(text: Text) -> Text:
+            text.no_wrap = True
+            return in_ascii(text) if options.ascii_only else text
+
+        for row in range(rows):
+            text = Text(f"{ticks.get(row, ''):>{margin + 1}} ", "dim")
+            text.append("┤" if row in ticks else "│", "dim")
+            for at in range(columns):
+                mark, style = cells.get((row, at), (" ", ""))
+                text.append(mark, style)
+            yield line(text)
+        yield line(Text(" " * (margin + 2) + "└" + "─" * columns, "dim"))
+        labels = [" "] * (columns + 6)
+        for i in evenly(len(xs), max(2, columns // 12)):
+            label = f"{curve['episodes_seen'][i]:g}"
+            start = max(0, round(xs[i]) - len(label) // 2)
+            if set(labels[max(0, start - 1) : start + len(label) + 1]) <= {" "}:
+                labels[start : start + len(label)] = label
+        yield line(Text(" " * (margin + 3) + "".join(labels).rstrip(), "dim"))
+        yield line(Text(" " * (margin + 3) + f"{'episodes seen in the task':^{columns}}".rstrip(), "dim"))
+
+
+def braille(xs: Sequence[float], ys: Sequence[float], columns: int, rows: int) -> Iterator[tuple[int, int, str]]:
+    """The line through the points as braille characters: row, column, character.
+
+    A character holds 2 × 4 dots; x and y are in characters.
+    """
+    bits = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+    cells: dict[tuple[int, int], int] = {}
+    for x0, y0, x1, y1 in zip(xs, ys, xs[1:], ys[1:], strict=False):
+        steps = max(1, round(max(2 * abs(x1 - x0), 4 * abs(y1 - y0))))
+        for i in range(steps + 1):
+            x, y = x0 + (x1 - x0) * i / steps + 0.5, y0 + (y1 - y0) * i / steps + 0.5
+            at = min(int(y), rows - 1), min(int(x), columns - 1)
+            cells[at] = cells.get(at, 0) | bits[min(3, int(y % 1 * 4))][int(x % 1 * 2)]
+    for (row, column), dots in cells.items():
+        yield row, column, chr(0x2800 + dots)
+
+
+def in_ascii(text: Text) -> Text:
+    """The same text, styles kept, in characters every terminal has."""
+    plain = Text(text.plain.translate(ASCII), text.style, no_wrap=text.no_wrap, overflow=text.overflow)
+    plain.spans = text.spans
+    return plain
+
+
+def curve_table(curve: Mapping[str, Sequence[float]], width: int) -> Table:
+    """The curve as a table that fits into `width`, a dozen rows at most."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
+    step = "adaptation step" if width >= 70 else "step"
+    for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM"):
+        table.add_column(title, justify="right", no_wrap=True, overflow="crop")
+    for i in evenly(len(curve["mean"]), 12):
+        low, high = number(curve["low"][i]), number(curve["high"][i])
+        table.add_row(
+            str(curve["adaptation_step"][i]),
+            f"{curve['episodes_seen'][i]:g}",
+            f"{curve['env_steps_seen'][i]:.0f}",
+            Text(number(curve["mean"][i]), "bold"),
+            f"{low} to {high}",
+            number(curve["iqm"][i]),
+        )
+    return table
+
+
+class RunReport:
+    """The whole screen at the end of a run.
+
+    Args:
+        summary: what summary.json holds.
+        folder: the run folder.
+    """
+
+    def __init__(self, summary: Mapping[str, Any], folder: Path) -> None:
+        self.summary, self.folder = summary, folder
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        summary, curve = self.summary, self.summary["meta_test"]
+
+        def line(*parts: str | tuple[str, str]) -> Text:
+            text = Text.assemble(*parts, no_wrap=True, overflow="ignore")
+            return in_ascii(text) if options.ascii_only else text
+
+        yield Text()
+        title = Text(headline(summary), "bold")
+        yield in_ascii(title) if options.ascii_only else title
+        yield Text()
+        if len(curve["mean"]) > 1:
+            yield CurvePlot(curve)
+        yield curve_table(curve, options.max_width)
+        life = summary["lifetime_return"]
+        if life is not None:
+            interval = f" ({number(life['low'])} to {number(life['high'])})"
+            yield line(("lifetime return  ", "dim"), number(life["mean"]), interval)
+        yield line(
+            ("wall time        ", "dim"),
+            duration(summary["wall_seconds"]),
+            f" · {thousands(summary['env_steps'])} env steps",
+            f" · {thousands(summary['env_steps_per_second'])} steps/s",
+        )
+        yield line(("files            ", "dim"), short(self.folder) + "/")
+        for name, meaning in FILES.items():
+            if (self.folder / name).exists():
+                yield line(f"  {name:<22}", (meaning, "dim"))

@@ -1,0 +1,71 @@
+"""Experience: the one place where actions are sampled."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.policy import Categorical, empty_actions, sampling_noise
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+Act = Callable[[AgentState, Percept], tuple[Categorical, Memory]]
+
+STEPS_BETWEEN_CHECKS = 8
+"""Asking whether any slot still lives costs about as much as one operation on all of them."""
+
+
+def collect(
+    env: TaskVectorEnv, act: Act, agent: AgentState, generator: torch.Generator, *, episodes: int = 1
+) -> Rollout:
+    """Let the agent live `episodes` consecutive episodes in every slot of `env`.
+
+    Args:
+        env: M tasks × B slots; every slot starts afresh.
+        act: the agent's behaviour; its memory is carried through all episodes.
+        agent: parameters and memory before the first step.
+        generator: randomness of the actions.
+        episodes: episodes per slot, one after another.
+
+    Returns:
+        The rollout, cut after the last step that any slot took; no gradient flows through it.
+    """
+    M, B, T = env.num_tasks, env.episodes_per_task, episodes * env.horizon
+    space, device = env.single_action_space, generator.device
+    # The buffers are made outside inference mode, so that autograd may use them afterwards.
+    observation = torch.zeros(M, T + 1, B, *env.single_observation_space.shape, device=device)
+    action = empty_actions(space, (M, T, B), device)
+    reward = torch.zeros(M, T, B, device=device)
+    terminated, truncated, alive = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(3))
+    last = Percept(observation[:, 0], action[:, 0], reward[:, 0], torch.ones(M, B, dtype=torch.bool, device=device))
+
+    # Views of every time slice, built once.
+    observations, actions, rewards = observation.unbind(1), action.unbind(1), reward.unbind(1)
+    ends = list(zip(terminated.unbind(1), truncated.unbind(1), alive.unbind(1), strict=True))
+    noise: tuple[Tensor, ...] = ()
+    with torch.inference_mode():
+        observations[0].copy_(env.start(episodes))
+        for t in range(T):
+            if t % STEPS_BETWEEN_CHECKS == 0 and t and not env.alive.any():
+                break
+            if t % env.horizon == 0:
+                noise = sampling_noise(space, (env.horizon, M, B), generator).unbind(0)
+            distribution, memory = act(agent, last._replace(observation=observations[t]))
+            actions[t].copy_(distribution.sample(noise[t % env.horizon]))
+            step = env.advance(actions[t])
+            observations[t + 1].copy_(step.observation)
+            rewards[t].copy_(step.reward)
+            for buffer, value in zip(ends[t], (step.terminated, step.truncated, step.alive), strict=True):
+                buffer.copy_(value)
+            last = Percept(observations[t + 1], actions[t], rewards[t], step.terminated | step.truncated)
+            agent = agent._replace(memory=memory)
+    lived = int(alive.any(-1).any(0).sum())
+    return Rollout(
+        observation[:, : lived + 1],
+        action[:, :lived],
+        reward[:, :lived],
+        terminated[:, :lived],
+        truncated[:, :lived],
+        alive[:, :lived],
+        {name: tensor.clone() for name, tensor in agent.memory.items()},
+    )

@@ -1,0 +1,291 @@
+"""One run in one folder: build the components, meta-train, meta-test, report.
+
+Whatever state the folder is in, the run goes on from there: a new folder begins, a stopped run continues from its newest
+checkpoint, a finished run is left alone.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from metarl_run import __version__, checkpoint
+from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.config.build import build
+from metarl_run.env.base import TaskFamily
+from metarl_run.errors import ConfigError, RunError, StateError
+from metarl_run.evaluation import Evaluation, bootstrap_interval, curve_of
+from metarl_run.interruption import Interrupted, StopRequest
+from metarl_run.learner.base import BaseLearner
+from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.network.base import Network
+from metarl_run.plan import Plan, stored_plan
+from metarl_run.report import curve as curve_report
+from metarl_run.seeding import Streams
+from metarl_run.training import Training
+
+PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
+INFLUENTIAL_EXCEPT = ("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins")
+"""Keys that may differ when a run is continued; every other one matters to its result."""
+
+log = logging.getLogger(__name__)
+
+
+def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
+    """Bring the run in `folder` to its end.
+
+    Raises:
+        RunError: see `metarl_run.errors`; the folder's summary.json says so too.
+        Interrupted: after saving, if a stop was asked for.
+    """
+    with _locked(folder):
+        if _is_complete(folder):
+            _require_same(plan, folder)
+            log.info("%s is complete", folder)
+            return
+        _remember_plan(plan, folder)
+        with _logging_to(folder / "train.log"), _outcome_recorded(plan, folder):
+            _live(plan, folder, stop)
+
+
+# --- The run itself ---
+
+
+def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
+    start = time.perf_counter()
+    config = plan.config
+    torch.set_num_threads(config["threads"])
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    streams = Streams(config["seed"], device)
+    family, algo = build_agent(config, streams)
+    if config["checkpoint"]:
+        _take_over(algo, Path(config["checkpoint"]))
+
+    sinks: dict[str, Sink] = {
+        name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}") for name, sink in config["logger"].items()
+    }
+    training = Training(
+        algo=algo,
+        family=family,
+        streams=streams,
+        sinks=sinks,
+        stop=stop,
+        folder=folder,
+        **{
+            key: config[key]
+            for key in (
+                "meta_iterations",
+                "meta_batch_size",
+                "episodes_per_task",
+                "meta_validation",
+                "meta_test",
+                "validate_every",
+                "checkpoint_every",
+            )
+        },
+    )
+    with contextlib.ExitStack() as stack:
+        saved = checkpoint.load_newest(folder / "checkpoints")
+        if saved is not None:
+            training.load(saved)
+        for name, sink in sinks.items():
+            stack.callback(sink.close)
+            sink.rewind(folder, saved.positions.get(name, {}) if saved else {})
+            sink.open(_run_info(plan, folder, training))
+        training.meta_train()
+        evaluation = training.meta_test()
+        summary = _summary(plan, training, evaluation, time.perf_counter() - start)
+        checkpoint.write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
+        pictures = curve_report.write(folder)
+        for sink in sinks.values():
+            sink.finish(summary, pictures)
+        checkpoint.write_atomically(folder / "summary.json", _json(summary))
+
+
+def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
+    """The task family and the meta-algorithm with its learner and network, from a resolved configuration."""
+    plugins = config["plugins"]
+    family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
+    offered: dict[str, Any] = {
+        "family": family,
+        "observation_space": family.observation_space,
+        "action_space": family.action_space,
+    }
+    learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
+    offered |= {
+        "learner": learner,
+        "num_inputs": int(np.prod(family.observation_space.shape)),
+        "heads": learner.heads(family.action_space),
+    }
+    network: Network = build(config["network"], offered, plugins=plugins, where="network")
+    offered |= {"network": network, "meta_params": network.init(streams("init"))}
+    return family, build(config["algo"], offered, plugins=plugins, where="algo")
+
+
+def _take_over(algo: MetaAlgorithm, path: Path) -> None:
+    """Start from the meta-parameters of another run."""
+    if not isinstance(algo, MetaLearner):
+        raise ConfigError("checkpoint", f"holds meta-parameters, but {type(algo).__name__} has none")
+    found = checkpoint.load(path).state["algo"].get("meta_params", {})
+    wanted = {name: tuple(tensor.shape) for name, tensor in algo.meta_params.items()}
+    got = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    if wanted != got:
+        raise StateError(
+            str(path),
+            f"its parameters {got} do not fit this network and task family: wanted {wanted}",
+            "choose the network, learner and an env with the spaces it was trained with",
+        )
+    algo.load_meta_params(found)
+
+
+def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
+    return RunInfo(
+        folder=folder,
+        config=plan.config,
+        algo=plan.choices["algo"],
+        env=plan.choices["env"],
+        learner=plan.choices["learner"],
+        seed=plan.config["seed"],
+        meta_iterations=training.meta_iterations,
+        first_iteration=training.iteration,
+    )
+
+
+def _summary(plan: Plan, training: Training, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
+    values = np.array(evaluation.lifetime_returns)
+    low, high = bootstrap_interval([values], np.random.default_rng(0))
+    env_steps = training.env_steps + evaluation.env_steps
+    return {
+        "status": "complete",
+        **{group: plan.choices[group] for group in ("algo", "env", "learner", "network")},
+        "seed": plan.config["seed"],
+        "meta_iterations": training.iteration,
+        "meta_test": curve_of(evaluation.rows),
+        "lifetime_return": {"mean": float(values.mean()), "low": low, "high": high},
+        "wall_seconds": seconds,
+        "env_steps": env_steps,
+        "env_steps_per_second": training.session_env_steps / seconds,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "device": str(training.streams.device),
+        "task_hashes": {"meta_test": evaluation.task_hashes},
+    }
+
+
+def versions() -> dict[str, str]:
+    """What the result was made with."""
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"metarl-run": __version__, "python": platform.python_version(), **installed}
+
+
+# --- The folder ---
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`; a crash leaves nothing to clean up by hand."""
+    lock, owner = FileLock(folder / ".lock"), folder / ".owner"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        holder = owner.read_text() if owner.exists() else "another process"
+        raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it") from error
+    try:
+        owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "summary.json").read_text())["status"] == "complete")
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _remember_plan(plan: Plan, folder: Path) -> None:
+    """Write down what is run, or make sure that it is what was begun here."""
+    if (folder / "run.json").exists():
+        _require_same(plan, folder)
+        return
+    checkpoint.write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
+    record = {"choices": dict(plan.choices), "overrides": plan.overrides}
+    checkpoint.write_atomically(folder / "run.json", _json(record))
+
+
+def _require_same(plan: Plan, folder: Path) -> None:
+    before, now = (_flat(p.config) for p in (stored_plan(folder), plan))
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if key.split(".")[0] not in INFLUENTIAL_EXCEPT and before.get(key) != now.get(key)
+    ]
+    if not changed or plan.config["allow_changes"]:
+        return
+    shown = "; ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in changed[:4])
+    raise StateError(str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one")
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        return {prefix[:-1]: config}
+    return {name: value for key, entry in config.items() for name, value in _flat(entry, f"{prefix}{key}.").items()}
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged goes to `path`; warnings go to the screen too."""
+    handler, screen = logging.FileHandler(path), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(logging.Formatter("warning: %(message)s"))
+    root = logging.getLogger("metarl_run")
+    root.setLevel(logging.INFO)
+    for each in (handler, screen):
+        root.addHandler(each)
+    try:
+        yield
+    finally:
+        for each in (handler, screen):
+            root.removeHandler(each)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
+    """summary.json says how a run ended that did not complete."""
+    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {"seed": plan.config["seed"]}
+    log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
+    outcome: dict[str, Any] = {"status": "failed"}
+    try:
+        yield
+        outcome = {}
+    except RunError as error:
+        outcome["error"] = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        raise
+    except Interrupted as request:
+        outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
+        raise
+    finally:
+        if outcome:
+            outcome.setdefault("error", {"where": "bug", "reason": "see train.log", "exit_code": 1})
+            log.info("ended: %s", outcome)
+            checkpoint.write_atomically(folder / "summary.json", _json({**identity, **outcome}))
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()

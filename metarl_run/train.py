@@ -1,0 +1,165 @@
+"""From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from metarl_run.config.compose import Composed, compose_points
+from metarl_run.config.folder import CONFIG_DIR
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.interruption import StopRequest
+from metarl_run.plan import Plan, stored_plan
+
+stop = StopRequest()
+"""Of this process: signals know no other place to report to."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line asks for; the exit code.
+
+    Raises:
+        RunError: see `metarl_run.errors`.
+        Interrupted: after saving, if a signal asked for it.
+    """
+    stop.install()
+    composed = compose_points(argv)
+    if composed.passthrough:
+        _call_hydra(composed.arguments, _nothing)
+        return DONE
+    _refuse_impossible(composed)
+    first = composed.points[0]
+    if first.config["resume"] is not None:
+        return _resume(composed)
+    return _sweep(composed) if composed.multirun else _single(composed)
+
+
+# --- The three ways to run ---
+
+
+def _single(composed: Composed) -> int:
+    carrier = Carrier()
+
+    def job(cfg: DictConfig) -> None:
+        with carrier:
+            _run_here(cfg)
+
+    _call_hydra((*composed.arguments, f"hydra.run.dir={_quoted(composed.points[0].folder)}"), job)
+    carrier.deliver()
+    return DONE
+
+
+def _resume(composed: Composed) -> int:
+    from metarl_run.run import run
+
+    (point, *others) = composed.points
+    if others:
+        raise ConfigError("resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER")
+    folder = Path(str(point.config["resume"]))
+    plan = stored_plan(folder)
+    given = [text for text in point.overrides if _key(text) != "resume"]
+    if given:
+        kept = [text for text in plan.overrides if _key(text) not in {_key(text) for text in given}]
+        changed = compose_points([*kept, *given]).points[0]
+        plan = Plan(changed.config, changed.choices, plan.overrides)
+    run(plan, folder, stop)
+    return DONE
+
+
+def _sweep(composed: Composed) -> int:
+    from metarl_run.report import sweep
+
+    folder = composed.points[0].sweep_folder
+    try:
+        _call_hydra((*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"), sweep_job)
+    except SystemExit:
+        pass  # Hydra printed a job's bug and would leave; the other jobs ran, and the report names the failed one
+    report = sweep.write(Path(folder))
+    report.show()
+    return SWEEP_HAS_FAILURES if report.failed else DONE
+
+
+def sweep_job(cfg: DictConfig) -> None:
+    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others."""
+    try:
+        _run_here(cfg)
+    except RunError as error:
+        print(error, file=sys.stderr, flush=True)
+
+
+# --- Hydra ---
+
+
+def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], None]) -> None:
+    """Hand over to Hydra, which makes the folders and calls `job` for each point."""
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+
+
+def _run_here(cfg: DictConfig) -> None:
+    """Run what Hydra composed in the folder that it made."""
+    from metarl_run.run import run
+
+    chosen = HydraConfig.get()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
+    plan = Plan({str(key): value for key, value in config.items()}, choices, [str(text) for text in chosen.overrides.task])
+    run(plan, Path(chosen.runtime.output_dir), stop)
+
+
+def _nothing(cfg: DictConfig) -> None:
+    """Hydra shows something instead of running."""
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _quoted(path: str) -> str:
+    """A path as a value of Hydra's override grammar."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+class Carrier(AbstractContextManager["Carrier"]):
+    """Carries an error past Hydra, which would print it its own way and leave with exit code 1."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return error is not None
+
+    def deliver(self) -> None:
+        """Raise what was carried, if anything was."""
+        if self.error is not None:
+            raise self.error
+
+
+# --- What would fail for sure, before a folder is made ---
+
+
+def _refuse_impossible(composed: Composed) -> None:
+    for point in composed.points:
+        if point.config["device"] == "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise ConfigError("device", "is cuda, but torch finds no GPU", "device=cpu, or device=auto")
+        for key in ("checkpoint", "resume"):
+            if point.config[key] is not None and not Path(str(point.config[key])).is_dir():
+                raise StateError(str(point.config[key]), f"there is no such folder to {key.replace('checkpoint', 'start')} from")
+    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")

@@ -1,0 +1,83 @@
+"""The records that cross rooms, and the names of their axes.
+
+Axes, always in this order:
+
+    M tasks · T time steps · B episode slots per task · K adaptation steps · D observation features · A actions
+    S states · H memory
+
+Code for one task reads `[T, B, …]`; where a stack of tasks passes through it, the leading `M` is carried along.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Params = dict[str, Tensor]
+"""Named parameters of one agent, or of M agents stacked along a leading task axis."""
+
+Memory = dict[str, Tensor]
+"""What an agent carries from step to step, each tensor `[M, B, …]`; B is 1 before any experience."""
+
+
+class AgentState(NamedTuple):
+    """An agent in each of M tasks: what a gradient adapts (φₖ) and what experience alone adapts (hₖ)."""
+
+    params: Params
+    memory: Memory
+
+
+class Percept(NamedTuple):
+    """What an agent is told before it acts: sₜ, aₜ₋₁, rₜ₋₁ and whether step t − 1 ended an episode.
+
+    At the first step of a lifetime: action 0, reward 0, ended true (Duan et al. 2016, arXiv:1611.02779, section 3.2).
+    """
+
+    observation: Float[Tensor, "M B D"]
+    last_action: Tensor
+    last_reward: Float[Tensor, "M B"]
+    last_ended: Bool[Tensor, "M B"]
+
+
+class Rollout(NamedTuple):
+    """What M tasks × B episode slots lived through in T steps.
+
+    A slot lives one episode, or several one after another; then it is no longer alive and its entries are padding.
+
+    Attributes:
+        observation: row t is what step t acted on, row t + 1 what it led to (after a reset: the next episode's first).
+        action: integers for a discrete action space, else one number per action dimension.
+        reward: in the task's own units; 0 where not alive.
+        terminated: the MDP ended at step t.
+        truncated: the episode limit ended it at step t; the return goes on beyond what was seen.
+        alive: the step was really taken.
+        memory: the agent's memory after its last step.
+    """
+
+    observation: Float[Tensor, "*M T1 B D"]
+    action: Tensor
+    reward: Float[Tensor, "*M T B"]
+    terminated: Bool[Tensor, "*M T B"]
+    truncated: Bool[Tensor, "*M T B"]
+    alive: Bool[Tensor, "*M T B"]
+    memory: Memory
+
+    @property
+    def ended(self) -> Bool[Tensor, "*M T B"]:
+        """Step t was the last of its episode."""
+        return self.terminated | self.truncated
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps really taken, over all tasks."""
+        return int(self.alive.sum())
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """One life in each of M tasks: agent k collected rollout k, and adapting to it made agent k + 1."""
+
+    agents: Sequence[AgentState]
+    rollouts: Sequence[Rollout]

@@ -1,0 +1,153 @@
+"""What every task family promises, whichever files stand in conf/env."""
+
+import random
+
+import gymnasium
+import numpy as np
+import torch
+
+from metarl_run.env.base import Task
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.kinds import problem
+from metarl_run.seeding import Streams
+
+M, B = 4, 3
+
+
+def make_env(family, seed, split="meta_train"):
+    stream = Streams(seed, torch.device("cpu"))
+    task = family.sample(M, split, stream(f"{split}/tasks"))
+    return TaskVectorEnv(family, task, episodes_per_task=B, generator=stream("dynamics"))
+
+
+def random_actions(env, seed=0):
+    """An endless stream of valid actions `[M, B, …]`."""
+    env.action_space.seed(seed)
+    while True:
+        action = torch.as_tensor(env.action_space.sample())
+        yield action.view(M, B, *action.shape[1:])
+
+
+def history(family, seed, episodes=2):
+    """The bytes of everything that a seed gives: tasks and a lifetime of random actions."""
+    env = make_env(family, seed)
+    tensors = [*env.task.tensors().values(), env.start(episodes)]
+    for _, action in zip(range(episodes * family.horizon), random_actions(env), strict=False):
+        tensors.extend(env.advance(action))
+    return b"".join(tensor.numpy().tobytes() for tensor in tensors)
+
+
+def test_sampled_tasks_are_batches_of_distinct_finite_tensors(family):
+    """Trap 15: no task of a batch is there twice."""
+    task = family.sample(50, "meta_train", torch.Generator().manual_seed(0))
+    assert isinstance(task, Task) and task.num_tasks == 50
+    assert all(tensor.isfinite().all() for tensor in task.tensors().values())
+    assert len(set(task.hashes())) == 50
+    assert task.select(slice(3, 5)).hashes() == task.hashes()[3:5]
+
+
+def test_trap_9_meta_train_and_meta_test_tasks_are_disjoint(family):
+    train, test = (make_env(family, 0, split).task.hashes() for split in ("meta_train", "meta_test"))
+    assert not set(train) & set(test)
+
+
+def test_trap_22_the_same_seed_gives_the_same_bytes_also_seed_0(family):
+    assert history(family, 0) == history(family, 0)
+    assert history(family, 0) != history(family, 1)
+
+
+def test_trap_22_global_randomness_is_neither_read_nor_moved(family):
+    def global_states():
+        return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes(), random.getstate()
+
+    before = global_states()
+    first = history(family, 3)
+    assert global_states() == before
+    with torch.random.fork_rng():
+        torch.manual_seed(12345)
+        assert history(family, 3) == first
+
+
+def test_what_is_emitted_lies_in_the_spaces_and_is_finite_long_after_the_last_end(family):
+    env = make_env(family, 0)
+    space = env.single_observation_space
+    observations = [env.start()]
+    for _, action in zip(range(3 * family.horizon), random_actions(env), strict=False):
+        step = env.advance(action)
+        observations.append(step.observation)
+        assert step.reward.shape == step.terminated.shape == step.truncated.shape == step.alive.shape == (M, B)
+        assert step.reward.isfinite().all() and not step.reward[~step.alive].any()
+        assert {x.dtype for x in (step.terminated, step.truncated, step.alive)} == {torch.bool}
+        assert not (step.terminated & step.truncated).any()
+    assert not env.alive.any()
+    for observation in observations:
+        assert observation.dtype == torch.float32 and observation.isfinite().all()
+        assert all(space.contains(one) for one in observation.flatten(0, 1).numpy())
+
+
+def test_nothing_that_goes_in_or_came_out_is_changed_by_a_step(family):
+    """States may be consumed; tasks, actions and observations may not."""
+    env = make_env(family, 0)
+    hashes = env.task.hashes()
+    kept = [env.start(2)]
+    copies = [kept[0].clone()]
+    for _, action in zip(range(family.horizon + 3), random_actions(env), strict=False):
+        step = env.advance(action)
+        kept.extend([action, *step])
+        copies.extend([action.clone(), *(tensor.clone() for tensor in step)])
+    assert env.task.hashes() == hashes
+    assert all(torch.equal(now, then) for now, then in zip(kept, copies, strict=True))
+
+
+def test_a_step_needs_no_more_than_the_state_it_was_given(family):
+    """Selected tasks step as they do within the whole batch, as far as the dynamics hold no randomness."""
+    env = make_env(family, 0)
+    action = next(random_actions(env))
+    state = family.reset(env.task, B, torch.Generator().manual_seed(0))
+    half = type(state)(*(tensor[:2].clone() for tensor in state))
+    torch.testing.assert_close(family.observe(env.task, state)[:2], family.observe(env.task.select(slice(2)), half))
+    whole, _, terminated = family.step(env.task, state, action, torch.Generator().manual_seed(1))
+    part, _, part_terminated = family.step(
+        env.task.select(slice(2)), half, action[:2], torch.Generator().manual_seed(1)
+    )
+    assert torch.equal(terminated[:2], part_terminated)
+    for ours, theirs in zip(whole, part, strict=True):
+        assert ours[:2].shape == theirs.shape and ours.dtype == theirs.dtype
+
+
+def test_the_array_interface_emits_what_its_spaces_say(family):
+    env = make_env(family, 0)
+    env.action_space.seed(0)
+    observation, info = env.reset(seed=0)
+    again, _ = env.reset(seed=0)
+    assert np.array_equal(observation, again) and info == {} and env.num_envs == M * B
+    for _ in range(2 * family.horizon + 2):
+        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert env.observation_space.contains(observation)
+        assert reward.shape == terminated.shape == truncated.shape == (M * B,)
+        assert (reward.dtype, terminated.dtype, truncated.dtype) == (np.float64, bool, bool)
+
+
+def test_provides_and_spaces_agree(family):
+    discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
+    assert ("discrete_actions" in family.provides) == discrete
+    assert ("continuous_actions" in family.provides) == (not discrete)
+    assert isinstance(family.observation_space, gymnasium.spaces.Box)
+
+
+def test_a_tabular_family_is_one_hot_and_says_its_mdp(family):
+    if "tabular" not in family.provides:
+        assert not hasattr(family.sample(1, "meta_train", torch.Generator()), "transition")
+        return
+    env = make_env(family, 0)
+    S, A = family.observation_space.shape[0], int(family.action_space.n)
+    assert env.task.transition.shape == (M, S, A, S) and env.task.mean_reward.shape == (M, S, A)
+    observation = env.start()
+    for _, action in zip(range(family.horizon), random_actions(env), strict=False):
+        assert torch.equal(observation.sort(-1).values[..., -1], torch.ones(M, B)) and (observation.sum(-1) == 1).all()
+        observation = env.advance(action).observation
+
+
+def test_the_constructor_states_kinds_that_refuse_nonsense(family):
+    kinds = type(family).__init__.__annotations__
+    assert problem(kinds["horizon"], 0) and problem(kinds["meta_train"], {}) and problem(kinds["meta_test"], 3)

@@ -1,0 +1,184 @@
+"""Families under Gymnasium's names: made by `make` and `make_vec`, with the numbers of their YAML files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from omegaconf import OmegaConf
+
+from metarl_run.env import registration
+from metarl_run.env.registration import configuration, register
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is .*infinity")
+CARTPOLE, MDP = "metarl_run/CartPoleFamily-v0", "metarl_run/RandomMDP-v0"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def env_id(env_option, family_config):
+    """The name of each option whose file is called like its module; variants have no name of their own."""
+    module, _, name = family_config._target_.rpartition(".")
+    return f"metarl_run/{name}-v0" if module.endswith(f".{env_option}") else CARTPOLE
+
+
+def test_the_configuration_is_what_hydra_composes(env_option, family_config):
+    assert configuration(env_option) == OmegaConf.to_container(family_config, resolve=True)
+
+
+def test_interpolations_follow_overrides():
+    lunar = configuration("cartpole_family", meta_train={"gravity": 1.6})
+    assert lunar["meta_test"]["gravity"] == lunar["meta_train"]["gravity"] == 1.6
+    assert lunar["meta_train"]["force"] == lunar["meta_test"]["force"] == ["uniform", 5, 15]
+    apart = configuration("cartpole_family", meta_test={"gravity": 1.6})
+    assert apart["meta_test"] == lunar["meta_test"]
+    assert apart["meta_train"]["gravity"] == ["uniform", 5, 15]
+
+
+def test_interpolations_of_any_depth(tmp_path, monkeypatch):
+    text = "a: {b: {c: 1, d: '${.c}'}, e: '${..f.g}'}\nf: {g: '${..a.b.d}'}\nh: '${.a}'\ni: 3 ${.a}\n"
+    (tmp_path / "deep.yaml").write_text(text)
+    monkeypatch.setattr(registration, "env_folder", lambda: tmp_path)
+    a = {"b": {"c": 1, "d": 1}, "e": 1}
+    assert configuration("deep") == {"a": a, "f": {"g": 1}, "h": a, "i": "3 ${.a}"}
+
+
+def test_registering_twice_changes_nothing(env_id):
+    spec = gymnasium.spec(env_id)
+    register()
+    assert gymnasium.spec(env_id) is spec
+    assert isinstance(spec.entry_point, str) and isinstance(spec.vector_entry_point, str)
+
+
+def test_gymnasiums_checker_is_content(env_id):
+    check_env(gymnasium.make(env_id).unwrapped)
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_make_vec_gives_each_environment_a_task_of_its_own(env_id, mode):
+    env = gymnasium.make_vec(env_id, num_envs=3, vectorization_mode=mode)
+    env.action_space.seed(0)
+    histories = []
+    for seed in (0, 0, 1):
+        env.action_space.seed(0)
+        steps = [env.reset(seed=seed)[0]]
+        for _ in range(30):
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            assert env.observation_space.contains(observation)
+            assert (reward.shape, reward.dtype, terminated.dtype, truncated.dtype) == ((3,), np.float64, bool, bool)
+            steps.extend([observation, reward, terminated, truncated])
+        histories.append(b"".join(step.tobytes() for step in steps))
+        tasks = env.task.hashes() if mode != "sync" else [e.unwrapped.batch.task.hashes()[0] for e in env.envs]
+        assert len(set(tasks)) == 3
+    env.close()
+    assert histories[0] == histories[1] != histories[2]
+
+
+def test_two_environments_with_one_seed_are_the_same_and_splits_are_not(env_id):
+    def tasks(split):
+        env = gymnasium.make_vec(env_id, num_envs=2, split=split)
+        env.reset(seed=0)
+        return env.unwrapped.task.hashes()
+
+    assert tasks("meta_train") == tasks("meta_train")
+    assert not set(tasks("meta_train")) & set(tasks("meta_test"))
+
+
+def test_tasks_change_with_the_seed_or_on_request(env_id):
+    env = gymnasium.make(env_id)
+
+    def tasks_after(**arguments):
+        env.reset(**arguments)
+        return env.unwrapped.batch.task.hashes()
+
+    first = tasks_after(seed=0)
+    assert tasks_after() == first
+    assert tasks_after(seed=1, options={"resample_tasks": False}) == first
+    second = tasks_after(options={"resample_tasks": True})
+    assert second != first
+    assert tasks_after(seed=0) == first
+    assert tasks_after(seed=1, options={"resample_tasks": False}) == first
+    assert tasks_after(options={"resample_tasks": True}) == second
+
+
+def test_given_tasks_stay(env_id):
+    task = gymnasium.make_vec(env_id, num_envs=2).unwrapped.task
+    env = gymnasium.make_vec(env_id, num_envs=2, task=task)
+    env.reset(seed=5)
+    assert env.unwrapped.task is task
+    with pytest.raises(ValueError, match="task must hold one task per environment: 3, got 2"):
+        gymnasium.make_vec(env_id, num_envs=3, task=task)
+
+
+def test_numbers_are_the_files_unless_given():
+    assert gymnasium.make(CARTPOLE).unwrapped.batch.horizon == 200
+    env = gymnasium.make(CARTPOLE, horizon=5, meta_train={"gravity": 0.001, "force": 0.001, "pole_mass": 0.1})
+    assert env.unwrapped.batch.task.gravity.item() == pytest.approx(0.001)
+    env.reset(seed=0)
+    steps = [env.step(0) for _ in range(5)]
+    assert [truncated for _, _, _, truncated, _ in steps] == [False] * 4 + [True]
+    assert not any(terminated for _, _, terminated, _, _ in steps)
+    with pytest.raises(TypeError, match="horizn"):
+        gymnasium.make(CARTPOLE, horizn=5)
+
+
+def test_gymnasiums_wrappers_count_the_same_episodes():
+    """Rewards of 1 make an episode's return its length; the recorder drops the steps that only reset."""
+    env = gymnasium.wrappers.vector.RecordEpisodeStatistics(gymnasium.make_vec(CARTPOLE, num_envs=4))
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    episodes = 0
+    for _ in range(300):
+        *_, info = env.step(env.action_space.sample())
+        if ended := info.get("episode"):
+            mask = info["_episode"]
+            assert (ended["r"][mask] == ended["l"][mask]).all() and (ended["l"][mask] >= 5).all()
+            episodes += mask.sum()
+    assert episodes > 10
+
+
+def test_the_single_environment_equals_one_of_the_batch():
+    """The same task and state, the same actions: the same numbers."""
+    single, batch = gymnasium.make(CARTPOLE), gymnasium.make_vec(CARTPOLE, num_envs=1)
+    first, _ = single.reset(seed=3)
+    start, _ = batch.reset(seed=3)
+    np.testing.assert_array_equal(first, start[0])
+    for action in [0, 1, 1, 0, 1]:
+        one, many = single.step(action), batch.step(np.array([action]))
+        for x, y in zip(one[:4], many[:4], strict=True):
+            np.testing.assert_array_equal(x, y[0])
+
+
+def test_gymnasium_imports_the_module_it_is_told_and_torch_only_to_make(tmp_path: Path):
+    """In a fresh process, from another folder."""
+    check = f"""
+import sys, gymnasium, metarl_run.env.registration
+assert "torch" not in sys.modules
+gymnasium.spec({CARTPOLE!r}), gymnasium.spec({MDP!r})
+for name in list(gymnasium.registry):
+    if name.startswith("metarl_run/"):
+        del gymnasium.registry[name]
+del sys.modules["metarl_run.env.registration"]
+gymnasium.make("metarl_run.env.registration:{CARTPOLE}").reset(seed=0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", check],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+def test_the_global_generator_of_torch_is_left_alone(env_id):
+    before = torch.get_rng_state()
+    env = gymnasium.make(env_id)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,308 @@
+"""Weights & Biases: what arrives there, and that nothing that goes wrong with it reaches the run."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from metarl_run.logger.base import RunInfo
+from metarl_run.logger.wandb import Wandb
+
+CURVE = {
+    "adaptation_step": [0, 1],
+    "episodes_seen": [0.0, 20.0],
+    "env_steps_seen": [0.0, 620.0],
+    "mean": [31.0, 194.0],
+    "iqm": [30.0, 195.0],
+    "low": [28.0, 190.0],
+    "high": [34.0, 197.0],
+}
+ROWS = [
+    {"split": "meta_test", "iteration": 3, "task": task, "adaptation_step": step, "episode_return": 30.0 + step}
+    for task in range(5)
+    for step in (0, 1)
+]
+SUMMARY = {"status": "complete", "wall_seconds": 43.0, "lifetime_return": {"mean": 4500.0}, "versions": {"a": "1"}}
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+
+
+def opened(folder: Path, *, mode: Any = "auto", timeout: float = 30.0) -> Wandb:
+    folder.mkdir(exist_ok=True)
+    sink = Wandb(mode=mode, project="tests", timeout=timeout)
+    sink.open(
+        RunInfo(
+            folder=folder,
+            config={"algo": {"inner_lr": 0.5}, "seed": 7},
+            algo="maml",
+            env="bandit",
+            learner="reinforce",
+            seed=7,
+            meta_iterations=3,
+            first_iteration=0,
+        )
+    )
+    return sink
+
+
+def live_through(sink: Wandb, folder: Path) -> None:
+    """Three meta-iterations, a validation and the meta-test."""
+    for iteration in (1, 2, 3):
+        sink.metrics(iteration, {"meta_train/return_after": 10.0 * iteration, "env_steps": 100.0 * iteration})
+    sink.evaluation([{"split": "meta_validation", "iteration": 2}], CURVE)
+    sink.evaluation(ROWS, CURVE)
+    Image.new("RGB", (8, 8)).save(folder / "adaptation_curve.png")
+    sink.finish(SUMMARY, [folder / "adaptation_curve.png"])
+    sink.close()
+
+
+def records(folder: Path) -> Iterator[Any]:
+    """The records of the one offline run in `folder`: LevelDB's log format behind a header of 7 bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    data, at, parts = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    rows = []
+    for record in records(folder):
+        if record.WhichOneof("record_type") == "history":
+            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            rows.append({key: value for key, value in items.items() if not key.startswith("_")})
+    return rows
+
+
+def children(pid: int) -> list[int]:
+    """Processes started by `pid`, as far as they live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition: Any, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_everything_arrives_offline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    live_through(opened(folder), folder)
+    assert warnings(caplog) == []
+    rows = history(folder)
+    assert [row for row in rows if "meta_train/return_after" in row] == [
+        {"iteration": i, "meta_train/return_after": 10.0 * i, "env_steps": 100.0 * i} for i in (1, 2, 3)
+    ]
+    tested = [row for row in rows if "meta_test/mean" in row]
+    assert [(row["meta_test/episodes_seen"], row["meta_test/mean"]) for row in tested] == [(0, 31), (20, 194)]
+    means = {"meta_validation/return_after_0_steps": 31, "meta_validation/return_after_1_steps": 194}
+    assert {"iteration": 2, **means} in rows
+    assert [row["adaptation_curve/_type"] for row in rows if "adaptation_curve/_type" in row] == ["image-file"]
+    assert [row["adaptation_table/nrows"] for row in rows if "adaptation_table/nrows" in row] == [len(ROWS)]
+    (table,) = (folder / "wandb").glob("offline-run-*/files/media/table/*.json")
+    assert len(json.loads(table.read_text())["data"]) == len(ROWS)
+
+    axes = {record.metric.glob_name or record.metric.name: record.metric.step_metric for record in records(folder)}
+    assert axes["meta_train/*"] == "iteration"
+    assert axes["meta_validation/*"] == "iteration"
+    assert axes["meta_test/*"] == "meta_test/episodes_seen"
+
+    (run,) = [record.run for record in records(folder) if record.WhichOneof("record_type") == "run"]
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["algo"] == {"inner_lr": 0.5}
+    assert (run.project, run.display_name, list(run.tags)) == ("tests", "run", ["maml", "bandit", "reinforce"])
+    assert [r.exit.exit_code for r in records(folder) if r.WhichOneof("record_type") == "exit"] == [0]
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("wandb: wandb sync ") and Path(last.split()[-1]).is_dir()
+
+
+def test_a_run_that_fails_is_marked_as_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sink = opened(tmp_path / "run")
+    sink.metrics(1, {"meta_train/return_after": 10.0})
+    sink.close()
+    assert [row["iteration"] for row in history(tmp_path / "run")] == [1]
+    assert [r.exit.exit_code for r in records(tmp_path / "run") if r.WhichOneof("record_type") == "exit"] == [1]
+    assert capsys.readouterr().out == ""
+
+
+def test_mode_online_without_credentials_goes_offline(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    live_through(opened(tmp_path / "run", mode="online"), tmp_path / "run")
+    assert len(history(tmp_path / "run")) > 3
+    (warning,) = warnings(caplog)
+    assert "no credentials" in warning
+
+
+def test_without_credentials_no_server_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        live_through(opened(tmp_path / "run"), tmp_path / "run")
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_server_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        begun = time.monotonic()
+        live_through(opened(tmp_path / "run", timeout=8.0), tmp_path / "run")
+        assert time.monotonic() - begun < 12.0
+    (warning,) = warnings(caplog)
+    assert "going offline" in warning
+    assert len(history(tmp_path / "run")) > 3
+
+
+def test_a_key_that_cannot_be_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    live_through(opened(tmp_path / "run"), tmp_path / "run")
+    (warning,) = warnings(caplog)
+    assert "going offline" in warning and "short" not in warning
+    assert len(history(tmp_path / "run")) > 3
+
+
+def test_switched_off_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    live_through(opened(tmp_path / "run"), tmp_path / "run")
+    assert not (tmp_path / "run" / "wandb").exists() and capsys.readouterr().out == ""
+
+
+def test_the_environment_can_keep_it_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    live_through(opened(tmp_path / "run"), tmp_path / "run")
+    assert warnings(caplog) == [] and len(history(tmp_path / "run")) > 3
+
+
+@pytest.mark.parametrize("whose", ["its own process", "the service"])
+def test_killed_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptureFixture, whose: str) -> None:
+    sink = opened(tmp_path / "run", timeout=5.0)
+    assert sink.process is not None
+    pid = sink.process.pid
+    sink.metrics(1, {"meta_train/return_after": 10.0})
+    wait_for(lambda: children(pid))
+    for victim in [pid] if whose == "its own process" else children(pid):
+        os.kill(victim, signal.SIGKILL)
+    for iteration in range(2, 50):
+        sink.metrics(iteration, {"meta_train/return_after": 10.0})
+    live_through(sink, tmp_path / "run")
+    (warning,) = warnings(caplog)
+    assert "files are complete without it" in warning
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "complaint"),
+    [
+        ("import time\ntime.sleep(60)", "did not finish within 2 s"),
+        ("import time, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)", "did not finish"),
+        ("raise ImportError('no module for this platform')", "no module for this platform"),
+        ("import os\nos.abort()", "ended on its own"),
+        ("import sys\nsys.exit(0)", "ended on its own"),
+        ("print('{\"folder\": 1}', flush=True)\nimport os\nos.close(0)\nimport time\ntime.sleep(60)", "did not finish"),
+    ],
+)
+def test_a_wandb_that_misbehaves(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    misbehaviour: str,
+    complaint: str,
+) -> None:
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "wandb.py").write_text(misbehaviour)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    begun = time.monotonic()
+    sink = opened(tmp_path / "run", timeout=2.0)
+    for iteration in range(20_000):  # more than a pipe holds
+        sink.metrics(iteration, {"meta_train/return_after": 10.0})
+    training = time.monotonic() - begun
+    pid = sink.process.pid if sink.process else None
+    live_through(sink, tmp_path / "run")
+    assert time.monotonic() - begun - training < 4.0
+    (warning,) = warnings(caplog)
+    assert complaint in warning
+    assert "sync" not in capsys.readouterr().out
+    assert pid is None or not Path(f"/proc/{pid}").exists()
+
+
+def test_it_leaves_when_the_run_is_gone(tmp_path: Path) -> None:
+    """As after kill -9: its input ends, without an order to finish."""
+    sink = opened(tmp_path / "run")
+    assert sink.process is not None
+    sink.metrics(1, {"meta_train/return_after": 10.0})
+    wait_for(lambda: not sink.unsent)
+    sink.mouth.close()
+    os.set_blocking(sink.ear, True)
+    assert sink.process.wait(30) == 0
+    assert [row["iteration"] for row in history(tmp_path / "run")] == [1]
+    sink.process = None
+    os.close(sink.ear)
+
+
+def test_a_program_that_cannot_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nowhere"))
+    live_through(opened(tmp_path / "run"), tmp_path / "run")
+    (warning,) = warnings(caplog)
+    assert "cannot be started" in warning
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "sometimes"}, {"timeout": 0.0}, {"project": 3}])
+def test_bad_arguments(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"mode": "auto", "project": "tests", "timeout": 1.0}
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Wandb(**(right | wrong))

@@ -1,0 +1,59 @@
+"""Run folders made by hand, so that every number in a report is known."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from metarl_run.evaluation import COLUMNS, curve_of
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run() -> MakeRun:
+    def make(
+        folder: Path,
+        *,
+        algo: str = "maml",
+        env: str = "cartpole_family",
+        seed: int = 0,
+        returns: Sequence[Sequence[float]] = ((10.0, 30.0), (20.0, 50.0)),
+        config: Mapping[str, Any] | None = None,
+        learner: str = "reinforce",
+    ) -> Path:
+        """`returns` holds one list per adaptation step, one number per task; a step is 20 episodes of 100 steps."""
+        folder.mkdir(parents=True)
+        rows = [
+            dict(zip(COLUMNS, ("meta_test", 5, task, step, 20 * step, 2000 * step, value, seed), strict=True))
+            for step, values in enumerate(returns)
+            for task, value in enumerate(values)
+        ]
+        with (folder / "adaptation.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerow(rows[0] | {"split": "meta_validation", "episode_return": -999.0})
+            writer.writerows(rows)
+        summary = {
+            "status": "complete",
+            "algo": algo,
+            "env": env,
+            "learner": learner,
+            "network": "mlp",
+            "seed": seed,
+            "meta_test": curve_of(rows),
+            "lifetime_return": {"mean": 1234.0, "low": 1200.0, "high": 1300.0},
+            "wall_seconds": 60.0 + seed,
+            "env_steps": 16_000_000,
+            "env_steps_per_second": 412_345.0,
+        }
+        (folder / "summary.json").write_text(json.dumps(summary))
+        if config is not None:
+            (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, **config}))
+        return folder
+
+    return make

@@ -1,0 +1,194 @@
+"""The comparison over a sweep: known numbers, and failures that are told and never averaged."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from metarl_run.report import sweep
+
+MakeRun = Callable[..., Path]
+
+
+def record_overrides(folder: Path, *overrides: str) -> None:
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+
+
+def change_summary(folder: Path, **changes: Any) -> None:
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def printed(report: sweep.SweepReport, width: int = 100, encoding: str = "utf-8") -> str:
+    bytes_written = io.BytesIO()
+    with io.TextIOWrapper(bytes_written, encoding=encoding) as file:
+        Console(file=file, width=width, force_terminal=False, color_system=None).print(report, crop=False)
+        file.flush()
+        return bytes_written.getvalue().decode(encoding)
+
+
+def test_seeds_are_pooled_by_hand(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path / "maml_bandit_0_0", env="bandit", seed=0, returns=((10.0, 20.0), (30.0, 40.0)))
+    make_run(tmp_path / "maml_bandit_1_1", env="bandit", seed=1, returns=((20.0, 30.0), (50.0, 60.0)))
+    report = sweep.write(tmp_path)
+    (group,) = report.groups
+    assert (group.algo, group.env, group.variant, group.finished) == ("maml", "bandit", "", "2/2")
+    assert group.curve is not None
+    assert group.curve["mean"] == [20.0, 45.0]
+    assert group.curve["iqm"] == [20.0, 45.0]  # middle half of 10 20 20 30, and of 30 40 50 60
+    assert group.curve["episodes_seen"] == [0.0, 20.0]
+    assert group.curve["low"][1] >= 30.0 and group.curve["high"][1] <= 60.0
+    assert group.curve["low"][1] < 45.0 < group.curve["high"][1]
+    assert group.wall_seconds == 60.5
+    assert report.failed == []
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["algo"], row["adaptation_step"], float(row["mean"]), row["seeds"]) for row in rows] == [
+        ("maml", "0", 20.0, "2"),
+        ("maml", "1", 45.0, "2"),
+    ]
+    assert "45.0 ±" in printed(report) and "2/2" in printed(report)
+
+
+def test_one_group_per_algo_and_env(make_run: MakeRun, tmp_path: Path) -> None:
+    pairs = [(algo, env) for env in ("bandit", "maze") for algo in ("maml", "reptile")]
+    for number, (algo, env) in enumerate(reversed(pairs)):
+        make_run(tmp_path / f"{algo}_{env}_0_{number}", algo=algo, env=env)
+    report = sweep.write(tmp_path)
+    assert [(group.algo, group.env) for group in report.groups] == pairs
+    assert {path.name for path in report.files} == {f"comparison.{end}" for end in ("csv", "json", "md", "png", "svg")}
+    assert all(path.stat().st_size > 0 for path in report.files)
+
+
+def test_different_settings_are_never_pooled(make_run: MakeRun, tmp_path: Path) -> None:
+    for number, (lr, seed) in enumerate([(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]):
+        config = {"algo": {"inner_lr": lr, "first_order": False}, "output_root": f"somewhere/{number}"}
+        make_run(tmp_path / f"maml_e_{seed}_{number}", seed=seed, config=config)
+    groups = sweep.write(tmp_path).groups
+    assert [(group.variant, group.finished) for group in groups] == [
+        ("algo.inner_lr=0.1", "2/2"),
+        ("algo.inner_lr=0.5", "2/2"),
+    ]
+
+
+def test_learners_that_differ_are_named(make_run: MakeRun, tmp_path: Path) -> None:
+    for number, learner in enumerate(("reinforce", "actor_critic")):
+        config = {"learner": {"_target_": learner, "discount": 0.9 + number / 20}}
+        make_run(tmp_path / f"maml_e_0_{number}", learner=learner, config=config)
+    assert [group.variant for group in sweep.write(tmp_path).groups] == ["learner=actor_critic", "learner=reinforce"]
+
+
+def test_a_failed_seed_is_counted_and_named(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in range(9):
+        make_run(tmp_path / f"maml_cartpole_family_{seed}_{seed}", seed=seed)
+    folder = make_run(tmp_path / "maml_cartpole_family_9_9", seed=9)
+    record_overrides(folder, "algo=maml", "seed=9")
+    error = {"where": "meta_train/loss", "reason": "is nan at iteration 3", "exit_code": 4}
+    change_summary(folder, status="failed", meta_test=None, error=error)
+    report = sweep.write(tmp_path)
+    (group,) = report.groups
+    assert group.finished == "9/10" and group.failed_seeds == [9]
+    (job,) = report.failed
+    assert (job.exit_code, job.overrides) == (4, "algo=maml seed=9")
+    assert job.problem == "meta_train/loss: is nan at iteration 3"
+    text = printed(report, width=200)
+    assert "9/10" in text and "algo=maml seed=9 · exit code 4" in text and str(job.log.name) in text
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "9/10 (without 9)" in markdown and "maml_cartpole_family_9_9/train.log" in markdown
+
+
+def test_never_a_mean_over_nan(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path / "maml_e_0_0", seed=0, env="e", returns=((1.0, 1.0), (2.0, 2.0)))
+    folder = make_run(tmp_path / "maml_e_1_1", seed=1, env="e", returns=((1.0, 1.0), (2.0, 2.0)))
+    rows = (folder / "adaptation.csv").read_text().splitlines()
+    rows[-1] = rows[-1].replace("2.0", "nan")
+    (folder / "adaptation.csv").write_text("\n".join(rows) + "\n")
+    report = sweep.write(tmp_path)
+    (group,) = report.groups
+    assert group.finished == "1/2" and group.curve is not None and group.curve["mean"] == [1.0, 2.0]
+    assert report.failed[0].problem == "return of task 1 after 1 steps is nan"
+    assert "nan" not in (tmp_path / "comparison.csv").read_text()
+    strict = json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert strict["groups"][0]["failed_seeds"] == [1]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_job_that_vanished_is_found_by_what_it_left(make_run: MakeRun, tmp_path: Path, recorded: bool) -> None:
+    make_run(tmp_path / "maml_cartpole_family_0_0")
+    gone = tmp_path / "maml_cartpole_family_1_1"
+    gone.mkdir()
+    (gone / "train.log").write_text("")
+    if recorded:
+        record_overrides(gone, "algo=maml", "env=cartpole_family", "seed=1")
+    report = sweep.write(tmp_path)
+    (group,) = report.groups
+    assert group.finished == "1/2" and group.failed_seeds == [1]
+    assert (report.failed[0].exit_code, report.failed[0].problem) == (None, "ended without a summary")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "interrupted"}'])
+def test_unfinished_files_are_failures(make_run: MakeRun, tmp_path: Path, content: str) -> None:
+    (make_run(tmp_path / "maml_e_0_0") / "summary.json").write_text(content)
+    assert len(sweep.write(tmp_path).failed) == 1
+
+
+def test_a_torn_table_is_a_failure(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "maml_e_0_0")
+    whole = (folder / "adaptation.csv").read_text()
+    (folder / "adaptation.csv").write_text(whole[:-12])
+    assert "cannot be read" in str(sweep.write(tmp_path).failed[0].problem)
+
+
+def test_a_sweep_of_failures_has_a_report_and_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "maml_e_0_0").mkdir()
+    (tmp_path / "maml_e_0_0" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "not_a_job").mkdir()
+    report = sweep.write(tmp_path)
+    assert len(report.failed) == 1 and len(report.files) == 3
+    assert "0/1" in printed(report) and printed(report, width=60, encoding="ascii").isascii()
+
+
+def test_the_same_sweep_gives_the_same_bytes(make_run: MakeRun, tmp_path: Path) -> None:
+    for name, order in (("one", (0, 1)), ("two", (1, 0))):
+        for seed in order:  # whatever the order in which the jobs end
+            make_run(tmp_path / name / f"maml_e_{seed}_{seed}", seed=seed, returns=((1.0, 2.0 + seed), (5.0, 6.0)))
+        sweep.write(tmp_path / name)
+        sweep.write(tmp_path / name)  # a second time changes nothing
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("comparison.*")} for name in ("one", "two")
+    )
+    assert first == second and len(first) == 5
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits(make_run: MakeRun, tmp_path: Path, width: int) -> None:
+    returns = [[100.0 + step, 150.0] for step in range(30)]
+    make_run(tmp_path / "maml_cartpole_family_0_0", returns=returns)
+    table = [line for line in printed(sweep.write(tmp_path), width=width).splitlines() if "comparison." not in line]
+    assert max(map(len, table)) <= width
+    assert any("k=0" in line and "k=29" in line for line in table)
+
+
+def test_what_the_run_recorded_names_a_job_that_vanished(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path / "0", algo="maml", env="bandit", seed=0)
+    gone = tmp_path / "1"
+    gone.mkdir()
+    choices = {"algo": "maml", "env": "bandit", "learner": "reinforce", "network": "mlp"}
+    (gone / "run.json").write_text(json.dumps({"choices": choices, "overrides": ["seed=1", "env=bandit"]}))
+    report = sweep.write(tmp_path)
+    assert [group.finished for group in report.groups] == ["1/2"]
+    assert report.failed[0].overrides == "seed=1 env=bandit"
+
+
+def test_show_prints_to_standard_output(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "maml_e_0_0")
+    sweep.write(tmp_path).show()
+    printed_text = capsys.readouterr().out
+    assert "k=1" in printed_text and "\x1b" not in printed_text

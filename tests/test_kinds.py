@@ -1,0 +1,168 @@
+"""Kinds of values: what is accepted, and what is said of what is not."""
+
+import math
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metarl_run.kinds import (
+    Count,
+    Distributions,
+    Fraction,
+    NonNegative,
+    Positive,
+    Real,
+    Whole,
+    Widths,
+    Words,
+    checked,
+    distribution_problem,
+    problem,
+)
+
+ACCEPTED = [
+    (Real, -3),
+    (Real, 1e300),
+    (Positive, 1e-300),
+    (NonNegative, 0),
+    (Fraction, 0.0),
+    (Fraction, 1),
+    (Whole, 0),
+    (Whole, 10**400),
+    (Count, 1),
+    (Widths, []),
+    (Widths, [64, 64]),
+    (Words, ["a"]),
+    (bool, False),
+    (str, ""),
+    (float, 2),
+    (int | None, None),
+    (str | None, "x"),
+    (Literal["a", "b"], "b"),
+    (object, "a component: anything passes"),
+]
+REFUSED = [
+    (Real, math.nan, "must be a finite number, got nan"),
+    (Real, math.inf, "must be a finite number, got inf"),
+    (Real, True, "must be a finite number, got True"),
+    (Real, "1", "must be a finite number, got '1'"),
+    (Real, None, "must be a finite number, got None"),
+    (Positive, 0, "must be a finite number > 0, got 0"),
+    (NonNegative, -0.5, "must be a finite number >= 0, got -0.5"),
+    (Fraction, 1.01, "must be a finite number in [0, 1], got 1.01"),
+    (Whole, -1, "must be an integer >= 0, got -1"),
+    (Whole, 1.0, "must be an integer >= 0, got 1.0"),
+    (Count, 0, "must be an integer >= 1, got 0"),
+    (Widths, 64, "must be a list, got 64"),
+    (Widths, [64, 0], "entry 1 must be an integer >= 1, got 0"),
+    (Words, [1], "entry 0 must be a word, got 1"),
+    (bool, 1, "must be true or false, got 1"),
+    (str, 1, "must be a word, got 1"),
+    (Literal["a", "b"], "c", "must be one of a, b, got 'c'"),
+    (Literal[1, 2], True, "must be one of 1, 2, got True"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), ACCEPTED)
+def test_accepts(kind: Any, value: object) -> None:
+    assert problem(kind, value) is None
+
+
+@pytest.mark.parametrize(("kind", "value", "said"), REFUSED)
+def test_refuses_and_says_why(kind: Any, value: object, said: str) -> None:
+    assert problem(kind, value) == said
+
+
+def test_an_optional_value_is_checked_as_what_it_is_besides_null() -> None:
+    assert problem(int | None, "x") == "must be an integer, got 'x'"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        9.8,
+        0,
+        ["constant", 1],
+        ["uniform", 5, 15],
+        ["uniform", 1, 5, 15, 20],
+        ["log_uniform", 0.1, 10],
+        ["normal", 0, 0],
+        ["choice", -1, 1],
+        ("choice", 3),
+    ],
+)
+def test_distributions_that_are_understood(spec: object) -> None:
+    assert distribution_problem(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("uniform", "must be a finite number, got 'uniform'"),
+        (math.nan, "must be a finite number, got nan"),
+        ([], "must start with one of constant, uniform, log_uniform, normal, choice, got []"),
+        (["gamma", 1], "must start with one of"),
+        (["constant"], "constant: must have at least 1 entries"),
+        (["constant", 1, 2], "constant takes 1 number, got [1, 2]"),
+        (["normal", 1], "normal takes 2 numbers, got [1]"),
+        (["uniform", 1, 2, 3], "uniform takes pairs of bounds, got [1, 2, 3]"),
+        (["uniform", 2, 1], "uniform: each low must be < its high, got [2, 1]"),
+        (["uniform", 1, 2, 4, 3], "uniform: each low must be < its high"),
+        (["uniform", 1, math.nan], "uniform: entry 1 must be a finite number, got nan"),
+        (["uniform", "a", "b"], "uniform: entry 0 must be a finite number, got 'a'"),
+        (["choice", True], "choice: entry 0 must be a finite number, got True"),
+        (["log_uniform", 0, 1], "log_uniform: low must be > 0, got 0"),
+        (["normal", 0, -1], "normal: deviation must be >= 0, got -1"),
+    ],
+)
+def test_distributions_that_are_not(spec: object, said: str) -> None:
+    assert (distribution_problem(spec) or "").startswith(said)
+
+
+@given(st.lists(st.one_of(st.sampled_from(["constant", "uniform", "normal"]), st.floats(), st.integers(), st.none())))
+def test_any_list_is_either_a_distribution_or_told_what_is_wrong(spec: list[object]) -> None:
+    said = distribution_problem(spec)
+    assert said is None or "got" in said
+
+
+def test_distributions_have_exactly_their_keys() -> None:
+    kind = Distributions("mass", "length")
+    assert kind.problem({"mass": 1, "length": ["uniform", 0, 1]}) is None
+    assert kind.problem({"mass": 1}) == "lacks 'length'"
+    assert kind.problem({"mass": 1, "length": 1, "width": 1}) == "has an unknown key 'width'; it takes mass, length"
+    assert kind.problem({"mass": 1, "length": [1]}).startswith("length: must start with")
+    assert kind.problem([1]).startswith("must be a mapping of mass, length")
+
+
+@pytest.mark.parametrize("spec", [0, -1, ["uniform", 0, 1], ["choice", 1, -1], ["normal", 5, 1], ["constant", 0]])
+def test_a_positive_parameter_is_positive_wherever_it_can_be_drawn(spec: object) -> None:
+    kind = Distributions("mass", positive=("mass",))
+    assert kind.problem({"mass": spec}) == f"mass: must be > 0 wherever it can be drawn, got {spec!r}"
+    assert kind.problem({"mass": ["uniform", 1e-9, 1]}) is None
+    assert kind.problem({"mass": ["normal", 5, 0]}) is None
+
+
+@pytest.mark.parametrize("spec", [0, ["choice", -1, 2], ["uniform", -1, 1]])
+def test_a_parameter_among_few_values(spec: object) -> None:
+    kind = Distributions("sign", among={"sign": (-1, 1)})
+    assert "must be one of -1, 1" in (kind.problem({"sign": spec}) or "")
+    assert kind.problem({"sign": ["choice", 1, -1]}) is None
+    assert kind.problem({"sign": -1}) is None
+
+
+class Sized:
+    @checked
+    def __init__(self, *, size: Count, name: str | None) -> None:
+        self.size, self.name = size, name
+
+
+def test_checked_constructors_name_the_first_bad_argument() -> None:
+    assert Sized(size=3, name=None).size == 3
+    with pytest.raises(ValueError, match="size must be an integer >= 1, got 0"):
+        Sized(size=0, name=None)
+    with pytest.raises(ValueError, match="name must be a word, got 3"):
+        Sized(size=1, name=3)
+    with pytest.raises(TypeError, match="unexpected"):
+        Sized(size=1, name=None, colour="red")

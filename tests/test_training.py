@@ -1,0 +1,217 @@
+"""The outer loop: exact resume, and evaluations that change nothing (traps 9, 13, 22)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from metarl_run import checkpoint
+from metarl_run.interruption import Interrupted, StopRequest
+from metarl_run.logger.base import RunInfo
+from metarl_run.logger.files import Files
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
+from metarl_run.training import Training
+
+CONF = Path(__file__).parent.parent / "conf"
+SMALL = {"num_tasks": 3, "adaptation_steps": 1, "episodes_per_task": 2}
+
+
+def config(options):
+    def group(name, option):
+        return yaml.safe_load((CONF / name / f"{option}.yaml").read_text())
+
+    env = group("env", options["env"])
+    env["meta_test"], env["horizon"] = env["meta_train"], 8
+    algo = group("algo", options["algo"])
+    return {
+        "env": env,
+        "algo": algo,
+        "learner": group("learner", options["learner"]),
+        "network": group("network", options["network"]),
+        "plugins": [],
+    }
+
+
+PAIRS = [
+    {"algo": "maml", "env": "cartpole_family", "learner": "reinforce", "network": "mlp"},
+    {"algo": "reptile", "env": "random_mdp", "learner": "actor_critic", "network": "table"},
+]
+
+
+@pytest.fixture(autouse=True)
+def opened(monkeypatch):
+    """Every sink that a test opens is closed after it, as the end of a process would."""
+    sinks = []
+    open_sink = Files.open
+    monkeypatch.setattr(Files, "open", lambda self, run: (sinks.append(self), open_sink(self, run))[1])
+    yield
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"{pair['algo']}-{pair['env']}")
+def options(request):
+    return request.param
+
+
+def make(folder, options, *, seed=0, validate_every=2, checkpoint_every=1, meta_iterations=4, stop=None):
+    streams = Streams(seed, torch.device("cpu"))
+    family, algo = build_agent(config(options), streams)
+    folder.mkdir(exist_ok=True)
+    training = Training(
+        algo=algo,
+        family=family,
+        streams=streams,
+        sinks={"files": Files()},
+        stop=stop or StopRequest(),
+        folder=folder,
+        meta_iterations=meta_iterations,
+        meta_batch_size=3,
+        episodes_per_task=2,
+        meta_validation=SMALL,
+        meta_test=SMALL,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+    )
+    saved = checkpoint.load_newest(training.checkpoints)
+    sink = training.sinks["files"]
+    if saved:
+        training.load(saved)
+    sink.rewind(folder, saved.positions["files"] if saved else {})
+    sink.open(
+        RunInfo(folder=folder, config={}, algo="", env="", learner="", seed=seed, meta_iterations=4, first_iteration=0)
+    )
+    return training
+
+
+def finish(training):
+    training.meta_train()
+    training.meta_test()
+    training.sinks["files"].close()
+    return training
+
+
+def record(folder):
+    """Everything a run leaves that no clock has touched."""
+    tables = {name: (folder / f"{name}.csv").read_bytes() for name in ("metrics", "adaptation")}
+    saved = {path.parent.name: path.read_bytes() for path in sorted(folder.glob("checkpoints/*/tensors.pt"))}
+    return tables | saved
+
+
+def test_a_stopped_and_resumed_run_is_the_run_that_was_never_stopped(tmp_path, options):
+    whole = finish(make(tmp_path / "whole", options))
+    assert whole.iteration == 4
+    for stop_after in (1, 2, 3):
+        folder = tmp_path / f"parts{stop_after}"
+        training = make(folder, options)
+        training.meta_iterations = stop_after
+        training.meta_train()  # and here the process dies
+        finish(make(folder, options))
+        assert record(folder) == record(tmp_path / "whole")
+
+
+def test_rows_written_after_the_last_checkpoint_are_neither_lost_nor_doubled(tmp_path, options):
+    finish(make(tmp_path / "whole", options, checkpoint_every=2))
+    training = make(tmp_path / "parts", options, checkpoint_every=2)
+    training.meta_iterations = 3
+    training.save = lambda: None  # dies before the checkpoint that would end this part
+    training.meta_train()
+    training.meta_test()
+    finish(make(tmp_path / "parts", options, checkpoint_every=2))
+    assert record(tmp_path / "parts") == record(tmp_path / "whole")
+
+
+def test_an_interrupt_saves_first(tmp_path, options):
+    finish(make(tmp_path / "whole", options, checkpoint_every=4))
+    stop = StopRequest()
+    training = make(tmp_path / "parts", options, checkpoint_every=4, stop=stop)
+    stop.exit_code = 130
+    with pytest.raises(Interrupted) as caught:
+        training.meta_train()
+    assert caught.value.exit_code == 130
+    assert training.iteration == 1
+    finish(make(tmp_path / "parts", options, checkpoint_every=4))
+    tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
+    assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
+
+
+def test_every_attribute_that_training_changes_is_saved(tmp_path, options):
+    """`session_env_steps` alone may be forgotten: it is a speed, not a result."""
+    trained = make(tmp_path / "run", options)
+    fresh = dict(vars(make(tmp_path / "fresh", options)))
+    trained.meta_train()
+    changed = {
+        name
+        for name, value in vars(trained).items()
+        if isinstance(value, int | float | None) and value != fresh[name]
+    }
+    assert changed == {*Training.SAVED, "session_env_steps"}
+    loaded = make(tmp_path / "run", options)
+    assert all(getattr(loaded, name) == getattr(trained, name) for name in Training.SAVED)
+    assert_same(loaded.algo.state(), trained.algo.state())
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list):
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_evaluating_or_not_never_changes_training(tmp_path, options):
+    runs = [make(tmp_path / str(every), options, validate_every=every) for every in (0, 1, 3)]
+    for training in runs:
+        training.meta_train()
+    states = [training.algo.state() for training in runs]
+    assert_same(states[0], states[1])
+    assert_same(states[0], states[2])
+
+
+def test_held_out_tasks_are_none_of_the_training_tasks(tmp_path, options):
+    training = make(tmp_path / "run", options)
+    seen = []
+    sample = training.family.sample
+
+    def listening(num_tasks, split, generator):
+        task = sample(num_tasks, split, generator)
+        seen.append((split, frozenset(task.hashes())))
+        return task
+
+    training.family.sample = listening
+    finish(training)
+    meta_train = [hashes for split, hashes in seen if split == "meta_train"]
+    held_out = [hashes for split, hashes in seen if split == "meta_test"]
+    assert len(meta_train) == 4
+    assert len(set().union(*meta_train)) == 4 * 3  # fresh tasks in every meta-iteration
+    assert not set().union(*meta_train) & set().union(*held_out)
+    validation, again, final = held_out
+    assert validation == again  # the same tasks each time, so that validations can be compared
+    assert not validation & final
+
+
+def test_seed_zero_is_a_seed_like_any_other(tmp_path, options):
+    runs = [
+        finish(make(tmp_path / name, options, seed=seed)) for name, seed in [("a", 0), ("b", 0), ("c", 1)]
+    ]
+    assert record(tmp_path / "a") == record(tmp_path / "b")
+    assert record(tmp_path / "a") != record(tmp_path / "c")
+    assert runs[0].env_steps > 0
+
+
+def test_global_randomness_plays_no_part(tmp_path, options):
+    for seed, name in [(1, "a"), (2, "b")]:
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        finish(make(tmp_path / name, options))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert record(tmp_path / "a") == record(tmp_path / "b")
