@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from types import FrameType
 
 from metarl_run.errors import INTERRUPTED, TERMINATED
@@ -47,7 +46,8 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         code = EXIT_CODES[signal.Signals(number)]
         if self.exit_code is not None:
-            if sys.stderr.isatty():
-                os.write(2, SHOW_CURSOR)
+            for descriptor in (1, 2):
+                if os.isatty(descriptor):
+                    os.write(descriptor, SHOW_CURSOR)
             os._exit(code)
         self.exit_code = code

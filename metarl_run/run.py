@@ -52,7 +52,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
     with _locked(folder):
         if _is_complete(folder):
             _require_same(plan, folder)
-            log.info("%s is complete", folder)
+            print(f"{folder} is complete: nothing to do")
             return
         _remember_plan(plan, folder)
         with _logging_to(folder / "train.log"), _outcome_recorded(plan, folder):
@@ -255,6 +255,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     screen.setFormatter(logging.Formatter("warning: %(message)s"))
     root = logging.getLogger("metarl_run")
     root.setLevel(logging.INFO)
+    root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
         root.addHandler(each)
     try:

@@ -103,11 +103,11 @@ class Training:
             self._meta_iteration(self.algo)
             if self.validate_every and self.iteration % self.validate_every == 0:
                 self._validate()
-            if self.iteration % self.checkpoint_every == 0 or self.iteration == self.meta_iterations:
+            stopping = self.stop.exit_code is not None  # read once: a signal from here on waits for the next iteration
+            if stopping or self.iteration % self.checkpoint_every == 0 or self.iteration == self.meta_iterations:
                 self.save()
-            elif self.stop.exit_code is not None:
-                self.save()
-            self.stop.check()
+            if stopping:
+                self.stop.check()
 
     def _meta_iteration(self, algo: MetaLearner) -> None:
         start, lifetimes = time.perf_counter(), []

@@ -27,8 +27,8 @@ is_done() { # does a stamp cover the wanted extra? The set-up with an extra also
 }
 
 suitable_python() {
-    local candidate
-    for candidate in ${METARL_RUN_PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
+    local candidate candidates=(python3 python3.13 python3.12 python3.11 python)
+    for candidate in ${METARL_RUN_PYTHON:+"$METARL_RUN_PYTHON"} "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             command -v "$candidate"
             return 0
@@ -57,6 +57,7 @@ install() {
     local extra="$1"
     printf 'Setting up .venv (a few minutes the first time) ...\n' >&2
     : >"$root/.setup.log"
+    rm -f "$venv"/.metarl-run-installed-* # from here on nothing is sure until the new stamp says so
     "$python" -m pip --version >/dev/null 2>&1 || make_venv
     # The metadata comes last in a wheel, so a torch whose installation was interrupted has none
     if ! "$python" -c 'import importlib.metadata as m, torch; m.version("torch")' >/dev/null 2>&1; then

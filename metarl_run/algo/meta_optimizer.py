@@ -1,10 +1,11 @@
 """How meta-parameters follow the meta-gradient."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Positive, checked
@@ -12,22 +13,20 @@ from metarl_run.types import Params
 
 
 class MetaOptimizer(ABC):
-    """A rule θ ← θ + step(meta-gradient), with the memory the rule needs."""
+    """A rule θ ← θ + step(meta-gradient), with the memory the rule needs.
+
+    Args:
+        max_grad_norm: the meta-gradient is scaled down to this norm.
+    """
 
     def __init__(self, max_grad_norm: float) -> None:
         self.max_grad_norm = max_grad_norm
-        self.rule: torch.optim.Optimizer
-
-    @abstractmethod
-    def make_rule(self, tensors: list[Tensor]) -> torch.optim.Optimizer:
-        """The rule for these tensors."""
 
     def attach(self, meta_params: Params) -> None:
         """Bind the rule to θ, once, before the first step."""
         self.names, self.tensors = list(meta_params), list(meta_params.values())
-        self.rule = self.make_rule(self.tensors)
 
-    def step(self, gradients: tuple[Tensor, ...]) -> Tensor:
+    def step(self, gradients: Sequence[Tensor]) -> Tensor:
         """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
 
         Raises:
@@ -39,21 +38,42 @@ class MetaOptimizer(ABC):
             worst = self.names[finite.index(False)] if not all(finite) else "its norm"
             raise NumericalError("meta-gradient", f"must be finite, got nan or inf in {worst}", "lower the step sizes")
         scale = (self.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
-        for tensor, gradient in zip(self.tensors, gradients, strict=True):
-            tensor.grad = gradient * scale
-        self.rule.step()
-        self.rule.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.update([g * scale for g in gradients])
         return norm
 
-    def state(self) -> dict[str, Any]:
-        return self.rule.state_dict()
+    @abstractmethod
+    def update(self, gradients: list[Tensor]) -> None:
+        """Move `self.tensors` in place."""
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.rule.load_state_dict(state)
+    def state(self) -> dict[str, list[Tensor]]:
+        """What the rule remembers."""
+        return {}
+
+    def load_state(self, state: dict[str, list[Tensor]]) -> None:
+        """Remember what `state` returned."""
+
+
+class SGD(MetaOptimizer):
+    """Plain gradient descent: θ ← θ − β g.
+
+    Args:
+        lr: β.
+        max_grad_norm: the meta-gradient is scaled down to this norm.
+    """
+
+    @checked
+    def __init__(self, *, lr: Positive, max_grad_norm: Positive) -> None:
+        super().__init__(max_grad_norm)
+        self.lr = lr
+
+    def update(self, gradients: list[Tensor]) -> None:
+        for θ, g in zip(self.tensors, gradients, strict=True):
+            θ.sub_(g, alpha=self.lr)
 
 
 class Adam(MetaOptimizer):
-    """Adam with the usual moments (β₁ = .9, β₂ = .999).
+    """Adam with the usual moments: β₁ = .9, β₂ = .999, ε = 1e-8.
 
     Args:
         lr: β, step size.
@@ -67,22 +87,35 @@ class Adam(MetaOptimizer):
         super().__init__(max_grad_norm)
         self.lr = lr
 
-    def make_rule(self, tensors: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(tensors, lr=self.lr)
+    def attach(self, meta_params: Params) -> None:
+        super().attach(meta_params)
+        self.first_moment = [torch.zeros_like(θ) for θ in self.tensors]
+        self.second_moment = [torch.zeros_like(θ) for θ in self.tensors]
+        self.steps = [torch.zeros(()) for _ in self.tensors]
 
+    def update(self, gradients: list[Tensor]) -> None:
+        # The function behind torch.optim.Adam: the class imports torch's compiler, a second at every start.
+        adam(
+            self.tensors,
+            gradients,
+            self.first_moment,
+            self.second_moment,
+            [],
+            self.steps,
+            foreach=False,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
-class SGD(MetaOptimizer):
-    """Plain gradient descent.
+    def state(self) -> dict[str, list[Tensor]]:
+        return {"first_moment": self.first_moment, "second_moment": self.second_moment, "steps": self.steps}
 
-    Args:
-        lr: β, step size.
-        max_grad_norm: the meta-gradient is scaled down to this norm.
-    """
-
-    @checked
-    def __init__(self, *, lr: Positive, max_grad_norm: Positive) -> None:
-        super().__init__(max_grad_norm)
-        self.lr = lr
-
-    def make_rule(self, tensors: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(tensors, lr=self.lr)
+    def load_state(self, state: dict[str, list[Tensor]]) -> None:
+        for name, tensors in self.state().items():
+            for mine, theirs in zip(tensors, state[name], strict=True):
+                mine.copy_(theirs)

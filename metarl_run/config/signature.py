@@ -52,9 +52,8 @@ def signature(target: str, packages: tuple[str, ...]) -> Signature | None:
 
 def _of_class(source: Module, node: ast.ClassDef, packages: tuple[str, ...]) -> Signature:
     found = list(_lineage(source, node, packages))
-    lineage = list(dict(reversed(found)).items())[
-        ::-1
-    ]  # as Python does, a shared ancestor comes after all its children
+    # A shared ancestor comes after all its children, as in Python's own order
+    lineage = list(reversed(dict(reversed(found)).items()))
     known = [(home, definition) for _, place in lineage if place for home, definition in [place]]
     parameters: dict[str, Parameter] = {}
     takes_more = any(place is None for _, place in lineage)

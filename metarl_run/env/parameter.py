@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Distribution = float | Sequence[Any]
+Distribution = int | float | Sequence[Any]
 
 
 def sample(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Tensor:

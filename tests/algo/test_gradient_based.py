@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_optimizer import SGD, MetaOptimizer
+from metarl_run.algo.meta_optimizer import SGD, Adam, MetaOptimizer
 from metarl_run.algo.pretrain import Pretrain
 from metarl_run.algo.reptile import Reptile
 from metarl_run.algo.scratch import Scratch
@@ -23,8 +23,8 @@ class Recorder(MetaOptimizer):
     def __init__(self):
         super().__init__(max_grad_norm=1.0)
 
-    def make_rule(self, tensors):
-        return torch.optim.SGD(tensors, lr=0.1)
+    def update(self, gradients):
+        raise AssertionError("never reached")
 
     def step(self, gradients):
         self.gradients = dict(zip(self.names, gradients, strict=True))
@@ -242,3 +242,19 @@ def test_the_meta_gradient_is_scaled_to_the_largest_norm():
     assert θ["a"].tolist() == pytest.approx([-0.6, -0.8])
     optimizer.step((torch.tensor([0.3, 0.4]),))  # already short enough
     assert θ["a"].tolist() == pytest.approx([-0.9, -1.2])
+
+
+def test_adam_is_torchs_adam():
+    g = torch.Generator().manual_seed(0)
+    θ = {"a": torch.randn(3, generator=g, requires_grad=True), "b": torch.randn(2, 2, generator=g, requires_grad=True)}
+    reference = [p.detach().clone().requires_grad_() for p in θ.values()]
+    ours, torchs = Adam(lr=0.01, max_grad_norm=1e9), torch.optim.Adam(reference, lr=0.01)
+    ours.attach(θ)
+    for _ in range(5):
+        gradients = [torch.randn(p.shape, generator=g) for p in reference]
+        ours.step(gradients)
+        for p, gradient in zip(reference, gradients, strict=True):
+            p.grad = gradient.clone()
+        torchs.step()
+    for p, r in zip(θ.values(), reference, strict=True):
+        torch.testing.assert_close(p, r, rtol=1e-6, atol=1e-7)

@@ -125,6 +125,7 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ),
         ("hydra.sweep.subdir=../x", "error: hydra.sweep.subdir: must stay inside"),
         ("+logger.files.api_key=hunter2", "error: logger.files.api_key: looks like a secret"),
+        ("+x.api_key={hunter2", "error: x.api_key: looks like a secret"),
     ],
 )
 def test_mistakes_are_told_in_one_line_with_a_hint(argv: str, said: str) -> None:

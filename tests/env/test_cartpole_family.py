@@ -176,13 +176,13 @@ def test_meta_test_may_have_distributions_of_its_own():
 @pytest.mark.parametrize("name", ["cart_mass", "pole_mass", "half_length", "force"])
 @pytest.mark.parametrize("spec", [0, -1.0, ["uniform", 0, 1], ["choice", 1, -1], ["normal", 5, 1]])
 def test_what_must_be_positive_is_refused_otherwise(name, spec):
-    with pytest.raises(ValueError, match=f"^meta_train {name}: must be > 0"):
+    with pytest.raises(ValueError, match=rf"^meta_train {name}: must be > 0"):
         make_family(**{name: spec})
 
 
 @pytest.mark.parametrize("spec", [0, 0.5, ["uniform", -1, 1], ["choice", -1, 0, 1], ["normal", 1, 1]])
 def test_a_sign_is_plus_or_minus_one(spec):
-    with pytest.raises(ValueError, match="^meta_train force_sign: must be one of -1, 1"):
+    with pytest.raises(ValueError, match=r"^meta_train force_sign: must be one of -1, 1"):
         make_family(force_sign=spec)
 
 

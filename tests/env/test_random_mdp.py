@@ -100,6 +100,17 @@ def test_impossible_transitions_never_happen_and_certain_ones_always_do():
         assert state.number[1].unique().tolist() == [0, S - 1]
 
 
+def test_a_uniform_of_exactly_zero_skips_impossible_states(monkeypatch):
+    """It comes once in 2²⁴ draws: every state before the first possible one has a cumulative probability of 0, too."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(shape))
+    third = torch.eye(S)[2].expand(1, S, A, S)
+    task = RandomMDPTask(transition=third, mean_reward=torch.zeros(1, S, A))
+    family = make_family()
+    start = family.reset(task, 1, generator())
+    state, _, _ = family.step(task, start, torch.zeros(1, 1, dtype=torch.int64), generator())
+    assert state.number.item() == 2
+
+
 def test_the_observation_is_one_hot():
     state = RandomMDPState(torch.tensor([[0, 3], [2, 1]]))
     task = make_family().sample(2, "meta_train", generator())
@@ -117,7 +128,7 @@ def test_one_state_is_a_bandit():
 
 @pytest.mark.parametrize("spec", [0, ["uniform", 0, 1], ["normal", 1, 1]])
 def test_a_concentration_that_can_be_zero_is_refused(spec):
-    with pytest.raises(ValueError, match="^meta_train concentration: must be > 0"):
+    with pytest.raises(ValueError, match=r"^meta_train concentration: must be > 0"):
         make_family(concentration=spec)
 
 

@@ -7,6 +7,8 @@ import os
 import pty
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,25 +79,35 @@ def live_through(console: Console, folder: Path, *, finish: bool = True) -> None
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     """Standard output is a terminal; gives a function that tells what was written to it so far."""
     master, slave = pty.openpty()
-    os.set_blocking(master, False)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("LINES", "40")
     monkeypatch.delenv("NO_COLOR", raising=False)
     written = bytearray()
+    mark = b"\0until here\0"
 
-    def read() -> str:
-        try:
+    def drain() -> None:
+        """Read all the time, since a terminal takes only a few kilobytes ahead."""
+        with contextlib.suppress(OSError):  # the other side is closed
             while part := os.read(master, 2**16):
                 written.extend(part)
-        except BlockingIOError:
-            pass
-        return written.decode()
 
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
     with os.fdopen(slave, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stream)
         patch.setattr(sys, "__stdout__", stream)
+
+        def read() -> str:
+            os.write(slave, mark)
+            while mark not in written:
+                time.sleep(0.001)
+            text = written.replace(mark, b"")
+            written[:] = text
+            return text.decode()
+
         yield read
+    reader.join(10)
     os.close(master)
 
 
@@ -174,7 +186,9 @@ def test_log_lines_go_above_the_display(tmp_path: Path, monkeypatch: pytest.Monk
         finally:
             logging.getLogger("metarl_run").removeHandler(handler)
         assert handler.stream is stream
-        assert "maml on cartpole_family" in read().split("something to know")[1]  # drawn again below it
+        above, below = read().split("something to know")
+    assert "\x1b[2K" in above.rpartition("reinforce")[2]  # the display was taken away first
+    assert "reinforce" in below  # and drawn again
 
 
 def test_ascii_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

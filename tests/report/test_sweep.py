@@ -57,6 +57,13 @@ def test_seeds_are_pooled_by_hand(make_run: MakeRun, tmp_path: Path) -> None:
     assert "45.0 ±" in printed(report) and "2/2" in printed(report)
 
 
+def test_the_interval_is_over_seeds_not_over_all_tasks(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"maml_e_{seed}_{seed}", seed=seed, returns=[[10.0 * seed] * 40])
+    curve = sweep.write(tmp_path).groups[0].curve
+    assert curve is not None and (curve["low"], curve["high"]) == ([0.0], [10.0])
+
+
 def test_one_group_per_algo_and_env(make_run: MakeRun, tmp_path: Path) -> None:
     pairs = [(algo, env) for env in ("bandit", "maze") for algo in ("maml", "reptile")]
     for number, (algo, env) in enumerate(reversed(pairs)):

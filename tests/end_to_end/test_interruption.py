@@ -1,0 +1,136 @@
+"""Stop a run however you like: resumed, it is the run that was never stopped (trap 13)."""
+
+import random
+import signal
+import time
+
+import pytest
+from harness import LONG, Running, call, iterations_done, left_behind, record, summary
+
+TOTAL = 120
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    done = call(*LONG, "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return record(folder / "run")
+
+
+def start(tmp_path):
+    return Running(*LONG, "hydra.run.dir=run", cwd=tmp_path)
+
+
+def finish(tmp_path, whole):
+    done = call("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert record(tmp_path / "run") == whole
+    assert left_behind(tmp_path / "run") == []
+    assert summary(tmp_path / "run")["status"] == "complete"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_leaves(number, code, tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
+    running.signal(number)
+    returncode, _, err = running.end()
+    assert returncode == code
+    assert "Traceback" not in err
+    assert summary(tmp_path / "run")["status"] == "interrupted"
+    reached = iterations_done(tmp_path / "run")
+    assert 10 < reached < TOTAL
+    newest = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())[-1]
+    assert int(newest) == reached  # nothing of what was lived is lost
+    assert left_behind(tmp_path / "run") == []
+    finish(tmp_path, whole)
+
+
+def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
+    running.signal(signal.SIGINT)
+    running.signal(signal.SIGINT)
+    before = time.monotonic()
+    returncode, _, err = running.end()
+    assert returncode == 130
+    assert time.monotonic() - before < 5
+    assert "Traceback" not in err
+    finish(tmp_path, whole)
+
+
+def test_killed_again_and_again(tmp_path, whole):
+    generator = random.Random(0)
+    reached, arguments = 0, (*LONG, "hydra.run.dir=run")
+    for _ in range(3):
+        running = Running(*arguments, cwd=tmp_path)
+        goal = reached + generator.randrange(1, 35)
+        running.wait_until(lambda goal=goal: iterations_done(tmp_path / "run") >= goal)
+        time.sleep(generator.random() * 0.02)
+        running.kill()
+        reached, arguments = iterations_done(tmp_path / "run"), ("resume=run",)
+    finish(tmp_path, whole)
+
+
+def test_killed_before_the_first_checkpoint(tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") >= 2)
+    running.kill()
+    finish(tmp_path, whole)
+
+
+def test_a_finished_run_is_left_alone(tmp_path, whole):
+    call(*LONG, "hydra.run.dir=run", cwd=tmp_path)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    done = call("resume=run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "complete" in done.stdout
+    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    assert before == after
+
+
+def test_a_run_in_use_is_not_entered(tmp_path):
+    running = Running(*LONG, "meta_iterations=1000000", "hydra.run.dir=run", cwd=tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 1)
+    second = call("resume=run", cwd=tmp_path)
+    assert second.returncode == 3
+    assert str(running.process.pid) in second.stderr
+    running.signal(signal.SIGINT)
+    assert running.end()[0] == 130
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 30)
+    running.signal(signal.SIGINT)
+    running.end()
+    newest = sorted((tmp_path / "run/checkpoints").iterdir())[-1] / "tensors.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    done = call("resume=run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert newest.parent.name in done.stderr
+    assert record(tmp_path / "run") == whole
+
+
+def test_a_resumed_run_may_not_change_what_matters(tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
+    running.kill()
+    refused = call("resume=run", "algo.inner_lr=0.7", cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "algo.inner_lr" in refused.stderr
+    assert "allow_changes" in refused.stderr
+    allowed = call("resume=run", "algo.inner_lr=0.7", "allow_changes=true", cwd=tmp_path)
+    assert allowed.returncode == 0, allowed.stderr
+    assert record(tmp_path / "run")["adaptation.csv"] != whole["adaptation.csv"]
+
+
+def test_a_resumed_run_may_change_how_it_is_watched(tmp_path, whole):
+    running = start(tmp_path)
+    running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
+    running.kill()
+    done = call("resume=run", "logger.console.plain_every=1", "checkpoint_every=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert record(tmp_path / "run")["adaptation.csv"] == whole["adaptation.csv"]
+    assert record(tmp_path / "run")["metrics.csv"] == whole["metrics.csv"]

@@ -1,0 +1,56 @@
+"""Every option of every group runs through the real command."""
+
+from pathlib import Path
+
+import pytest
+from harness import call, rows, summary
+
+from metarl_run.config.compose import compose_points
+from metarl_run.errors import ConfigError
+from metarl_run.evaluation import COLUMNS
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = ("env", "algo", "learner", "network")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+ENVS = sorted(path.stem for path in (CONF / "env").glob("*.yaml"))
+
+
+def with_a_family_it_can_serve(group, option):
+    for env in ENVS:
+        arguments = [f"{group}={option}"] if group == "env" else [f"{group}={option}", f"env={env}"]
+        try:
+            compose_points(arguments)
+        except ConfigError:
+            continue
+        return arguments
+    raise AssertionError(f"no family suits {group}={option}")
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
+    chosen = with_a_family_it_can_serve(group, option)
+    done = call("experiment=smoke", "threads=1", *chosen, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run"
+    for name in ("config.yaml", "metrics.csv", "train.log", "adaptation_curve.png", "adaptation_curve.svg"):
+        if name != "metrics.csv" or (folder / "checkpoints").exists():
+            assert (folder / name).stat().st_size > 0
+
+    told = summary(folder)
+    assert told["status"] == "complete"
+    assert told[group] == option
+    curve = told["meta_test"]
+    assert curve["adaptation_step"] == [0, 1, 2]
+    for name in ("episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high"):
+        assert len(curve[name]) == 3
+    assert all(low <= mean <= high for low, mean, high in zip(curve["low"], curve["mean"], curve["high"], strict=True))
+    assert told["lifetime_return"]["low"] <= told["lifetime_return"]["mean"] <= told["lifetime_return"]["high"]
+    assert len(set(told["task_hashes"]["meta_test"])) == 4
+
+    table = rows(folder / "adaptation.csv")
+    assert tuple(table[0]) == COLUMNS
+    final = [row for row in table if row["split"] == "meta_test"]
+    assert len(final) == 4 * 3
+    for step, mean in zip(curve["adaptation_step"], curve["mean"], strict=True):
+        values = [float(row["episode_return"]) for row in final if int(row["adaptation_step"]) == step]
+        assert sum(values) / len(values) == pytest.approx(mean)

@@ -1,0 +1,122 @@
+"""Runs as a user starts them: from any folder, alone, in sweeps, from checkpoints."""
+
+import csv
+import json
+
+import pytest
+from harness import SMALL, call, record, summary
+
+EXPLOSIVE = ("env=random_mdp", "network=table")
+"""With a step size near the largest float, one step away from an overflow."""
+
+
+def only_folder(path):
+    (date,) = path.iterdir()
+    (run,) = date.iterdir()
+    return run
+
+
+def test_a_run_folder_is_named_after_what_was_run(tmp_path):
+    done = call(*SMALL, "algo=fomaml", "env=random_mdp", "seed=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(tmp_path / "outputs")
+    _, *rest = folder.name.split("_", 1)
+    assert rest[0].startswith("fomaml_random_mdp_3_")
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_without_a_terminal_there_are_plain_lines(tmp_path):
+    done = call(*SMALL, cwd=tmp_path)
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "adaptation step" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_same_command_twice_is_the_same_result(tmp_path):
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert call(*SMALL, "hydra.run.dir=run", cwd=folder).returncode == 0
+    assert record(tmp_path / "a/run") == record(tmp_path / "b/run")
+
+
+def test_logging_to_wandb_or_not_is_the_same_result(tmp_path):
+    for name, logger in (("a", "files"), ("b", "wandb")):
+        done = call(*SMALL, f"logger={logger}", f"hydra.run.dir={name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    first, second = record(tmp_path / "a"), record(tmp_path / "b")
+    assert all(first[name] == second[name] for name in first if name != "config.yaml")
+    assert (tmp_path / "b/wandb").is_dir()
+
+
+def test_meta_test_alone_from_a_checkpoint_also_on_other_tasks(tmp_path):
+    assert call(*SMALL, "meta_iterations=3", "hydra.run.dir=trained", cwd=tmp_path).returncode == 0
+    harder = ["env.meta_test.gravity=[uniform,15,20]", "env.meta_test.force=3"]
+    for name, more in (("same", []), ("harder", harder)):
+        done = call(*SMALL, "checkpoint=trained", "meta_iterations=0", *more, f"hydra.run.dir={name}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    trained, same, harder = (summary(tmp_path / name) for name in ("trained", "same", "harder"))
+    assert same["meta_test"] == trained["meta_test"]
+    assert same["task_hashes"] == trained["task_hashes"]
+    assert not set(harder["task_hashes"]["meta_test"]) & set(trained["task_hashes"]["meta_test"])
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):
+    assert call(*SMALL, "hydra.run.dir=trained", cwd=tmp_path).returncode == 0
+    done = call(*SMALL, "checkpoint=trained", "network.hidden=[8]", "hydra.run.dir=other", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "trained" in done.stderr
+
+
+def test_numbers_that_explode_end_the_run_with_their_names(tmp_path):
+    done = call(*SMALL, *EXPLOSIVE, "algo.inner_lr=1e38", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: meta-")
+    told = summary(tmp_path / "run")
+    assert told["status"] == "failed"
+    assert told["error"]["exit_code"] == 4
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    arguments = ["-m", *SMALL, "algo=maml,random", "env=random_mdp", "seed=0,1", "hydra.sweep.dir=sweep"]
+    return folder / "sweep", call(*arguments, cwd=folder)
+
+
+def test_a_sweep_ends_with_a_comparison(sweep):
+    folder, done = sweep
+    assert done.returncode == 0, done.stderr
+    statuses = [summary(job)["status"] for job in folder.iterdir() if job.is_dir()]
+    assert statuses == ["complete"] * 4
+    assert (folder / "comparison.png").stat().st_size > 0
+    table = json.loads((folder / "comparison.json").read_text())
+    assert table
+    assert "2/2" in done.stdout
+    with (folder / "comparison.csv").open(newline="") as file:
+        compared = {(row["env"], row["algo"]) for row in csv.DictReader(file)}
+    assert compared == {("random_mdp", "maml"), ("random_mdp", "random")}
+
+
+def test_a_jobs_result_is_that_of_the_same_run_alone(sweep, tmp_path):
+    folder, _ = sweep
+    assert call(*SMALL, "env=random_mdp", "seed=1", "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    (job,) = (path for path in folder.iterdir() if path.name.startswith("maml_random_mdp_1_"))
+    assert record(tmp_path / "run") == record(job)
+
+
+def test_a_failed_job_does_not_stop_the_others(tmp_path):
+    arguments = ["-m", *SMALL, *EXPLOSIVE, "algo.inner_lr=1e38,0.1", "hydra.sweep.dir=sweep"]
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 6
+    told = sorted(summary(job)["status"] for job in (tmp_path / "sweep").iterdir() if job.is_dir())
+    assert told == ["complete", "failed"]
+    assert "1e38" in done.stdout or "1e+38" in done.stdout
+
+
+def test_a_sweep_run_again_keeps_what_is_finished(sweep):
+    folder, _ = sweep
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
+    arguments = ["-m", *SMALL, "algo=maml,random", "env=random_mdp", "seed=0,1", "hydra.sweep.dir=sweep"]
+    assert call(*arguments, cwd=folder.parent).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")} == before
