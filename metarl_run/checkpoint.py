@@ -1,8 +1,8 @@
 """Checkpoints: atomic, versioned, exact.
 
-A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back with `weights_only=True`, and `manifest.json`,
-which holds the size and hash of it. The folder is written under a temporary name and renamed, so a name without a dot is
-always a whole checkpoint; the hash catches what the disk did to it later.
+A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back with `weights_only=True`, and
+`manifest.json`, which holds the size and hash of it. The folder is written under a temporary name and renamed, so a
+name without a dot is always a whole checkpoint; the hash catches what the disk did to it later.
 """
 
 import hashlib
@@ -161,9 +161,10 @@ def _prune(folder: Path) -> None:
 
 def _score(path: Path) -> float | None:
     try:
-        return json.loads((path / "manifest.json").read_bytes())["score"]
-    except (OSError, ValueError, KeyError):
+        score = json.loads((path / "manifest.json").read_bytes())["score"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return score if isinstance(score, float) else None
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """The ways a run can end other than well, each with its own exit code.
 
-An error is told in one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised on
-purpose derives from `RunError`; any other exception that reaches the top is a bug (exit code 1).
+An error is told in one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised
+on purpose derives from `RunError`; any other exception that reaches the top is a bug (exit code 1).
 """
 
 from typing import ClassVar

@@ -59,9 +59,7 @@ def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Genera
 
     Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8.
     """
-    draws = [
-        stratum[generator.integers(len(stratum), size=(RESAMPLES, len(stratum)))].mean(1) for stratum in values
-    ]
+    draws = [stratum[generator.integers(len(stratum), size=(RESAMPLES, len(stratum)))].mean(1) for stratum in values]
     if len(values) > 1:
         # A seed drawn twice needs two independent resamples of its tasks.
         chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
@@ -127,9 +125,9 @@ def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
 def rows_of(lifetime: Lifetime, *, split: str, iteration: int, seed: int, first_task: int) -> list[dict[str, Any]]:
     """The adaptation rows of one lifetime in each task.
 
-    Row k of a task is its mean return over slots after k adaptations: after k rollouts, or, for an agent that remembers,
-    after k episodes. `episodes_seen` and `env_steps_seen` count what that agent had learned from: all slots of earlier
-    rollouts, and its own slot's earlier episodes.
+    Row k of a task is its mean return over slots after k adaptations: after k rollouts, or, for an agent that
+    remembers, after k episodes. `episodes_seen` and `env_steps_seen` count what that agent had learned from: all slots
+    of earlier rollouts, and its own slot's earlier episodes.
     """
     steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
     episodes_before = step = 0
@@ -142,7 +140,16 @@ def rows_of(lifetime: Lifetime, *, split: str, iteration: int, seed: int, first_
             for task, (value, steps_seen) in enumerate(
                 zip(returns[:, episode].tolist(), seen[:, episode].tolist(), strict=True)
             ):
-                numbers = (split, iteration, first_task + task, step, episodes_before + episode, steps_seen, value, seed)
+                numbers = (
+                    split,
+                    iteration,
+                    first_task + task,
+                    step,
+                    episodes_before + episode,
+                    steps_seen,
+                    value,
+                    seed,
+                )
                 rows.append(dict(zip(COLUMNS, numbers, strict=True)))
             step += 1
         steps_before = steps_before + steps.sum((1, 2)).cpu()
@@ -176,9 +183,7 @@ def evaluate(
     tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
     for part, first in enumerate(range(0, num_tasks, TASKS_AT_ONCE)):
         task = tasks.select(slice(first, first + TASKS_AT_ONCE))
-        env = TaskVectorEnv(
-            family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part)
-        )
+        env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
         with torch.no_grad():
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
         yield Evaluation(

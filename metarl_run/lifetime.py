@@ -13,8 +13,8 @@ def live(algo: MetaAlgorithm, env: TaskVectorEnv, generator: torch.Generator, *,
 
         agent₀ = begin(task),   rolloutₖ = collect(agentₖ),   agentₖ₊₁ = adapt(agentₖ, rolloutₖ),   k in [0, K]
 
-    The last rollout shows what K adaptations made of the agent; nothing is learned from it here. An agent that remembers
-    adapts within a rollout, so its K + 1 episodes are one.
+    The last rollout shows what K adaptations made of the agent; nothing is learned from it here. An agent that
+    remembers adapts within a rollout, so its K + 1 episodes are one.
 
     Args:
         algo: how agents start, act and adapt.

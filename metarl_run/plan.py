@@ -13,11 +13,15 @@ from metarl_run.errors import StateError
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them."""
+    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them.
+
+    `in_sweep` says that other runs come before or after it, so it should not fill the screen.
+    """
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
     overrides: list[str]
+    in_sweep: bool = False
 
 
 def stored_plan(folder: Path) -> Plan:
@@ -31,4 +35,6 @@ def stored_plan(folder: Path) -> Plan:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         return Plan(config, record["choices"], record["overrides"])
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-        raise StateError(str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml") from error
+        raise StateError(
+            str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml"
+        ) from error

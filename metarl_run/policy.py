@@ -33,7 +33,7 @@ class Categorical(NamedTuple):
 
 
 def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """The noise that `sample` of this space's distributions wants: `[*shape, A]` standard Gumbels for discrete actions."""
+    """The noise that `sample` of this space's distributions wants: `[*shape, A]` standard Gumbels if it is discrete."""
     if not isinstance(action_space, gymnasium.spaces.Discrete):
         raise ValueError(f"action_space must be Discrete, got {action_space}")
     uniform = torch.empty(*shape, int(action_space.n), device=generator.device)

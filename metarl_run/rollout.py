@@ -33,7 +33,7 @@ def collect(
     M, B, T = env.num_tasks, env.episodes_per_task, episodes * env.horizon
     space, device = env.single_action_space, generator.device
     # The buffers are made outside inference mode, so that autograd may use them afterwards.
-    observation = torch.zeros(M, T + 1, B, *env.single_observation_space.shape, device=device)
+    observation = torch.zeros(M, T + 1, B, *env.family.observation_space.shape, device=device)
     action = empty_actions(space, (M, T, B), device)
     reward = torch.zeros(M, T, B, device=device)
     terminated, truncated, alive = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(3))

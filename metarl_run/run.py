@@ -1,7 +1,7 @@
 """One run in one folder: build the components, meta-train, meta-test, report.
 
-Whatever state the folder is in, the run goes on from there: a new folder begins, a stopped run continues from its newest
-checkpoint, a finished run is left alone.
+Whatever state the folder is in, the run goes on from there: a new folder begins, a stopped run continues from its
+newest checkpoint, a finished run is left alone.
 """
 
 import contextlib
@@ -73,7 +73,8 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         _take_over(algo, Path(config["checkpoint"]))
 
     sinks: dict[str, Sink] = {
-        name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}") for name, sink in config["logger"].items()
+        name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
+        for name, sink in config["logger"].items()
     }
     training = Training(
         algo=algo,
@@ -101,8 +102,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)
-            sink.rewind(folder, saved.positions.get(name, {}) if saved else {})
-            sink.open(_run_info(plan, folder, training))
+            sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})
         training.meta_train()
         evaluation = training.meta_test()
         summary = _summary(plan, training, evaluation, time.perf_counter() - start)
@@ -159,6 +159,7 @@ def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
         seed=plan.config["seed"],
         meta_iterations=training.meta_iterations,
         first_iteration=training.iteration,
+        in_sweep=plan.in_sweep,
     )
 
 
@@ -237,7 +238,9 @@ def _require_same(plan: Plan, folder: Path) -> None:
     if not changed or plan.config["allow_changes"]:
         return
     shown = "; ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in changed[:4])
-    raise StateError(str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one")
+    raise StateError(
+        str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one"
+    )
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -269,7 +272,9 @@ def _logging_to(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     """summary.json says how a run ended that did not complete."""
-    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {"seed": plan.config["seed"]}
+    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
+        "seed": plan.config["seed"]
+    }
     log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
     outcome: dict[str, Any] = {"status": "failed"}
     try:

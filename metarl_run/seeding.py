@@ -2,8 +2,8 @@
 
     generator = Streams(seed, device)("meta_train/tasks", iteration)
 
-A stream is a pure function of (seed, name, index): nothing is carried from one iteration to the next, so a run resumed at
-iteration i draws exactly what the uninterrupted run would have drawn, and reading one stream never moves another.
+A stream is a pure function of (seed, name, index): nothing is carried from one iteration to the next, so a run resumed
+at iteration i draws exactly what the uninterrupted run would have drawn, and reading one stream never moves another.
 """
 
 import hashlib

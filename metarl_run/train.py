@@ -1,6 +1,7 @@
 """From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from types import TracebackType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_run.config.compose import Composed, compose_points
@@ -60,7 +62,9 @@ def _resume(composed: Composed) -> int:
 
     (point, *others) = composed.points
     if others:
-        raise ConfigError("resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER")
+        raise ConfigError(
+            "resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER"
+        )
     folder = Path(str(point.config["resume"]))
     plan = stored_plan(folder)
     given = [text for text in point.overrides if _key(text) != "resume"]
@@ -82,6 +86,8 @@ def _sweep(composed: Composed) -> int:
         pass  # Hydra printed a job's bug and would leave; the other jobs ran, and the report names the failed one
     report = sweep.write(Path(folder))
     report.show()
+    if any(Path(folder).glob("*/wandb/offline-run-*")):
+        print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
     return SWEEP_HAS_FAILURES if report.failed else DONE
 
 
@@ -110,7 +116,12 @@ def _run_here(cfg: DictConfig) -> None:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
-    plan = Plan({str(key): value for key, value in config.items()}, choices, [str(text) for text in chosen.overrides.task])
+    plan = Plan(
+        {str(key): value for key, value in config.items()},
+        choices,
+        [str(text) for text in chosen.overrides.task],
+        in_sweep=chosen.mode is RunMode.MULTIRUN,
+    )
     run(plan, Path(chosen.runtime.output_dir), stop)
 
 
@@ -158,7 +169,9 @@ def _refuse_impossible(composed: Composed) -> None:
                 raise ConfigError("device", "is cuda, but torch finds no GPU", "device=cpu, or device=auto")
         for key in ("checkpoint", "resume"):
             if point.config[key] is not None and not Path(str(point.config[key])).is_dir():
-                raise StateError(str(point.config[key]), f"there is no such folder to {key.replace('checkpoint', 'start')} from")
+                raise StateError(
+                    str(point.config[key]), f"there is no such folder to {key.replace('checkpoint', 'start')} from"
+                )
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

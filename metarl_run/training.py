@@ -1,7 +1,7 @@
 """The outer loop: fresh tasks → meta-update → validation → log → checkpoint, and the final meta-test.
 
-Every random number of meta-iteration i comes from a stream keyed by i, so nothing about randomness needs saving: a run that
-is resumed at i goes on exactly as the run that was never stopped.
+Every random number of meta-iteration i comes from a stream keyed by i, so nothing about randomness needs saving: a run
+that is resumed at i goes on exactly as the run that was never stopped.
 """
 
 import time
@@ -40,7 +40,7 @@ class Training:
     """
 
     SAVED = ("iteration", "env_steps", "score")
-    """Attributes that a checkpoint holds besides the algorithm's state. All others are given at the start or derived."""
+    """Attributes in a checkpoint besides the algorithm's state. All others are given at the start or derived."""
 
     def __init__(
         self,
@@ -84,9 +84,7 @@ class Training:
         algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
         state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
-        checkpoint.save(
-            self.checkpoints, checkpoint.Checkpoint(self.iteration, state, positions), score=self.score
-        )
+        checkpoint.save(self.checkpoints, checkpoint.Checkpoint(self.iteration, state, positions), score=self.score)
 
     # --- Meta-training ---
 
@@ -110,7 +108,8 @@ class Training:
                 self.stop.check()
 
     def _meta_iteration(self, algo: MetaLearner) -> None:
-        start, lifetimes = time.perf_counter(), []
+        start = time.perf_counter()
+        lifetimes: list[Lifetime] = []
 
         def live_on_fresh_tasks(adaptation_steps: int) -> Lifetime:
             index = (self.iteration, len(lifetimes))
@@ -176,4 +175,3 @@ class Training:
         for sink in self.sinks.values():
             sink.evaluation(evaluation.rows, curve)
         return curve
-

@@ -16,7 +16,9 @@ def state_at(iteration):
 
 
 def save(folder, iteration, score=None):
-    checkpoint.save(folder, Checkpoint(iteration, state_at(iteration), {"files": {"metrics": 10 * iteration}}), score=score)
+    checkpoint.save(
+        folder, Checkpoint(iteration, state_at(iteration), {"files": {"metrics": 10 * iteration}}), score=score
+    )
 
 
 def names(folder):
@@ -118,7 +120,9 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 def test_an_interrupted_save_leaves_the_previous_checkpoint_and_no_half_one(tmp_path, monkeypatch):
     save(tmp_path, 1)
-    monkeypatch.setattr(checkpoint.os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        checkpoint.os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(ResourceError, match="No space left") as caught:
         save(tmp_path, 2)
     assert caught.value.exit_code == 5

@@ -45,7 +45,7 @@ def opened(monkeypatch):
     """Every sink that a test opens is closed after it, as the end of a process would."""
     sinks = []
     open_sink = Files.open
-    monkeypatch.setattr(Files, "open", lambda self, run: (sinks.append(self), open_sink(self, run))[1])
+    monkeypatch.setattr(Files, "open", lambda self, *given: (sinks.append(self), open_sink(self, *given))[1])
     yield
     for sink in sinks:
         sink.close()
@@ -79,10 +79,10 @@ def make(folder, options, *, seed=0, validate_every=2, checkpoint_every=1, meta_
     sink = training.sinks["files"]
     if saved:
         training.load(saved)
-    sink.rewind(folder, saved.positions["files"] if saved else {})
-    sink.open(
-        RunInfo(folder=folder, config={}, algo="", env="", learner="", seed=seed, meta_iterations=4, first_iteration=0)
+    info = RunInfo(
+        folder=folder, config={}, algo="", env="", learner="", seed=seed, meta_iterations=4, first_iteration=0
     )
+    sink.open(info, saved.positions["files"] if saved else {})
     return training
 
 
@@ -143,9 +143,7 @@ def test_every_attribute_that_training_changes_is_saved(tmp_path, options):
     fresh = dict(vars(make(tmp_path / "fresh", options)))
     trained.meta_train()
     changed = {
-        name
-        for name, value in vars(trained).items()
-        if isinstance(value, int | float | None) and value != fresh[name]
+        name for name, value in vars(trained).items() if isinstance(value, int | float | None) and value != fresh[name]
     }
     assert changed == {*Training.SAVED, "session_env_steps"}
     loaded = make(tmp_path / "run", options)
@@ -200,9 +198,7 @@ def test_held_out_tasks_are_none_of_the_training_tasks(tmp_path, options):
 
 
 def test_seed_zero_is_a_seed_like_any_other(tmp_path, options):
-    runs = [
-        finish(make(tmp_path / name, options, seed=seed)) for name, seed in [("a", 0), ("b", 0), ("c", 1)]
-    ]
+    runs = [finish(make(tmp_path / name, options, seed=seed)) for name, seed in [("a", 0), ("b", 0), ("c", 1)]]
     assert record(tmp_path / "a") == record(tmp_path / "b")
     assert record(tmp_path / "a") != record(tmp_path / "c")
     assert runs[0].env_steps > 0

@@ -1,8 +1,8 @@
 """What a meta-algorithm is: how an agent starts in a new task, how it adapts, and how the meta-parameters improve.
 
-Adaptation is a map (AgentState, Rollout) → AgentState. Gradient-based methods rewrite `params`, methods with memory rewrite
-`memory`; all live the same lifetimes, in meta-training and meta-testing alike. Algorithms import neither environments nor
-rollouts: lifetimes on fresh tasks reach them through `live`.
+Adaptation is a map (AgentState, Rollout) → AgentState. Gradient-based methods rewrite `params`, methods with memory
+rewrite `memory`; all live the same lifetimes, in meta-training and meta-testing alike. Algorithms import neither
+environments nor rollouts: lifetimes on fresh tasks reach them through `live`.
 """
 
 from abc import ABC, abstractmethod

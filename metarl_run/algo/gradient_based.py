@@ -1,4 +1,4 @@
-"""What all gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
+"""What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
 from collections.abc import Mapping
 
@@ -59,7 +59,10 @@ class GradientBased(MetaAlgorithm):
                 losses.sum(), list(φ.values()), create_graph=differentiable and not self.first_order
             )
         return AgentState(
-            params={name: tensor - self.inner_lr * g for (name, tensor), g in zip(agent.params.items(), gradients, strict=True)},
+            params={
+                name: tensor - self.inner_lr * g
+                for (name, tensor), g in zip(agent.params.items(), gradients, strict=True)
+            },
             memory=agent.memory,
         )
 
@@ -73,5 +76,7 @@ def finite_mean(losses: Tensor) -> Tensor:
     mean = losses.mean()
     if not torch.isfinite(mean):
         bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-        raise NumericalError("meta-loss", f"must be finite, got {losses[bad[0]].item()} in task {bad[0]}", "lower inner_lr")
+        raise NumericalError(
+            "meta-loss", f"must be finite, got {losses[bad[0]].item()} in task {bad[0]}", "lower inner_lr"
+        )
     return mean

@@ -25,6 +25,7 @@ class MetaOptimizer(ABC):
     def attach(self, meta_params: Params) -> None:
         """Bind the rule to θ, once, before the first step."""
         self.names, self.tensors = list(meta_params), list(meta_params.values())
+        self.memory: dict[str, list[Tensor]] = {}
 
     def step(self, gradients: Sequence[Tensor]) -> Tensor:
         """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
@@ -32,7 +33,7 @@ class MetaOptimizer(ABC):
         Raises:
             NumericalError: if a gradient is not finite; θ is as before.
         """
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not torch.isfinite(norm):
             finite = [bool(torch.isfinite(g).all()) for g in gradients]
             worst = self.names[finite.index(False)] if not all(finite) else "its norm"
@@ -48,10 +49,13 @@ class MetaOptimizer(ABC):
 
     def state(self) -> dict[str, list[Tensor]]:
         """What the rule remembers."""
-        return {}
+        return self.memory
 
     def load_state(self, state: dict[str, list[Tensor]]) -> None:
         """Remember what `state` returned."""
+        for name, tensors in self.memory.items():
+            for mine, theirs in zip(tensors, state[name], strict=True):
+                mine.copy_(theirs)
 
 
 class SGD(MetaOptimizer):
@@ -89,19 +93,21 @@ class Adam(MetaOptimizer):
 
     def attach(self, meta_params: Params) -> None:
         super().attach(meta_params)
-        self.first_moment = [torch.zeros_like(θ) for θ in self.tensors]
-        self.second_moment = [torch.zeros_like(θ) for θ in self.tensors]
-        self.steps = [torch.zeros(()) for _ in self.tensors]
+        self.memory = {
+            "first_moment": [torch.zeros_like(θ) for θ in self.tensors],
+            "second_moment": [torch.zeros_like(θ) for θ in self.tensors],
+            "steps": [torch.zeros(()) for _ in self.tensors],
+        }
 
     def update(self, gradients: list[Tensor]) -> None:
         # The function behind torch.optim.Adam: the class imports torch's compiler, a second at every start.
         adam(
             self.tensors,
             gradients,
-            self.first_moment,
-            self.second_moment,
+            self.memory["first_moment"],
+            self.memory["second_moment"],
             [],
-            self.steps,
+            self.memory["steps"],
             foreach=False,
             amsgrad=False,
             beta1=0.9,
@@ -111,11 +117,3 @@ class Adam(MetaOptimizer):
             eps=1e-8,
             maximize=False,
         )
-
-    def state(self) -> dict[str, list[Tensor]]:
-        return {"first_moment": self.first_moment, "second_moment": self.second_moment, "steps": self.steps}
-
-    def load_state(self, state: dict[str, list[Tensor]]) -> None:
-        for name, tensors in self.state().items():
-            for mine, theirs in zip(tensors, state[name], strict=True):
-                mine.copy_(theirs)

@@ -67,7 +67,7 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def step(self, task: Any, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
-        """One step everywhere: the next state, reward `[M, B]` and terminated `[M, B]`. `state` must not be used again."""
+        """One step everywhere: the next state, reward `[M, B]`, terminated `[M, B]`. `state` must not be used again."""
 
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:

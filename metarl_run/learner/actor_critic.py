@@ -16,7 +16,7 @@ from metarl_run.types import Rollout
 class ActorCritic(BaseLearner):
     """Make actions more likely by their advantage, and let the value function follow the returns.
 
-        L = − E[ log π(aₜ | sₜ) Âₜ ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] − c_e E[ H(π(· | sₜ)) ],        vₜ = V(sₜ), constant
+        L = − E[ log π(aₜ | sₜ) Âₜ ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] − c_e E[ H(π(· | sₜ)) ],    vₜ = V(sₜ), constant
 
     Args:
         discount: γ in [0, 1], per step.

@@ -14,8 +14,8 @@ from metarl_run.types import Rollout
 class BaseLearner(ABC):
     """The loss of ONE task. Code reads `[T, B, …]`; leading axes are carried along and never summed over.
 
-    A learner sees what the network put out, never its parameters, so the same loss serves every network, and the gradient
-    of a sum of losses over a stack of agents is the stack of their gradients.
+    A learner sees what the network put out, never its parameters, so the same loss serves every network, and the
+    gradient of a sum of losses over a stack of agents is the stack of their gradients.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()

@@ -23,8 +23,8 @@ class Reinforce(BaseLearner):
         baseline: `time` is bₜ = mean of Gₜ over the task's episodes alive at step t; `none` is 0.
         standardise: divide A by its deviation over the task's steps (and subtract its mean).
 
-    Differs from the paper: the mean over steps, not over episodes of sums over steps, so the step size does not depend on
-    how long episodes are.
+    Differs from the paper: the mean over steps, not over episodes of sums over steps, so the step size does not depend
+    on how long episodes are.
     Source: Williams (1992), Machine Learning 8, Eq. 11.
     """
 

@@ -17,6 +17,7 @@ class RunInfo:
         algo, env, learner: names of the chosen options, as on the command line.
         seed: the run's seed.
         meta_iterations: meta-updates planned.
+        in_sweep: the run is one of many, and should say little at its end.
         first_iteration: meta-updates already done by the run that is resumed; 0 for a new run.
     """
 
@@ -28,6 +29,7 @@ class RunInfo:
     seed: int
     meta_iterations: int
     first_iteration: int
+    in_sweep: bool = False
 
 
 class Sink(ABC):
@@ -36,16 +38,18 @@ class Sink(ABC):
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
 
-    def rewind(self, folder: Path, position: Mapping[str, int]) -> None:
-        """A run is resumed from a checkpoint: drop what was written in `folder` after `position`; {} is everything."""
-
     def position(self) -> dict[str, int]:
         """How far each of this sink's own files reaches, once that much is safely on disk."""
         return {}
 
     @abstractmethod
-    def open(self, run: RunInfo) -> None:
-        """The run begins, or goes on after `run.first_iteration` meta-updates."""
+    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
+        """The run begins, or goes on after `run.first_iteration` meta-updates.
+
+        Args:
+            run: what the run is.
+            position: what `position` said then; rows that files hold beyond it are lived again, so they must go.
+        """
 
     @abstractmethod
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:

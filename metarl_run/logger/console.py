@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.live import Live
+from rich.text import Text
 
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
-from metarl_run.report.terminal import RunReport
+from metarl_run.report.terminal import RunReport, headline, in_ascii
 
 
 class Console(Sink):
@@ -37,7 +38,7 @@ class Console(Sink):
         self.redirected: list[tuple[logging.StreamHandler[Any], TextIO]] = []
         self.refreshed = 0.0
 
-    def open(self, run: RunInfo) -> None:
+    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
         self.progress = Progress(run)
         self.console = standard_output()
         self.utf8 = self.console.encoding.startswith("utf")
@@ -74,8 +75,13 @@ class Console(Sink):
         if self.progress is None or self.console is None:
             return
         self.stop()
+        run = self.progress.run
         with self.watched():
-            self.console.print(RunReport(summary, self.progress.run.folder), crop=False)
+            if run.in_sweep:
+                sentence = Text(headline(summary))
+                self.console.print(sentence if self.utf8 else in_ascii(sentence), soft_wrap=True)
+            else:
+                self.console.print(RunReport(summary, run.folder), crop=False)
 
     def close(self) -> None:
         if self.live is not None:

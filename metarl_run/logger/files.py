@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_run.errors import ResourceError
+from metarl_run.errors import ResourceError, StateError
 from metarl_run.evaluation import COLUMNS
 from metarl_run.kinds import checked
 from metarl_run.logger.base import RunInfo, Sink
+
+TABLES = ("metrics", "timing", "adaptation")
 
 
 class Table:
@@ -18,11 +20,19 @@ class Table:
 
     Args:
         path: the file; made if it is not there.
+        length: bytes of it to keep.
+
+    Raises:
+        StateError: if there are fewer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, length: int) -> None:
         self.path = path
         self.file = path.open("ab")
+        if self.file.tell() < length:
+            raise StateError(str(path), f"lacks rows: it has {self.file.tell()} bytes, its checkpoint says {length}")
+        self.file.truncate(length)
+        self.file.seek(length)
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `rows`, after a header if the file is empty; a row reaches the file whole."""
@@ -50,14 +60,8 @@ class Files(Sink):
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
 
-    def rewind(self, folder: Path, position: Mapping[str, int]) -> None:
-        for name in ("metrics", "timing", "adaptation"):
-            path = folder / f"{name}.csv"
-            if path.exists():
-                os.truncate(path, position.get(name, 0))
-
-    def open(self, run: RunInfo) -> None:
-        self.tables = {name: Table(run.folder / f"{name}.csv") for name in ("metrics", "timing", "adaptation")}
+    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
+        self.tables = {name: Table(run.folder / f"{name}.csv", position.get(name, 0)) for name in TABLES}
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
         clock = {key: value for key, value in row.items() if key.startswith("time/")}

@@ -47,11 +47,12 @@ class Wandb(Sink):
         self.answer: dict[str, Any] = {}
         self.table: Sequence[Mapping[str, Any]] = []
 
-    def open(self, run: RunInfo) -> None:
+    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
         mode = os.environ.get("WANDB_MODE", self.mode)
         if mode == "disabled":
             return
         self.folder = run.folder / "wandb"
+        self.says_how_to_sync = not run.in_sweep  # a sweep says so once, at its end
         try:
             self.begin()
         except OSError as error:
@@ -120,7 +121,7 @@ class Wandb(Sink):
             picture=next((str(path.absolute()) for path in pictures if path.suffix == ".png"), None),
         )
         self.close()
-        if "folder" in self.answer:
+        if "folder" in self.answer and self.says_how_to_sync:
             sync = f"wandb sync {shlex.quote(short(Path(self.answer['folder'])))}"
             with contextlib.suppress(OSError):  # the reader of the console may be gone
                 print(f"wandb: {sync if self.answer['offline'] else self.answer['url']}", flush=True)

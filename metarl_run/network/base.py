@@ -1,7 +1,7 @@
 """What a network is: a pure function (params, input, memory) → (output, memory) with named heads.
 
-The same call serves one agent and a stack of M agents: parameters either have no task axis (θ) or a leading one (φᵢ), and
-matrix products broadcast. Weights are stored `[…, in, out]`, the layout that batched products read fastest.
+The same call serves one agent and a stack of M agents: parameters either have no task axis (θ) or a leading one (φᵢ),
+and matrix products broadcast. Weights are stored `[…, in, out]`, the layout that batched products read fastest.
 """
 
 from abc import ABC, abstractmethod

@@ -1,11 +1,13 @@
 """Fully connected networks."""
 
 from collections.abc import Mapping
+from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from metarl_run.kinds import Literal, Widths, checked
+from metarl_run.kinds import Widths, checked
 from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
@@ -38,7 +40,7 @@ class MLP(Network):
         params = {}
         for head, widths in self.widths.items():
             last = len(widths) - 2
-            for layer, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
                 bound = (6 / (fan_in + fan_out)) ** 0.5 * (LAST_LAYER_SCALE if layer == last else 1)
                 weight = torch.empty(fan_in, fan_out, device=generator.device)
                 params[f"{head}.{layer}.weight"] = weight.uniform_(-bound, bound, generator=generator)

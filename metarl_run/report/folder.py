@@ -19,8 +19,15 @@ NUMBER_OF = {
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What summary.json holds."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    """What summary.json holds.
+
+    Raises:
+        ValueError: if that is not a mapping.
+    """
+    path = folder / "summary.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a mapping, got {type(found).__name__}")
     return found
 
 

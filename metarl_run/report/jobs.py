@@ -67,10 +67,9 @@ def job_order(folder: Path) -> tuple[int, str]:
 
 def summary_or_nothing(folder: Path) -> dict[str, Any]:
     try:
-        summary = read_summary(folder)
+        return read_summary(folder)
     except (OSError, ValueError):
         return {}
-    return summary if isinstance(summary, dict) else {}
 
 
 def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:

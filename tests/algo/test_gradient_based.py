@@ -101,9 +101,7 @@ def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
 
 def finite_difference(direction, steps, ε=1e-5):
     _, _, θ = parts()
-    ends = [
-        meta_objective({name: p + sign * ε * direction[name] for name, p in θ.items()}, steps) for sign in (1, -1)
-    ]
+    ends = [meta_objective({name: p + sign * ε * direction[name] for name, p in θ.items()}, steps) for sign in (1, -1)]
     return (ends[0] - ends[1]) / (2 * ε)
 
 

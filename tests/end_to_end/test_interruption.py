@@ -82,11 +82,15 @@ def test_killed_before_the_first_checkpoint(tmp_path, whole):
 
 def test_a_finished_run_is_left_alone(tmp_path, whole):
     call(*LONG, "hydra.run.dir=run", cwd=tmp_path)
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    before = {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()
+    }
     done = call("resume=run", cwd=tmp_path)
     assert done.returncode == 0
     assert "complete" in done.stdout
-    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()}
+    after = {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").rglob("*.*") if path.is_file()
+    }
     assert before == after
 
 

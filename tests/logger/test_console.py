@@ -64,7 +64,7 @@ def row(iteration: int) -> dict[str, float]:
 
 def live_through(console: Console, folder: Path, *, finish: bool = True) -> None:
     """A whole run as the console sees it."""
-    console.open(info(folder))
+    console.open(info(folder), {})
     for iteration in range(1, 21):
         console.metrics(iteration, row(iteration))
         if iteration % 10 == 0:
@@ -135,7 +135,7 @@ def test_every_line_is_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with os.fdopen(writer, "w", buffering=2**16) as stream, os.fdopen(reader, "rb", buffering=0) as pipe:
         monkeypatch.setattr(sys, "stdout", stream)
         console = Console(refresh_per_second=4, plain_every=1)
-        console.open(info(tmp_path))
+        console.open(info(tmp_path), {})
         console.metrics(1, row(1))
         assert b"iteration 1/20" in pipe.read(2**16)
         console.close()
@@ -179,7 +179,7 @@ def test_log_lines_go_above_the_display(tmp_path: Path, monkeypatch: pytest.Monk
         logging.getLogger("metarl_run").addHandler(handler)
         try:
             console = Console(refresh_per_second=1000, plain_every=10)
-            console.open(info(tmp_path))
+            console.open(info(tmp_path), {})
             console.metrics(1, row(1))
             logging.getLogger("metarl_run.anything").warning("something to know")
             console.close()

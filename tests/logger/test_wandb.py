@@ -55,7 +55,8 @@ def opened(folder: Path, *, mode: Any = "auto", timeout: float = 30.0) -> Wandb:
             seed=7,
             meta_iterations=3,
             first_iteration=0,
-        )
+        ),
+        {},
     )
     return sink
 
