@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from metarl_run.atomic import sync_folder, write_synced
 from metarl_run.errors import ResourceError, StateError
 
 FORMAT = 1
@@ -38,22 +39,6 @@ class Checkpoint(NamedTuple):
     iteration: int
     state: dict[str, Any]
     positions: Mapping[str, Mapping[str, int]]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Make `path` hold `data`: after a crash it holds either that or what it held before.
-
-    Raises:
-        ResourceError: if the disk refuses; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        _write_synced(temporary, data)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceError(str(path), f"cannot write {len(data)} bytes: {error.strerror}") from error
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, score: float | None) -> None:
@@ -80,14 +65,15 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None) -> None:
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was lived again
-    shutil.rmtree(temporary, ignore_errors=True)
+    for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
+        shutil.rmtree(unfinished)
     try:
         temporary.mkdir(parents=True)
-        _write_synced(temporary / "tensors.pt", tensors)
-        _write_synced(temporary / "manifest.json", json.dumps(manifest, indent=1, allow_nan=False).encode())
-        _sync_folder(temporary)
+        write_synced(temporary / "tensors.pt", tensors)
+        write_synced(temporary / "manifest.json", json.dumps(manifest, indent=1, allow_nan=False).encode())
+        sync_folder(temporary)
         os.rename(temporary, final)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise ResourceError(str(final), f"cannot write {len(tensors)} bytes: {error.strerror}") from error
@@ -142,7 +128,7 @@ def _read(path: Path) -> Checkpoint:
         tensors = (path / "tensors.pt").read_bytes()
         if hashlib.sha256(tensors).hexdigest() != manifest["files"]["tensors.pt"]["sha256"]:
             raise StateError(str(path), "tensors.pt is damaged: its hash is not the one in the manifest")
-        state = torch.load(io.BytesIO(tensors), weights_only=True)
+        state = torch.load(io.BytesIO(tensors), map_location="cpu", weights_only=True)
         return Checkpoint(manifest["iteration"], state, manifest["positions"])
     except pickle.UnpicklingError as error:
         raise StateError(str(path), "holds more than tensors and plain containers, which is not loaded") from error
@@ -165,18 +151,3 @@ def _score(path: Path) -> float | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return score if isinstance(score, float) else None
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

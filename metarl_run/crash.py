@@ -5,24 +5,51 @@ import sys
 import tempfile
 import time
 import traceback
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
+from metarl_run.errors import Bug, RunError
 
 
-def install(folder: Path | None = None) -> None:
-    """Report uncaught exceptions from now on.
+def install() -> None:
+    """Report exceptions that nothing else contains, in the system's temporary folder."""
+    sys.excepthook = _told
+
+
+class Contained(AbstractContextManager["Contained"]):
+    """Whatever goes wrong inside becomes a `Bug` with a report; expected errors pass, and so does a reader that left.
+
+    A component that calls `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
 
     Args:
-        folder: where reports go, once there is a run folder; before that, the system's temporary folder.
+        folder: the run folder, where the report goes.
     """
-    sys.excepthook = partial(_told, folder)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, RunError | BrokenPipeError):
+            raise bug(error, self.folder) from error
+
+
+def bug(error: BaseException, folder: Path | None) -> Bug:
+    """The line that tells of `error`, whose report is written."""
+    first = (str(error).splitlines() or [""])[0]
+    return Bug("bug", f"{type(error).__name__}: {first} (crash report: {report(error, folder)})")
 
 
 def report(error: BaseException, folder: Path | None) -> Path:
-    """Write the whole story of `error` to a new file in `folder` and return its path."""
+    """Write the whole story of `error` to a new file and return its path.
+
+    Args:
+        error: what happened.
+        folder: where the report goes; None, or one that cannot be written, is the system's temporary folder.
+    """
     from metarl_run.config.secret import redacted
 
     story = [
@@ -48,7 +75,5 @@ def report(error: BaseException, folder: Path | None) -> Path:
     return Path("-")
 
 
-def _told(folder: Path | None, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    path = report(error, folder)
-    first = (str(error).splitlines() or [""])[0]
-    print(f"error: bug: {kind.__name__}: {first} (crash report: {path})", file=sys.stderr)
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(bug(error, None), file=sys.stderr)

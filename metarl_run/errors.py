@@ -1,7 +1,7 @@
 """The ways a run can end other than well, each with its own exit code.
 
 An error is told in one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised
-on purpose derives from `RunError`; any other exception that reaches the top is a bug (exit code 1).
+on purpose derives from `RunError`; any other exception is a bug, of this package or of a component (exit code 1).
 """
 
 from typing import ClassVar
@@ -31,6 +31,12 @@ class RunError(Exception):
     def __str__(self) -> str:
         line = f"error: {self.where}: {self.reason}"
         return line if self.hint is None else f"{line}\nhint: {self.hint}"
+
+
+class Bug(RunError):
+    """An exception that nobody expected; its crash report tells the whole story."""
+
+    exit_code = BUG
 
 
 class ConfigError(RunError):

@@ -27,14 +27,27 @@ class Plan:
 def stored_plan(folder: Path) -> Plan:
     """The plan that the run in `folder` was begun with.
 
+    Nothing that the files say is trusted: the configuration is not validated here.
+
     Raises:
         StateError: if `folder` is not a run folder.
     """
     try:
         record = json.loads((folder / "run.json").read_text())
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        return Plan(config, record["choices"], record["overrides"])
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        if not isinstance(config, dict):
+            raise ValueError("config.yaml holds no mapping")
+        choices = {str(group): str(option) for group, option in record["choices"].items()}
+        return Plan(config, choices, [str(text) for text in record["overrides"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise StateError(
             str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml"
         ) from error
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise StateError if writing to the run in `folder` would write elsewhere."""
+    inside = folder.resolve()
+    for path in (*folder.iterdir(), *folder.glob("checkpoints/**/*"), *folder.glob("wandb/*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise StateError(str(path), "is a link that leads out of the run folder", "put what it names in its place")

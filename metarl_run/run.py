@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,9 @@ from filelock import FileLock, Timeout
 
 from metarl_run import __version__, checkpoint
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.atomic import write_atomically
 from metarl_run.config.build import build
+from metarl_run.crash import Contained
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError, RunError, StateError
 from metarl_run.evaluation import Evaluation, bootstrap_interval, curve_of
@@ -55,7 +58,8 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
             print(f"{folder} is complete: nothing to do")
             return
         _remember_plan(plan, folder)
-        with _logging_to(folder / "train.log"), _outcome_recorded(plan, folder):
+        with _logging_to(folder / "train.log"), _outcome_recorded(plan, folder), Contained(folder):
+            _warn_of_other_versions(folder)
             _live(plan, folder, stop)
 
 
@@ -106,11 +110,11 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         training.meta_train()
         evaluation = training.meta_test()
         summary = _summary(plan, training, evaluation, time.perf_counter() - start)
-        checkpoint.write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
+        write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
         pictures = curve_report.write(folder)
         for sink in sinks.values():
             sink.finish(summary, pictures)
-        checkpoint.write_atomically(folder / "summary.json", _json(summary))
+        write_atomically(folder / "summary.json", _json(summary))
 
 
 def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
@@ -223,9 +227,17 @@ def _remember_plan(plan: Plan, folder: Path) -> None:
     if (folder / "run.json").exists():
         _require_same(plan, folder)
         return
-    checkpoint.write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
-    record = {"choices": dict(plan.choices), "overrides": plan.overrides}
-    checkpoint.write_atomically(folder / "run.json", _json(record))
+    write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
+    record = {"choices": dict(plan.choices), "overrides": plan.overrides, "versions": versions()}
+    write_atomically(folder / "run.json", _json(record))
+
+
+def _warn_of_other_versions(folder: Path) -> None:
+    """Say so if the run was begun with other software: then it may not end in the same bytes."""
+    before = json.loads((folder / "run.json").read_text()).get("versions", {})
+    changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
+    if changed:
+        log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
 
 
 def _require_same(plan: Plan, folder: Path) -> None:
@@ -276,21 +288,21 @@ def _outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
         "seed": plan.config["seed"]
     }
     log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
-    outcome: dict[str, Any] = {"status": "failed"}
+    outcome: dict[str, Any] = {}
     try:
         yield
-        outcome = {}
     except RunError as error:
-        outcome["error"] = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        outcome = {"status": "failed", "error": told}
         raise
     except Interrupted as request:
         outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
+        print(f"stopped; to go on: metarl-run resume={shlex.quote(os.path.relpath(folder))}", flush=True)
         raise
     finally:
         if outcome:
-            outcome.setdefault("error", {"where": "bug", "reason": "see train.log", "exit_code": 1})
             log.info("ended: %s", outcome)
-            checkpoint.write_atomically(folder / "summary.json", _json({**identity, **outcome}))
+            write_atomically(folder / "summary.json", _json({**identity, **outcome}))
 
 
 def _json(record: Mapping[str, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
 
+import contextlib
 import os
 import shlex
 import sys
@@ -14,10 +15,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_run.config.compose import Composed, compose_points
-from metarl_run.config.folder import CONFIG_DIR
+from metarl_run.config.validation import validate
+from metarl_run.crash import Contained
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.folders import CONFIG_DIR
 from metarl_run.interruption import StopRequest
-from metarl_run.plan import Plan, stored_plan
+from metarl_run.plan import Plan, refuse_links, stored_plan
 
 stop = StopRequest()
 """Of this process: signals know no other place to report to."""
@@ -31,6 +34,9 @@ def main(argv: Sequence[str]) -> int:
         Interrupted: after saving, if a signal asked for it.
     """
     stop.install()
+    # Threads that wait for work must sleep: spinning, two of them on a machine that is busy already made a run five
+    # times slower. Read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     composed = compose_points(argv)
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
@@ -66,35 +72,56 @@ def _resume(composed: Composed) -> int:
             "resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER"
         )
     folder = Path(str(point.config["resume"]))
-    plan = stored_plan(folder)
+    plan = _stored_plan(folder, point.config["plugins"])
     given = [text for text in point.overrides if _key(text) != "resume"]
-    if given:
-        kept = [text for text in plan.overrides if _key(text) not in {_key(text) for text in given}]
-        changed = compose_points([*kept, *given]).points[0]
+    if any(_key(text) != "plugins" for text in given):
+        flags = [text for text in composed.arguments if text not in point.overrides]
+        kept = [text for text in plan.overrides if _key(text) not in {"plugins", *map(_key, given)}]
+        changed = compose_points([*flags, *kept, *given]).points[0]
         plan = Plan(changed.config, changed.choices, plan.overrides)
     run(plan, folder, stop)
     return DONE
 
 
+def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
+    """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
+    refuse_links(folder)
+    plan = stored_plan(folder)
+    flags = [text for text in plan.overrides if text.startswith("-")]
+    if flags:
+        raise StateError(str(folder / "run.json"), f"holds {flags[0]}, which is no override")
+    try:
+        validate(plan.config, plan.choices)
+    except ConfigError as error:
+        raise StateError(str(folder / "config.yaml"), f"{error.where}: {error.reason}") from error
+    if unnamed := [name for name in plan.config["plugins"] if name not in plugins]:
+        raise StateError(
+            str(folder),
+            f"runs code of {', '.join(unnamed)}, which a file may not ask for",
+            f"add plugins=[{','.join(plan.config['plugins'])}] if you trust it",
+        )
+    return plan
+
+
 def _sweep(composed: Composed) -> int:
     from metarl_run.report import sweep
 
-    folder = composed.points[0].sweep_folder
-    try:
+    folder, finished = composed.points[0].sweep_folder, False
+    with contextlib.suppress(SystemExit):  # Hydra said what is wrong with the sweep itself; what has run is reported
         _call_hydra((*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"), sweep_job)
-    except SystemExit:
-        pass  # Hydra printed a job's bug and would leave; the other jobs ran, and the report names the failed one
+        finished = True
     report = sweep.write(Path(folder))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    return SWEEP_HAS_FAILURES if report.failed else DONE
+    return DONE if finished and not report.failed else SWEEP_HAS_FAILURES
 
 
 def sweep_job(cfg: DictConfig) -> None:
     """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others."""
     try:
-        _run_here(cfg)
+        with Contained(Path(HydraConfig.get().runtime.output_dir)):
+            _run_here(cfg)
     except RunError as error:
         print(error, file=sys.stderr, flush=True)
 

@@ -1,31 +1,124 @@
-"""The command as a user meets it: a process of its own, in a folder of its own."""
+"""The command as a user meets it: a process of its own, in a folder of its own, without a terminal."""
 
+import csv
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("metarl-run")
 COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from metarl_run.command import main; main()"]
+SMALL = ("experiment=smoke", "threads=1")
+LONG = (*SMALL, "meta_iterations=120", "checkpoint_every=7", "validate_every=25")
+"""A few seconds of training, so that there is something to interrupt."""
+CLOCK = ("wall_seconds", "env_steps_per_second")
+"""What a clock says in summary.json."""
 
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's, with its import path, and with one thread so that tests may run side by side."""
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", **changes}
+    fixed = {"PYTHONPATH": path, "COLUMNS": "100", "TERM": "dumb", "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return {**os.environ, **fixed, **changes}
 
 
-def metarl_run(*argv: str, cwd: Path, timeout: float = 120, **changes: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end and return what it said."""
+def call(*arguments: str, cwd: Path, timeout: float = 120, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end; what it said.
+
+    Args:
+        arguments: of the command.
+        cwd: where it runs.
+        timeout: seconds.
+        changes: environment variables.
+    """
     return subprocess.run(
-        [*COMMAND, *argv],
+        [*COMMAND, *arguments],
         cwd=cwd,
         env=environment(**changes),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",
         timeout=timeout,
-        stdin=subprocess.DEVNULL,
+        check=False,
         start_new_session=True,
     )
+
+
+class Running:
+    """A command under way, the leader of a process group of its own."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            cwd=cwd,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    def wait_until(self, true: Callable[[], bool], timeout: float = 90) -> None:
+        end = time.monotonic() + timeout
+        while not true():
+            assert self.process.poll() is None, f"ended too early: {self.process.communicate()}"
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.005)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def end(self, timeout: float = 60) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+
+# --- What a run folder holds ---
+
+
+def iterations_done(folder: Path) -> int:
+    """Rows of metrics.csv below its header."""
+    try:
+        return max(0, (folder / "metrics.csv").read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"summary.json holds {constant}")
+
+    return json.loads((folder / "summary.json").read_text(), parse_constant=refuse)
+
+
+def record(folder: Path) -> dict[str, bytes]:
+    """Everything of a run that no clock has touched."""
+    names = ["metrics.csv", "adaptation.csv", "config.yaml", "adaptation_curve.png", "adaptation_curve.svg"]
+    newest = sorted(path for path in (folder / "checkpoints").iterdir() if path.name.isdigit())[-1]
+    result = {name: (folder / name).read_bytes() for name in names}
+    told = {name: value for name, value in summary(folder).items() if name not in CLOCK}
+    result["summary.json"] = json.dumps(told).encode()
+    return result | {f"{newest.name}/tensors.pt": (newest / "tensors.pt").read_bytes()}
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Temporary files and locks."""
+    return [path.name for path in folder.rglob("*") if path.name.startswith(".") and path.name != ".hydra"]

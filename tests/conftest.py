@@ -1,17 +1,17 @@
 """Fixtures shared by the whole suite."""
 
-from pathlib import Path
-
 import hydra
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from metarl_run.env.base import TaskFamily
+from metarl_run.folders import CONFIG_DIR
 
-CONF = Path(__file__).parents[1] / "conf"
+torch.set_num_threads(1)  # tests run side by side: two threads each would fight for two cores
 
 
-@pytest.fixture(params=sorted(path.stem for path in (CONF / "env").glob("*.yaml")))
+@pytest.fixture(params=sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")))
 def env_option(request: pytest.FixtureRequest) -> str:
     """Each option of the group `env` in turn."""
     return request.param
@@ -20,7 +20,7 @@ def env_option(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def family_config(env_option: str) -> DictConfig:
     """The configuration of one task family, composed by Hydra."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return hydra.compose(f"env/{env_option}").env
 
 

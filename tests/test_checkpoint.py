@@ -6,7 +6,8 @@ import logging
 import pytest
 import torch
 
-from metarl_run import checkpoint
+from metarl_run import atomic, checkpoint
+from metarl_run.atomic import write_atomically
 from metarl_run.checkpoint import Checkpoint
 from metarl_run.errors import ResourceError, StateError
 
@@ -131,7 +132,8 @@ def test_an_interrupted_save_leaves_the_previous_checkpoint_and_no_half_one(tmp_
 
 def test_what_a_crash_left_behind_is_not_a_checkpoint(tmp_path):
     save(tmp_path, 1)
-    (tmp_path / ".000002.tmp").mkdir()
+    for name in (".000002.tmp", ".000005.tmp"):
+        (tmp_path / name).mkdir()
     assert checkpoint.load_newest(tmp_path).iteration == 1
     save(tmp_path, 2)
     assert names(tmp_path) == ["000001", "000002"]
@@ -139,9 +141,9 @@ def test_what_a_crash_left_behind_is_not_a_checkpoint(tmp_path):
 
 def test_atomic_files_hold_the_old_or_the_new(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
-    checkpoint.write_atomically(path, b"old")
-    monkeypatch.setattr(checkpoint.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    write_atomically(path, b"old")
+    monkeypatch.setattr(atomic.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
     with pytest.raises(ResourceError, match="Input/output error"):
-        checkpoint.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["summary.json"]

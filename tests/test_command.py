@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from black_box import COMMAND, ROOT, environment, metarl_run
+from black_box import COMMAND, ROOT, call, environment
 
 import metarl_run as package
 from metarl_run import crash
-from metarl_run.config.folder import CONFIG_DIR
+from metarl_run.folders import CONFIG_DIR
 
 HEAVY = {"torch", "hydra", "omegaconf", "gymnasium", "wandb", "numpy", "yaml", "rich"}
 
@@ -26,7 +26,7 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_version(tmp_path: Path) -> None:
-    done = metarl_run("--version", cwd=tmp_path)
+    done = call("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"metarl-run {package.__version__}\n", "")
 
 
@@ -44,7 +44,7 @@ except SystemExit: pass
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["algo=maml", "--help"]])
 def test_help_teaches(tmp_path: Path, argv: list[str]) -> None:
-    done = metarl_run(*argv, cwd=tmp_path)
+    done = call(*argv, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for path in CONFIG_DIR.glob("*/*.yaml"):
         assert f"\n  {path.stem} " in done.stdout
@@ -65,11 +65,11 @@ def test_help_shows_options_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "algo").mkdir()
     (tmp_path / "algo" / "mine.yaml").write_text("# The best of all\n_target_: toy.Mine\n")
     for argv in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
-        assert "  mine      The best of all\n" in metarl_run(*argv, "--help", cwd=tmp_path).stdout
+        assert "  mine      The best of all\n" in call(*argv, "--help", cwd=tmp_path).stdout
 
 
 def test_an_ascii_terminal_can_read_the_help(tmp_path: Path) -> None:
-    done = metarl_run("--help", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
+    done = call("--help", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0 and "MAML" in done.stdout
 
 
@@ -83,7 +83,7 @@ def test_an_ascii_terminal_can_read_the_help(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_command_line_is_two_lines_and_creates_nothing(tmp_path: Path, argv: list[str], said: str) -> None:
-    done = metarl_run(*argv, cwd=tmp_path)
+    done = call(*argv, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
     assert not os.listdir(tmp_path)
 
@@ -104,7 +104,7 @@ except SystemExit as end: assert end.code == 2
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_can_be_installed(tmp_path: Path, shell: str) -> None:
-    done = metarl_run("-sc", f"install={shell}", cwd=tmp_path)
+    done = call("-sc", f"install={shell}", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete" in done.stdout or "compdef" in done.stdout
     assert not os.listdir(tmp_path)
@@ -119,7 +119,7 @@ def test_completion_can_be_installed(tmp_path: Path, shell: str) -> None:
     ],
 )
 def test_completion_knows_options_and_keys(tmp_path: Path, line: str, wanted: set[str]) -> None:
-    done = metarl_run("-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    done = call("-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
     assert done.returncode == 0
     assert wanted <= {word.rstrip("=") + "=" * word.endswith("=") for word in done.stdout.split()}, done
 
@@ -217,7 +217,9 @@ def test_a_reader_that_left_causes_no_traceback(tmp_path: Path, closed: str) -> 
 # --- The scripts ---
 
 
-@pytest.mark.parametrize("script", ["scripts/run", "scripts/test", "scripts/check", "scripts/setup.sh", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/run", "scripts/test", "scripts/check", "scripts/kill_loop", "scripts/setup.sh", ".ci/run"]
+)
 def test_scripts_are_sound_bash(script: str) -> None:
     assert subprocess.run(["bash", "-n", str(ROOT / script)]).returncode == 0
     assert os.access(ROOT / script, os.X_OK) or script.endswith(".sh")

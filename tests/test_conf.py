@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from metarl_run.config.compose import compose_points
-from metarl_run.config.folder import CONFIG_DIR, GROUPS
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
 from metarl_run.errors import ConfigError
+from metarl_run.folders import CONFIG_DIR, GROUPS
 
 FILES = sorted(CONFIG_DIR.rglob("*.yaml"))
 OPTIONS = sorted(path for path in CONFIG_DIR.glob("*/*.yaml") if path.parent.name != "hydra")

@@ -1,12 +1,11 @@
 """The outer loop: exact resume, and evaluations that change nothing (traps 9, 13, 22)."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
 
 from metarl_run import checkpoint
+from metarl_run.folders import CONFIG_DIR
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
@@ -14,13 +13,12 @@ from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
 
-CONF = Path(__file__).parent.parent / "conf"
 SMALL = {"num_tasks": 3, "adaptation_steps": 1, "episodes_per_task": 2}
 
 
 def config(options):
     def group(name, option):
-        return yaml.safe_load((CONF / name / f"{option}.yaml").read_text())
+        return yaml.safe_load((CONFIG_DIR / name / f"{option}.yaml").read_text())
 
     env = group("env", options["env"])
     env["meta_test"], env["horizon"] = env["meta_train"], 8

@@ -17,7 +17,10 @@ class MAML(GradientBased, MetaLearner):
 
         start:  φ₀ = θ
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
-        learn:  ∇_θ  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)        through all K steps
+        learn:  ∇_θ  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)        through all K steps, the rollouts held fixed
+
+    That is the exact derivative of L for the data that was collected. How well it estimates the derivative of the
+    expected return is up to the learner's L: how θ changes which data is collected enters only through it.
 
     Args:
         learner: supplies the policy and L, the loss of one task.

@@ -35,7 +35,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
-from metarl_run.config.folder import CONFIG_DIR, GROUPS
 from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.nearest import hint
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
@@ -43,6 +42,7 @@ from metarl_run.config.signature import signature
 from metarl_run.config.syntax import check_yaml
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError
+from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
 MOST_POINTS = 10_000

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metarl_run.config.folder import CONFIG_DIR
+from metarl_run.folders import CONFIG_DIR
 
 GROUPS = ("algo", "env", "learner", "network", "logger", "experiment")
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from metarl_run.config.annotation import Component
-from metarl_run.config.folder import GROUPS
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import Signature, signature
 from metarl_run.errors import ConfigError
+from metarl_run.folders import GROUPS
 from metarl_run.kinds import Distributions, problem
 
 BASES = {

@@ -6,11 +6,12 @@ nothing here. torch is not imported before an environment is made.
 """
 
 import re
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import yaml
+
+from metarl_run.folders import CONFIG_DIR
 
 NAMESPACE = "metarl_run"
 ENTRY_POINT = "metarl_run.env.standalone:FamilyEnv"
@@ -19,7 +20,7 @@ VECTOR_ENTRY_POINT = "metarl_run.env.standalone:FamilyVectorEnv"
 
 def register() -> None:
     """Register every family that is not registered yet."""
-    for path in sorted(env_folder().glob("*.yaml")):
+    for path in sorted((CONFIG_DIR / "env").glob("*.yaml")):
         module, _, name = configuration(path.stem).get("_target_", "").rpartition(".")
         env_id = f"{NAMESPACE}/{name}-v0"
         if module.endswith(f".{path.stem}") and env_id not in gymnasium.registry:
@@ -31,13 +32,6 @@ def register() -> None:
             )
 
 
-def env_folder() -> Path:
-    """`conf/env`: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "conf" / "env"
-    return inside if inside.is_dir() else package.parent / "conf" / "env"
-
-
 def configuration(option: str, **overrides: Any) -> dict[str, Any]:
     """What `conf/env/<option>.yaml` says, interpolations such as `${.meta_train}` resolved.
 
@@ -45,7 +39,7 @@ def configuration(option: str, **overrides: Any) -> dict[str, Any]:
         option: the file's stem.
         overrides: values that take the place of the file's; a mapping is merged into the file's.
     """
-    values = yaml.safe_load((env_folder() / f"{option}.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CONFIG_DIR / "env" / f"{option}.yaml").read_text(encoding="utf-8"))
     for key, value in overrides.items():
         merged = isinstance(value, dict) and isinstance(values.get(key), dict)
         values[key] = values[key] | value if merged else value

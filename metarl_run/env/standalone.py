@@ -1,5 +1,7 @@
 """Task families as ordinary Gymnasium environments, for code that knows nothing of meta-learning.
 
+    import metarl_run.env.registration  # makes the names known
+
     gymnasium.make("metarl_run/CartPoleFamily-v0", split="meta_test", horizon=50)
     gymnasium.make_vec("metarl_run/CartPoleFamily-v0", num_envs=3)
 

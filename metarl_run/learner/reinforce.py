@@ -23,6 +23,9 @@ class Reinforce(BaseLearner):
         baseline: `time` is bₜ = mean of Gₜ over the task's episodes alive at step t; `none` is 0.
         standardise: divide A by its deviation over the task's steps (and subtract its mean).
 
+    The gradient of L is an unbiased estimate of the return's, up to the mean length of an episode; its second
+    derivative is not an estimate of the return's Hessian (Foerster et al. 2018, arXiv:1802.05098, section 3).
+
     Differs from the paper: the mean over steps, not over episodes of sums over steps, so the step size does not depend
     on how long episodes are.
     Source: Williams (1992), Machine Learning 8, Eq. 11.

@@ -1,9 +1,11 @@
 """How pictures look and are saved: one style, the same bytes for the same data, whole files or none."""
 
-import os
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from metarl_run.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +76,7 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         draw(figure)
         # No date and no version, so that equal data make equal bytes.
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "metarl-run"})):
-            path = name.with_name(f"{name.name}.{ending}")
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            figure.savefig(temporary, format=ending, metadata=metadata)
-            os.replace(temporary, path)
-            written.append(path)
+            picture = io.BytesIO()
+            figure.savefig(picture, format=ending, metadata=metadata)
+            written.append(write_atomically(name.with_name(f"{name.name}.{ending}"), picture.getvalue()))
     return written

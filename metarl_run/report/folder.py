@@ -49,14 +49,6 @@ def short(path: Path) -> str:
     return min(str(path.absolute()), relative, key=len)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a whole file or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
-
-
 def evenly(count: int, at_most: int) -> Sequence[int]:
     """At most `at_most` positions among `count`: the first, the second, the last, and others spread between."""
     if count <= at_most:

@@ -18,8 +18,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metarl_run.atomic import write_atomically
 from metarl_run.report.figure import few_ticks, look, save
-from metarl_run.report.folder import evenly, short, write_text
+from metarl_run.report.folder import evenly, short
 from metarl_run.report.groups import Group, grouped
 from metarl_run.report.jobs import Job, read_jobs
 from metarl_run.report.output import standard_output
@@ -71,12 +72,13 @@ def write(sweep_folder: Path) -> SweepReport:
     groups = grouped(jobs)
     failed = [job for job in jobs if job.problem is not None]
     files = [
-        write_text(sweep_folder / "comparison.csv", csv_of(groups)),
-        write_text(sweep_folder / "comparison.json", json_of(groups, failed)),
+        write_atomically(sweep_folder / "comparison.csv", csv_of(groups).encode()),
+        write_atomically(sweep_folder / "comparison.json", json_of(groups, failed).encode()),
     ]
     if any(group.curve for group in groups):
         files += draw(sweep_folder / "comparison", groups)
-    files.append(write_text(sweep_folder / "comparison.md", markdown_of(groups, failed, sweep_folder)))
+    markdown = markdown_of(groups, failed, sweep_folder)
+    files.append(write_atomically(sweep_folder / "comparison.md", markdown.encode()))
     return SweepReport(folder=sweep_folder, groups=groups, failed=failed, files=sorted(files))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from metarl_run.config.compose import CONFIG_DIR, compose_points
+from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError
+from metarl_run.folders import CONFIG_DIR
 
 MakePackage = Callable[..., str]
 FILES = "logger=files"

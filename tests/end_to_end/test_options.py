@@ -1,18 +1,16 @@
 """Every option of every group runs through the real command."""
 
-from pathlib import Path
-
 import pytest
-from harness import call, rows, summary
+from black_box import call, rows, summary
 
 from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError
 from metarl_run.evaluation import COLUMNS
+from metarl_run.folders import CONFIG_DIR
 
-CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("env", "algo", "learner", "network")
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-ENVS = sorted(path.stem for path in (CONF / "env").glob("*.yaml"))
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
+ENVS = sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml"))
 
 
 def with_a_family_it_can_serve(group, option):

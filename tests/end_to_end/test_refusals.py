@@ -1,7 +1,7 @@
 """A bad configuration is refused in one line, with its own exit code, before anything is created."""
 
 import pytest
-from harness import call
+from black_box import call
 
 BAD = {
     "unknown key": (["algo.inner_lrr=0.1"], "algo.inner_lrr", "inner_lr"),

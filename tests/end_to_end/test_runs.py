@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from harness import SMALL, call, record, summary
+from black_box import SMALL, call, record, summary
 
 EXPLOSIVE = ("env=random_mdp", "network=table")
 """With a step size near the largest float, one step away from an overflow."""

@@ -42,8 +42,9 @@ def test_interpolations_follow_overrides():
 
 def test_interpolations_of_any_depth(tmp_path, monkeypatch):
     text = "a: {b: {c: 1, d: '${.c}'}, e: '${..f.g}'}\nf: {g: '${..a.b.d}'}\nh: '${.a}'\ni: 3 ${.a}\n"
-    (tmp_path / "deep.yaml").write_text(text)
-    monkeypatch.setattr(registration, "env_folder", lambda: tmp_path)
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "deep.yaml").write_text(text)
+    monkeypatch.setattr(registration, "CONFIG_DIR", tmp_path)
     a = {"b": {"c": 1, "d": 1}, "e": 1}
     assert configuration("deep") == {"a": a, "f": {"g": 1}, "h": a, "i": "3 ${.a}"}
 

@@ -14,20 +14,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console as RichConsole
+from samples import CURVE
 
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.console import Console
 from metarl_run.logger.display import Progress, sparkline
 
-CURVE = {
-    "adaptation_step": [0, 1],
-    "episodes_seen": [0.0, 20.0],
-    "env_steps_seen": [0.0, 620.0],
-    "mean": [31.0, 194.0],
-    "iqm": [30.0, 195.0],
-    "low": [28.0, 190.0],
-    "high": [34.0, 197.0],
-}
 SUMMARY = {
     "algo": "maml",
     "env": "cartpole_family",

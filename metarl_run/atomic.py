@@ -1,0 +1,40 @@
+"""Files that hold all of what was written or all of what they held before, wherever a crash strikes."""
+
+import os
+from pathlib import Path
+
+from metarl_run.errors import ResourceError
+
+
+def write_atomically(path: Path, data: bytes) -> Path:
+    """Make `path` hold `data`. What a crash leaves behind has a name of its own, which the next attempt takes over.
+
+    Raises:
+        ResourceError: if the disk refuses; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write_synced(temporary, data)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ResourceError(str(path), f"cannot write {len(data)} bytes: {error.strerror}") from error
+    return path
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file; it is on the disk afterwards."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """The names in a folder are on the disk afterwards."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

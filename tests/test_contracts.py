@@ -1,0 +1,293 @@
+"""What every learner, network and algorithm promises. A new option in conf/ is tested by being there.
+
+Everything is made the way a run makes it, from composed configurations.
+"""
+
+import copy
+import functools
+import io
+
+import pytest
+import torch
+
+from metarl_run.algo.base import MetaLearner
+from metarl_run.config.compose import compose_points
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import ConfigError
+from metarl_run.folders import CONFIG_DIR
+from metarl_run.lifetime import live
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
+from metarl_run.types import Percept
+
+M, B = 4, 3
+
+
+@functools.cache
+def composed(*overrides):
+    return compose_points(["experiment=smoke", *overrides]).points[0].config
+
+
+def servable(group):
+    """Each option of `group` with each task family that it can serve."""
+    pairs = []
+    for option in sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")):
+        served = []
+        for env in sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")):
+            try:
+                composed(f"{group}={option}", f"env={env}")
+            except ConfigError:
+                continue
+            served.append((f"{group}={option}", f"env={env}"))
+        assert served, f"no task family suits {group}={option}"
+        pairs += served
+    return [pytest.param(pair, id=" ".join(pair)) for pair in pairs]
+
+
+ALGOS, LEARNERS, NETWORKS = servable("algo"), servable("learner"), servable("network")
+
+
+def make(pair, seed=0):
+    return build_agent(composed(*pair), Streams(seed, torch.device("cpu")))
+
+
+def tasks_of(family, seed=0):
+    return family.sample(M, "meta_train", torch.Generator().manual_seed(seed))
+
+
+def lifetime_of(family, algo, adaptation_steps=1, seed=0):
+    """One lifetime in each of M tasks; the seed says which."""
+    generator = torch.Generator().manual_seed(seed)
+    env = TaskVectorEnv(family, tasks_of(family, seed), episodes_per_task=B, generator=generator)
+    return live(algo, env, generator, adaptation_steps=adaptation_steps)
+
+
+def lives(family, algo):
+    """`live` for `meta_update`: fresh tasks at every call."""
+    seeds = iter(range(1000))
+    return lambda adaptation_steps: lifetime_of(family, algo, adaptation_steps, next(seeds))
+
+
+def leaves(tree, name=""):
+    """The tensors of nested records, by their dotted names."""
+    if isinstance(tree, torch.Tensor):
+        return {name: tree.detach()}
+    if hasattr(tree, "_asdict"):
+        tree = tree._asdict()
+    entries = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return {key: leaf for field, entry in entries for key, leaf in leaves(entry, f"{name}.{field}").items()}
+
+
+def selected(tree, index):
+    """The tasks at `index` of a record whose every tensor has a leading task axis."""
+    if isinstance(tree, torch.Tensor):
+        return tree[index]
+    if isinstance(tree, dict):
+        return {name: selected(entry, index) for name, entry in tree.items()}
+    entries = [selected(entry, index) for entry in tree]
+    return type(tree)(*entries) if hasattr(tree, "_fields") else entries
+
+
+def assert_same(one, other):
+    """Every tensor of both has the same name and bytes."""
+    one, other = leaves(one), leaves(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def assert_near(one, other):
+    one, other = leaves(one), leaves(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+def first_percept(family, tasks):
+    state = family.reset(tasks, B, torch.Generator().manual_seed(5))
+    nothing = torch.zeros(M, B)
+    return Percept(family.observe(tasks, state), nothing.long(), nothing, torch.ones(M, B, dtype=torch.bool))
+
+
+# --- Algorithms ---
+
+
+@pytest.mark.parametrize("pair", ALGOS)
+def test_building_changes_no_configuration_and_shares_nothing(pair):
+    config = composed(*pair)
+    before = copy.deepcopy(config)
+    (_, one), (_, other) = make(pair), make(pair)
+    assert config == before
+    if isinstance(one, MetaLearner):
+        assert_same(one.meta_params, other.meta_params)
+        for name in one.meta_params:
+            assert one.meta_params[name].data_ptr() != other.meta_params[name].data_ptr()
+
+
+@pytest.mark.parametrize("pair", ALGOS)
+def test_the_same_seed_lives_the_same_bytes_and_another_does_not(pair):
+    one, again, other = (lifetime_of(*make(pair, seed), 2, seed) for seed in (0, 0, 1))
+    assert_same(one.rollouts, again.rollouts)
+    assert_same(one.agents, again.agents)
+    observations = [lifetime.rollouts[0].observation[:, 0] for lifetime in (one, other)]
+    rewards = [lifetime.rollouts[0].reward.sum() for lifetime in (one, other)]
+    assert not torch.equal(*observations) or not torch.equal(*rewards)
+
+
+@pytest.mark.parametrize("pair", ALGOS)
+def test_agents_keep_their_shapes_through_acting_and_adapting(pair):
+    family, algo = make(pair)
+    tasks = tasks_of(family)
+    agent, percept = algo.begin(tasks), first_percept(family, tasks)
+    assert all(len(tensor) == M for tensor in leaves(agent).values())
+    distribution, memory = algo.act(agent, percept)
+    assert leaves(memory).keys() == leaves(agent.memory).keys()
+    assert distribution.log_prob(percept.last_action).shape == (M, B)
+    rollout = lifetime_of(family, algo, 0).rollouts[0]
+    adapted = algo.adapt(agent, rollout)
+    before, after = leaves(agent.params), leaves(adapted.params)
+    assert before.keys() == after.keys()
+    for name in before:
+        assert (before[name].shape, before[name].dtype) == (after[name].shape, after[name].dtype)
+        assert after[name].isfinite().all()
+
+
+@pytest.mark.parametrize("pair", ALGOS)
+def test_acting_and_adapting_modify_nothing_they_are_given(pair):
+    family, algo = make(pair)
+    agent = algo.begin(tasks_of(family))
+    percept = first_percept(family, tasks_of(family))
+    rollout = lifetime_of(family, algo, 0).rollouts[0]
+    given = (agent, percept, rollout)
+    before = {name: tensor.clone() for name, tensor in leaves(given).items()}
+    algo.act(agent, percept)
+    algo.adapt(agent, rollout)
+    assert_same(leaves(given), before)
+
+
+@pytest.mark.parametrize("index", [torch.tensor([2, 0, 3, 1]), torch.tensor([1]), torch.tensor([3, 0])], ids=str)
+@pytest.mark.parametrize("pair", ALGOS)
+def test_tasks_know_nothing_of_their_neighbours(pair, index):
+    """Some of them, in any order, begin, act and adapt as they do within the whole batch."""
+    family, algo = make(pair)
+    tasks = tasks_of(family)
+    agent, percept = algo.begin(tasks), first_percept(family, tasks)
+    assert_near(algo.begin(tasks.select(index)), selected(agent, index))
+    rollout = lifetime_of(family, algo, 0).rollouts[0]
+    adapted = algo.adapt(agent, rollout)
+    assert_near(algo.adapt(selected(agent, index), selected(rollout, index)), selected(adapted, index))
+    for one in (agent, adapted):
+        straight = algo.act(one, percept)
+        assert_near(algo.act(selected(one, index), selected(percept, index)), selected(straight, index))
+
+
+@pytest.mark.parametrize("pair", ALGOS)
+def test_a_meta_learner_goes_on_from_its_saved_state_as_if_never_stopped(pair):
+    family, algo = make(pair)
+    if not isinstance(algo, MetaLearner):
+        assert not hasattr(algo, "meta_optimizer")
+        return
+    start = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
+    schedule = lives(family, algo)
+    for _ in range(2):
+        algo.meta_update(schedule)
+    assert all(not torch.equal(start[name], θ) for name, θ in algo.meta_params.items() if not is_constant(θ))
+    file = io.BytesIO()
+    torch.save(algo.state(), file)
+    file.seek(0)
+    _, resumed = make(pair, seed=1)
+    resumed.load_state(torch.load(file, weights_only=True))
+    for one in (algo, resumed):
+        one.meta_update(lives(family, one))
+    assert_same(algo.state(), resumed.state())
+
+
+def is_constant(θ):
+    """A bias of one output, which cannot matter to a distribution."""
+    return θ.shape[-1] == 1
+
+
+# --- Learners ---
+
+
+def outputs(family, learner, rollout, seed=0):
+    """What some network might put out at every row of `rollout`: leaf tensors `[M, T + 1, B, ·]`."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = rollout.observation.shape[:3]
+    heads = learner.heads(family.action_space)
+    return {name: torch.randn(*shape, size, generator=generator).requires_grad_() for name, size in heads.items()}
+
+
+@pytest.fixture(params=LEARNERS)
+def learning(request):
+    """A learner, outputs of a network for it, and what M random agents lived through."""
+    family, algo = make(request.param)
+    _, random = make(("algo=random", request.param[1]))
+    rollout = lifetime_of(family, random, 0).rollouts[0]
+    return algo.learner, outputs(family, algo.learner, rollout), rollout
+
+
+def test_the_loss_of_a_stack_is_the_losses_one_by_one(learning):
+    learner, output, rollout = learning
+    losses, metrics = learner.loss(output, rollout)
+    assert losses.shape == (M,)
+    assert losses.isfinite().all() and all(value.isfinite() for value in metrics.values())
+    for task in range(M):
+        alone, _ = learner.loss(selected(output, task), selected(rollout, task))
+        torch.testing.assert_close(alone, losses[task])
+
+
+def test_the_loss_is_a_function_of_what_it_is_given(learning):
+    learner, output, rollout = learning
+    before = {name: tensor.clone() for name, tensor in leaves((output, rollout)).items()}
+    first, again = (learner.loss(output, rollout)[0] for _ in range(2))
+    assert torch.equal(first, again)
+    assert_same(leaves((output, rollout)), before)
+
+
+def test_every_head_of_every_task_gets_a_gradient_from_its_own_task_alone(learning):
+    learner, output, rollout = learning
+    losses, _ = learner.loss(output, rollout)
+    for task in range(M):
+        gradients = torch.autograd.grad(losses[task], list(output.values()), retain_graph=True)
+        for gradient in gradients:
+            reached = gradient.flatten(1).abs().amax(1) > 0
+            assert reached.tolist() == [other == task for other in range(M)]
+
+
+def test_padding_does_not_matter_to_the_loss(learning):
+    learner, output, rollout = learning
+    T = rollout.reward.shape[1]
+    rest = [torch.cat([x, torch.zeros_like(x[:, :2])], 1) for x in rollout[:-1]]
+    longer = type(rollout)(*rest, rollout.memory)
+    more = {name: torch.cat([x, torch.ones_like(x[:, :2])], 1) for name, x in output.items()}
+    assert longer.reward.shape[1] == T + 2
+    torch.testing.assert_close(learner.loss(more, longer)[0], learner.loss(output, rollout)[0])
+
+
+# --- Networks ---
+
+
+@pytest.mark.parametrize("pair", NETWORKS)
+def test_a_stack_of_networks_is_the_networks_one_by_one(pair):
+    family, algo = make(pair)
+    singles = [algo.network.init(torch.Generator().manual_seed(seed)) for seed in range(M)]
+    singles = [{name: θ + 0.1 * seed for name, θ in params.items()} for seed, params in enumerate(singles)]
+    stack = {name: torch.stack([params[name] for params in singles]) for name in singles[0]}
+    x = lifetime_of(family, algo, 0).rollouts[0].observation  # [M, T + 1, B, D]
+    together, memory = algo.network(stack, x, {})
+    assert together.keys() == algo.learner.heads(family.action_space).keys()
+    for task in range(M):
+        alone, _ = algo.network(singles[task], x[task], {})
+        assert_near(alone, selected(dict(together), task))
+        assert_near(memory, {})
+
+
+@pytest.mark.parametrize("pair", NETWORKS)
+def test_a_network_starts_from_its_generator_alone(pair):
+    _, algo = make(pair)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, again = (algo.network.init(torch.Generator().manual_seed(3)) for _ in range(2))
+    assert_same(one, again)
+    assert torch.equal(torch.get_rng_state(), before)
