@@ -35,6 +35,7 @@ from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.network.base import Network
 from metarl_run.plan import Plan, stored_plan
 from metarl_run.report import curve as curve_report
+from metarl_run.report.folder import read_summary
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
 
@@ -217,8 +218,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _is_complete(folder: Path) -> bool:
     try:
-        return bool(json.loads((folder / "summary.json").read_text())["status"] == "complete")
-    except (OSError, ValueError, KeyError):
+        return read_summary(folder).get("status") == "complete"
+    except (OSError, ValueError):
         return False
 
 

@@ -9,6 +9,7 @@ import yaml
 from black_box import SMALL, call, left_behind, summary
 
 from metarl_run.config.compose import compose_points
+from metarl_run.run import versions
 
 SOURCE = '''
 from pathlib import Path
@@ -90,7 +91,7 @@ def make_folder(toy):
         change(config)
         (toy / "run").mkdir()
         (toy / "run/config.yaml").write_text(yaml.safe_dump(config))
-        record = {"choices": point.choices, "overrides": [*point.overrides, *overrides]}
+        record = {"choices": point.choices, "overrides": [*point.overrides, *overrides], "versions": versions()}
         (toy / "run/run.json").write_text(json.dumps(record))
 
     return make
