@@ -1,5 +1,6 @@
 """What becomes of an exception that nobody expected: a report in a file, one line on the screen, exit code 1."""
 
+import errno
 import platform
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, RunError
+from metarl_run.errors import Bug, ResourceError, RunError
 
 
 def install() -> None:
@@ -18,8 +19,15 @@ def install() -> None:
     sys.excepthook = _told
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")
+"""How torch says so, which raises RuntimeError."""
+
+
 class Contained(AbstractContextManager["Contained"]):
-    """Whatever goes wrong inside becomes a `Bug` with a report; expected errors pass, and so does a reader that left.
+    """Whatever goes wrong inside becomes a `Bug` with a report, or a `ResourceError` if disk or memory is at fault.
+
+    Expected errors pass, and so does a reader that left.
 
     A component that calls `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
 
@@ -33,7 +41,15 @@ class Contained(AbstractContextManager["Contained"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, RunError | BrokenPipeError):
+        if error is None or isinstance(error, RunError | BrokenPipeError):
+            return
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
+        told = (str(error).splitlines() or [""])[0]
+        if isinstance(error, MemoryError) or any(phrase in told for phrase in OUT_OF_MEMORY):
+            sizes = "lower meta_batch_size, episodes_per_task or their meta_test twins"
+            raise ResourceError("memory", f"ran out: {told}", sizes) from error
+        if isinstance(error, Exception | SystemExit):
             raise bug(error, self.folder) from error
 
 

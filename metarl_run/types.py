@@ -19,7 +19,8 @@ Params = dict[str, Tensor]
 """Named parameters of one agent, or of M agents stacked along a leading task axis."""
 
 Memory = dict[str, Tensor]
-"""What an agent carries from step to step, each tensor `[M, B, …]`; B is 1 before any experience."""
+"""What an agent carries from step to step, each tensor `[M, …]`; what differs between slots is `[M, B, …]`, with B = 1
+before any experience."""
 
 
 class AgentState(NamedTuple):
