@@ -107,7 +107,11 @@ def compose_points(argv: Sequence[str]) -> Composed:
     Raises:
         ConfigError: naming one key, file or flag; of a sweep, the first combination that is wrong.
     """
-    prepare()
+    with _prepared():
+        return _composed(argv)
+
+
+def _composed(argv: Sequence[str]) -> Composed:
     flags, overrides = _parsed_flags(argv)
     arguments = (*(a for a in argv if a not in overrides), *overrides)
     refuse_on_command_line(overrides)
@@ -131,14 +135,24 @@ def compose_points(argv: Sequence[str]) -> Composed:
     return Composed(points, multirun=True, passthrough=False, arguments=arguments)
 
 
-def prepare() -> None:
-    """Make Hydra ready: its version base, our resolver and our reader of files. May be called again."""
+@contextlib.contextmanager
+def _prepared() -> Iterator[None]:
+    """Make Hydra ready: its version base, our resolver and, for as long as this lasts, our reader of files.
+
+    Launchers that start processes hand Hydra's registries on to them, where only Hydra's own readers are known.
+    """
     if tuple(int(part) for part in hydra_version.split(".")[:2]) < (1, 4):
         version.setbase("1.3")
     setup_globals()
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
     create_config_search_path(None)  # discovers Hydra's own readers, one of which is replaced
-    SourcesRegistry.instance().types["file"] = CheckedFileSource
+    readers = SourcesRegistry.instance().types
+    before = readers["file"]
+    readers["file"] = CheckedFileSource
+    try:
+        yield
+    finally:
+        readers["file"] = before
 
 
 def _parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

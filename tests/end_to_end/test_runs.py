@@ -120,3 +120,13 @@ def test_a_sweep_run_again_keeps_what_is_finished(sweep):
     arguments = ["-m", *SMALL, "algo=maml,random", "env=random_mdp", "seed=0,1", "hydra.sweep.dir=sweep"]
     assert call(*arguments, cwd=folder.parent).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")} == before
+
+
+def test_jobs_side_by_side_in_processes_of_their_own_give_the_same_results(sweep, tmp_path):
+    folder, _ = sweep
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    arguments = ["-m", *SMALL, *launcher, "algo=maml,random", "env=random_mdp", "seed=0,1", "hydra.sweep.dir=sweep"]
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for job in (path for path in folder.iterdir() if path.name.startswith("maml")):
+        assert record(tmp_path / "sweep" / job.name) == record(job)
