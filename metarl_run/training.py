@@ -13,7 +13,7 @@ from metarl_run import checkpoint
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.evaluation import Evaluation, curve_of, evaluate, joined
+from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, joined
 from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
@@ -130,7 +130,8 @@ class Training:
         self.iteration += 1
         self.env_steps += env_steps
         self.session_env_steps += env_steps
-        before, after = (float(rollout.reward.sum(1).mean()) for rollout in (rollouts[0], rollouts[-1]))
+        first, last = (episode_sums(rollout.reward, rollout) for rollout in (rollouts[0], rollouts[-1]))
+        before, after = float(first[:, 0].mean()), float(last[:, -1].mean())  # one rollout may hold several episodes
         seconds = time.perf_counter() - start
         row = {
             "env_steps": self.env_steps,

@@ -1,10 +1,15 @@
 """The outer loop: exact resume, and evaluations that change nothing (traps 9, 13, 22)."""
 
+import csv
+
 import pytest
 import torch
 import yaml
+from diagnostic import CountsEpisodes, PaysAction
 
 from metarl_run import checkpoint
+from metarl_run.algo.base import MetaLearner
+from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.logger.base import RunInfo
@@ -209,3 +214,23 @@ def test_global_randomness_plays_no_part(tmp_path, options):
         finish(make(tmp_path / name, options))
         assert torch.equal(torch.get_rng_state(), before)
     assert record(tmp_path / "a") == record(tmp_path / "b")
+
+
+def test_returns_before_and_after_are_single_episodes_also_for_an_agent_that_remembers(tmp_path):
+    class Remembering(CountsEpisodes, MetaLearner):
+        """Pays as many episodes as it lived before, times the horizon; learns nothing."""
+
+        def __init__(self):
+            self.meta_params, self.meta_optimizer = {}, SGD(lr=1.0, max_grad_norm=1.0)
+            self.meta_optimizer.attach(self.meta_params)
+
+        def meta_update(self, live):
+            live(3)
+            return {}
+
+    training = make(tmp_path, PAIRS[0], validate_every=0, meta_iterations=1)
+    training.algo, training.family = Remembering(), PaysAction(horizon=5)
+    training.meta_train()
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["meta_train/return_after"]) - float(row["meta_train/return_before"]) == pytest.approx(3 * 5)
