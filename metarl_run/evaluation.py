@@ -2,7 +2,8 @@
 
 A curve is a mapping of equally long lists: `adaptation_step`, `episodes_seen`, `env_steps_seen` (of one task, averaged
 over tasks), and over tasks the `mean`, the interquartile mean `iqm`, and `low`, `high`: the 95 % stratified-bootstrap
-interval of the mean.
+interval of the mean. Where the returns can be computed instead of sampled, it also has their mean `expected`, and the
+mean `optimum` of the best policies; see `metarl_run.exact`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Rollout
@@ -26,9 +28,18 @@ COLUMNS = (
     "episodes_seen",
     "env_steps_seen",
     "episode_return",
+    "expected_return",
+    "optimal_return",
     "seed",
 )
-"""Columns of an adaptation row: one per task and adaptation step."""
+"""Columns of an adaptation row: one per task and adaptation step.
+
+`episode_return` is sampled. `expected_return` is what it is in expectation, and `optimal_return` the most that it could
+be in the task; each is None where it cannot be computed.
+"""
+
+EXACT = {"expected": "expected_return", "optimum": "optimal_return"}
+"""Parts of a curve that it has only if every row has the column."""
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -73,15 +84,22 @@ def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Genera
     return float(low), float(high)
 
 
+def strata(rows: Sequence[Mapping[str, Any]], column: str) -> list[np.ndarray]:
+    """The values of one column, an array per seed."""
+    seeds = sorted({row["seed"] for row in rows})
+    return [np.array([row[column] for row in rows if row["seed"] == seed]) for seed in seeds]
+
+
 def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """The adaptation curve of rows of one evaluation, over one seed or several; the statistics' randomness is fixed."""
+    known = [name for name, column in EXACT.items() if all(row.get(column) is not None for row in rows)]
     curve: dict[str, list[float]] = {
-        name: [] for name in ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high")
+        name: []
+        for name in ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high", *known)
     }
     for step in sorted({row["adaptation_step"] for row in rows}):
         here = [row for row in rows if row["adaptation_step"] == step]
-        seeds = sorted({row["seed"] for row in here})
-        values = [np.array([row["episode_return"] for row in here if row["seed"] == seed]) for seed in seeds]
+        values = strata(here, "episode_return")
         low, high = bootstrap_interval(values, np.random.default_rng(int(step)))
         curve["adaptation_step"].append(int(step))
         curve["episodes_seen"].append(float(np.mean([row["episodes_seen"] for row in here])))
@@ -90,6 +108,8 @@ def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         curve["iqm"].append(interquartile_mean(np.concatenate(values)))
         curve["low"].append(low)
         curve["high"].append(high)
+        for name in known:
+            curve[name].append(float(np.mean([v.mean() for v in strata(here, EXACT[name])])))
     return curve
 
 
@@ -122,12 +142,28 @@ def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
     return sums.scatter_add(1, torch.where(rollout.alive, episode, n), x)[:, :n]
 
 
-def rows_of(lifetime: Lifetime, *, split: str, iteration: int, seed: int, first_task: int) -> list[dict[str, Any]]:
+def rows_of(
+    lifetime: Lifetime,
+    *,
+    split: str,
+    iteration: int,
+    seed: int,
+    first_task: int,
+    expected: Sequence[Sequence[float | None]] | None,
+    optimal: Sequence[float] | None,
+) -> list[dict[str, Any]]:
     """The adaptation rows of one lifetime in each task.
 
     Row k of a task is its mean return over slots after k adaptations: after k rollouts, or, for an agent that
     remembers, after k episodes. `episodes_seen` and `env_steps_seen` count what that agent had learned from: all slots
     of earlier rollouts, and its own slot's earlier episodes.
+
+    Args:
+        lifetime: of M tasks.
+        split, iteration, seed: what is to stand in the rows.
+        first_task: number of the first of the tasks.
+        expected: expected return of each agent in each task, `[k][task]`, if known.
+        optimal: of each task, if known.
     """
     steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
     episodes_before = step = 0
@@ -148,6 +184,8 @@ def rows_of(lifetime: Lifetime, *, split: str, iteration: int, seed: int, first_
                     episodes_before + episode,
                     steps_seen,
                     value,
+                    expected[step][task] if expected else None,
+                    optimal[task] if optimal else None,
                     seed,
                 )
                 rows.append(dict(zip(COLUMNS, numbers, strict=True)))
@@ -186,8 +224,17 @@ def evaluate(
         env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
         with torch.no_grad():
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
+            expected = expected_returns(algo, lifetime.agents, family, task)
         yield Evaluation(
-            rows=rows_of(lifetime, split=split, iteration=iteration, seed=streams.seed, first_task=first),
+            rows=rows_of(
+                lifetime,
+                split=split,
+                iteration=iteration,
+                seed=streams.seed,
+                first_task=first,
+                expected=expected,
+                optimal=optimal_returns(family, task),
+            ),
             lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers),
             task_hashes=task.hashes(),
             env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),

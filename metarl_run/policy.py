@@ -4,18 +4,36 @@ Drawing the noise of many steps at once costs a fraction of drawing it step by s
 (`metarl_run.rollout`) where randomness enters an action.
 """
 
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
+class Distribution(Protocol):
+    """π over one action in each of `[…]` places."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """An action made of `noise`, which is drawn by `sampling_noise`."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(action) of the whole action, `[…]`."""
+
+    def entropy(self) -> Tensor:
+        """H(π) = −E[log π], `[…]`."""
+
+    def kl(self, other: Any) -> Tensor:
+        """KL(π ‖ other) = E_π[log π − log other] from a distribution of the same kind, `[…]`."""
+
+
 class Categorical(NamedTuple):
     """π(a) ∝ exp(logits[a]) over A actions.
 
     Attributes:
-        logits: unnormalised log-probabilities, `[…, A]`.
+        logits: unnormalised log-probabilities, `[…, A]`; −∞ where an action is impossible.
     """
 
     logits: Tensor
@@ -28,20 +46,105 @@ class Categorical(NamedTuple):
         return self.logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
+        """H = −Σₐ π(a) log π(a), with 0 · log 0 = 0."""
         log_p = self.logits.log_softmax(-1)
-        return -(log_p.exp() * log_p).sum(-1)
+        p = log_p.exp()
+        # Filling before the product, not after it, keeps NaN out of the gradient too.
+        return -(p * log_p.masked_fill(p == 0, 0.0)).sum(-1)
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """KL = Σₐ π(a) (log π(a) − log other(a)), with 0 · log 0 = 0; ∞ if π does what `other` never does."""
+        log_p, log_q = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
+        p = log_p.exp()
+        return (p * (log_p - log_q).masked_fill(p == 0, 0.0)).sum(-1)
+
+
+class Gaussian(NamedTuple):
+    """π(a) = Πᵢ N(aᵢ; μᵢ, σᵢ²) over d numbers, independent of each other.
+
+    Attributes:
+        mean: μ, `[…, d]`, in units of the action.
+        log_deviation: log σ, `[…, d]`, or anything that broadcasts to it.
+    """
+
+    mean: Tensor
+    log_deviation: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action μ + σ · noise, if the noise is standard normal."""
+        return torch.addcmul(self.mean, self.log_deviation.exp(), noise)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(a) = −Σᵢ [½ ((aᵢ − μᵢ) / σᵢ)² + log σᵢ + ½ log 2π]."""
+        z = (action - self.mean) * self.log_deviation.neg().exp()
+        return -(0.5 * z**2 + self.log_deviation).sum(-1) - 0.5 * math.log(2 * math.pi) * z.shape[-1]
+
+    def entropy(self) -> Tensor:
+        """H = Σᵢ [log σᵢ + ½ log 2πe]."""
+        return (self.log_deviation.expand_as(self.mean) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def kl(self, other: "Gaussian") -> Tensor:
+        """KL = ½ Σᵢ [z² + e^δ − 1 − δ] with z = (μᵢ − μ′ᵢ) / σ′ᵢ and δ = log(σᵢ² / σ′ᵢ²), the primes of `other`."""
+        z = (self.mean - other.mean) * other.log_deviation.neg().exp()
+        δ = 2 * (self.log_deviation - other.log_deviation)
+        return 0.5 * (z**2 + δ.expm1() - δ).sum(-1)
+
+
+class Uniform(NamedTuple):
+    """π(a) = Πᵢ 1 / (highᵢ − lowᵢ) over the box of d numbers with lowᵢ ≤ aᵢ ≤ highᵢ.
+
+    Attributes:
+        low: `[…, d]`, in units of the action.
+        high: `[…, d]`, each above its low.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action low + (high − low) Φ(noise), if the noise is standard normal."""
+        return torch.lerp(self.low, self.high, torch.special.ndtr(noise))
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(a) = −Σᵢ log(highᵢ − lowᵢ) in the box, −∞ outside."""
+        inside = ((self.low <= action) & (action <= self.high)).all(-1)
+        return torch.where(inside, -self.entropy(), -torch.inf)
+
+    def entropy(self) -> Tensor:
+        """H = Σᵢ log(highᵢ − lowᵢ)."""
+        return (self.high - self.low).log().sum(-1)
+
+    def kl(self, other: "Uniform") -> Tensor:
+        """KL = H(other) − H(π) if the other's box holds this one, else ∞."""
+        held = ((other.low <= self.low) & (self.high <= other.high)).all(-1)
+        return torch.where(held, other.entropy() - self.entropy(), torch.inf)
 
 
 def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """The noise that `sample` of this space's distributions wants: `[*shape, A]` standard Gumbels if it is discrete."""
-    if not isinstance(action_space, gymnasium.spaces.Discrete):
-        raise ValueError(f"action_space must be Discrete, got {action_space}")
-    uniform = torch.empty(*shape, int(action_space.n), device=generator.device)
-    return uniform.uniform_(generator=generator).log_().neg_().log_().neg_()
+    """The noise that `sample` of this space's distributions wants.
+
+    Args:
+        action_space: Discrete, or a Box of any bounds.
+        shape: leading axes.
+        generator: the only randomness used.
+
+    Returns:
+        `[*shape, A]` standard Gumbels for A discrete actions; `[*shape, *action_space.shape]` standard normals for a Box.
+    """
+    match action_space:
+        case gymnasium.spaces.Discrete():
+            uniform = torch.empty(*shape, int(action_space.n), device=generator.device)
+            return uniform.uniform_(generator=generator).log_().neg_().log_().neg_()
+        case gymnasium.spaces.Box():
+            return torch.randn(*shape, *action_space.shape, generator=generator, device=generator.device)
+    raise ValueError(f"action_space must be Discrete or a Box, got {action_space}")
 
 
 def empty_actions(action_space: gymnasium.Space[Any], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Room for actions of this space, zero: integers for discrete actions."""
-    if not isinstance(action_space, gymnasium.spaces.Discrete):
-        raise ValueError(f"action_space must be Discrete, got {action_space}")
-    return torch.zeros(shape, dtype=torch.int64, device=device)
+    """Room for actions of this space, zero: integers `shape` if it is Discrete, else float32 `[*shape, *space.shape]`."""
+    match action_space:
+        case gymnasium.spaces.Discrete():
+            return torch.zeros(shape, dtype=torch.int64, device=device)
+        case gymnasium.spaces.Box():
+            return torch.zeros(*shape, *action_space.shape, device=device)
+    raise ValueError(f"action_space must be Discrete or a Box, got {action_space}")

@@ -48,13 +48,57 @@ def generalized_advantages(
     return discounted_returns(δ, ended, discount=discount * gae_lambda)
 
 
+def first_step(ended: Tensor) -> Tensor:
+    """The index of the first step of each step's episode, `[…, T, B]`."""
+    t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)
+    begins = torch.zeros_like(ended)
+    begins[..., 1:, :] = ended[..., :-1, :]
+    return torch.where(begins, t, 0).cummax(-2).values
+
+
+def running_sum(x: Tensor, ended: Tensor) -> Tensor:
+    """Sums from the beginning of the episode up to and including each step, `[…, T, B]`.
+
+    Args:
+        x: what is summed.
+        ended: step t was the last of its episode.
+    """
+    total = x.cumsum(-2)
+    before = (total - x).gather(-2, first_step(ended).expand_as(x))
+    return total - before
+
+
+def discount_weights(ended: Tensor, *, discount: float, dtype: torch.dtype) -> Tensor:
+    """γᵗ with t counted from the beginning of each step's episode, `[…, T, B]`."""
+    t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)
+    return torch.tensor(discount, dtype=dtype, device=ended.device) ** (t - first_step(ended))
+
+
+def mean_of_others(x: Tensor, mask: Tensor) -> Tensor:
+    """At each step the mean of `x` over the task's other slots where `mask` is true, 0 if there is none: `[…, T, B]`.
+
+    It knows nothing of the slot's own episode, so as a baseline it biases nothing.
+
+    Source: Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!", Eq. 8.
+    """
+    kept = x * mask
+    others = (mask.sum(-1, keepdim=True) - mask.to(torch.int64)).clamp(min=1)
+    return (kept.sum(-1, keepdim=True) - kept) / others
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over time and episodes of the entries where `mask` is true: `[…, T, B]` → `[…]`; 0 where none is."""
     return (x * mask).sum((-2, -1)) / mask.sum((-2, -1)).clamp(min=1)
 
 
-def standardised(x: Tensor, mask: Tensor) -> Tensor:
-    """`x` with mean 0 and deviation 1 over the task's own entries where `mask` is true, and 0 elsewhere."""
+def mean_and_deviation(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of `x` over the task's entries where `mask` is true: `[…, T, B]` → `[…, 1, 1]` each."""
     mean = masked_mean(x, mask)[..., None, None]
     deviation = masked_mean((x - mean) ** 2, mask).sqrt()[..., None, None]
-    return (x - mean) / (deviation + 1e-8) * mask
+    return mean, deviation + 1e-8
+
+
+def num_episodes(alive: Tensor, ended: Tensor) -> Tensor:
+    """Episodes that were begun, over all slots: `[…, T, B]` → `[…]`."""
+    t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)
+    return (alive & (first_step(ended) == t)).sum((-2, -1))

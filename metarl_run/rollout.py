@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.policy import Categorical, empty_actions, sampling_noise
+from metarl_run.policy import Distribution, empty_actions, sampling_noise
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
-Act = Callable[[AgentState, Percept], tuple[Categorical, Memory]]
+Act = Callable[[AgentState, Percept], tuple[Distribution, Memory]]
 
 STEPS_BETWEEN_CHECKS = 8
 """Asking whether any slot still lives costs about as much as one operation on all of them."""

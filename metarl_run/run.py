@@ -22,7 +22,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from metarl_run import __version__, checkpoint
-from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.atomic import write_atomically
 from metarl_run.config.build import build
 from metarl_run.crash import Contained
@@ -33,6 +34,7 @@ from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.learner.base import BaseLearner
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.network.base import Network
+from metarl_run.network.constants import WithConstants
 from metarl_run.plan import Plan, stored_plan
 from metarl_run.report import curve as curve_report
 from metarl_run.report.folder import read_summary
@@ -134,6 +136,8 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
         "heads": learner.heads(family.action_space),
     }
     network: Network = build(config["network"], offered, plugins=plugins, where="network")
+    if constants := learner.constants(family.action_space):
+        network = WithConstants(network=network, constants=constants)
     offered |= {"network": network, "meta_params": network.init(streams("init"))}
     return family, build(config["algo"], offered, plugins=plugins, where="algo")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run import checkpoint
-from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, joined

@@ -34,6 +34,7 @@ class Percept(NamedTuple):
     """What an agent is told before it acts: sₜ, aₜ₋₁, rₜ₋₁ and whether step t − 1 ended an episode.
 
     At the first step of a lifetime: action 0, reward 0, ended true (Duan et al. 2016, arXiv:1611.02779, section 3.2).
+    The last action is `[M, B]` if actions are discrete, `[M, B, d]` if one is d numbers.
     """
 
     observation: Float[Tensor, "M B D"]
@@ -49,7 +50,8 @@ class Rollout(NamedTuple):
 
     Attributes:
         observation: row t is what step t acted on, row t + 1 what it led to (after a reset: the next episode's first).
-        action: integers for a discrete action space, else one number per action dimension.
+        action: integers `[…, T, B]` for a discrete action space; `[…, T, B, d]` where an action is d numbers, as the
+            policy chose them, before the family clips them.
         reward: in the task's own units; 0 where not alive.
         terminated: the MDP ended at step t.
         truncated: the episode limit ended it at step t; the return goes on beyond what was seen.
@@ -69,6 +71,11 @@ class Rollout(NamedTuple):
     def ended(self) -> Bool[Tensor, "*M T B"]:
         """Step t was the last of its episode."""
         return self.terminated | self.truncated
+
+    def first_slots(self, num_slots: int) -> "Rollout":
+        """What the first `num_slots` slots of every task lived through."""
+        parts = {name: getattr(self, name)[:, :, :num_slots] for name in self._fields if name != "memory"}
+        return self._replace(**parts)
 
     @property
     def env_steps(self) -> int:

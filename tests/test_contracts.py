@@ -10,7 +10,7 @@ import io
 import pytest
 import torch
 
-from metarl_run.algo.base import MetaLearner
+from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError

@@ -8,7 +8,7 @@ import yaml
 from diagnostic import CountsEpisodes, PaysAction
 
 from metarl_run import checkpoint
-from metarl_run.algo.base import MetaLearner
+from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.interruption import Interrupted, StopRequest

@@ -1,15 +1,14 @@
 """What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.errors import NumericalError
-from metarl_run.learner.base import BaseLearner
+from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.policy_gradient import PolicyGradient
+from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
-from metarl_run.policy import Categorical
+from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 
@@ -17,7 +16,7 @@ class GradientBased(MetaAlgorithm):
     """Agents that adapt by plain gradient descent.
 
         start:  φ₀ = θ
-        adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
+        adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)        as many such steps as the learner has epochs
 
     Args:
         learner: supplies the policy and L, the loss of one task.
@@ -25,58 +24,86 @@ class GradientBased(MetaAlgorithm):
         meta_params: θ.
         inner_lr: α > 0.
         first_order: treat ∇L as a constant when differentiating through φₖ₊₁.
+        head_only: adapt the network's last layer alone.
     """
 
     def __init__(
-        self, learner: BaseLearner, network: Network, meta_params: Params, inner_lr: float, *, first_order: bool
+        self,
+        learner: BaseLearner,
+        network: Network,
+        meta_params: Params,
+        inner_lr: float,
+        *,
+        first_order: bool,
+        head_only: bool = False,
     ) -> None:
         self.learner, self.network, self.inner_lr, self.first_order = learner, network, inner_lr, first_order
-        self.meta_params = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
+        self.initial = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
+        self.meta_params = dict(self.initial)
+        head = network.head_names()
+        self.adapted = [name for name in self.initial if not head_only or name in head]
 
     def start(self, num_tasks: int) -> AgentState:
-        stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.meta_params.items()}
+        stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.initial.items()}
         return AgentState(params=stacks, memory={})
 
-    def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         output, memory = self.network(agent.params, percept.observation, agent.memory)
         return self.learner.policy(output), memory
 
-    def loss(self, params: Params, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """L of each task, `[M]`, and the learner's metrics."""
-        output: Mapping[str, Tensor]
-        output, _ = self.network(params, rollout.observation, {})
-        return self.learner.loss(output, rollout)
+    def output(self, params: Params, rollout: Rollout) -> Output:
+        """What the network puts out at every row of the rollout."""
+        return self.network(params, rollout.observation, {})[0]
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+    def loss(
+        self,
+        params: Params,
+        rollout: Rollout,
+        behaviour: Output | None = None,
+        surrogate: Surrogate | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L of each task, `[M]`, and the learner's metrics.
+
+        Args:
+            params: of the agents.
+            rollout: what was lived through.
+            behaviour: output of the agents that lived it; None if that is these.
+            surrogate: in the place of a policy-gradient learner's own.
+        """
+        output = self.output(params, rollout)
+        if surrogate is None:
+            return self.learner.loss(output, rollout, behaviour)
+        assert isinstance(self.learner, PolicyGradient)  # the configuration was checked for it
+        return self.learner.loss(output, rollout, behaviour, surrogate)
+
+    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
+        """Learn from `rollout`.
+
+        Args:
+            agent: φₖ.
+            rollout: what was lived through.
+            behaviour: output of the agent that lived it; None if that is φₖ.
+        """
         differentiable = torch.is_grad_enabled()
-        with torch.enable_grad():
-            φ = agent.params
-            if not differentiable:
-                φ = {name: tensor.detach().requires_grad_() for name, tensor in φ.items()}
-            losses, _ = self.loss(φ, rollout)
-            # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
-            gradients = torch.autograd.grad(
-                losses.sum(), list(φ.values()), create_graph=differentiable and not self.first_order
-            )
-        return AgentState(
-            params={
-                name: tensor - self.inner_lr * g
-                for (name, tensor), g in zip(agent.params.items(), gradients, strict=True)
-            },
-            memory=agent.memory,
-        )
+        params = agent.params
+        for _ in range(self.learner.epochs):
+            with torch.enable_grad():
+                φ = params if differentiable else {name: p.detach().requires_grad_() for name, p in params.items()}
+                output = self.output(φ, rollout)
+                losses, _ = self.learner.loss(output, rollout, behaviour)
+                # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
+                gradients = torch.autograd.grad(
+                    losses.sum(),
+                    [φ[name] for name in self.adapted],
+                    create_graph=differentiable and not self.first_order,
+                )
+            params = params | {
+                name: self.step(name, params[name], g) for name, g in zip(self.adapted, gradients, strict=True)
+            }
+            if behaviour is None:  # the epochs to come learn from what another policy did
+                behaviour = {head: value.detach() for head, value in output.items()}
+        return AgentState(params=params, memory=agent.memory)
 
-
-def finite_mean(losses: Tensor) -> Tensor:
-    """The mean over tasks of their meta-losses `[M]`.
-
-    Raises:
-        NumericalError: naming the first task whose loss is not finite.
-    """
-    mean = losses.mean()
-    if not torch.isfinite(mean):
-        bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-        raise NumericalError(
-            "meta-loss", f"must be finite, got {losses[bad[0]].item()} in task {bad[0]}", "lower inner_lr"
-        )
-    return mean
+    def step(self, name: str, φ: Tensor, gradient: Tensor) -> Tensor:
+        """Where the parameter called `name` goes from `φ`."""
+        return φ - self.inner_lr * gradient

@@ -1,15 +1,21 @@
 """MAML: differentiate through adaptation."""
 
-import torch
+from collections.abc import Sequence
+from typing import ClassVar
+
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
-from metarl_run.algo.gradient_based import GradientBased, finite_mean
+from metarl_run.algo.base import Live
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import Agents, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
+from metarl_run.algo.sampling_correction import sampling_correction
 from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner
+from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
-from metarl_run.types import Params
+from metarl_run.types import Params, Rollout
 
 
 class MAML(GradientBased, MetaLearner):
@@ -20,7 +26,7 @@ class MAML(GradientBased, MetaLearner):
         learn:  ∇_θ  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)        through all K steps, the rollouts held fixed
 
     That is the exact derivative of L for the data that was collected. How well it estimates the derivative of the
-    expected return is up to the learner's L: how θ changes which data is collected enters only through it.
+    expected return is up to the learner's surrogate: how θ changes which data is collected enters only through it.
 
     Args:
         learner: supplies the policy and L, the loss of one task.
@@ -29,11 +35,18 @@ class MAML(GradientBased, MetaLearner):
         adaptation_steps: K in meta-training.
         inner_lr: α.
         first_order: drop second derivatives (FOMAML, section 5.2 of the paper).
-        meta_optimizer: how θ follows the meta-gradient.
+        head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157, Eq. 2).
+        sampling_correction: add how θ changes which data is adapted to (E-MAML), see
+            `metarl_run.algo.sampling_correction`; meant for surrogate=score.
+        meta_optimizer: how θ follows: by gradient (the meta-gradient alone), or in a trust region (the paper's TRPO).
 
-    Differs from the paper: a plain gradient method in place of TRPO for the outer step.
     Source: Finn et al. (2017), arXiv:1703.03400, Algorithm 3 and Eq. 1.
     """
+
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "sampling_correction": {True: ("policy_gradient",)}
+    }
+    advice: ClassVar[dict[str, str]] = {"adaptation_steps": "K = 0 is joint training: algo=pretrain"}
 
     @checked
     def __init__(
@@ -45,15 +58,27 @@ class MAML(GradientBased, MetaLearner):
         adaptation_steps: Count,
         inner_lr: Positive,
         first_order: bool,
+        head_only: bool,
+        sampling_correction: bool,
         meta_optimizer: MetaOptimizer,
     ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=first_order)
-        self.adaptation_steps, self.meta_optimizer = adaptation_steps, meta_optimizer
+        super().__init__(learner, network, meta_params, inner_lr, first_order=first_order, head_only=head_only)
+        self.adaptation_steps, self.sampling_correction = adaptation_steps, sampling_correction
+        self.meta_optimizer = meta_optimizer
         meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetime = live(self.adaptation_steps)
-        losses, metrics = self.loss(lifetime.agents[-1].params, lifetime.rollouts[-1])
-        meta_loss = finite_mean(losses)
-        norm = self.meta_optimizer.step(torch.autograd.grad(meta_loss, list(self.meta_params.values())))
-        return {"loss": meta_loss.detach(), "gradient_norm": norm, **metrics}
+        return self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, live(self.adaptation_steps)))
+
+    def meta_losses(
+        self,
+        agents: Agents,
+        rollouts: Sequence[Rollout],
+        behaviour: Output | None = None,
+        surrogate: Surrogate | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L(φ_K, rollout_K) of each task, `[M]`."""
+        losses, metrics = self.loss(agents[-1].params, rollouts[-1], behaviour, surrogate)
+        if self.sampling_correction:
+            losses = losses + sampling_correction(self, agents, rollouts)
+        return losses, metrics

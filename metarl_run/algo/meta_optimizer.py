@@ -2,50 +2,40 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from metarl_run.algo.meta_objective import MetaObjective, finite_mean
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Positive, checked
 from metarl_run.types import Params
 
 
 class MetaOptimizer(ABC):
-    """A rule θ ← θ + step(meta-gradient), with the memory the rule needs.
+    """A rule by which θ improves the meta-objective, with the memory that the rule needs.
 
-    Args:
-        max_grad_norm: the meta-gradient is scaled down to this norm.
+    Attributes:
+        provides, requires: words that must match between the chosen components; see `metarl_run.config`.
     """
 
-    def __init__(self, max_grad_norm: float) -> None:
-        self.max_grad_norm = max_grad_norm
+    provides: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
 
     def attach(self, meta_params: Params) -> None:
-        """Bind the rule to θ, once, before the first step."""
+        """Bind the rule to θ, once, before the first improvement."""
         self.names, self.tensors = list(meta_params), list(meta_params.values())
         self.memory: dict[str, list[Tensor]] = {}
 
-    def step(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
+    @abstractmethod
+    def improve(self, objective: MetaObjective) -> dict[str, Tensor]:
+        """Move θ once; quantities worth logging.
 
         Raises:
-            NumericalError: if a gradient is not finite; θ is as before.
+            NumericalError: if a loss or gradient is not finite; θ is as before.
         """
-        norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-        if not torch.isfinite(norm):
-            finite = [bool(torch.isfinite(g).all()) for g in gradients]
-            worst = self.names[finite.index(False)] if not all(finite) else "its norm"
-            raise NumericalError("meta-gradient", f"must be finite, got nan or inf in {worst}", "lower the step sizes")
-        scale = (self.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
-        with torch.no_grad():
-            self.update([g * scale for g in gradients])
-        return norm
-
-    @abstractmethod
-    def update(self, gradients: list[Tensor]) -> None:
-        """Move `self.tensors` in place."""
 
     def state(self) -> dict[str, list[Tensor]]:
         """What the rule remembers."""
@@ -57,8 +47,54 @@ class MetaOptimizer(ABC):
             for mine, theirs in zip(tensors, state[name], strict=True):
                 mine.copy_(theirs)
 
+    def require_finite(self, gradients: Sequence[Tensor], objective: MetaObjective | None = None) -> None:
+        """Raise NumericalError, naming parameter and task, unless every entry is finite."""
+        finite = [bool(torch.isfinite(g).all()) for g in gradients]
+        if not all(finite):
+            where = f"nan or inf in {self.names[finite.index(False)]}"
+            if objective is not None:
+                where += f" in {objective.task_at_fault()}"
+            raise NumericalError("meta-gradient", f"must be finite, got {where}", "lower the step sizes")
 
-class SGD(MetaOptimizer):
+
+class GradientRule(MetaOptimizer):
+    """A rule θ ← θ + step(meta-gradient).
+
+    Args:
+        max_grad_norm: the meta-gradient is scaled down to this norm.
+    """
+
+    def __init__(self, max_grad_norm: float) -> None:
+        self.max_grad_norm = max_grad_norm
+
+    def improve(self, objective: MetaObjective) -> dict[str, Tensor]:
+        losses, metrics = objective.losses(objective.agents(), objective.rollouts)
+        loss = finite_mean(losses)
+        gradients = torch.autograd.grad(loss, self.tensors)
+        self.require_finite(gradients, objective)
+        return {"loss": loss.detach(), "gradient_norm": self.step(gradients), **metrics}
+
+    def step(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
+
+        Raises:
+            NumericalError: if a gradient is not finite; θ is as before.
+        """
+        self.require_finite(gradients)
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        if not torch.isfinite(norm):
+            raise NumericalError("meta-gradient", "must have a finite norm, got inf", "lower the step sizes")
+        scale = (self.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        with torch.no_grad():
+            self.update([g * scale for g in gradients])
+        return norm
+
+    @abstractmethod
+    def update(self, gradients: list[Tensor]) -> None:
+        """Move `self.tensors` in place."""
+
+
+class SGD(GradientRule):
     """Plain gradient descent: θ ← θ − β g.
 
     Args:
@@ -76,7 +112,7 @@ class SGD(MetaOptimizer):
             θ.sub_(g, alpha=self.lr)
 
 
-class Adam(MetaOptimizer):
+class Adam(GradientRule):
     """Adam with the usual moments: β₁ = .9, β₂ = .999, ε = 1e-8.
 
     Args:

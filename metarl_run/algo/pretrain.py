@@ -1,15 +1,19 @@
 """Pretraining: one policy for all tasks, adapted only afterwards."""
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
-from metarl_run.algo.gradient_based import GradientBased, finite_mean
+from metarl_run.algo.base import Live
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import Agents, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
 from metarl_run.kinds import Positive, checked
-from metarl_run.learner.base import BaseLearner
+from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
-from metarl_run.types import Params
+from metarl_run.types import Params, Rollout
 
 
 class Pretrain(GradientBased, MetaLearner):
@@ -44,8 +48,14 @@ class Pretrain(GradientBased, MetaLearner):
         meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetime = live(0)
-        losses, metrics = self.loss(lifetime.agents[0].params, lifetime.rollouts[0])
-        joint_loss = finite_mean(losses)
-        norm = self.meta_optimizer.step(torch.autograd.grad(joint_loss, list(self.meta_params.values())))
-        return {"loss": joint_loss.detach(), "gradient_norm": norm, **metrics}
+        return self.meta_optimizer.improve(MetaObjective(self, self.joint_losses, live(0)))
+
+    def joint_losses(
+        self,
+        agents: Agents,
+        rollouts: Sequence[Rollout],
+        behaviour: Output | None = None,
+        surrogate: Surrogate | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L(θ, rollout₀) of each task, `[M]`."""
+        return self.loss(agents[0].params, rollouts[0], behaviour, surrogate)

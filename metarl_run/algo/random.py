@@ -1,6 +1,6 @@
 """Random actions."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import torch
@@ -8,7 +8,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.kinds import checked
 from metarl_run.learner.base import num_actions
-from metarl_run.policy import Categorical
+from metarl_run.policy import Categorical, Distribution, Uniform
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
@@ -16,21 +16,28 @@ class Random(MetaAlgorithm):
     """Choose every action uniformly and learn nothing.
 
     Args:
-        action_space: what to choose from.
-    """
+        action_space: what to choose from: discrete actions, or a box with bounds.
 
-    requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
+    Raises:
+        ValueError: if the box is unbounded.
+    """
 
     @checked
     def __init__(self, *, action_space: gymnasium.Space[Any]) -> None:
-        self.num_actions = num_actions(action_space)
+        if isinstance(action_space, gymnasium.spaces.Box):
+            if not action_space.is_bounded():
+                raise ValueError(f"action_space must be bounded for a uniform distribution, got {action_space}")
+            self.everywhere: Distribution = Uniform(torch.tensor(action_space.low), torch.tensor(action_space.high))
+        else:
+            self.everywhere = Categorical(torch.zeros(num_actions(action_space)))
 
     def start(self, num_tasks: int) -> AgentState:
         return AgentState(params={}, memory={})
 
-    def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
-        shape = (*percept.last_reward.shape, self.num_actions)
-        return Categorical(torch.zeros(shape, device=percept.last_reward.device)), agent.memory
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        device, shape = percept.last_reward.device, percept.last_reward.shape
+        parts = (part.to(device).expand(*shape, -1) for part in self.everywhere)
+        return type(self.everywhere)(*parts), agent.memory
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         return agent

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live
 from metarl_run.algo.gradient_based import GradientBased
-from metarl_run.algo.meta_optimizer import MetaOptimizer
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
@@ -40,10 +41,11 @@ class Reptile(GradientBased, MetaLearner):
         meta_params: Params,
         adaptation_steps: Count,
         inner_lr: Positive,
-        meta_optimizer: MetaOptimizer,
+        meta_optimizer: GradientRule,
     ) -> None:
         super().__init__(learner, network, meta_params, inner_lr, first_order=True)
-        self.adaptation_steps, self.meta_optimizer = adaptation_steps, meta_optimizer
+        self.adaptation_steps = adaptation_steps
+        self.meta_optimizer = self.rule = meta_optimizer
         meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
@@ -52,4 +54,4 @@ class Reptile(GradientBased, MetaLearner):
             lifetime = live(self.adaptation_steps - 1)
             reached = self.adapt(lifetime.agents[-1], lifetime.rollouts[-1]).params
             direction = tuple((θ - reached[name].mean(0)) / self.inner_lr for name, θ in self.meta_params.items())
-        return {"gradient_norm": self.meta_optimizer.step(direction)}
+        return {"gradient_norm": self.rule.step(direction)}

@@ -30,8 +30,9 @@ def build(config: Mapping[str, Any], offered: Mapping[str, object], *, plugins: 
         return make(**arguments)
     except ValueError as error:
         name, _, reason = str(error).partition(" ")
-        at_fault, reason = (f"{where}.{name}", reason) if name.partition(".")[0] in names else (where, str(error))
-        raise ConfigError(at_fault, reason) from error
+        argument = name.partition(".")[0]
+        at_fault, reason = (f"{where}.{name}", reason) if argument in names else (where, str(error))
+        raise ConfigError(at_fault, reason, getattr(make, "advice", {}).get(argument)) from error
 
 
 def locate(target: str, plugins: Sequence[str], where: str) -> Any:

@@ -24,6 +24,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.default_element import ConfigDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
@@ -292,7 +293,7 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
             "may only be named on the command line, got a file that names them",
             "add plugins=[…] if you trust them",
         )
-    validate(config, choices, lambda word: _providers(loader, word, ("metarl_run", *plugins)))
+    validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
     if failure is not None:
         raise failure
     return Point(tuple(str(text) for text in cfg.hydra.overrides.task), config, choices, *_folders(cfg))
@@ -334,16 +335,28 @@ def _check_hydra(cfg: DictConfig) -> None:
     check_hydra({str(key): value for key, value in raw.items()})
 
 
-def _providers(loader: ConfigLoaderImpl, word: str, packages: tuple[str, ...]) -> list[str]:
-    """Options whose class provides `word`."""
-    found = []
+def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, set[str]]:
+    """The words that the component of each option provides as it is configured."""
+    offers = {}
     for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
-        result = loader.repository.load_config(f"{group}/{option}")
-        target = OmegaConf.select(result.config, "_target_") if result else None
-        taken = signature(target, packages) if isinstance(target, str) else None
-        if taken and word in taken.provides:
-            found.append(f"{group}={option}")
-    return found
+        with contextlib.suppress(ConfigError, RecursionError, *COMPOSING):  # nobody has chosen a file that is broken
+            arguments = _arguments(loader, group, option)
+            taken = signature(str(arguments.get("_target_")), packages)
+            offers[f"{group}={option}"] = taken.declared.provided(arguments) if taken else set()
+    return offers
+
+
+def _arguments(loader: ConfigLoaderImpl, group: str, option: str) -> dict[str, Any]:
+    """What an option's file says on top of the options of its group that it is a variant of."""
+    result = loader.repository.load_config(f"{group}/{option}")
+    if result is None:
+        return {}
+    arguments: dict[str, Any] = {}
+    for default in result.defaults_list or []:
+        if isinstance(default, ConfigDefault) and default.path and not default.is_self():
+            arguments |= _arguments(loader, group, default.path)
+    own = OmegaConf.to_container(result.config, resolve=False)
+    return arguments | {str(key): value for key, value in own.items()} if isinstance(own, dict) else arguments
 
 
 def _load(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], mode: RunMode) -> DictConfig:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metarl_run.config.annotation import kind_of
+from metarl_run.config.declaration import Declaration, declaration
 from metarl_run.config.source import Module, dotted_name, find
 
 
@@ -29,14 +30,13 @@ class Signature:
         parameters: arguments by name.
         takes_more: other arguments may be accepted too: `**kwargs`, or a constructor outside the allowed packages.
         bases: dotted names of the class and of all classes that it is derived from.
-        provides, requires: words that must match between the chosen components.
+        declared: what the class says of itself.
     """
 
     parameters: Mapping[str, Parameter]
     takes_more: bool
     bases: tuple[str, ...]
-    provides: tuple[str, ...]
-    requires: tuple[str, ...]
+    declared: Declaration
 
 
 @functools.cache
@@ -46,7 +46,7 @@ def signature(target: str, packages: tuple[str, ...]) -> Signature | None:
         case (source, ast.ClassDef() as node):
             return _of_class(source, node, packages)
         case (source, ast.FunctionDef() as node):
-            return Signature(*_arguments(node, source, packages, bound=False), bases=(), provides=(), requires=())
+            return Signature(*_arguments(node, source, packages, bound=False), bases=(), declared=Declaration())
     return None
 
 
@@ -65,13 +65,7 @@ def _of_class(source: Module, node: ast.ClassDef, packages: tuple[str, ...]) -> 
         if _is_dataclass(definition, home):
             parameters, takes_more = _fields(definition, home, packages), False
             break
-    return Signature(
-        parameters,
-        takes_more,
-        tuple(name for name, _ in lineage),
-        _words("provides", known),
-        _words("requires", known),
-    )
+    return Signature(parameters, takes_more, tuple(name for name, _ in lineage), declaration(known))
 
 
 def _lineage(
@@ -121,17 +115,3 @@ def _fields(node: ast.ClassDef, source: Module, packages: tuple[str, ...]) -> di
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         if "ClassVar" not in ast.unparse(statement.annotation)
     }
-
-
-def _words(name: str, lineage: list[tuple[Module, ast.ClassDef]]) -> tuple[str, ...]:
-    """The literal tuple that the nearest class in the lineage assigns to `name`."""
-    for _, node in lineage:
-        for statement in node.body:
-            match statement:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value)
-                    | ast.Assign(targets=[ast.Name(id=found)], value=value)
-                ) if found == name:
-                    words = ast.literal_eval(value)
-                    return tuple(words)
-    return ()

@@ -1,18 +1,20 @@
 """Can a composed configuration run? Decided from plain containers and source text, before torch is imported.
 
 Checked are: unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
-`_target_` against the allowed packages; and that what the chosen components require of each other is provided.
+`_target_` against the allowed packages; and, in `metarl_run.config.capability`, that the components suit each other.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from metarl_run.config.annotation import Component
+from metarl_run.config.capability import Chosen, check_capabilities
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
-from metarl_run.config.signature import Signature, signature
+from metarl_run.config.signature import signature
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 from metarl_run.kinds import Distributions, problem
@@ -32,24 +34,31 @@ SUPPLIED = frozenset(
 PATHS = ("checkpoint", "resume", "output_root")
 LONGEST_WORD, LONGEST_PATH, LONGEST_REASON = 300, 4000, 300  # characters
 
-PHRASES = {
-    "tabular": "a tabular family",
-    "discrete_actions": "discrete actions",
-    "continuous_actions": "continuous actions",
-}
+
+@dataclass(frozen=True)
+class Within:
+    """What surrounds a component.
+
+    Attributes:
+        packages: those that its class may come from.
+        option: `algo=maml`, which it is part of; empty if that is not known.
+    """
+
+    packages: tuple[str, ...]
+    option: str
 
 
 def validate(
     config: Mapping[str, Any],
     choices: Mapping[str, str],
-    providers: Callable[[str], Sequence[str]] = lambda word: (),
+    offers: Callable[[], Mapping[str, Set[str]]] = lambda: {},
 ) -> None:
     """Raise ConfigError, naming one key, unless a run can be made from `config`.
 
     Args:
         config: plain containers, interpolations resolved.
         choices: the option chosen in each group.
-        providers: for a word that something requires, the options like `env=random_mdp` that provide it.
+        offers: the words that each option like `env=random_mdp` provides; asked for if a component requires others.
     """
     _check_words(config, "")
     top = [field.name for field in dataclasses.fields(Settings)]
@@ -58,12 +67,14 @@ def validate(
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
     packages = ("metarl_run", *config["plugins"])
-    found = [
-        (group, _check_component(config[group], group, BASES[group], packages)) for group in GROUPS if group != "logger"
-    ]
-    for name, sink in _mapping(config["logger"], "logger").items():
-        found.append(("logger", _check_component(sink, f"logger.{name}", BASES["logger"], packages)))
-    _check_capabilities(found, choices, providers)
+    components: list[Chosen] = []
+    for group in GROUPS:
+        within = Within(packages, f"{group}={choices[group]}" if group in choices else "")
+        whole = {group: config[group]} if group != "logger" else _mapping(config["logger"], "logger")
+        for name, node in whole.items():
+            path = group if group != "logger" else f"logger.{name}"
+            components += _components(node, path, BASES[group], within)
+    check_capabilities(components, choices, offers)
 
 
 def _check_words(value: Any, path: str) -> None:
@@ -97,8 +108,9 @@ def _check_keys(config: Mapping[str, Any], path: str, *, required: Sequence[str]
 
 
 def _meant(key: str, path: str, config: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
-    """A key of that very name elsewhere in the configuration, else the most similar one here."""
+    """A key of that very name elsewhere in the configuration, in a component first, else the most similar one here."""
     elsewhere = [leaf for leaf in leaves({k: v for k, v in config.items() if k in allowed}) if leaf.endswith(f".{key}")]
+    elsewhere.sort(key=lambda leaf: leaf.partition(".")[0] not in GROUPS)
     return f"did you mean {_join(path, elsewhere[0])}?" if elsewhere else hint(key, allowed)
 
 
@@ -113,73 +125,62 @@ def _check_settings(record: type, config: Mapping[str, Any], path: str) -> None:
             _check_value(kind, config[name], here)
 
 
-def _check_component(node: Any, path: str, base: str | None, packages: tuple[str, ...]) -> Signature:
-    """A mapping with `_target_` and exactly the arguments that the class takes."""
+def _components(node: Any, path: str, base: str | None, within: Within) -> Iterator[Chosen]:
+    """A mapping with `_target_` and exactly the arguments that the class takes; then the components among these."""
     target = _mapping(node, path).get("_target_")
     where = f"{path}._target_"
     if not isinstance(target, str):
         raise ConfigError(where, "is missing" if target is None else f"must be a dotted name, got {target!r}")
-    if target.partition(".")[0] not in packages:
-        advice = f"if you trust it, add plugins=[{target.partition('.')[0]}]"
-        raise ConfigError(where, f"must be in metarl_run or a package named in plugins, got {_short(target)}", advice)
-    taken = signature(target, packages)
+    if target.partition(".")[0] not in within.packages:
+        trusting = f"if you trust it, add plugins=[{target.partition('.')[0]}]"
+        raise ConfigError(where, f"must be in metarl_run or a package named in plugins, got {_short(target)}", trusting)
+    taken = signature(target, within.packages)
     if taken is None:
         raise ConfigError(where, f"there is no class {_short(target)}", _where_to_look(target))
+    class_name = target.rpartition(".")[2]
     if base and taken.bases and base not in taken.bases and not taken.takes_more:
-        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {target.rpartition('.')[2]}")
+        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     named = [name for name in taken.parameters if name not in SUPPLIED]
     required = [name for name in named if taken.parameters[name].required]
     _check_keys(arguments, path, required=required, allowed=[*arguments] if taken.takes_more else named)
+    group, _, option = within.option.partition("=")
+    yield Chosen(path, option if path == group else class_name, taken, arguments)
     for key, value in arguments.items():
         parameter = taken.parameters.get(key)
-        _check_argument(parameter.kind if parameter else None, value, _join(path, key), packages)
-    return taken
+        advice = taken.declared.advice.get(key)
+        yield from _argument(parameter.kind if parameter else None, value, _join(path, key), within, advice)
 
 
-def _check_argument(kind: Any, value: Any, path: str, packages: tuple[str, ...]) -> None:
+def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | None) -> Iterator[Chosen]:
+    """One constructor argument of a component; the components in it."""
     if isinstance(kind, Component) and (value is not None or not kind.optional):
-        _check_component(value, path, kind.base, packages)
+        yield from _components(value, path, kind.base, within)
     elif isinstance(value, Mapping) and "_target_" in value:
-        _check_component(value, path, None, packages)
+        yield from _components(value, path, None, within)
     elif kind is None and isinstance(value, Mapping | list):
         for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
-            _check_argument(None, entry, _join(path, str(key)), packages)
+            yield from _argument(None, entry, _join(path, str(key)), within, advice)
     elif kind is not None:
-        _check_value(kind, value, path)
+        _check_value(kind, value, path, within.option, advice)
 
 
-def _check_value(kind: Any, value: Any, path: str) -> None:
+def _check_value(kind: Any, value: Any, path: str, option: str = "", advice: str | None = None) -> None:
     checks = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     for check in checks:
         if isinstance(check, Distributions) and isinstance(value, Mapping):
             _check_keys(value, path, required=check.keys, allowed=check.keys)
             for key, entry in value.items():
-                _refuse(check.entry_problem(key, entry), _join(path, key))
-    _refuse(problem(kind, value), path)
+                _refuse(check.entry_problem(key, entry), _join(path, key), option, advice)
+    _refuse(problem(kind, value), path, option, advice)
 
 
-def _refuse(reason: str | None, path: str) -> None:
+def _refuse(reason: str | None, path: str, option: str, advice: str | None) -> None:
+    """`must be …, got …`, between them the option whose argument it is."""
     if reason is not None:
-        raise ConfigError(path, _short(reason))
-
-
-def _check_capabilities(
-    found: Sequence[tuple[str, Signature]], choices: Mapping[str, str], providers: Callable[[str], Sequence[str]]
-) -> None:
-    provided = {word for _, taken in found for word in taken.provides}
-    for group, taken in found:
-        for word in taken.requires:
-            if word in provided:
-                continue
-            able = providers(word)
-            groups = {option.partition("=")[0] for option in able} or {"env"}
-            chosen = " and ".join(f"{group}={choices.get(group)}" for group in GROUPS if group in groups)
-            raise ConfigError(
-                group,
-                f"{choices.get(group)} requires {PHRASES.get(word, word)}, which {chosen} does not provide",
-                f"{' or '.join(able)} provides it" if able else None,
-            )
+        wanted, comma, got = reason.partition(", got ")
+        told = f"{wanted} with {option}{comma}{got}" if option else reason
+        raise ConfigError(path, _short(told), advice)
 
 
 def _where_to_look(target: str) -> str | None:

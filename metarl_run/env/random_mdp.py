@@ -29,6 +29,13 @@ class RandomMDPTask(Task):
     transition: Float[Tensor, "M S A S"]
     mean_reward: Float[Tensor, "M S A"]
 
+    @property
+    def start(self) -> Float[Tensor, "M S"]:
+        """The distribution of the first state: always state 0."""
+        start = torch.zeros_like(self.mean_reward[..., 0])
+        start[:, 0] = 1.0
+        return start
+
     @functools.cached_property
     def first_row(self) -> Int[Tensor, "M 1"]:
         """Where each task's rows (s, a) begin once those of all tasks stand below each other."""

@@ -1,65 +1,109 @@
 """Actor-critic: the policy gradient with a learned value function."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import gymnasium
 from torch import Tensor
 
-from metarl_run.kinds import Fraction, NonNegative, checked
-from metarl_run.learner.base import BaseLearner, num_actions
-from metarl_run.policy import Categorical
-from metarl_run.returns import generalized_advantages, masked_mean, standardised
+from metarl_run.kinds import Fraction, NonNegative, Positive, checked
+from metarl_run.learner.base import Output, rows
+from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind
+from metarl_run.learner.surrogate import SURROGATES, Surrogate
+from metarl_run.returns import generalized_advantages, masked_mean
 from metarl_run.types import Rollout
 
 
-class ActorCritic(BaseLearner):
+class Critic(PolicyGradient):
+    """A policy gradient whose baseline is learned with it: what actor-critic and PPO share.
+
+        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] − c_e E[ H(π(· | sₜ)) ]
+
+    with vₜ = V(sₜ) held constant and Â the generalised advantage.
+    """
+
+    gae_lambda: float
+    value_weight: float
+    entropy_weight: float
+
+    def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
+        return {**super().heads(action_space), "value": 1}
+
+    def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        v = output["value"].squeeze(-1).detach()
+        advantage = generalized_advantages(
+            rollout.reward, v, rollout.terminated, rollout.ended, discount=self.discount, gae_lambda=self.gae_lambda
+        )
+        return advantage + v[..., :-1, :], v[..., :-1, :]
+
+    def loss(
+        self, output: Output, rollout: Rollout, behaviour: Output | None = None, surrogate: Surrogate | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        policy_loss, metrics = super().loss(output, rollout, behaviour, surrogate)
+        returns, _ = self.returns_and_baseline(output, rollout)
+        value = rows(output)["value"].squeeze(-1)
+        value_error = masked_mean((value - returns) ** 2, rollout.alive)
+        entropy = masked_mean(self.policy(rows(output)).entropy(), rollout.alive)
+        loss = policy_loss + self.value_weight * value_error - self.entropy_weight * entropy
+        return loss, {
+            **metrics,
+            "value_error": value_error.detach().mean(),
+            "explained_variance": explained_variance(value.detach(), returns, rollout.alive).mean(),
+            "entropy": entropy.detach().mean(),
+        }
+
+
+class ActorCritic(Critic):
     """Make actions more likely by their advantage, and let the value function follow the returns.
 
-        L = − E[ log π(aₜ | sₜ) Âₜ ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] − c_e E[ H(π(· | sₜ)) ],    vₜ = V(sₜ), constant
-
     Args:
+        action_space: of the task family.
+        surrogate: the gain, see `metarl_run.learner.surrogate`: all have the same first derivative.
         discount: γ in [0, 1], per step.
-        gae_lambda: λ in [0, 1] of the advantages Â.
+        discount_steps: cₜ = γᵗ; else 1.
+        gae_lambda: λ in [0, 1] of the advantages Â; below 1 their bias is that of V.
         value_weight: c_v ≥ 0.
         entropy_weight: c_e ≥ 0.
         standardise: Â in the first term to mean 0 and deviation 1 over the task's steps.
+        average: E in the first term over `steps` or over `episodes`.
+        policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.
+        initial_deviation: of a Gaussian policy.
 
     Source: Mnih et al. (2016), arXiv:1602.01783, section 4.2; Schulman et al. (2016), arXiv:1506.02438, Eq. 16 and 28.
     """
-
-    requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
 
     @checked
     def __init__(
         self,
         *,
+        action_space: gymnasium.Space[Any],
+        surrogate: Literal["score", "ratio", "dice", "loaded_dice"],
         discount: Fraction,
+        discount_steps: bool,
         gae_lambda: Fraction,
         value_weight: NonNegative,
         entropy_weight: NonNegative,
         standardise: bool,
+        average: Average,
+        policy: PolicyKind,
+        initial_deviation: Positive,
     ) -> None:
-        self.discount, self.gae_lambda, self.standardise = discount, gae_lambda, standardise
-        self.value_weight, self.entropy_weight = value_weight, entropy_weight
-
-    def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
-        return {"policy": num_actions(action_space), "value": 1}
-
-    def policy(self, output: Mapping[str, Tensor]) -> Categorical:
-        return Categorical(output["policy"])
-
-    def loss(self, output: Mapping[str, Tensor], rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        alive, value = rollout.alive, output["value"].squeeze(-1)
-        v = value.detach()
-        advantage = generalized_advantages(
-            rollout.reward, v, rollout.terminated, rollout.ended, discount=self.discount, gae_lambda=self.gae_lambda
+        super().__init__(
+            action_space,
+            surrogate=SURROGATES[surrogate],
+            discount=discount,
+            discount_steps=discount_steps,
+            standardise=standardise,
+            average=average,
+            policy=policy,
+            initial_deviation=initial_deviation,
         )
-        target = advantage + v[..., :-1, :]
-        weight = standardised(advantage, alive) if self.standardise else advantage
-        policy = Categorical(output["policy"][..., :-1, :, :])
-        value_error = masked_mean((value[..., :-1, :] - target) ** 2, alive)
-        entropy = masked_mean(policy.entropy(), alive)
-        gain = masked_mean(policy.log_prob(rollout.action) * weight, alive)
-        loss = -gain + self.value_weight * value_error - self.entropy_weight * entropy
-        return loss, {"value_error": value_error.detach().mean(), "entropy": entropy.detach().mean()}
+        self.gae_lambda, self.value_weight, self.entropy_weight = gae_lambda, value_weight, entropy_weight
+
+
+def explained_variance(value: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
+    """1 − Var(G − V) / Var(G) over each task's steps: 1 is a perfect value function, 0 a constant one."""
+    mean = masked_mean(returns, alive)[..., None, None]
+    error = returns - value
+    variance = masked_mean((returns - mean) ** 2, alive)
+    error_mean = masked_mean(error, alive)[..., None, None]
+    return 1 - masked_mean((error - error_mean) ** 2, alive) / variance.clamp(min=1e-8)

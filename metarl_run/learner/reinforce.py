@@ -1,58 +1,76 @@
 """REINFORCE: the policy gradient on whole episodes."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import gymnasium
+import torch
 from torch import Tensor
 
-from metarl_run.kinds import Fraction, checked
-from metarl_run.learner.base import BaseLearner, num_actions
-from metarl_run.policy import Categorical
-from metarl_run.returns import discounted_returns, masked_mean, standardised
+from metarl_run.kinds import Fraction, Positive, checked
+from metarl_run.learner.base import Output
+from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind
+from metarl_run.learner.surrogate import SURROGATES
+from metarl_run.returns import discounted_returns, mean_of_others
 from metarl_run.types import Rollout
 
 
-class Reinforce(BaseLearner):
+class Reinforce(PolicyGradient):
     """Make actions more likely by how much better than usual the episode went after them.
 
-        Aₜ = Gₜ − bₜ,        L = − E[ log π(aₜ | sₜ) Aₜ ]        over the steps of the task's episodes
+        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Gₜ, bₜ) ],        Gₜ = Σ_t′≥t γ^(t′−t) r_t′
 
     Args:
+        action_space: of the task family.
+        surrogate: the gain, see `metarl_run.learner.surrogate`: all have the same first derivative.
         discount: γ in [0, 1], per step.
-        baseline: `time` is bₜ = mean of Gₜ over the task's episodes alive at step t; `none` is 0.
-        standardise: divide A by its deviation over the task's steps (and subtract its mean).
+        discount_steps: cₜ = γᵗ; else 1.
+        baseline: bₜ, over the task's episodes alive at step t: `time` is the mean of Gₜ (its own episode included,
+            which shrinks the gradient by 1 − 1/B), `others` the mean of the other episodes' Gₜ (unbiased), `none` 0.
+        standardise: G − b to mean 0 and deviation 1 over the task's steps.
+        average: E over `steps` or over `episodes`.
+        policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.
+        initial_deviation: of a Gaussian policy.
 
-    The gradient of L is an unbiased estimate of the return's, up to the mean length of an episode; its second
-    derivative is not an estimate of the return's Hessian (Foerster et al. 2018, arXiv:1802.05098, section 3).
-
-    Differs from the paper: the mean over steps, not over episodes of sums over steps, so the step size does not depend
-    on how long episodes are.
+    Differs from the paper, unless average=episodes and standardise=false: the step size depends neither on how long
+    episodes are nor on the unit of the reward.
     Source: Williams (1992), Machine Learning 8, Eq. 11.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "actor_only")
 
     @checked
-    def __init__(self, *, discount: Fraction, baseline: Literal["none", "time"], standardise: bool) -> None:
-        self.discount, self.baseline, self.standardise = discount, baseline, standardise
+    def __init__(
+        self,
+        *,
+        action_space: gymnasium.Space[Any],
+        surrogate: Literal["score", "ratio", "dice", "loaded_dice"],
+        discount: Fraction,
+        discount_steps: bool,
+        baseline: Literal["none", "time", "others"],
+        standardise: bool,
+        average: Average,
+        policy: PolicyKind,
+        initial_deviation: Positive,
+    ) -> None:
+        super().__init__(
+            action_space,
+            surrogate=SURROGATES[surrogate],
+            discount=discount,
+            discount_steps=discount_steps,
+            standardise=standardise,
+            average=average,
+            policy=policy,
+            initial_deviation=initial_deviation,
+        )
+        self.baseline = baseline
 
-    def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
-        return {"policy": num_actions(action_space)}
-
-    def policy(self, output: Mapping[str, Tensor]) -> Categorical:
-        return Categorical(output["policy"])
-
-    def advantages(self, rollout: Rollout) -> Tensor:
-        """Aₜ, a constant of the loss."""
+    def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
         alive = rollout.alive
-        advantage = discounted_returns(rollout.reward, rollout.ended, discount=self.discount)
-        if self.baseline == "time":
-            living = alive.sum(-1, keepdim=True).clamp(min=1)
-            advantage = (advantage - (advantage * alive).sum(-1, keepdim=True) / living) * alive
-        return standardised(advantage, alive) if self.standardise else advantage
-
-    def loss(self, output: Mapping[str, Tensor], rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        policy = Categorical(output["policy"][..., :-1, :, :])
-        loss = -masked_mean(policy.log_prob(rollout.action) * self.advantages(rollout), rollout.alive)
-        return loss, {}
+        returns = discounted_returns(rollout.reward, rollout.ended, discount=self.discount)
+        match self.baseline:
+            case "time":
+                living = alive.sum(-1, keepdim=True).clamp(min=1)
+                return returns, ((returns * alive).sum(-1, keepdim=True) / living).expand_as(returns)
+            case "others":
+                return returns, mean_of_others(returns, alive)
+        return returns, torch.zeros_like(returns)

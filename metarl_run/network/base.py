@@ -30,6 +30,13 @@ class Network(ABC):
         """Fresh parameters θ without a task axis, on the generator's device."""
 
     @abstractmethod
+    def head_names(self) -> frozenset[str]:
+        """Names of the parameters of the last layer of every head: what ANIL adapts, the rest being features.
+
+        Source: Raghu et al. (2020), arXiv:1909.09157, section 4.
+        """
+
+    @abstractmethod
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         """The value of each head at `x`, `[…, D]` → `[…, outputs]`, and the memory afterwards.
 

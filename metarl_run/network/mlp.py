@@ -47,6 +47,10 @@ class MLP(Network):
                 params[f"{head}.{layer}.bias"] = torch.zeros(1, fan_out, device=generator.device)
         return params
 
+    def head_names(self) -> frozenset[str]:
+        last = {head: len(widths) - 2 for head, widths in self.widths.items()}
+        return frozenset(f"{head}.{layer}.{part}" for head, layer in last.items() for part in ("weight", "bias"))
+
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         task_axes = next(iter(params.values())).dim() - 2
         rows = x.flatten(task_axes, -2)  # [M, N, D] for a stack, [N, D] for one agent

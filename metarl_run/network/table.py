@@ -20,6 +20,7 @@ class Table(Network):
         initial_value: of every entry.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("table",)
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
 
     @checked
@@ -31,6 +32,9 @@ class Table(Network):
             head: torch.full((self.num_inputs, outputs), float(self.initial_value), device=generator.device)
             for head, outputs in self.heads.items()
         }
+
+    def head_names(self) -> frozenset[str]:
+        return frozenset(self.heads)
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         task_axes = next(iter(params.values())).dim() - 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_run.report.figure import COLOURS, FAINT, few_ticks, save
+from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
 from metarl_run.report.folder import read_rows, read_summary
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ def write(folder: Path) -> list[Path]:
         else:
             (line,) = axes.plot(x, mean, color=blue, linewidth=2)
         entries: dict[str, Any] = {"mean, 95 % interval": line, "interquartile mean": middle}
+        if "expected" in curve:
+            marks = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
+            (exact,) = axes.plot(x, curve["expected"], color=COLOURS[1], linewidth=1.2, zorder=4, **marks)
+            entries["mean, exact"] = exact
+        if "optimum" in curve:
+            draw_optimum(axes, curve["optimum"])
         if len(x) > 1:
             axes.fill_between(x, curve["low"], curve["high"], color=blue, alpha=0.28, linewidth=0)
             faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)

@@ -55,6 +55,28 @@ def few_ticks(axes: "Axes", x: Sequence[float]) -> None:
         axes.set_xticks(x, [f"{value:g}" for value in x])
 
 
+def draw_optimum(axes: "Axes", values: Sequence[float], colour: str = FAINT) -> None:
+    """A horizontal line at the return of the best policy, its number above its end.
+
+    Args:
+        axes: what to draw on.
+        values: the optimum of a curve, which is the same at every adaptation step.
+        colour: of line and number.
+    """
+    axes.axhline(values[0], color=colour, linewidth=1.1, linestyle=(0, (6, 3)), zorder=1.5)
+    across = axes.get_yaxis_transform()
+    axes.text(
+        1.0,
+        values[0],
+        f"optimum {values[0]:.3g}",
+        transform=across,
+        color=colour,
+        fontsize=8.5,
+        ha="right",
+        va="bottom",
+    )
+
+
 def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:
     """Draw one picture and write it as `<name>.png` and `<name>.svg`.
 

@@ -3,17 +3,25 @@
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-NUMBER_OF = {
+
+def number_or_nothing(text: str) -> float | None:
+    """The number in a cell that may be empty."""
+    return None if text == "" else float(text)
+
+
+NUMBER_OF: dict[str, Callable[[str], Any]] = {
     "iteration": int,
     "task": int,
     "adaptation_step": int,
     "episodes_seen": float,
     "env_steps_seen": float,
     "episode_return": float,
+    "expected_return": number_or_nothing,
+    "optimal_return": number_or_nothing,
     "seed": int,
 }
 

@@ -2,83 +2,15 @@
 
 import pytest
 import torch
+from recorded import ALPHA, ROLLOUTS, M, Recorder, make, meta_gradient, parts, replay
 
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_optimizer import SGD, Adam, MetaOptimizer
+from metarl_run.algo.meta_optimizer import SGD, Adam
 from metarl_run.algo.pretrain import Pretrain
 from metarl_run.algo.reptile import Reptile
 from metarl_run.algo.scratch import Scratch
 from metarl_run.errors import NumericalError
-from metarl_run.learner.reinforce import Reinforce
-from metarl_run.network.mlp import MLP
-from metarl_run.types import Lifetime, Rollout
-
-M, T, B, D, A = 3, 6, 4, 2, 3
-ALPHA = 0.7
-
-
-class Recorder(MetaOptimizer):
-    """Keeps the meta-gradient and leaves θ where it is."""
-
-    def __init__(self):
-        super().__init__(max_grad_norm=1.0)
-
-    def update(self, gradients):
-        raise AssertionError("never reached")
-
-    def step(self, gradients):
-        self.gradients = dict(zip(self.names, gradients, strict=True))
-        return torch.zeros(())
-
-
-def random_rollout(seed):
-    g = torch.Generator().manual_seed(seed)
-    length = torch.randint(2, T + 1, (M, 1, B), generator=g)
-    time = torch.arange(T).view(1, T, 1)
-    alive = time < length
-    return Rollout(
-        observation=torch.randn(M, T + 1, B, D, generator=g, dtype=torch.float64),
-        action=torch.randint(A, (M, T, B), generator=g),
-        reward=torch.randn(M, T, B, generator=g, dtype=torch.float64) * alive,
-        terminated=time == length - 1,
-        truncated=torch.zeros(M, T, B, dtype=torch.bool),
-        alive=alive,
-        memory={},
-    )
-
-
-ROLLOUTS = [random_rollout(seed) for seed in range(4)]
-
-
-def parts():
-    # Without baseline and standardisation: finite differences do not see a `detach`.
-    learner = Reinforce(discount=0.9, baseline="none", standardise=False)
-    network = MLP(num_inputs=D, heads={"policy": A}, hidden=[5], activation="tanh")
-    g = torch.Generator().manual_seed(9)
-    return learner, network, {name: torch.randn(p.shape, generator=g).double() for name, p in network.init(g).items()}
-
-
-def make(kind, **arguments):
-    learner, network, meta_params = parts()
-    return kind(learner=learner, network=network, meta_params=meta_params, inner_lr=ALPHA, **arguments)
-
-
-def replay(algo, rollouts=ROLLOUTS):
-    """`live` on recorded data: rollout k is the same whatever the agent."""
-
-    def live(adaptation_steps):
-        agents = [algo.start(M)]
-        for rollout in rollouts[:adaptation_steps]:
-            agents.append(algo.adapt(agents[-1], rollout))
-        return Lifetime(agents, rollouts[: adaptation_steps + 1])
-
-    return live
-
-
-def meta_gradient(kind, rollouts=ROLLOUTS, **arguments):
-    algo = make(kind, meta_optimizer=Recorder(), **arguments)
-    algo.meta_update(replay(algo, rollouts))
-    return algo.meta_optimizer.gradients
+from metarl_run.types import Rollout
 
 
 def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
@@ -136,16 +68,7 @@ def test_first_order_is_not_that_derivative_but_the_adapted_gradient():
 
 
 def test_without_an_inner_step_size_maml_is_joint_training_on_the_query_data():
-    learner, network, meta_params = parts()
-    algo = MAML(
-        learner=learner,
-        network=network,
-        meta_params=meta_params,
-        adaptation_steps=1,
-        inner_lr=1e-14,
-        first_order=False,
-        meta_optimizer=Recorder(),
-    )
+    algo = make(MAML, inner_lr=1e-14, meta_optimizer=Recorder())
     algo.meta_update(replay(algo))
     joint = meta_gradient(Pretrain, rollouts=ROLLOUTS[1:])
     for name, g in joint.items():

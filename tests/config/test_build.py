@@ -20,6 +20,7 @@ class Outer:
     def __init__(self, *, network: object, inner: Inner, options: list) -> None:
         self.network, self.inner, self.options = network, inner, options
 class Grumpy:
+    advice = {"limits": "ask tomorrow"}
     def __init__(self, *, mood: str, limits: dict) -> None:
         raise ValueError(mood)
 def make(*, size: int) -> list:
@@ -72,9 +73,9 @@ def test_a_refusing_constructor_is_told_by_its_key(toy: str) -> None:
     with pytest.raises(ConfigError, match=r"^error: algo\.inner\.lr: must be a finite number > 0, got -1$"):
         build(config, {"network": None}, plugins=[toy], where="algo")
     grumpy = {"_target_": f"{toy}.things.Grumpy", "mood": "limits.low must be smaller", "limits": {}}
-    with pytest.raises(ConfigError, match=r"env\.limits\.low: must be smaller"):
+    with pytest.raises(ConfigError, match=r"^error: env\.limits\.low: must be smaller\nhint: ask tomorrow$"):
         build(grumpy, {}, plugins=[toy], where="env")
-    with pytest.raises(ConfigError, match=r"env: I do not want to"):
+    with pytest.raises(ConfigError, match=r"^error: env: I do not want to$"):
         build(grumpy | {"mood": "I do not want to"}, {}, plugins=[toy], where="env")
 
 

@@ -80,14 +80,21 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ("+algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean inner_lr?"),
         ("++algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean inner_lr?"),
         ("algoo=maml", "error: algoo: unknown key\nhint: did you mean algo?"),
-        ("inner_lr=3", "error: inner_lr: unknown key\nhint: did you mean algo.inner_lr?"),
+        ("inner_lr=-1", "error: inner_lr: unknown key\nhint: did you mean algo.inner_lr?"),
+        ("adaptation_steps=0", "error: adaptation_steps: unknown key\nhint: did you mean algo.adaptation_steps?"),
+        ("num_tasks=0", "error: num_tasks: unknown key\nhint: did you mean meta_test.num_tasks?"),
+        ("algo.inner_lr=0", "error: algo.inner_lr: must be a finite number > 0 with algo=maml, got 0"),
+        (
+            "algo=fomaml algo.adaptation_steps=0",
+            "error: algo.adaptation_steps: must be an integer >= 1 with algo=fomaml, got 0\nhint: K = 0 is joint",
+        ),
         ("+algo.inner_lr=3", "error: algo.inner_lr: is there already\nhint: write algo.inner_lr=VALUE, without +"),
         ("~algo.lrr", "error: algo.lrr: cannot be deleted: there is no such key"),
         ("~algo.inner_lr", "error: algo.inner_lr: is missing"),
         ("~algo", "error: algo: is missing"),
-        ("algo.inner_lr.x=3", "error: algo.inner_lr: must be a finite number > 0, got {'x': 3}"),
-        ("algo.inner_lr=abc", "error: algo.inner_lr: must be a finite number > 0, got 'abc'"),
-        ("algo.inner_lr=-inf", "error: algo.inner_lr: must be a finite number > 0, got -inf"),
+        ("algo.inner_lr.x=3", "error: algo.inner_lr: must be a finite number > 0 with algo=maml, got {'x': 3}"),
+        ("algo.inner_lr=abc", "error: algo.inner_lr: must be a finite number > 0 with algo=maml, got 'abc'"),
+        ("algo.inner_lr=-inf", "error: algo.inner_lr: must be a finite number > 0 with algo=maml, got -inf"),
         ("algo.inner_lr=???", "error: algo.inner_lr: must be given\nhint: add algo.inner_lr=VALUE"),
         ("algo.inner_lr=${nope}", "error: algo.inner_lr: Interpolation key 'nope' not found"),
         ("algo.inner_lr=${algo.inner_lr}", "error: algo.inner_lr: "),
@@ -248,11 +255,18 @@ def test_bad_files_are_told_by_file_and_line(config_dir: Path, text: bytes, said
     assert "hunter2" not in out
 
 
-def test_torch_is_not_imported_even_for_a_good_configuration() -> None:
+def test_torch_is_imported_for_neither_good_nor_bad_configurations() -> None:
     code = f"""
 import sys
 from metarl_run.config.compose import compose_points
+from metarl_run.errors import ConfigError
 compose_points(["{FILES}", "algo=maml"])
+for bad in ("algo.inner_lr=-1", "network=table", "learner.policy=gaussian", "adaptation_steps=0"):
+    try:
+        compose_points(["{FILES}", bad])
+    except ConfigError:
+        continue
+    raise AssertionError(bad)
 heavy = {{"torch", "gymnasium", "wandb", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -69,14 +69,19 @@ def test_the_default_is_valid_and_left_as_it_is(config: dict[str, Any]) -> None:
         ("algo", None, "must be a mapping of keys to values, got None"),
         ("logger", [], "must be a mapping of keys to values, got []"),
         ("logger.files", 3, "must be a mapping of keys to values, got 3"),
-        ("algo.inner_lr", math.nan, "must be a finite number > 0, got nan"),
+        ("algo.inner_lr", math.nan, "must be a finite number > 0 with algo=maml, got nan"),
         ("algo.inner_lr", "x" * 400, "must have at most 300 characters, got 400"),
-        ("algo.first_order", "yes", "must be true or false, got 'yes'"),
+        ("algo.first_order", "yes", "must be true or false with algo=maml, got 'yes'"),
         ("algo.meta_optimizer", 3, "must be a mapping of keys to values, got 3"),
         ("algo.meta_optimizer", None, "must be a mapping of keys to values, got None"),
-        ("algo.meta_optimizer.lr", 0, "must be a finite number > 0, got 0"),
-        ("network.hidden", [0], "entry 0 must be an integer >= 1, got 0"),
-        ("env.meta_test.gravity", ["uniform", 2, 1], "uniform: each low must be < its high, got [2, 1]"),
+        ("algo.meta_optimizer.lr", 0, "must be a finite number > 0 with algo=maml, got 0"),
+        ("network.hidden", [0], "entry 0 must be an integer >= 1 with network=mlp, got 0"),
+        (
+            "env.meta_test.gravity",
+            ["uniform", 2, 1],
+            "uniform: each low must be < its high with env=cartpole_family, got [2, 1]",
+        ),
+        ("logger.console.plain_every", 0, "must be an integer >= 1 with logger=files, got 0"),
         ("env.meta_train.gravity", "???", "must be given"),
     ],
 )
@@ -91,11 +96,12 @@ def test_wrong_values(config: dict[str, Any], path: str, value: object, said: st
     [
         ("sed", "did you mean seed?"),
         ("inner_lr", "did you mean algo.inner_lr?"),
+        ("adaptation_steps", "did you mean algo.adaptation_steps?"),
         ("algo.lrr", "did you mean inner_lr?"),
         ("algo.meta_optimizer.lrs", "did you mean lr?"),
         ("env.meta_test.gravty", "did you mean gravity?"),
         ("meta_test.tasks", "did you mean num_tasks?"),
-        ("learner.gamma", "there is discount, baseline, standardise"),
+        ("network.size", "there is hidden, activation"),
         ("logger.files.path", None),
         ("xyzzy", None),
         ("algo._args_", None),
@@ -164,16 +170,6 @@ class Mine(MetaAlgorithm):
     assert told(config).where == "algo.mix"
     config["algo"]["mix"] = 0.5
     assert told(config).reason.startswith("maml requires a tabular family")  # the option's name, not the class's
-
-
-def test_what_one_component_requires_another_must_provide(config: dict[str, Any]) -> None:
-    put(config, "network", {"_target_": "metarl_run.network.table.Table", "initial_value": 0.0})
-    with pytest.raises(ConfigError) as caught:
-        validate(config, CHOICES | {"network": "table"}, lambda word: [f"env=a_{word}_one"])
-    assert str(caught.value) == (
-        "error: network: table requires a tabular family, which env=cartpole_family does not provide\n"
-        "hint: env=a_tabular_one provides it"
-    )
 
 
 def test_checkpoint_and_resume_contradict_each_other(config: dict[str, Any]) -> None:

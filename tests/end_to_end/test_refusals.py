@@ -16,11 +16,26 @@ BAD = {
     "inf": (["algo.meta_optimizer.lr=inf"], "algo.meta_optimizer.lr", ""),
     "missing": (["algo.inner_lr=???"], "algo.inner_lr", ""),
     "broken interpolation": (["algo.inner_lr=${nowhere}"], "algo.inner_lr", ""),
-    "no adaptation": (["algo.adaptation_steps=0"], "algo.adaptation_steps", ""),
+    "no adaptation": (["algo.adaptation_steps=0"], "algo.adaptation_steps", "algo=pretrain"),
+    "no adaptation, without its group": (["adaptation_steps=0"], "adaptation_steps", "algo.adaptation_steps"),
+    "no step size": (["algo.inner_lr=0"], "algo.inner_lr", ""),
+    "step size without its group": (["inner_lr=-1"], "inner_lr", "algo.inner_lr"),
     "bounds the wrong way round": (["env.meta_test.gravity=[uniform,3,2]"], "env.meta_test", ""),
     "unknown distribution": (["env.meta_test.gravity=[unifrm,3,4]"], "env.meta_test", ""),
     "contradictory pair": (["network=table", "env=cartpole_family"], "network", "random_mdp"),
     "oracle without a table": (["algo=oracle", "env=cartpole_family"], "algo", "random_mdp"),
+    "policy of the wrong kind": (["learner.policy=gaussian"], "learner.policy: gaussian", "learner.policy=auto"),
+    "table learner without a table": (["learner=tabular_q_learning"], "learner", "env=random_mdp"),
+    "correction without a policy": (
+        ["algo.sampling_correction=true", "learner=q_learning"],
+        "algo.sampling_correction: true requires a policy-gradient learner, which learner=q_learning",
+        "algo.sampling_correction=false",
+    ),
+    "trust region without a policy": (
+        ["algo=maml_trpo", "learner=q_learning"],
+        "algo.meta_optimizer: TrustRegion requires a policy-gradient learner, which learner=q_learning",
+        "learner=reinforce",
+    ),
     "foreign target": (["algo._target_=shutil.copy"], "algo._target_", ""),
     "foreign nested target": (["algo.meta_optimizer._target_=os.system"], "algo.meta_optimizer._target_", ""),
     "twice": (["seed=1", "seed=2"], "seed", ""),
@@ -42,6 +57,22 @@ def test_it_is_refused(name, tmp_path):
     assert all(line.startswith("hint: ") for line in lines[1:])
     assert hint in done.stderr
     assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "bound"),
+    [
+        ("algo.adaptation_steps=0", "an integer >= 1"),
+        ("algo.inner_lr=-1", "a finite number > 0"),
+        ("algo.inner_lr=0", "a finite number > 0"),
+    ],
+)
+def test_a_bad_number_is_told_with_its_key_its_option_and_its_bound(argument, bound, tmp_path):
+    done = call(argument, cwd=tmp_path)
+    key, _, got = argument.partition("=")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == f"error: {key}: must be {bound} with algo=maml, got {got}"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -54,3 +54,13 @@ def test_bad_arguments_are_named(bad):
     good = {"num_inputs": 2, "heads": {"policy": 2}, "hidden": [4], "activation": "tanh"}
     with pytest.raises(ValueError, match=next(iter(bad))):
         MLP(**{**good, **bad})
+
+
+@pytest.mark.parametrize(("hidden", "last"), [([], 0), ([4], 1), ([8, 8], 2)])
+def test_the_head_is_the_last_layer_of_every_trunk_and_what_feeds_it_are_features(hidden, last):
+    network = MLP(num_inputs=2, heads={"policy": 3, "value": 1}, hidden=hidden, activation="tanh")
+    assert network.head_names() == {f"{h}.{last}.{p}" for h in ("policy", "value") for p in ("weight", "bias")}
+    params, x = network.init(generator()), torch.randn(5, 2, generator=generator(1))
+    emptied = {name: torch.zeros_like(p) if name in network.head_names() else p for name, p in params.items()}
+    assert params.keys() == emptied.keys()
+    assert not any(output.any() for output in network(emptied, x, {})[0].values())

@@ -1,0 +1,110 @@
+"""ProMP: several proximal meta-updates on the same lifetimes."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.maml import MAML
+from metarl_run.algo.meta_objective import MetaObjective, finite_mean
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.kinds import Count, NonNegative, Positive, checked
+from metarl_run.learner.base import BaseLearner
+from metarl_run.learner.surrogate import clipped
+from metarl_run.network.base import Network
+from metarl_run.types import Params
+
+
+class ProMP(MAML):
+    """MAML whose meta-update is PPO's: clipped after adaptation, held near by a KL penalty before it.
+
+        start:  φ₀ = θ
+        adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
+        learn:  ∇_θ  (1/M) Σᵢ [ L_clip(φ_Kⁱ(θ), rollout_Kⁱ) + η (1/K) Σₖ KL(π_oldₖⁱ ‖ π_φₖⁱ(θ)) ]        k in [0, K)
+
+    several times on the same lifetimes, φₖ(θ) adapted anew each time, with likelihood ratios relative to the policies
+    that collected them. Afterwards η doubles if the KL is above 1.5 times its target, and halves below target / 1.5.
+
+    Args:
+        learner: supplies the policy and L, the loss of one task; the paper's is reinforce with surrogate=ratio.
+        network: maps parameters and observations to what the learner reads.
+        meta_params: θ at the start.
+        adaptation_steps: K in meta-training.
+        inner_lr: α.
+        epochs: meta-updates per lifetime.
+        clip: ε of L_clip.
+        kl_weight: η at the start.
+        kl_target: of the KL, nats.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: one η for all steps k, on their mean KL, where the paper has one for each k.
+    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 12, 13 and Algorithm 1; the adaptive η of Schulman et al.
+    (2017), arXiv:1707.06347, section 4.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: BaseLearner,
+        network: Network,
+        meta_params: Params,
+        adaptation_steps: Count,
+        inner_lr: Positive,
+        epochs: Count,
+        clip: Positive,
+        kl_weight: NonNegative,
+        kl_target: Positive,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        super().__init__(
+            learner=learner,
+            network=network,
+            meta_params=meta_params,
+            adaptation_steps=adaptation_steps,
+            inner_lr=inner_lr,
+            first_order=False,
+            head_only=False,
+            sampling_correction=False,
+            meta_optimizer=meta_optimizer,
+        )
+        self.epochs, self.surrogate, self.kl_target = epochs, clipped(clip), kl_target
+        self.rule, self.kl_weight = meta_optimizer, torch.tensor(float(kl_weight))
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        objective = MetaObjective(self, self.meta_losses, live(self.adaptation_steps))
+        first: dict[str, Tensor] = {}
+        for _ in range(self.epochs):
+            agents = objective.agents()
+            losses, metrics = objective.proximal_losses(agents, self.surrogate)
+            penalty = self.kl_weight * self.divergence(objective, agents)
+            loss = finite_mean(losses + penalty)
+            gradients = torch.autograd.grad(loss, self.rule.tensors)
+            self.rule.require_finite(gradients, objective)
+            norm = self.rule.step(gradients)
+            first = first or {"loss": loss.detach(), "gradient_norm": norm, **metrics}
+        with torch.no_grad():
+            kl = self.divergence(objective, objective.agents()).mean()
+        self.adjust(kl)
+        return {**first, "kl": kl, "kl_weight": self.kl_weight.clone()}
+
+    def divergence(self, objective: MetaObjective, agents: Any) -> Tensor:
+        """(1/K) Σₖ KL(π_oldₖ ‖ π_φₖ(θ)) of each task, `[M]`, before the last adaptation."""
+        return torch.stack([objective.divergence(agents, k) for k in range(self.adaptation_steps)]).mean(0)
+
+    def adjust(self, kl: Tensor) -> None:
+        """Keep the KL between target / 1.5 and 1.5 target."""
+        if kl > 1.5 * self.kl_target:
+            self.kl_weight *= 2
+        elif kl < self.kl_target / 1.5:
+            self.kl_weight /= 2
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "kl_weight": self.kl_weight}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.kl_weight.copy_(state["kl_weight"])

@@ -1,0 +1,44 @@
+"""E-MAML's correction: θ is responsible, too, for which experience is adapted to."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.meta_objective import Agents
+from metarl_run.learner.policy_gradient import PolicyGradient
+from metarl_run.types import Rollout
+
+
+def sampling_correction(algo: GradientBased, agents: Agents, rollouts: Sequence[Rollout]) -> Tensor:
+    """A loss whose derivative is the missing term of the meta-gradient, for each task `[M]`.
+
+        ∇_θ E_τ[ J(φ_K(θ, τ)) ] = E_τ[ ∇_θ J(φ_K(θ, τ)) + J(φ_K(θ, τ)) Σₖ ∇_θ log p(τₖ | φₖ(θ)) ],        k in [0, K)
+
+    The first term takes the experience τ as given, the second knows that θ drew it; this is minus the second, without
+    its derivative. J is the return of the last rollout, less its mean over the other tasks: they say nothing of this
+    task's τ, so only the variance changes.
+
+    Bias: none, if the update's own derivative at fixed data is exact, as with surrogate=score; the others' second
+    derivatives hold this term's expectation already, for infinitely many episodes, and it would count twice.
+    Variance: high; the score is a sum over all steps of all episodes adapted to.
+
+    Args:
+        algo: how outputs are computed.
+        agents: φ₀(θ), …, φ_K(θ) with their graph.
+        rollouts: τ₀, …, τ_K.
+
+    Source: Stadie et al. (2018), arXiv:1803.01118, Eq. 4; Al-Shedivat et al. (2018), arXiv:1710.03641, Eq. 4.
+    """
+    learner = algo.learner
+    assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
+    with torch.no_grad():
+        J = learner.gain(algo.output(agents[-1].params, rollouts[-1]), rollouts[-1])
+        others = max(len(J) - 1, 1)
+        centred = J - (J.sum() - J) / others
+    log_p = [
+        (learner.log_prob(algo.output(agent.params, rollout), rollout) * rollout.alive).sum((-2, -1))
+        for agent, rollout in zip(agents[:-1], rollouts[:-1], strict=True)
+    ]
+    return -centred * torch.stack(log_p).sum(0)

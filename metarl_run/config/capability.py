@@ -1,0 +1,116 @@
+"""Do the chosen components suit each other? Whatever word one requires, another must provide."""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from metarl_run.config.signature import Signature
+from metarl_run.errors import ConfigError
+from metarl_run.folders import GROUPS
+
+PHRASES = {
+    "tabular": "a tabular family",
+    "discrete_actions": "discrete actions",
+    "continuous_actions": "continuous actions",
+    "policy_gradient": "a policy-gradient learner",
+    "actor_only": "a learner without a value function",
+    "table": "a table",
+}
+MOST_PROVIDERS = 3  # that a hint names
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A component of the configuration: an option of a group, or one nested in it.
+
+    Attributes:
+        path: its dotted key.
+        name: the option; of a nested component the class.
+        signature: what is known of its class.
+        arguments: its configured arguments.
+    """
+
+    path: str
+    name: str
+    signature: Signature
+    arguments: Mapping[str, Any]
+
+
+def check_capabilities(
+    components: Sequence[Chosen], choices: Mapping[str, str], offers: Callable[[], Mapping[str, Set[str]]]
+) -> None:
+    """Raise ConfigError for the first word that a component requires and none provides.
+
+    Args:
+        components: all of the configuration.
+        choices: the option chosen in each group.
+        offers: the words that each option like `env=random_mdp` provides; asked for if something is lacking.
+    """
+    provided = {word for one in components for word in one.signature.declared.provided(one.arguments)}
+    for one in components:
+        missing = [
+            (argument, word)
+            for argument, word in one.signature.declared.required(one.arguments)
+            if word not in provided
+        ]
+        if missing:
+            (argument, word), others = missing[0], {other for _, other in missing}
+            able = [*_with_another_value(components, word), *_offering(word, others, offers())]
+            hints = [f"{_listed(able)} provides it"] if able else []
+            where, name = one.path, one.name
+            if argument is not None:
+                where, name = f"{one.path}.{argument}", _yaml(one.arguments[argument])
+                hints += [f"{where}={value}" for value in _undemanding(one, argument, provided)[:1]]
+            raise ConfigError(
+                where,
+                f"{name} requires {PHRASES.get(word, word)}, which {_lacking(able, choices)}",
+                "; or ".join(hints) or None,
+            )
+
+
+def _offering(word: str, others: Set[str], offers: Mapping[str, Set[str]]) -> list[str]:
+    """The options that provide `word`; among these, those that provide most of what else is lacking."""
+    able = [option for option, words in offers.items() if word in words]
+    most = max((len(offers[option] & others) for option in able), default=0)
+    return [option for option in able if len(offers[option] & others) == most]
+
+
+def _lacking(able: Sequence[str], choices: Mapping[str, str]) -> str:
+    """`env=cartpole_family does not provide`: the choices that could have been others."""
+    groups = {option.partition("=")[0].partition(".")[0] for option in able}
+    chosen = [f"{group}={choices.get(group)}" for group in GROUPS if group in groups]
+    if not chosen:
+        return "no chosen component provides"
+    return f"{' and '.join(chosen)} {'does' if len(chosen) == 1 else 'do'} not provide"
+
+
+def _with_another_value(components: Sequence[Chosen], word: str) -> list[str]:
+    """Arguments like `learner.surrogate=dice` with which a chosen component would provide `word`."""
+    return [
+        f"{one.path}.{argument}={_yaml(value)}"
+        for one in components
+        for argument, by_value in one.signature.declared.provides_if.items()
+        for value, words in by_value.items()
+        if word in words
+    ]
+
+
+def _undemanding(one: Chosen, argument: str, provided: set[str]) -> list[str]:
+    """The values of `argument` with which the component requires nothing that is not provided."""
+    parameter = one.signature.parameters.get(argument)
+    kind = parameter.kind if parameter else None
+    values = get_args(kind) if get_origin(kind) is Literal else (False, True) if kind is bool else ()
+    return [
+        _yaml(value)
+        for value in values
+        if {word for _, word in one.signature.declared.required({**one.arguments, argument: value})} <= provided
+    ]
+
+
+def _listed(options: Sequence[str]) -> str:
+    return " or ".join([*options[:MOST_PROVIDERS], *["…"] * (len(options) > MOST_PROVIDERS)])
+
+
+def _yaml(value: object) -> str:
+    """As it is written in a configuration."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

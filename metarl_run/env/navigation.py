@@ -1,0 +1,122 @@
+"""A point in the plane that must find out where its goal is."""
+
+import functools
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.parameter import sample
+from metarl_run.kinds import Count, Distributions, NonNegative, Positive, checked
+
+Places = Annotated[dict[str, Any], Distributions("goal_x", "goal_y", "start_x", "start_y")]
+
+
+@dataclass(frozen=True)
+class NavigationTask(Task):
+    """M pairs of a goal and a start."""
+
+    goal_x: Float[Tensor, " M"]
+    goal_y: Float[Tensor, " M"]
+    start_x: Float[Tensor, " M"]
+    start_y: Float[Tensor, " M"]
+
+    @functools.cached_property
+    def goal(self) -> Float[Tensor, "M 1 2"]:
+        return torch.stack([self.goal_x, self.goal_y], -1).unsqueeze(1)
+
+    @functools.cached_property
+    def start(self) -> Float[Tensor, "M 1 2"]:
+        return torch.stack([self.start_x, self.start_y], -1).unsqueeze(1)
+
+
+class NavigationState(NamedTuple):
+    """Where the point is: x and y."""
+
+    position: Float[Tensor, "M B 2"]
+
+
+class Navigation(TaskFamily):
+    """Move to a goal that only the reward tells of.
+
+        p′ = p + clip(a, −v, v),        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
+
+    Task: goal and start, four numbers, each with a distribution of its own. Observation: p. Action: two numbers, of
+    which no more than v counts along each axis. Termination: ‖p′ − goal‖ < goal_radius. Optimal return:
+    `optimal_return`.
+
+    Args:
+        horizon: steps of an episode.
+        max_step: v, the longest step along each axis.
+        reward: minus the distance or minus its square.
+        goal_radius: how near to the goal an episode ends; 0 is never.
+        meta_train: the distribution of each coordinate in meta-training.
+        meta_test: the same in meta-testing.
+
+    Source: Finn et al. (2017), arXiv:1703.03400, section 5.3; with a start that varies from task to task, Li et al.
+    (2017), arXiv:1707.09835, section 5.3.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
+
+    @checked
+    def __init__(
+        self,
+        *,
+        horizon: Count,
+        max_step: Positive,
+        reward: Literal["distance", "squared_distance"],
+        goal_radius: NonNegative,
+        meta_train: Places,
+        meta_test: Places,
+    ) -> None:
+        self.horizon, self.max_step, self.goal_radius = horizon, max_step, goal_radius
+        self.squared = reward == "squared_distance"
+        self.places: dict[Split, Places] = {"meta_train": meta_train, "meta_test": meta_test}
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+        self.action_space = gymnasium.spaces.Box(-max_step, max_step, (2,))
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> NavigationTask:
+        places = self.places[split]
+        # In the order of the record's fields, whatever the order in the configuration.
+        return NavigationTask(
+            goal_x=sample(places["goal_x"], num_tasks, generator),
+            goal_y=sample(places["goal_y"], num_tasks, generator),
+            start_x=sample(places["start_x"], num_tasks, generator),
+            start_y=sample(places["start_y"], num_tasks, generator),
+        )
+
+    def reset(self, task: NavigationTask, num_episodes: int, generator: torch.Generator) -> NavigationState:
+        return NavigationState(task.start.repeat(1, num_episodes, 1))
+
+    def step(
+        self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], generator: torch.Generator
+    ) -> tuple[NavigationState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
+        state.position.add_(action.clamp(-self.max_step, self.max_step))
+        distance = torch.linalg.vector_norm(state.position - task.goal, dim=-1)
+        return state, self._reward(distance), distance < self.goal_radius
+
+    def observe(self, task: NavigationTask, state: NavigationState) -> Float[Tensor, "M B 2"]:
+        return state.position.clone()
+
+    def optimal_return(self, task: NavigationTask) -> Float[Tensor, " M"]:
+        """The largest sum of an episode's rewards in each task.
+
+            G = Σₜ −dₜ        or        Σₜ −dₜ²,        dₜ = ‖max(|goal − start| − t v, 0)‖,        t = 1, 2, …, H
+
+        up to the first t with dₜ < goal_radius: going straight along each axis, since the axes are clipped one by one,
+        brings every distance to its least at once, and so the end too.
+        """
+        t = torch.arange(1, self.horizon + 1, device=task.goal.device).view(-1, 1)
+        distance = ((task.goal - task.start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)
+        reward = self._reward(distance)
+        reward[:, 1:] *= distance[:, :-1] >= self.goal_radius
+        return reward.sum(1)
+
+    def _reward(self, distance: Tensor) -> Tensor:
+        return distance.square().neg_() if self.squared else distance.neg()

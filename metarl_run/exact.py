@@ -1,0 +1,63 @@
+"""What a return is in truth: expected returns in tabular families, computed from the MDP instead of sampled.
+
+A sampled adaptation curve holds the luck of its episodes; these numbers hold none, and no randomness is used for them.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.env.base import TaskFamily
+from metarl_run.planning import optimal_value, policy_value
+from metarl_run.policy import Categorical, empty_actions
+from metarl_run.types import AgentState, Percept
+
+
+def optimal_returns(family: TaskFamily, task: Any) -> list[float] | None:
+    """The expected return of the best policy in each of M tasks; None if the family is not tabular."""
+    if "tabular" not in family.provides:
+        return None
+    value = optimal_value(task.transition, task.mean_reward, horizon=family.horizon)
+    return (task.start.double() * value).sum(-1).tolist()  # type: ignore[no-any-return]
+
+
+def expected_returns(
+    algo: MetaAlgorithm, agents: Sequence[AgentState], family: TaskFamily, task: Any
+) -> list[list[float | None]] | None:
+    """The expected return of an episode of each agent, `[k][task]`.
+
+        J(φₖ) = Σₛ start(s) V₀(s)        with V₀ of `policy_value` for π(· | s) = act(φₖ, s)
+
+    Args:
+        algo: how agents act.
+        agents: each in all M tasks.
+        family: where the tasks come from.
+        task: the M tasks.
+
+    Returns:
+        None where there is no table of probabilities: in a family that is not tabular, and for agents with memory, who
+        look at more than the state. A single None where the numbers of a policy are not finite.
+    """
+    if "tabular" not in family.provides or algo.remembers or any(agent.memory for agent in agents):
+        return None
+    everywhere = every_state(family, task)
+    policies = []
+    for agent in agents:
+        distribution, _ = algo.act(agent, everywhere)
+        assert isinstance(distribution, Categorical)  # tabular families have finitely many actions
+        policies.append(distribution.logits.double().softmax(-1))
+    value = policy_value(task.transition, task.mean_reward, torch.stack(policies), horizon=family.horizon)
+    returns = (task.start.double() * value).sum(-1)
+    return [[x if math.isfinite(x) else None for x in of_agent] for of_agent in returns.tolist()]
+
+
+def every_state(family: TaskFamily, task: Any) -> Percept:
+    """What agents in M tasks are told at the first step if slot s stands in state s."""
+    M, S, _ = task.mean_reward.shape
+    state = torch.eye(S, device=task.mean_reward.device).expand(M, S, S)
+    nothing = state.new_zeros(M, S)
+    last_action = empty_actions(family.action_space, (M, S), state.device)
+    return Percept(state, last_action, nothing, torch.ones_like(nothing, dtype=torch.bool))

@@ -1,0 +1,141 @@
+"""What policy-gradient learners share: the policy, and the loss that a surrogate makes of returns and a baseline."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+from torch import Tensor
+
+from metarl_run.learner.base import BaseLearner, Output, action_size, rows
+from metarl_run.learner.surrogate import Surrogate
+from metarl_run.policy import Categorical, Distribution, Gaussian
+from metarl_run.returns import discount_weights, masked_mean, mean_and_deviation, num_episodes
+from metarl_run.types import Rollout
+
+PolicyKind = Literal["auto", "categorical", "gaussian", "gaussian_state_dependent"]
+Average = Literal["steps", "episodes"]
+
+
+class PolicyGradient(BaseLearner):
+    """Make actions more likely by how much better than a baseline it went after them.
+
+        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Gₜ, bₜ) ]        gain: a surrogate, see `metarl_run.learner.surrogate`
+
+    Args:
+        action_space: of the task family.
+        surrogate: the gain.
+        discount: γ in [0, 1], per step.
+        discount_steps: cₜ = γᵗ, which makes L an estimate of the discounted return; else cₜ = 1, as is common. (Thomas
+            2014, "Bias in natural actor-critic algorithms"; Nota & Thomas 2020, arXiv:1906.07073: cₜ = 1 follows the
+            gradient of no function, but does not forget late steps.)
+        standardise: G − b to mean 0 and deviation 1 over the task's steps: an inner step whose size does not depend on
+            the task's rewards, at the price of a bias.
+        average: E over the task's steps (the gradient does not grow with the length of episodes; biased where lengths
+            vary), or over its episodes, summed over their steps (unbiased).
+        policy: `categorical` for discrete actions; for continuous ones `gaussian`, whose deviations are parameters of
+            their own, or `gaussian_state_dependent`, whose deviations the network puts out; `auto` is `categorical` or
+            `gaussian`.
+        initial_deviation: of a Gaussian policy, in units of the action, about what it starts with.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient",)
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "policy": {
+            "categorical": ("discrete_actions",),
+            "gaussian": ("continuous_actions",),
+            "gaussian_state_dependent": ("continuous_actions",),
+        }
+    }
+
+    def __init__(
+        self,
+        action_space: gymnasium.Space[Any],
+        *,
+        surrogate: Surrogate,
+        discount: float,
+        discount_steps: bool,
+        standardise: bool,
+        average: Average,
+        policy: PolicyKind,
+        initial_deviation: float,
+    ) -> None:
+        self.surrogate, self.discount, self.discount_steps = surrogate, discount, discount_steps
+        self.standardise, self.average = standardise, average
+        discrete = isinstance(action_space, gymnasium.spaces.Discrete)
+        self.kind = ("categorical" if discrete else "gaussian") if policy == "auto" else policy
+        if discrete != (self.kind == "categorical"):
+            raise ValueError(f"policy {self.kind} does not suit the action space {action_space}; choose auto")
+        self.initial_log_deviation = math.log(initial_deviation)
+
+    # --- The policy ---
+
+    def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
+        size = action_size(action_space)
+        return {"policy": 2 * size if self.kind == "gaussian_state_dependent" else size}
+
+    def constants(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
+        return {"log_deviation": action_size(action_space)} if self.kind == "gaussian" else {}
+
+    def policy(self, output: Output) -> Distribution:
+        match self.kind:
+            case "categorical":
+                return Categorical(output["policy"])
+            case "gaussian":
+                return Gaussian(output["policy"], output["log_deviation"] + self.initial_log_deviation)
+        mean, log_deviation = output["policy"].chunk(2, -1)
+        return Gaussian(mean, log_deviation + self.initial_log_deviation)
+
+    def divergence(self, behaviour: Output, output: Output, rollout: Rollout) -> Tensor:
+        """How far the policy has moved: KL(π_old(· | s) ‖ π(· | s)), the mean over each task's steps, `[…]`."""
+        kl = self.policy(rows(behaviour)).kl(self.policy(rows(output)))
+        return masked_mean(kl, rollout.alive)
+
+    def log_prob(self, output: Output, rollout: Rollout) -> Tensor:
+        """log π(aₜ | sₜ) of what was done, `[…, T, B]`."""
+        return self.policy(rows(output)).log_prob(rollout.action)
+
+    # --- The loss ---
+
+    @abstractmethod
+    def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Gₜ and bₜ, `[…, T, B]`: constants of the loss."""
+
+    def loss(
+        self,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Output | None = None,
+        surrogate: Surrogate | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As every learner's; `surrogate` stands in for the configured one."""
+        log_prob = self.log_prob(output, rollout)
+        old = log_prob.detach() if behaviour is None else self.log_prob(behaviour, rollout).detach()
+        returns, baseline = self.returns_and_baseline(output, rollout)
+        if self.standardise:
+            mean, deviation = mean_and_deviation(returns - baseline, rollout.alive)
+            returns, baseline = returns / deviation, (baseline + mean) / deviation
+        gain = (surrogate or self.surrogate)(log_prob, old, returns, baseline, rollout.ended)
+        return -self._mean(gain, rollout), {}
+
+    def gain(self, output: Output, rollout: Rollout) -> Tensor:
+        """What the loss follows the derivative of: the mean return, in the units of the loss and a constant, `[…]`."""
+        reward = rollout.reward
+        if self.discount_steps:
+            reward = reward * discount_weights(rollout.ended, discount=self.discount, dtype=reward.dtype)
+        gain = self._total(reward, rollout)
+        if self.standardise:
+            returns, baseline = self.returns_and_baseline(output, rollout)
+            gain = gain / mean_and_deviation(returns - baseline, rollout.alive)[1][..., 0, 0]
+        return gain
+
+    def _mean(self, gain: Tensor, rollout: Rollout) -> Tensor:
+        """E[cₜ gainₜ]."""
+        if self.discount_steps:
+            gain = gain * discount_weights(rollout.ended, discount=self.discount, dtype=gain.dtype)
+        return self._total(gain, rollout)
+
+    def _total(self, x: Tensor, rollout: Rollout) -> Tensor:
+        if self.average == "steps":
+            return masked_mean(x, rollout.alive)
+        return (x * rollout.alive).sum((-2, -1)) / num_episodes(rollout.alive, rollout.ended)

@@ -1,0 +1,96 @@
+"""Surrogates: per-step gains whose derivatives estimate those of the expected return.
+
+All take the same things and differ in how θ, through log-probabilities, enters the gain of step t:
+
+    ρₜ = π(aₜ | sₜ) / π_old(aₜ | sₜ) = exp(log πₜ − log π_oldₜ)        1 in value where π_old is π itself, held constant
+    □ₜ = Π ρ_t′ over the episode's steps t′ ≤ t                          "magic box"
+
+    score        log πₜ · (Gₜ − bₜ)
+    ratio        ρₜ · (Gₜ − bₜ)
+    clipped      min(ρₜ (Gₜ − bₜ), clip(ρₜ, 1 − ε, 1 + ε) (Gₜ − bₜ))
+    dice         (□ₜ − □ₜ₋₁) Gₜ − (ρₜ − 1) bₜ
+    loaded_dice  (□ₜ − □ₜ₋₁) (Gₜ − bₜ)
+
+Summed over an episode with weights γᵗ, every one of them has an unbiased first derivative. Second derivatives, which
+MAML needs, differ; each docstring says how. Biases were checked by exact enumeration (`scripts/estimators`).
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from metarl_run.returns import running_sum
+
+Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(log π, log π_old, G, b, ended), each `[…, T, B]`, G and b constants → gain of each step `[…, T, B]`."""
+
+
+def score(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
+    """The score function: log π · (G − b).
+
+    Bias: none in the gradient. The second derivative is E[∇² log π (G − b)], which lacks every product of scores; for a
+    softmax of its own logits and b = V it is zero, so that second-order MAML is first-order MAML in expectation. It is
+    the exact derivative of the update where data is held fixed, which is what E-MAML's correction asks for.
+    Variance: of both derivatives the lowest here.
+    Source: Williams (1992), Eq. 11; on the second derivative Foerster et al. (2018), arXiv:1802.05098, section 3.
+    """
+    return log_prob * (returns - baseline)
+
+
+def ratio(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
+    """The likelihood ratio of single steps, "low variance curvature": ρ · (G − b).
+
+    Bias: none in the gradient. The second derivative E[(∇² log π + ∇log π ∇log πᵀ)(G − b)] has the products of scores
+    of the same step and lacks those of different steps; exact if episodes have one step.
+    Variance: between `score` and `loaded_dice`.
+    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 11 and Theorem 1.
+    """
+    return (log_prob - old_log_prob).exp() * (returns - baseline)
+
+
+def dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
+    """DiCE with its baseline: (□ₜ − □ₜ₋₁) Gₜ − (ρₜ − 1) bₜ.
+
+    The sum over an episode, with weights γᵗ, is the usual Σ γᵗ □ₜ rₜ + Σ γᵗ (1 − ρₜ) bₜ but for a constant, if G is the
+    sum of rewards to go.
+    Bias: none in any derivative, for any b that knows nothing of aₜ and of what follows.
+    Variance: the baseline lowers that of the gradient only; of the Hessian the highest here.
+    Source: Foerster et al. (2018), arXiv:1802.05098, Eq. 4 and 6.
+    """
+    log_ρ = log_prob - old_log_prob
+    through = running_sum(log_ρ, ended)
+    return (through.exp() - (through - log_ρ).exp()) * returns - (log_ρ.exp() - 1) * baseline
+
+
+def loaded_dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
+    """Loaded DiCE: (□ₜ − □ₜ₋₁) (Gₜ − bₜ).
+
+    Bias: none in any derivative, if G is the sum of rewards to go and b knows nothing of aₜ and of what follows; that
+    of the advantages, if G − b are generalised advantages with λ < 1.
+    Variance: the baseline lowers that of every derivative.
+    Source: Farquhar et al. (2019), arXiv:1909.10549, Eq. 11, here with λ = 1 and τ = 1.
+    """
+    log_ρ = log_prob - old_log_prob
+    through = running_sum(log_ρ, ended)
+    return (through.exp() - (through - log_ρ).exp()) * (returns - baseline)
+
+
+def clipped(clip: float) -> Surrogate:
+    """The ratio, with no gain from leaving [1 − ε, 1 + ε].
+
+    At ρ = 1 it has the derivatives of `ratio`.
+
+    Args:
+        clip: ε > 0.
+
+    Source: Schulman et al. (2017), arXiv:1707.06347, Eq. 7.
+    """
+
+    def gain(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
+        ρ, advantage = (log_prob - old_log_prob).exp(), returns - baseline
+        return (ρ * advantage).minimum(ρ.clamp(1 - clip, 1 + clip) * advantage)
+
+    return gain
+
+
+SURROGATES: dict[str, Surrogate] = {"score": score, "ratio": ratio, "dice": dice, "loaded_dice": loaded_dice}

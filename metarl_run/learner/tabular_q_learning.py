@@ -1,0 +1,33 @@
+"""Tabular Q-learning: the table of action values is what is learned."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from metarl_run.learner.q_learning import QLearning
+from metarl_run.types import Rollout
+
+
+class TabularQLearning(QLearning):
+    """Q-learning with the table's step size: a visited entry moves by α times its mean temporal-difference error.
+
+        L = Σ_(s, a) visited  mean over visits to (s, a) of ½ δₜ²        so that        Q(s, a) ← Q(s, a) + α mean δₜ
+
+    Args:
+        discount: γ in [0, 1], per step.
+        epsilon: ε in [0, 1], how often an action is uniformly random; the best actions share the rest.
+        epochs: sweeps over the rollout per adaptation: values travel one step back along an episode in each.
+
+    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1; the mean over visits in the place of visit after visit.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular", "table")
+
+    def mean(self, x: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
+        """The sum over visited entries of their means."""
+        state = rollout.observation[..., :-1, :, :].argmax(-1)
+        entry = (state * num_actions + rollout.action).flatten(-2)
+        alive = rollout.alive.flatten(-2).to(x.dtype)
+        num_entries = rollout.observation.shape[-1] * num_actions
+        visits = alive.new_zeros(*alive.shape[:-1], num_entries).scatter_add(-1, entry, alive)
+        return (x.flatten(-2) * alive / visits.gather(-1, entry).clamp(min=1)).sum(-1)

@@ -1,0 +1,47 @@
+"""Networks with outputs that do not depend on the input."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metarl_run.network.base import Network
+from metarl_run.types import Memory, Params
+
+
+class WithConstants(Network):
+    """A network and, beside its outputs, some that are parameters themselves: c(x) = c, at first 0.
+
+    A Gaussian policy whose deviations are the same at every observation is made of this.
+
+    Args:
+        network: whose outputs, memory, provisions and requirements stay as they are.
+        constants: a name and a size for each further output; its parameter is called `<name>.constant`.
+    """
+
+    def __init__(self, network: Network, constants: Mapping[str, int]) -> None:
+        self.network, self.constants = network, dict(constants)
+        self.parameter = {name: f"{name}.constant" for name in constants}
+        # Of the instance: another one may wrap another kind of network.
+        self.provides, self.requires = network.provides, network.requires  # type: ignore[misc]
+
+    def init(self, generator: torch.Generator) -> Params:
+        params = self.network.init(generator)
+        for name, size in self.constants.items():
+            params[self.parameter[name]] = torch.zeros(1, size, device=generator.device)
+        return params
+
+    def head_names(self) -> frozenset[str]:
+        return self.network.head_names().union(self.parameter.values())
+
+    def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        own = self.parameter.values()
+        output, memory = self.network({name: φ for name, φ in params.items() if name not in own}, x, memory)
+        return {**output, **{name: everywhere(params[key], x) for name, key in self.parameter.items()}}, memory
+
+
+def everywhere(constant: Tensor, x: Tensor) -> Tensor:
+    """`constant`, `[1, C]` or of a stack of agents `[M, 1, C]`, at every row of `x`, `[…, D]`: a view `[…, C]`."""
+    *tasks, _, size = constant.shape
+    between = x.dim() - 1 - len(tasks)
+    return constant.reshape(*tasks, *[1] * between, size).expand(*x.shape[:-1], size)
