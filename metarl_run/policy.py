@@ -129,7 +129,7 @@ def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], g
         generator: the only randomness used.
 
     Returns:
-        `[*shape, A]` standard Gumbels for A discrete actions; `[*shape, *action_space.shape]` standard normals for a Box.
+        Standard Gumbels `[*shape, A]` for A discrete actions; standard normals `[*shape, d]` for a Box of d numbers.
     """
     match action_space:
         case gymnasium.spaces.Discrete():
@@ -141,7 +141,7 @@ def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], g
 
 
 def empty_actions(action_space: gymnasium.Space[Any], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Room for actions of this space, zero: integers `shape` if it is Discrete, else float32 `[*shape, *space.shape]`."""
+    """Room for actions of this space, zero: integers `shape` if it is Discrete, float32 `[*shape, …]` if a Box."""
     match action_space:
         case gymnasium.spaces.Discrete():
             return torch.zeros(shape, dtype=torch.int64, device=device)

@@ -5,6 +5,7 @@ A pair that is accepted, but does not live through its meta-updates and its meta
 
 import argparse
 import itertools
+import re
 import sys
 import tempfile
 import traceback
@@ -39,9 +40,9 @@ PLAN = (
 HEAD = """\
 # Which pairs run
 
-Made by `scripts/pairs`: every algorithm with every learner on every task family was run in small (`experiment=smoke`), or
-refused by the command line before torch was imported. ✓ ran with `network=mlp`, or with the network that is named; a
-number says why a pair was refused; ✗ is a failure.
+Made by `scripts/pairs`: every algorithm with every learner on every task family was run in small (`experiment=smoke`)
+or refused before anything was built. ✓ ran with `network=mlp`, or with the network that is named; a number says why a
+pair was refused; ✗ is a failure.
 """
 
 
@@ -60,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell of the table, with the network that is not refused; if all are, with the usual one."""
+    """One cell of the table, with the network that was taken."""
 
     algo: str
     learner: str
@@ -99,14 +100,17 @@ def examined(algos: Sequence[str], learners: Sequence[str], envs: Sequence[str])
 
 
 def examine(algo: str, learner: str, env: str) -> Pair:
-    """The pair with the first network that is not refused, the usual one first."""
+    """The pair with the first network that is not refused, the usual one first.
+
+    If all are, it is not the network's fault: what counts is a refusal that does not speak of it.
+    """
     pairs = []
     for network in sorted(options("network"), key=lambda name: name != USUAL_NETWORK):
         outcome = outcome_of(f"algo={algo}", f"learner={learner}", f"env={env}", f"network={network}")
         pairs.append(Pair(algo, learner, env, network, outcome))
         if outcome.kind != "refused":
             return pairs[-1]
-    return pairs[0]
+    return min(pairs, key=lambda pair: re.search(r"\bnetwork[=:]", pair.outcome.line) is not None)
 
 
 def outcome_of(*overrides: str) -> Outcome:

@@ -24,12 +24,15 @@ def name(path: Path) -> str:
 
 def composed(argument: str) -> dict[str, object]:
     """The option in a run where what it requires is provided."""
-    try:
-        return compose_points([argument, *(["logger=files"] * (not argument.startswith("logger")))]).points[0].config
-    except ConfigError as error:
-        provider = re.match(r"(env=\w+)", error.hint or "")
-        assert provider, error
-        return compose_points([argument, provider[1], "logger=files"]).points[0].config
+    arguments = [argument, *(["logger=files"] * (not argument.startswith("logger")))]
+    for _ in GROUPS:
+        try:
+            return compose_points(arguments).points[0].config
+        except ConfigError as error:
+            provider = re.match(r"(\w+=\w+)", error.hint or "")
+            assert provider, error
+            arguments.append(provider[1])
+    raise AssertionError(f"{argument} is refused whatever its hints say: {arguments}")
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)

@@ -16,6 +16,7 @@ from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.lifetime import live
+from metarl_run.policy import Distribution, empty_actions
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Percept
@@ -28,20 +29,28 @@ def composed(*overrides):
     return compose_points(["experiment=smoke", *overrides]).points[0].config
 
 
+def options(group):
+    return [f"{group}={path.stem}" for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
+
+
 def servable(group):
-    """Each option of `group` with each task family that it can serve."""
+    """Each option of `group` with each family that it can serve, beside another network if the default suits none."""
     pairs = []
-    for option in sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")):
-        served = []
-        for env in sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")):
-            try:
-                composed(f"{group}={option}", f"env={env}")
-            except ConfigError:
-                continue
-            served.append((f"{group}={option}", f"env={env}"))
-        assert served, f"no task family suits {group}={option}"
+    for option in options(group):
+        for companion in [(), *((network,) for network in options("network") if group != "network")]:
+            served = [pair for env in options("env") if composes(*(pair := (option, env, *companion)))]
+            if served:
+                break
+        assert served, f"no task family suits {option}"
         pairs += served
     return [pytest.param(pair, id=" ".join(pair)) for pair in pairs]
+
+
+def composes(*overrides):
+    try:
+        return bool(composed(*overrides))
+    except ConfigError:
+        return False
 
 
 ALGOS, LEARNERS, NETWORKS = servable("algo"), servable("learner"), servable("network")
@@ -105,8 +114,8 @@ def assert_near(one, other):
 
 def first_percept(family, tasks):
     state = family.reset(tasks, B, torch.Generator().manual_seed(5))
-    nothing = torch.zeros(M, B)
-    return Percept(family.observe(tasks, state), nothing.long(), nothing, torch.ones(M, B, dtype=torch.bool))
+    action = empty_actions(family.action_space, (M, B), torch.device("cpu"))
+    return Percept(family.observe(tasks, state), action, torch.zeros(M, B), torch.ones(M, B, dtype=torch.bool))
 
 
 # --- Algorithms ---
@@ -142,7 +151,8 @@ def test_agents_keep_their_shapes_through_acting_and_adapting(pair):
     assert all(len(tensor) == M for tensor in leaves(agent).values())
     distribution, memory = algo.act(agent, percept)
     assert leaves(memory).keys() == leaves(agent.memory).keys()
-    assert distribution.log_prob(percept.last_action).shape == (M, B)
+    assert isinstance(distribution, Distribution)
+    assert distribution.log_prob(percept.last_action).shape == distribution.entropy().shape == (M, B)
     rollout = lifetime_of(family, algo, 0).rollouts[0]
     adapted = algo.adapt(agent, rollout)
     before, after = leaves(agent.params), leaves(adapted.params)
@@ -214,8 +224,12 @@ def outputs(family, learner, rollout, seed=0):
     """What some network might put out at every row of `rollout`: leaf tensors `[M, T + 1, B, ·]`."""
     generator = torch.Generator().manual_seed(seed)
     shape = rollout.observation.shape[:3]
-    heads = learner.heads(family.action_space)
-    return {name: torch.randn(*shape, size, generator=generator).requires_grad_() for name, size in heads.items()}
+    sizes = sizes_of_outputs(family, learner).items()
+    return {name: torch.randn(*shape, size, generator=generator).requires_grad_() for name, size in sizes}
+
+
+def sizes_of_outputs(family, learner):
+    return learner.heads(family.action_space) | learner.constants(family.action_space)
 
 
 @pytest.fixture(params=LEARNERS)
@@ -276,7 +290,7 @@ def test_a_stack_of_networks_is_the_networks_one_by_one(pair):
     stack = {name: torch.stack([params[name] for params in singles]) for name in singles[0]}
     x = lifetime_of(family, algo, 0).rollouts[0].observation  # [M, T + 1, B, D]
     together, memory = algo.network(stack, x, {})
-    assert together.keys() == algo.learner.heads(family.action_space).keys()
+    assert {name: output.shape[-1] for name, output in together.items()} == sizes_of_outputs(family, algo.learner)
     for task in range(M):
         alone, _ = algo.network(singles[task], x[task], {})
         assert_near(alone, selected(dict(together), task))
@@ -291,3 +305,15 @@ def test_a_network_starts_from_its_generator_alone(pair):
     one, again = (algo.network.init(torch.Generator().manual_seed(3)) for _ in range(2))
     assert_same(one, again)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("pair", NETWORKS)
+def test_the_head_of_a_network_is_some_of_its_parameters_and_reaches_every_output(pair):
+    family, algo = make(pair)
+    params = algo.network.init(torch.Generator().manual_seed(3))
+    head = {name: params[name].requires_grad_() for name in algo.network.head_names()}
+    x = lifetime_of(family, algo, 0).rollouts[0].observation[0]
+    output, _ = algo.network(params, x, {})
+    for value in output.values():
+        gradients = torch.autograd.grad(value.sum(), list(head.values()), allow_unused=True, retain_graph=True)
+        assert any(gradient is not None and gradient.any() for gradient in gradients)

@@ -1,10 +1,11 @@
-"""Value iteration against hand calculation, brute force over policies, and its own identities."""
+"""Planning and policy evaluation against hand calculation, brute force over policies, and their own identities."""
 
 import itertools
 
+import pytest
 import torch
 
-from metarl_run.planning import finite_horizon_q
+from metarl_run.planning import finite_horizon_q, optimal_value, policy_value
 
 
 def random_mdp(S, A, seed, *leading):
@@ -41,6 +42,7 @@ def test_the_optimum_of_all_deterministic_policies():
         values = [expected_return(transition, reward, policy) for policy in itertools.product(one_step, repeat=H)]
         q = finite_horizon_q(transition, reward, horizon=H)
         torch.testing.assert_close(q[0].amax(-1), torch.stack(values).amax(0), rtol=1e-12, atol=1e-12)
+        assert torch.equal(optimal_value(transition, reward, horizon=H), q[0].amax(-1))
         greedy = [tuple(q[t].argmax(-1).tolist()) for t in range(H)]
         torch.testing.assert_close(expected_return(transition, reward, greedy), q[0].amax(-1))
 
@@ -79,3 +81,102 @@ def test_a_constant_added_to_every_reward_adds_the_steps_to_go():
     transition, reward = random_mdp(4, 3, 1)
     more = finite_horizon_q(transition, reward + 2, horizon=6) - finite_horizon_q(transition, reward, horizon=6)
     torch.testing.assert_close(more, 2 * torch.arange(6, 0, -1, dtype=more.dtype)[:, None, None].expand_as(more))
+
+
+# --- A given policy ---
+
+
+def random_policy(S, A, seed, *leading):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*leading, S, A, generator=generator, dtype=torch.float64).mul(2).softmax(-1)
+
+
+def by_trajectories(transition, reward, policy, H):
+    """Σ over all trajectories s₀ a₀ s₁ a₁ … of their probability times their return, from each first state."""
+    S, A = reward.shape
+    totals = []
+    for start in range(S):
+        total = 0.0
+        for actions in itertools.product(range(A), repeat=H):
+            for later in itertools.product(range(S), repeat=H - 1):
+                states, probability, gain = (start, *later), 1.0, 0.0
+                for t, (s, a) in enumerate(zip(states, actions, strict=True)):
+                    gain += reward[s, a].item()
+                    probability *= policy[s, a].item()
+                    if t + 1 < H:
+                        probability *= transition[s, a, states[t + 1]].item()
+                total += probability * gain
+        totals.append(total)
+    return torch.tensor(totals, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_policy_evaluation_is_the_sum_over_all_trajectories(seed):
+    """S = 3, A = 2, H = 3: 216 trajectories from the three states."""
+    transition, reward = random_mdp(3, 2, seed)
+    policy = random_policy(3, 2, seed)
+    value = policy_value(transition, reward, policy, horizon=3)
+    torch.testing.assert_close(value, by_trajectories(transition, reward, policy, 3), rtol=0, atol=1e-12)
+
+
+def test_policy_evaluation_by_hand():
+    """State 0 is left for state 1 half of the time, for good; it pays 2 to stay, 0 to go, and then 4 a step."""
+    transition = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    reward = torch.tensor([[2.0, 0.0], [4.0, 4.0]])
+    policy = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    # V₂ = (1, 4), V₁ = (1 + 1/2 + 4/2, 8), V₀ = (1 + 3.5/2 + 8/2, 12)
+    assert policy_value(transition, reward, policy, horizon=3).tolist() == [6.75, 12]
+
+
+def test_no_policy_is_better_than_the_optimum_and_a_greedy_last_step_is_as_good():
+    transition, reward = random_mdp(4, 3, 2, 50)
+    policy = random_policy(4, 3, 3, 50)
+    for horizon in (1, 2, 7):
+        optimum = optimal_value(transition, reward, horizon=horizon)
+        assert (policy_value(transition, reward, policy, horizon=horizon) < optimum).all()
+    greedy = torch.nn.functional.one_hot(reward.argmax(-1), 3).double()
+    assert torch.equal(
+        policy_value(transition, reward, greedy, horizon=1), optimal_value(transition, reward, horizon=1)
+    )
+
+
+def test_where_actions_make_no_difference_every_policy_is_optimal():
+    transition, reward = random_mdp(4, 1, 0)
+    transition, reward = transition.expand(4, 3, 4), reward.expand(4, 3)
+    value = policy_value(transition, reward, random_policy(4, 3, 0), horizon=9)
+    torch.testing.assert_close(value, optimal_value(transition, reward, horizon=9), rtol=1e-12, atol=1e-12)
+
+
+def test_several_policies_per_task_are_evaluated_one_by_one():
+    transition, reward = random_mdp(3, 2, 0, 4)
+    policies = random_policy(3, 2, 1, 5, 4)
+    together = policy_value(transition, reward, policies, horizon=6)
+    assert together.shape == (5, 4, 3)
+    for k, i in itertools.product(range(5), range(4)):
+        alone = policy_value(transition[i], reward[i], policies[k, i], horizon=6)
+        torch.testing.assert_close(together[k, i], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_what_lacks_to_one_ends_the_episode():
+    """The same as moving to a state of its own, where nothing is paid any more."""
+    transition, reward = random_mdp(3, 2, 4)
+    transition *= 0.8
+    policy = random_policy(3, 2, 4)
+    ending = 1 - transition.sum(-1, keepdim=True)
+    whole = torch.cat([torch.cat([transition, ending], -1), torch.eye(4, dtype=torch.float64)[3].expand(1, 2, 4)])
+    paid, acts = torch.cat([reward, torch.zeros(1, 2)]), torch.cat([policy, torch.full((1, 2), 0.5)])
+    near = {"rtol": 0, "atol": 1e-12}
+    value, whole_value = policy_value(transition, reward, policy, horizon=5), policy_value(whole, paid, acts, horizon=5)
+    torch.testing.assert_close(value, whole_value[:3], **near)
+    optimum, whole_optimum = optimal_value(transition, reward, horizon=5), optimal_value(whole, paid, horizon=5)
+    torch.testing.assert_close(optimum, whole_optimum[:3], **near)
+
+
+def test_values_of_single_precision_tables_are_computed_in_double_precision():
+    transition, reward = (x.float() for x in random_mdp(10, 5, 0))
+    policy = random_policy(10, 5, 0).float()
+    given = (transition, reward, policy)
+    exact = policy_value(*(x.double() for x in given), horizon=50)
+    assert torch.equal(policy_value(*given, horizon=50), exact) and exact.dtype == torch.float64
+    optimum = optimal_value(transition.double(), reward.double(), horizon=50)
+    assert torch.equal(optimal_value(transition, reward, horizon=50), optimum)

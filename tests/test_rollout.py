@@ -3,8 +3,15 @@
 import torch
 from diagnostic import CountsAdaptations, CountsEpisodes, PaysAction
 
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.env.navigation import Navigation
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.policy import Gaussian
 from metarl_run.rollout import collect
+from metarl_run.types import AgentState
+
+CENTRE = {"goal_x": ["uniform", -0.5, 0.5], "goal_y": 0, "start_x": 0, "start_y": 0}
+MEAN, DEVIATION = torch.tensor([0.05, -0.3]), torch.tensor([0.1, 0.02])
 
 
 def make_env(family, tasks=2, slots=3):
@@ -81,3 +88,54 @@ def test_what_is_collected_can_be_differentiated_through():
     weight = torch.ones(1, requires_grad=True)
     (rollout.observation * weight).sum().backward()
     assert weight.grad.item() == rollout.observation.sum()
+
+
+class Walks(MetaAlgorithm):
+    """Draws every step from one Gaussian and notes what it is told of the step before."""
+
+    def __init__(self):
+        self.told = []
+
+    def start(self, num_tasks):
+        return AgentState(params={}, memory={})
+
+    def act(self, agent, percept):
+        self.told.append(percept.last_action.clone())
+        shape = (*percept.last_reward.shape, 2)
+        return Gaussian(MEAN.expand(shape), DEVIATION.log().expand(shape)), agent.memory
+
+    def adapt(self, agent, rollout):
+        return agent
+
+
+def walk(tasks=2, slots=3, horizon=4, episodes=2):
+    family = Navigation(
+        horizon=horizon, max_step=0.1, reward="distance", goal_radius=0.0, meta_train=CENTRE, meta_test=CENTRE
+    )
+    algo = Walks()
+    return algo, roll(make_env(family, tasks, slots), algo, episodes)
+
+
+def test_actions_of_several_numbers_are_kept_as_they_were_drawn_and_told_at_the_next_step():
+    algo, rollout = walk()
+    assert rollout.action.shape == (2, 8, 3, 2) and rollout.action.dtype == torch.float32
+    steps = rollout.observation[:, 1:] - rollout.observation[:, :-1]
+    inside = ~rollout.ended  # after an end the observation is the next episode's first
+    torch.testing.assert_close(steps[inside], rollout.action.clamp(-0.1, 0.1)[inside])
+    assert (rollout.action.abs() > 0.1).any(), "the family clips what moves the point, not what is remembered"
+    assert not algo.told[0].any()
+    for t, told in enumerate(algo.told[1:]):
+        assert torch.equal(told, rollout.action[:, t])
+
+
+def test_actions_of_several_numbers_follow_the_policy_in_every_slot_independently():
+    _, rollout = walk(tasks=20, slots=20, horizon=50, episodes=1)
+    z = ((rollout.action - MEAN) / DEVIATION).double()
+    N = 20 * 20 * 50
+    assert z.mean((0, 1, 2)).abs().max() < 5 / N**0.5
+    assert (z.var((0, 1, 2)) - 1).abs().max() < 5 * (2 / N) ** 0.5
+    assert z.flatten(0, 2).T.corrcoef()[0, 1].abs() < 5 / N**0.5
+    for one, other in [(z[1:], z[:-1]), (z[:, 1:], z[:, :-1]), (z[:, :, 1:], z[:, :, :-1])]:
+        assert (one * other).mean().abs() < 5 / (2 * N * 0.9) ** 0.5, (
+            "neighbours along an axis know nothing of each other"
+        )

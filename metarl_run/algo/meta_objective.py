@@ -10,7 +10,7 @@ from metarl_run.errors import NumericalError
 from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
-from metarl_run.types import AgentState, Lifetime
+from metarl_run.types import AgentState, Lifetime, Rollout
 
 Agents = Sequence[AgentState]
 
@@ -50,14 +50,18 @@ class MetaObjective:
                 ]
         return self._behaviours
 
-    def agents(self) -> Agents:
-        """φ₀(θ), …, φ_K(θ), with their graph where gradients are enabled."""
-        if self._lived is not None:
+    def agents(self, share: float = 1.0) -> Agents:
+        """φ₀(θ), …, φ_K(θ), with their graph where gradients are enabled.
+
+        Args:
+            share: of each task's episodes that is adapted to.
+        """
+        if self._lived is not None and share == 1:
             lived, self._lived = self._lived, None
             return lived
         agents = [self.algo.start(len(self.rollouts[0].reward))]
         for rollout, behaviour in zip(self.rollouts[:-1], self.behaviours, strict=False):
-            agents.append(self.algo.adapt(agents[-1], rollout, behaviour))
+            agents.append(self.algo.adapt(agents[-1], *part(rollout, behaviour, share)))
         return agents
 
     def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> tuple[Tensor, dict[str, Tensor]]:
@@ -70,14 +74,11 @@ class MetaObjective:
         Args:
             agents: φ₀(θ), …, φ_K(θ).
             step: k.
-            share: of the task's episodes that is looked at, at least one.
+            share: of the task's episodes that is looked at.
         """
-        learner, rollout, behaviour = self.algo.learner, self.rollouts[step], self.behaviours[step]
+        learner = self.algo.learner
         assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
-        slots = max(1, round(share * rollout.reward.shape[-1]))
-        if slots < rollout.reward.shape[-1]:
-            rollout = rollout.first_slots(slots)
-            behaviour = {head: value[..., :slots, :] for head, value in behaviour.items()}
+        rollout, behaviour = part(self.rollouts[step], self.behaviours[step], share)
         return learner.divergence(behaviour, self.algo.output(agents[step].params, rollout), rollout)
 
     def task_at_fault(self) -> str:
@@ -88,6 +89,14 @@ class MetaObjective:
         gradients = torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
         finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0).tolist()
         return f"task {finite.index(False)}" if False in finite else "the mean over tasks"
+
+
+def part(rollout: Rollout, behaviour: Output, share: float) -> tuple[Rollout, Output]:
+    """A share of each task's slots, at least one, and what was put out there."""
+    slots = max(1, round(share * rollout.reward.shape[-1]))
+    if slots == rollout.reward.shape[-1]:
+        return rollout, behaviour
+    return rollout.first_slots(slots), {head: value[..., :slots, :] for head, value in behaviour.items()}
 
 
 def finite_mean(losses: Tensor) -> Tensor:

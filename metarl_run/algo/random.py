@@ -24,19 +24,19 @@ class Random(MetaAlgorithm):
 
     @checked
     def __init__(self, *, action_space: gymnasium.Space[Any]) -> None:
-        if isinstance(action_space, gymnasium.spaces.Box):
-            if not action_space.is_bounded():
-                raise ValueError(f"action_space must be bounded for a uniform distribution, got {action_space}")
-            self.everywhere: Distribution = Uniform(torch.tensor(action_space.low), torch.tensor(action_space.high))
+        if not isinstance(action_space, gymnasium.spaces.Box):
+            self.everywhere: Categorical | Uniform = Categorical(torch.zeros(num_actions(action_space)))
+        elif action_space.is_bounded():
+            self.everywhere = Uniform(torch.tensor(action_space.low), torch.tensor(action_space.high))
         else:
-            self.everywhere = Categorical(torch.zeros(num_actions(action_space)))
+            raise ValueError(f"action_space must have bounds to be uniform over, got {action_space}")
 
     def start(self, num_tasks: int) -> AgentState:
         return AgentState(params={}, memory={})
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         device, shape = percept.last_reward.device, percept.last_reward.shape
-        parts = (part.to(device).expand(*shape, -1) for part in self.everywhere)
+        parts = (part.to(device).expand(*shape, *part.shape) for part in self.everywhere)
         return type(self.everywhere)(*parts), agent.memory
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:

@@ -28,7 +28,7 @@ class TrustRegion(MetaOptimizer):
         damping: added to F's diagonal.
         backtracks: values of j that are tried.
         backtrack: β in (0, 1].
-        episodes: share of each task's query episodes that ∇²_φ KL is estimated from.
+        episodes: share of each task's episodes, at least one, that F is estimated from.
 
     Source: Schulman et al. (2015), arXiv:1502.05477, Eq. 14 and appendix C; for MAML Finn et al. (2017),
     arXiv:1703.03400, section 5.3.
@@ -65,11 +65,11 @@ class TrustRegion(MetaOptimizer):
 
     def fisher(self, objective: MetaObjective, agents: Agents) -> Callable[[Tensor], Tensor]:
         """v → (F + damping) v at the parameters that collected the rollouts."""
-        φ = list(agents[-1].params.values())
-        leaves = [p.detach().requires_grad_() for p in φ]
+        leaves = [p.detach().requires_grad_() for p in agents[-1].params.values()]
         last = agents[-1]._replace(params=dict(zip(agents[-1].params, leaves, strict=True)))
         kl = objective.divergence([*agents[:-1], last], len(agents) - 1, self.episodes).mean()
         slope = torch.autograd.grad(kl, leaves, create_graph=True)
+        φ = list((agents if self.episodes == 1 else objective.agents(self.episodes))[-1].params.values())
         # Jᵀw is linear in w, so its derivative along v is J v, whatever w is.
         w = [torch.zeros_like(p, requires_grad=True) for p in φ]
         transposed = torch.autograd.grad(φ, self.tensors, w, create_graph=True)

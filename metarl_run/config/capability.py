@@ -48,24 +48,19 @@ def check_capabilities(
     """
     provided = {word for one in components for word in one.signature.declared.provided(one.arguments)}
     for one in components:
-        missing = [
-            (argument, word)
-            for argument, word in one.signature.declared.required(one.arguments)
-            if word not in provided
-        ]
-        if missing:
-            (argument, word), others = missing[0], {other for _, other in missing}
-            able = [*_with_another_value(components, word), *_offering(word, others, offers())]
-            hints = [f"{_listed(able)} provides it"] if able else []
-            where, name = one.path, one.name
-            if argument is not None:
-                where, name = f"{one.path}.{argument}", _yaml(one.arguments[argument])
-                hints += [f"{where}={value}" for value in _undemanding(one, argument, provided)[:1]]
-            raise ConfigError(
-                where,
-                f"{name} requires {PHRASES.get(word, word)}, which {_lacking(able, choices)}",
-                "; or ".join(hints) or None,
-            )
+        required = one.signature.declared.required(one.arguments)
+        missing = [(argument, word) for argument, word in required if word not in provided]
+        if not missing:
+            continue
+        (argument, word), others = missing[0], {other for _, other in missing}
+        able = [*_with_another_value(components, word), *_offering(word, others, offers())]
+        hints = [f"{_listed(able)} provides it"] if able else []
+        where, name = one.path, one.name
+        if argument is not None:
+            where, name = f"{one.path}.{argument}", _yaml(one.arguments[argument])
+            hints += [f"{where}={value}" for value in _undemanding(one, argument, provided)[:1]]
+        reason = f"{name} requires {PHRASES.get(word, word)}, which {_lacking(able, choices)}"
+        raise ConfigError(where, reason, "; or ".join(hints) or None)
 
 
 def _offering(word: str, others: Set[str], offers: Mapping[str, Set[str]]) -> list[str]:

@@ -112,7 +112,7 @@ class Navigation(TaskFamily):
         up to the first t with dₜ < goal_radius: going straight along each axis, since the axes are clipped one by one,
         brings every distance to its least at once, and so the end too.
         """
-        t = torch.arange(1, self.horizon + 1, device=task.goal.device).view(-1, 1)
+        t = torch.arange(1, self.horizon + 1).to(task.goal).view(-1, 1)
         distance = ((task.goal - task.start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)
         reward = self._reward(distance)
         reward[:, 1:] *= distance[:, :-1] >= self.goal_radius

@@ -3,9 +3,11 @@
 from typing import Any, ClassVar
 
 import gymnasium
+import torch
 from torch import Tensor
+from torch.nn.functional import huber_loss
 
-from metarl_run.kinds import Count, Fraction, checked
+from metarl_run.kinds import Count, Fraction, Positive, checked
 from metarl_run.learner.base import BaseLearner, Output, num_actions
 from metarl_run.policy import Categorical
 from metarl_run.returns import masked_mean
@@ -16,26 +18,29 @@ class QLearning(BaseLearner):
     """Act ε-greedily on Q; move Q by its temporal-difference errors.
 
         δₜ = rₜ + γ (1 − dₜ) maxₐ Q(sₜ₊₁, a) − Q(sₜ, aₜ),        the first two terms held constant
-        L  = E[ ½ δₜ² ]        over the task's steps
+        L  = c E[ h(δₜ) ],        h(δ) = ½ δ² where |δ| < 1, else |δ| − ½        over the task's steps
 
-    so that a gradient step on L is one along E[ δₜ ∇Q(sₜ, aₜ) ]. One adaptation is `epochs` such steps on one rollout.
+    so that a gradient step on L is one along c E[ δₜ ∇Q(sₜ, aₜ) ] with δ clipped to [−1, 1]. One adaptation is `epochs`
+    such steps on one rollout.
 
     Args:
         discount: γ in [0, 1], per step.
         epsilon: ε in [0, 1], how often an action is uniformly random; the best actions share the rest.
         epochs: gradient steps per adaptation: values travel one step back along an episode in each.
+        scale: c > 0. Features of a network add up, so a step that suits a policy's logits overshoots here: α c should
+            be below 2 / |features|².
 
     Differs from the paper: whole episodes at once in the place of single steps, and in the network form neither replay
     memory nor target network: a rollout is forgotten after its adaptation.
     Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1; with a network Mnih et al. (2015), Nature 518,
-    Algorithm 1.
+    Algorithm 1, errors clipped as there.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
 
     @checked
-    def __init__(self, *, discount: Fraction, epsilon: Fraction, epochs: Count) -> None:
-        self.discount, self.epsilon, self.epochs = discount, epsilon, epochs
+    def __init__(self, *, discount: Fraction, epsilon: Fraction, epochs: Count, scale: Positive) -> None:
+        self.discount, self.epsilon, self.epochs, self.scale = discount, epsilon, epochs, scale
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {"q": num_actions(action_space)}
@@ -54,8 +59,8 @@ class QLearning(BaseLearner):
         target = rollout.reward + self.discount * goes_on * q.detach()[..., 1:, :, :].amax(-1)
         δ = target - q[..., :-1, :, :].gather(-1, rollout.action.unsqueeze(-1)).squeeze(-1)
         error = masked_mean(δ.detach().abs(), rollout.alive).mean()
-        return self.mean(0.5 * δ**2, rollout, q.shape[-1]), {"td_error": error}
+        return self.cost(δ, rollout, q.shape[-1]), {"td_error": error}
 
-    def mean(self, x: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
-        """E over each task's steps."""
-        return masked_mean(x, rollout.alive)
+    def cost(self, δ: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
+        """c E[h(δ)] of each task."""
+        return self.scale * masked_mean(huber_loss(δ, torch.zeros_like(δ), reduction="none"), rollout.alive)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from metarl_run.kinds import Count, Fraction, checked
 from metarl_run.learner.q_learning import QLearning
 from metarl_run.types import Rollout
 
@@ -23,11 +24,15 @@ class TabularQLearning(QLearning):
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular", "table")
 
-    def mean(self, x: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
-        """The sum over visited entries of their means."""
+    @checked
+    def __init__(self, *, discount: Fraction, epsilon: Fraction, epochs: Count) -> None:
+        super().__init__(discount=discount, epsilon=epsilon, epochs=epochs, scale=1.0)
+
+    def cost(self, δ: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
+        """The sum over visited entries of their mean squared errors."""
         state = rollout.observation[..., :-1, :, :].argmax(-1)
         entry = (state * num_actions + rollout.action).flatten(-2)
-        alive = rollout.alive.flatten(-2).to(x.dtype)
+        alive = rollout.alive.flatten(-2).to(δ.dtype)
         num_entries = rollout.observation.shape[-1] * num_actions
         visits = alive.new_zeros(*alive.shape[:-1], num_entries).scatter_add(-1, entry, alive)
-        return (x.flatten(-2) * alive / visits.gather(-1, entry).clamp(min=1)).sum(-1)
+        return (0.5 * δ.flatten(-2) ** 2 * alive / visits.gather(-1, entry).clamp(min=1)).sum(-1)

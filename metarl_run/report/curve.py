@@ -7,6 +7,7 @@ import numpy as np
 
 from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
 from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.report.terminal import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,13 +38,14 @@ def write(folder: Path) -> list[Path]:
             line = axes.errorbar(x, mean, (below, above), color=blue, linewidth=2, capsize=3, **mark)
         else:
             (line,) = axes.plot(x, mean, color=blue, linewidth=2)
-        entries: dict[str, Any] = {"mean, 95 % interval": line, "interquartile mean": middle}
+        entries: dict[str, Any] = {"mean, 95 % interval": line}
         if "expected" in curve:
-            marks = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
-            (exact,) = axes.plot(x, curve["expected"], color=COLOURS[1], linewidth=1.2, zorder=4, **marks)
-            entries["mean, exact"] = exact
+            marks: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
+            dots: dict[str, Any] = {"color": COLOURS[1], "linewidth": 1.2, "linestyle": (0, (1, 1))}
+            (entries["mean, exact"],) = axes.plot(x, curve["expected"], zorder=4, **dots, **marks)
+        entries["interquartile mean"] = middle
         if "optimum" in curve:
-            draw_optimum(axes, curve["optimum"])
+            draw_optimum(axes, curve["optimum"][0], f"optimum\n{number(curve['optimum'][0])}")
         if len(x) > 1:
             axes.fill_between(x, curve["low"], curve["high"], color=blue, alpha=0.28, linewidth=0)
             faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)

@@ -55,26 +55,18 @@ def few_ticks(axes: "Axes", x: Sequence[float]) -> None:
         axes.set_xticks(x, [f"{value:g}" for value in x])
 
 
-def draw_optimum(axes: "Axes", values: Sequence[float], colour: str = FAINT) -> None:
-    """A horizontal line at the return of the best policy, its number above its end.
+def draw_optimum(axes: "Axes", optimum: float, label: str, colour: str = FAINT) -> None:
+    """A horizontal line at the return of the best policy, named on its right, where no curve goes.
 
     Args:
         axes: what to draw on.
-        values: the optimum of a curve, which is the same at every adaptation step.
-        colour: of line and number.
+        optimum: where, in units of the return.
+        label: the line's name; may be empty.
+        colour: of the line.
     """
-    axes.axhline(values[0], color=colour, linewidth=1.1, linestyle=(0, (6, 3)), zorder=1.5)
-    across = axes.get_yaxis_transform()
-    axes.text(
-        1.0,
-        values[0],
-        f"optimum {values[0]:.3g}",
-        transform=across,
-        color=colour,
-        fontsize=8.5,
-        ha="right",
-        va="bottom",
-    )
+    axes.axhline(optimum, color=colour, linewidth=1.1, linestyle=(0, (6, 3)), zorder=1.5)
+    beside = axes.get_yaxis_transform()
+    axes.text(1.01, optimum, label, transform=beside, color=FAINT, fontsize=8.5, ha="left", va="center")
 
 
 def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:

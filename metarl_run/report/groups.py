@@ -32,6 +32,11 @@ class Group:
         return f"{self.algo} {self.variant}".strip()
 
     @property
+    def optimum(self) -> float | None:
+        """The expected return of the best policies, the same at every adaptation step; None where it is not known."""
+        return self.curve["optimum"][0] if self.curve and "optimum" in self.curve else None
+
+    @property
     def points(self) -> list[dict[str, float]]:
         """The curve point by point."""
         curve = self.curve or {}

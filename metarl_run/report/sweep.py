@@ -8,10 +8,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.atomic import write_atomically
-from metarl_run.report.figure import few_ticks, look, save
+from metarl_run.report.figure import draw_optimum, few_ticks, look, save
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.groups import Group, grouped
 from metarl_run.report.jobs import Job, read_jobs
@@ -27,10 +27,13 @@ from metarl_run.report.output import standard_output
 from metarl_run.report.terminal import duration, in_ascii, number
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
 STATISTICS = ("mean", "iqm", "low", "high")
+EXACT = ("expected", "optimum")
+"""Parts of a curve that not every curve has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,8 @@ class SweepReport:
 
         yield Text()
         yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
+        for env, optimum in optima_of(self.groups).items():
+            yield line(f"optimum on {env}: {optimum}")
         for job in self.failed:
             code = "no exit code" if job.exit_code is None else f"exit code {job.exit_code}"
             yield line(f"failed: {job.overrides or job.name} · {code} · {job.problem}", "red")
@@ -85,11 +90,14 @@ def write(sweep_folder: Path) -> SweepReport:
 def csv_of(groups: Sequence[Group]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *STATISTICS, "seeds_finished", "seeds"])
+    writer.writerow([*CSV_COLUMNS, *STATISTICS, *EXACT, "seeds_finished", "seeds"])
     for group in groups:
         for point in group.points:
             numbers = [point[name] for name in (*CSV_COLUMNS[3:], *STATISTICS)]
-            writer.writerow([group.algo, group.env, group.variant, *numbers, group.num_finished, len(group.seeds)])
+            exact = [point.get(name) for name in EXACT]  # None makes an empty cell
+            writer.writerow(
+                [group.algo, group.env, group.variant, *numbers, *exact, group.num_finished, len(group.seeds)]
+            )
     return text.getvalue()
 
 
@@ -131,6 +139,15 @@ def cell(group: Group, step: int, plus_minus: str) -> str:
 
 def time_of(group: Group) -> str:
     return "" if group.wall_seconds is None else duration(group.wall_seconds)
+
+
+def optima_of(groups: Sequence[Group]) -> dict[str, str]:
+    """The optimum on each env where it is known: `21.7`, or a range where groups lived in different tasks."""
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        if group.optimum is not None:
+            found.setdefault(group.env, []).append(group.optimum)
+    return {env: " to ".join(dict.fromkeys(map(number, (min(x), max(x))))) for env, x in found.items()}
 
 
 def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
@@ -176,6 +193,9 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
     table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
     about = "Return after k adaptation steps on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
     parts = ["# Comparison", about, table]
+    if optima := optima_of(groups):
+        told = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
+        parts.append(f"Optimum, the expected return of the best policy of each task: {told}.")
     if any(group.curve for group in groups):
         parts.append("![Adaptation curves](comparison.png)")
     if failed:
@@ -224,8 +244,21 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
                 axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
                 marker = "o" if len(x) <= 20 else ""
                 axes.plot(x, mean, marker=marker, markersize=4, linewidth=1.8, label=group.label + seeds, **style)
+            draw_optima(axes, members, looks)
             longest = max((group.curve or {} for group in members), key=lambda curve: len(curve["episodes_seen"]))
             few_ticks(axes, longest["episodes_seen"])
             axes.legend(loc="best")
 
     return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)
+
+
+def draw_optima(axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """One grey line if all groups of the panel have the same optimum, else one in the colour of each."""
+    lines = {group.label: group.optimum for group in members if group.optimum is not None}
+    shown = {number(optimum) for optimum in lines.values()}
+    if len(shown) == 1:
+        draw_optimum(axes, next(iter(lines.values())), f"optimum\n{shown.pop()}")
+        return
+    for label, optimum in lines.items():
+        # Names of lines this close would overlap; the colours tell whose they are.
+        draw_optimum(axes, optimum, "optima" if optimum == max(lines.values()) else "", looks[label]["color"])

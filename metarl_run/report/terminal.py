@@ -151,7 +151,8 @@ def curve_table(curve: Mapping[str, Sequence[float]], width: int) -> Table:
     """The curve as a table that fits into `width`, a dozen rows at most."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
     step = "adaptation step" if width >= 70 else "step"
-    for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM"):
+    exact = ["exact"] if "expected" in curve and width >= 80 else []
+    for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM", *exact):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     for i in evenly(len(curve["mean"]), 12):
         low, high = number(curve["low"][i]), number(curve["high"][i])
@@ -162,6 +163,7 @@ def curve_table(curve: Mapping[str, Sequence[float]], width: int) -> Table:
             Text(number(curve["mean"][i]), "bold"),
             f"{low} to {high}",
             number(curve["iqm"][i]),
+            *(number(curve["expected"][i]) for _ in exact),
         )
     return table
 
@@ -191,6 +193,10 @@ class RunReport:
         if len(curve["mean"]) > 1:
             yield CurvePlot(curve)
         yield curve_table(curve, options.max_width)
+        if "optimum" in curve:
+            yield line(
+                ("optimum          ", "dim"), number(curve["optimum"][0]), " expected, by the best policy of each task"
+            )
         life = summary["lifetime_return"]
         if life is not None:
             interval = f" ({number(life['low'])} to {number(life['high'])})"

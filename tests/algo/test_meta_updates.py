@@ -14,7 +14,7 @@ from metarl_run.algo.trust_region import TrustRegion, conjugate_gradients, flat
 from metarl_run.errors import NumericalError
 from metarl_run.learner.surrogate import SURROGATES, clipped, ratio
 
-TRUST_REGION = {"max_kl": 1e-8, "iterations": 60, "damping": 0.0, "backtracks": 10, "backtrack": 0.8, "episodes": 1.0}
+TRUST_REGION = {"max_kl": 1e-10, "iterations": 60, "damping": 0.0, "backtracks": 10, "backtrack": 0.8, "episodes": 1.0}
 PROMP = {"epochs": 3, "clip": 0.3, "kl_weight": 0.5, "kl_target": 0.01}
 
 

@@ -204,10 +204,9 @@ class Mine(Random):
 
 
 def test_a_table_needs_a_tabular_family() -> None:
-    assert refused("network=table") == (
-        "error: network: table requires a tabular family, which env=cartpole_family does not provide\n"
-        "hint: env=random_mdp provides it"
-    )
+    line, hint = refused("network=table").splitlines()
+    assert line == "error: network: table requires a tabular family, which env=cartpole_family does not provide"
+    assert hint.startswith("hint: env=")
 
 
 # --- The project's own declarations ---

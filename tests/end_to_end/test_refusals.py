@@ -22,10 +22,14 @@ BAD = {
     "step size without its group": (["inner_lr=-1"], "inner_lr", "algo.inner_lr"),
     "bounds the wrong way round": (["env.meta_test.gravity=[uniform,3,2]"], "env.meta_test", ""),
     "unknown distribution": (["env.meta_test.gravity=[unifrm,3,4]"], "env.meta_test", ""),
-    "contradictory pair": (["network=table", "env=cartpole_family"], "network", "random_mdp"),
-    "oracle without a table": (["algo=oracle", "env=cartpole_family"], "algo", "random_mdp"),
-    "policy of the wrong kind": (["learner.policy=gaussian"], "learner.policy: gaussian", "learner.policy=auto"),
-    "table learner without a table": (["learner=tabular_q_learning"], "learner", "env=random_mdp"),
+    "contradictory pair": (["network=table", "env=cartpole_family"], "network", "hint: env="),
+    "oracle without a table": (["algo=oracle", "env=cartpole_family"], "algo", "hint: env="),
+    "policy of the wrong kind": (
+        ["learner.policy=gaussian"],
+        "learner.policy: gaussian requires continuous actions, which env=cartpole_family does not",
+        "; or learner.policy=auto",
+    ),
+    "table learner without a table": (["learner=tabular_q_learning"], "learner", "hint: env="),
     "correction without a policy": (
         ["algo.sampling_correction=true", "learner=q_learning"],
         "algo.sampling_correction: true requires a policy-gradient learner, which learner=q_learning",

@@ -143,16 +143,20 @@ def test_gymnasiums_wrappers_count_the_same_episodes():
     assert episodes > 10
 
 
-def test_the_single_environment_equals_one_of_the_batch():
-    """The same task and state, the same actions: the same numbers."""
-    single, batch = gymnasium.make(CARTPOLE), gymnasium.make_vec(CARTPOLE, num_envs=1)
+def test_the_single_environment_equals_one_of_the_batch(env_id):
+    """The same task and state, the same actions: the same numbers, to the end of the episode."""
+    single, batch = gymnasium.make(env_id), gymnasium.make_vec(env_id, num_envs=1)
     first, _ = single.reset(seed=3)
     start, _ = batch.reset(seed=3)
     np.testing.assert_array_equal(first, start[0])
-    for action in [0, 1, 1, 0, 1]:
-        one, many = single.step(action), batch.step(np.array([action]))
+    batch.action_space.seed(3)
+    ended = False
+    while not ended:
+        action = batch.action_space.sample()
+        one, many = single.step(action[0]), batch.step(action)
         for x, y in zip(one[:4], many[:4], strict=True):
             np.testing.assert_array_equal(x, y[0])
+        ended = one[2] or one[3]
 
 
 def test_gymnasium_imports_the_module_it_is_told_and_torch_only_to_make(tmp_path: Path):

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 from metarl_run.env.base import Task, TaskFamily
+from metarl_run.env.navigation import Navigation, NavigationTask
 from metarl_run.env.vector import TaskVectorEnv
 
 NEVER = 10**6
@@ -186,3 +187,24 @@ def test_reset_takes_other_tasks_but_not_another_number_of_them():
 def test_step_before_reset_is_refused():
     with pytest.raises(gymnasium.error.ResetNeeded):
         make_env(2).step(np.zeros(1, int))
+
+
+def test_actions_of_several_numbers_reach_each_its_own_environment():
+    """Two tasks × two slots in a row; the step that only resets takes no action."""
+    places = {"goal_x": 0, "goal_y": 0, "start_x": 0, "start_y": 0}
+    family = Navigation(
+        horizon=2, max_step=0.1, reward="distance", goal_radius=0.0, meta_train=places, meta_test=places
+    )
+    task = NavigationTask(*torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 3.0], [0.0, 4.0]]))
+    env = TaskVectorEnv(family, task, episodes_per_task=2, generator=torch.Generator())
+    assert env.action_space == gymnasium.spaces.Box(-0.1, 0.1, (4, 2))
+    start, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(start, np.float32([[0, 0], [0, 0], [3, 4], [3, 4]]))
+    actions = np.float32([[0.01, 0.02], [0.03, -0.04], [-0.05, 0.06], [0.07, 0.5]])
+    moves = actions.clip(-0.1, 0.1)
+    for expected in (start + moves, start + 2 * moves, start, start + moves):
+        observation, reward, _, truncated, _ = env.step(actions)
+        np.testing.assert_allclose(observation, expected, rtol=1e-6)
+        moved = expected is not start
+        np.testing.assert_allclose(reward, -np.hypot(*expected.T) * moved, rtol=1e-6)
+        assert truncated.all() == np.array_equal(expected, start + 2 * moves)

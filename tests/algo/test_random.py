@@ -1,0 +1,45 @@
+"""Random actions: uniform over whatever there is to choose from."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from metarl_run.algo.random import Random
+from metarl_run.policy import sampling_noise
+from metarl_run.types import Percept
+
+M, B = 40, 50
+PERCEPT = Percept(torch.zeros(M, B, 3), torch.zeros(M, B), torch.zeros(M, B), torch.ones(M, B, dtype=torch.bool))
+
+
+def drawn(space):
+    """The distribution in every slot, and 20 actions in each."""
+    algo = Random(action_space=space)
+    distribution, _ = algo.act(algo.start(M), PERCEPT)
+    return distribution, torch.stack(
+        [distribution.sample(noise) for noise in sampling_noise(space, (20, M, B), torch.Generator())]
+    )
+
+
+def test_discrete_actions_are_equally_likely():
+    distribution, actions = drawn(gymnasium.spaces.Discrete(5))
+    torch.testing.assert_close(distribution.log_prob(actions[0]), torch.full((M, B), 0.2).log())
+    assert stats.chisquare(actions.flatten().bincount(minlength=5).numpy()).pvalue > 1e-3
+
+
+def test_a_box_is_filled_evenly():
+    low, high = np.float32([-0.1, 2]), np.float32([0.1, 5])
+    distribution, actions = drawn(gymnasium.spaces.Box(low, high))
+    assert actions.shape == (20, M, B, 2)
+    torch.testing.assert_close(distribution.log_prob(actions[0]), torch.full((M, B), 0.2 * 3).log().neg())
+    for i in range(2):
+        x = actions[..., i].flatten().double().numpy()
+        assert low[i] <= x.min() and x.max() <= high[i]
+        assert stats.kstest(x, stats.uniform(low[i], high[i] - low[i]).cdf).pvalue > 1e-3
+
+
+def test_a_box_without_bounds_is_refused():
+    with pytest.raises(ValueError, match="action_space must have bounds to be uniform over, got Box"):
+        Random(action_space=gymnasium.spaces.Box(0, np.inf, (2,)))
