@@ -145,9 +145,9 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     console = standard_output()
     console.print(table)
     console.print(
-        "Medians over the MDPs, except `at most`; what they are medians of: --help. Differentiated twice, only dice and "
-        "loaded_dice are unbiased, and score is first order. As MAML runs, adapting to a single episode, only score with "
-        "E-MAML's sampling correction is; the others come near it with more episodes."
+        "Medians over the MDPs, except `at most`; --help says of what. Differentiated twice, only dice and loaded_dice "
+        "are unbiased, and score is first order. MAML as it runs, adapting to a single episode, is unbiased only with "
+        "score and E-MAML's sampling correction; dice and loaded_dice come near with more episodes."
     )
 
 

@@ -1,16 +1,16 @@
-"""The exact laboratory: MDPs so small that every trajectory can be listed, so that expectations carry no sampling noise.
+"""The exact laboratory: MDPs so small that every trajectory can be listed, so that expectations have no sampling noise.
 
     J(θ) = Σ_τ p(τ | θ) R(τ),        p(τ | θ) = Πₜ π_θ(aₜ | sₜ) P(sₜ₊₁ | sₜ, aₜ),        R(τ) = Σₜ γᵗ rₜ
 
-J is differentiable as often as one likes: that is the truth. What training computes instead is the loss L(θ; τ) of the
-τ that happened, differentiated with τ fixed. Its derivatives' expectations are the derivatives of Σ_τ ⊥p(τ | θ) L(θ; τ),
-where ⊥ holds p constant, and their variances are sums over τ as well. Everything is float64; L comes from the package's
-own learners and algorithms, with every trajectory as one entry of the leading axis, J from the definition above.
+J can be differentiated as often as one likes: that is the truth. Training computes the loss L(θ; τ) of the τ that
+happened and differentiates it with τ fixed. The expectations of its derivatives are the derivatives of Σ_τ ⊥p(τ | θ)
+L(θ; τ), where ⊥ holds p constant, and their variances are sums over τ, too. All is float64. L comes from the package's
+own learners and algorithms, with every trajectory as one entry of the leading axis; J from the definition above.
 
-    truth                                  estimated by
+    truth                                  what training computes
     ∇J(θ), ∇²J(θ)                          −∇L(θ; τ), −∇²L(θ; τ)
-    ∇J(φ_K), φₖ₊₁ = φₖ + α ∇J(φₖ)          MAML with infinitely many episodes per step: −⊥E L in the place of J
-    ∇E_τ[J(φ_K(θ, τ))], φₖ₊₁ = φₖ − α ∇L   MAML as it runs, with B episodes τₖ to adapt to in step k
+    ∇J(φ_K), φₖ₊₁ = φₖ + α ∇J(φₖ)          MAML as if of infinitely many episodes per step: −⊥E L in the place of J
+    ∇E_τ[J(φ_K(θ, τ))], φₖ₊₁ = φₖ − α ∇L   MAML as it runs, adapting to B episodes τₖ in step k
 """
 
 import functools
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import torch
 from torch import Tensor
-from torch.autograd.functional import hessian, jacobian
+from torch.autograd.functional import jacobian
 from torch.nn.functional import one_hot
 
 from metarl_run.algo.maml import MAML
@@ -107,9 +107,8 @@ class Experience(NamedTuple):
     dynamics: Tensor
 
     def at(self, index: Tensor) -> "Experience":
-        return Experience(
-            Rollout(*(field[index] for field in self.rollout[:-1]), memory={}), self.dynamics[index]
-        )  # the memory has no entries
+        fields = (field[index] for field in self.rollout[:-1])  # all but the memory, which has no entries
+        return Experience(Rollout(*fields, memory={}), self.dynamics[index])
 
 
 @functools.cache
@@ -213,7 +212,7 @@ class Lab:
     def meta_gradient(
         self, θ: Tensor, gain: Callable[[Tensor], Tensor], *, steps: int = 1, first_order: bool = False
     ) -> Tensor:
-        """∇_θ gain(φ_K) through all K steps: exact if `gain` is J, a MAML of infinitely many episodes if it is −⊥E L."""
+        """∇_θ gain(φ_K) through all K steps: the truth if gain is J, MAML of infinitely many episodes if −⊥E L."""
         θ = θ.detach().requires_grad_()
         (g,) = torch.autograd.grad(gain(self.adapted(θ, gain, steps=steps, first_order=first_order)), θ)
         return g
@@ -330,6 +329,7 @@ class Estimator:
         return self.derivatives(θ)[1]
 
     def derivatives(self, θ: Tensor) -> tuple[Sampled, Sampled]:
+        """Both."""
         stack = self._stack(θ, len(self.experience.dynamics))
         params = self.lab.params(stack)
         losses, _ = self.algo.loss(params, self.experience.rollout)
@@ -377,7 +377,7 @@ class Estimator:
         return jacobian(self.return_after_adaptation, θ)
 
     def _lives(self, params: Params, index: Tensor) -> tuple[list[AgentState], list[Rollout], Tensor]:
-        """φ₀, …, φ_K of agents that adapt to the rollouts which `index` `[X, K]` names; how probable those are, `[X]`."""
+        """φ₀, …, φ_K of agents that adapt to the rollouts that `index` `[X, K]` names, and their probability `[X]`."""
         agents, rollouts, p = [AgentState(params, {})], [], torch.ones(len(index), dtype=torch.float64)
         for chosen in index.unbind(-1):
             experience = self.experience.at(chosen)

@@ -1,10 +1,18 @@
-"""Statistics of adaptation curves: against scipy, by hand, and by simulated coverage."""
+"""Adaptation rows, and statistics of adaptation curves: against scipy, by hand, and by simulated coverage."""
+
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diagnostic import CountsAdaptations, PaysAction
 from scipy.stats import trim_mean
 
-from metarl_run.evaluation import bootstrap_interval, curve_of, interquartile_mean
+from metarl_run.config.compose import compose_points
+from metarl_run.evaluation import COLUMNS, bootstrap_interval, curve_of, evaluate, interquartile_mean, joined
+from metarl_run.exact import expected_returns, optimal_returns
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
 
 
 @pytest.mark.parametrize("count", [4, 8, 40, 200])
@@ -81,3 +89,96 @@ def test_curve_of_two_seeds_by_hand() -> None:
     assert all(low < mean < high for low, mean, high in zip(curve["low"], curve["mean"], curve["high"], strict=True))
     assert curve_of(list(reversed(rows)))["mean"] == curve["mean"]
     assert curve_of(rows) == curve
+
+
+EXACT_ROWS = [
+    {
+        "adaptation_step": step,
+        "episodes_seen": 20 * step,
+        "env_steps_seen": 100 * step,
+        "episode_return": 0.0,
+        "expected_return": 10.0 * step + task,
+        "optimal_return": 50.0 + task,
+        "seed": seed,
+    }
+    for seed, num_tasks in ((0, 2), (1, 4))
+    for task in range(num_tasks)
+    for step in (0, 1)
+]
+
+
+def test_the_exact_curve_is_the_mean_over_seeds_of_means_over_tasks() -> None:
+    curve = curve_of(EXACT_ROWS)
+    # Over tasks 0 and 1 the mean is 0.5, over tasks 0 to 3 it is 1.5.
+    assert curve["expected"] == [1.0, 11.0]
+    assert curve["optimum"] == [51.0, 51.0]
+
+
+@pytest.mark.parametrize("unknown", ["expected_return", "optimal_return"])
+def test_a_curve_has_no_part_that_is_not_known_of_every_row(unknown: str) -> None:
+    part = {"expected_return": "expected", "optimal_return": "optimum"}
+    last = EXACT_ROWS[-1] | {unknown: None}
+    (missing,) = curve_of(EXACT_ROWS).keys() - curve_of([*EXACT_ROWS[:-1], last]).keys()
+    assert missing == part[unknown]
+    older = [{name: value for name, value in row.items() if name != unknown} for row in EXACT_ROWS]
+    assert curve_of(EXACT_ROWS).keys() - curve_of(older).keys() == {part[unknown]}
+
+
+def test_every_part_of_a_curve_is_equally_long() -> None:
+    assert {name: len(values) for name, values in curve_of(EXACT_ROWS).items()} == dict.fromkeys(
+        ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high", "expected", "optimum"), 2
+    )
+
+
+def agent_and_rows(*overrides: str, num_tasks: int = 60) -> tuple[Any, Any, list[dict[str, Any]]]:
+    streams = Streams(0, torch.device("cpu"))
+    family, algo = build_agent(compose_points(overrides).points[0].config, streams)
+    held_out = {"num_tasks": num_tasks, "adaptation_steps": 2, "episodes_per_task": 3}
+    return family, algo, joined(list(evaluate(algo, family, streams, split="meta_test", iteration=4, **held_out))).rows
+
+
+def column(rows: list[dict[str, Any]], name: str, step: int) -> list[Any]:
+    """One number per task after `step` adaptations."""
+    chosen = sorted((row for row in rows if row["adaptation_step"] == step), key=lambda row: row["task"])
+    return [row[name] for row in chosen]
+
+
+def test_rows_of_random_actions_have_the_return_of_the_uniform_policy_at_every_step() -> None:
+    """In more tasks than live side by side."""
+    family, algo, rows = agent_and_rows("algo=random", "env=random_mdp")
+    assert all(tuple(row) == COLUMNS for row in rows) and len(rows) == 60 * 3
+    tasks = family.sample(60, "meta_test", Streams(0, torch.device("cpu"))("meta_test/tasks"))
+    (uniform,) = expected_returns(algo, [algo.begin(tasks)], family, tasks) or []
+    best = optimal_returns(family, tasks) or []
+    assert len(set(uniform)) == len(set(best)) == 60
+    for step in range(3):
+        assert column(rows, "expected_return", step) == pytest.approx(uniform, abs=1e-12)
+        assert column(rows, "optimal_return", step) == pytest.approx(best, abs=1e-12)
+
+
+def test_rows_of_agents_that_adapt_change_from_step_to_step_and_never_pass_the_optimum() -> None:
+    _, _, rows = agent_and_rows("algo=scratch", "env=random_mdp", "network=table", "algo.inner_lr=5")
+    assert all(row["expected_return"] < row["optimal_return"] for row in rows)
+    curve = curve_of(rows)
+    assert curve["expected"][0] < curve["expected"][1] < curve["expected"][2] < curve["optimum"][2]
+
+
+def test_rows_of_agents_with_memory_have_an_optimum_alone() -> None:
+    _, _, rows = agent_and_rows("algo=oracle", "env=random_mdp", num_tasks=5)
+    assert all(row["expected_return"] is None and row["optimal_return"] > 0 for row in rows)
+
+
+def test_rows_of_other_families_have_neither() -> None:
+    parts = evaluate(
+        CountsAdaptations(),
+        PaysAction(horizon=5),
+        Streams(0, torch.device("cpu")),
+        split="meta_test",
+        iteration=0,
+        num_tasks=3,
+        adaptation_steps=1,
+        episodes_per_task=2,
+    )
+    rows = joined(list(parts)).rows
+    assert len(rows) == 6
+    assert all(row["expected_return"] is None and row["optimal_return"] is None for row in rows)

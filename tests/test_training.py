@@ -4,13 +4,12 @@ import csv
 
 import pytest
 import torch
-import yaml
 from diagnostic import CountsEpisodes, PaysAction
 
 from metarl_run import checkpoint
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_optimizer import SGD
-from metarl_run.folders import CONFIG_DIR
+from metarl_run.config.compose import compose_points
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
@@ -22,19 +21,8 @@ SMALL = {"num_tasks": 3, "adaptation_steps": 1, "episodes_per_task": 2}
 
 
 def config(options):
-    def group(name, option):
-        return yaml.safe_load((CONFIG_DIR / name / f"{option}.yaml").read_text())
-
-    env = group("env", options["env"])
-    env["meta_test"], env["horizon"] = env["meta_train"], 8
-    algo = group("algo", options["algo"])
-    return {
-        "env": env,
-        "algo": algo,
-        "learner": group("learner", options["learner"]),
-        "network": group("network", options["network"]),
-        "plugins": [],
-    }
+    chosen = [f"{group}={option}" for group, option in options.items()]
+    return compose_points([*chosen, "env.horizon=8"]).points[0].config
 
 
 PAIRS = [
@@ -176,6 +164,22 @@ def test_evaluating_or_not_never_changes_training(tmp_path, options):
     states = [training.algo.state() for training in runs]
     assert_same(states[0], states[1])
     assert_same(states[0], states[2])
+
+
+def test_adaptation_csv_has_exact_returns_on_tabular_families_and_empty_cells_elsewhere(tmp_path, options):
+    finish(make(tmp_path, options))
+    with (tmp_path / "adaptation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["split"], row["iteration"]) for row in rows} == {
+        ("meta_validation", "2"),
+        ("meta_validation", "4"),
+        ("meta_test", "4"),
+    }
+    cells = [(row["expected_return"], row["optimal_return"]) for row in rows]
+    if options["env"] == "random_mdp":
+        assert all(float(expected) < float(optimal) for expected, optimal in cells)
+    else:
+        assert set(cells) == {("", "")}
 
 
 def test_held_out_tasks_are_none_of_the_training_tasks(tmp_path, options):

@@ -25,7 +25,12 @@ class GradientBased(MetaAlgorithm):
         inner_lr: α > 0.
         first_order: treat ∇L as a constant when differentiating through φₖ₊₁.
         head_only: adapt the network's last layer alone.
+
+    Attributes:
+        inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
     """
+
+    inner_surrogate: Surrogate | None = None
 
     def __init__(
         self,
@@ -70,7 +75,11 @@ class GradientBased(MetaAlgorithm):
             behaviour: output of the agents that lived it; None if that is these.
             surrogate: in the place of a policy-gradient learner's own.
         """
-        output = self.output(params, rollout)
+        return self._loss(self.output(params, rollout), rollout, behaviour, surrogate)
+
+    def _loss(
+        self, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         if surrogate is None:
             return self.learner.loss(output, rollout, behaviour)
         assert isinstance(self.learner, PolicyGradient)  # the configuration was checked for it
@@ -90,7 +99,7 @@ class GradientBased(MetaAlgorithm):
             with torch.enable_grad():
                 φ = params if differentiable else {name: p.detach().requires_grad_() for name, p in params.items()}
                 output = self.output(φ, rollout)
-                losses, _ = self.learner.loss(output, rollout, behaviour)
+                losses, _ = self._loss(output, rollout, behaviour, self.inner_surrogate)
                 # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
                 gradients = torch.autograd.grad(
                     losses.sum(),

@@ -13,7 +13,7 @@ from metarl_run.algo.meta_optimizer import MetaOptimizer
 from metarl_run.algo.sampling_correction import sampling_correction
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner, Output
-from metarl_run.learner.surrogate import Surrogate
+from metarl_run.learner.surrogate import Surrogate, score
 from metarl_run.network.base import Network
 from metarl_run.types import Params, Rollout
 
@@ -37,14 +37,15 @@ class MAML(GradientBased, MetaLearner):
         first_order: drop second derivatives (FOMAML, section 5.2 of the paper).
         head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157, Eq. 2).
         sampling_correction: add how θ changes which data is adapted to (E-MAML), see
-            `metarl_run.algo.sampling_correction`; meant for surrogate=score.
+            `metarl_run.algo.sampling_correction`; inner steps then use the score function, whatever the learner's
+            surrogate, since it is their derivative at fixed data that the correction completes.
         meta_optimizer: how θ follows: by gradient (the meta-gradient alone), or in a trust region (the paper's TRPO).
 
     Source: Finn et al. (2017), arXiv:1703.03400, Algorithm 3 and Eq. 1.
     """
 
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
-        "sampling_correction": {True: ("policy_gradient",)}
+        "sampling_correction": {True: ("policy_gradient", "any_surrogate")}
     }
     advice: ClassVar[dict[str, str]] = {"adaptation_steps": "K = 0 is joint training: algo=pretrain"}
 
@@ -64,6 +65,7 @@ class MAML(GradientBased, MetaLearner):
     ) -> None:
         super().__init__(learner, network, meta_params, inner_lr, first_order=first_order, head_only=head_only)
         self.adaptation_steps, self.sampling_correction = adaptation_steps, sampling_correction
+        self.inner_surrogate = score if sampling_correction else None
         self.meta_optimizer = meta_optimizer
         meta_optimizer.attach(self.meta_params)
 

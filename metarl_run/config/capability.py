@@ -14,6 +14,7 @@ PHRASES = {
     "continuous_actions": "continuous actions",
     "policy_gradient": "a policy-gradient learner",
     "actor_only": "a learner without a value function",
+    "any_surrogate": "a learner with a choice of surrogates",
     "table": "a table",
 }
 MOST_PROVIDERS = 3  # that a hint names

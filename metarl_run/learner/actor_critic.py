@@ -1,6 +1,6 @@
 """Actor-critic: the policy gradient with a learned value function."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 from torch import Tensor
@@ -70,6 +70,8 @@ class ActorCritic(Critic):
 
     Source: Mnih et al. (2016), arXiv:1602.01783, section 4.2; Schulman et al. (2016), arXiv:1506.02438, Eq. 16 and 28.
     """
+
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "any_surrogate")
 
     @checked
     def __init__(

@@ -36,7 +36,7 @@ class Reinforce(PolicyGradient):
     Source: Williams (1992), Machine Learning 8, Eq. 11.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "actor_only")
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "actor_only", "any_surrogate")
 
     @checked
     def __init__(

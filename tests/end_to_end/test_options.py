@@ -1,27 +1,38 @@
 """Every option of every group runs through the real command."""
 
+import importlib
+import itertools
+
 import pytest
+import yaml
 from black_box import call, rows, summary
 
 from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError
-from metarl_run.evaluation import COLUMNS
+from metarl_run.evaluation import COLUMNS, EXACT
 from metarl_run.folders import CONFIG_DIR
 
 GROUPS = ("env", "algo", "learner", "network")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
-ENVS = sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml"))
+ENVS, NETWORKS = (sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")) for group in ("env", "network"))
 
 
 def with_a_family_it_can_serve(group, option):
-    for env in ENVS:
-        arguments = [f"{group}={option}"] if group == "env" else [f"{group}={option}", f"env={env}"]
+    """The option, with the first family that it suits, beside another network if the default suits none."""
+    companions = [[], *([f"network={name}"] for name in NETWORKS if group != "network")]
+    for companion, env in itertools.product(companions, ENVS):
+        arguments = [f"{group}={option}", *([] if group == "env" else [f"env={env}"]), *companion]
         try:
             compose_points(arguments)
         except ConfigError:
             continue
         return arguments
     raise AssertionError(f"no family suits {group}={option}")
+
+
+def is_tabular(env):
+    module, _, name = yaml.safe_load((CONFIG_DIR / "env" / f"{env}.yaml").read_text())["_target_"].rpartition(".")
+    return "tabular" in getattr(importlib.import_module(module), name).provides
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -49,6 +60,14 @@ def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
     assert tuple(table[0]) == COLUMNS
     final = [row for row in table if row["split"] == "meta_test"]
     assert len(final) == 4 * 3
-    for step, mean in zip(curve["adaptation_step"], curve["mean"], strict=True):
-        values = [float(row["episode_return"]) for row in final if int(row["adaptation_step"]) == step]
-        assert sum(values) / len(values) == pytest.approx(mean)
+    for part, column in EXACT.items():
+        cells = {row[column] == "" for row in table}
+        assert cells == {part not in curve}  # all are empty, or none is
+    assert ("optimum" in curve) == is_tabular(told["env"])
+    if "expected" in curve:
+        assert all(float(row["expected_return"]) <= float(row["optimal_return"]) + 1e-9 for row in table)
+    columns = {"mean": "episode_return", **EXACT}
+    for part in columns.keys() & curve.keys():
+        for step, mean in zip(curve["adaptation_step"], curve[part], strict=True):
+            values = [float(row[columns[part]]) for row in final if int(row["adaptation_step"]) == step]
+            assert sum(values) / len(values) == pytest.approx(mean)
