@@ -61,15 +61,23 @@ class MDP:
     def num_actions(self) -> int:
         return self.reward.shape[1]
 
-    def paths(self, s: int = 0, t: int = 0) -> Iterator[tuple[list[tuple[int, int, bool]], float]]:
-        """Every way to go on from state s at step t: (state, action, terminated) of each step, and its Π P."""
+    def paths(self, last_state: bool, s: int = 0, t: int = 0) -> Iterator[tuple[list[tuple[int, int, bool]], float]]:
+        """Every way to go on from state s at step t: (state, action, terminated) of each step, and its Π P.
+
+        Args:
+            last_state: a path goes on to the state that its last step led to, as a row without a step.
+            s, t: where it begins.
+        """
+        if t == self.horizon:
+            yield [(s, 0, False)], 1.0
+            return
         for a in range(self.num_actions):
-            if t == self.horizon - 1:
+            if t == self.horizon - 1 and not last_state:
                 yield [(s, a, False)], 1.0
                 continue
             following = self.transition[s, a].tolist()
             for s_next, p in enumerate(following):
-                for rest, p_rest in self.paths(s_next, t + 1):
+                for rest, p_rest in self.paths(last_state, s_next, t + 1):
                     yield [(s, a, False), *rest], p * p_rest
             if (end := 1 - sum(following)) > 1e-12:
                 yield [(s, a, True)], end
@@ -112,23 +120,28 @@ class Experience(NamedTuple):
 
 
 @functools.cache
-def every_experience(mdp: MDP, episodes: int = 1) -> Experience:
-    """All combinations of `episodes` trajectories, in slots of their own."""
-    paths, chances = zip(*mdp.paths(), strict=True)
-    N, T, S = len(paths), mdp.horizon, mdp.num_states
-    state, action = torch.zeros(2, N, T, 1, dtype=torch.int64)
-    alive, terminated = torch.zeros(2, N, T, 1, dtype=torch.bool)
+def every_experience(mdp: MDP, episodes: int = 1, last_state: bool = False) -> Experience:
+    """All combinations of `episodes` trajectories, in slots of their own.
+
+    Args:
+        mdp: what is lived in.
+        episodes: B.
+        last_state: list, too, where the last step led: only a learned critic looks at that.
+    """
+    paths, chances = zip(*mdp.paths(last_state), strict=True)
+    N, T = len(paths), mdp.horizon
+    state, action = torch.zeros(2, N, T + 1, 1, dtype=torch.int64)
+    known, terminated = torch.zeros(2, N, T + 1, 1, dtype=torch.bool)
     for i, path in enumerate(paths):
         for t, (s, a, end) in enumerate(path):
-            state[i, t], action[i, t], terminated[i, t], alive[i, t] = s, a, end, True
-    seen = one_hot(state, S).double() * alive.unsqueeze(-1)
-    truncated = torch.zeros_like(alive)
-    truncated[:, -1] = alive[:, -1]
+            state[i, t], action[i, t], terminated[i, t], known[i, t] = s, a, end, True
+    alive, truncated = known[:, :T], torch.zeros(N, T, 1, dtype=torch.bool)
+    truncated[:, -1] = alive[:, -1] & ~terminated[:, T - 1]
     single = Rollout(
-        observation=torch.cat([seen, torch.zeros(N, 1, 1, S, dtype=torch.float64)], 1),  # nothing acts on the last row
-        action=action,
-        reward=mdp.reward[state, action] * alive,
-        terminated=terminated,
+        observation=one_hot(state, mdp.num_states).double(),  # padding looks like state 0, as after a reset
+        action=action[:, :T],
+        reward=mdp.reward[state, action][:, :T] * alive,
+        terminated=terminated[:, :T],
         truncated=truncated,
         alive=alive,
         memory={},
@@ -262,7 +275,8 @@ class Estimator:
     Args:
         lab: where it lives.
         surrogate: of the learner.
-        baseline: `value` is an actor-critic whose critic is exact and whose λ is 1; the others are REINFORCE's.
+        baseline: `value` is an actor-critic that knows V exactly, `critic` one whose V is the network's head `value`,
+            both with λ = 1; the others are REINFORCE's.
         episodes: B, of every rollout.
         steps: K.
         learner: what differs from the settings under which the surrogates are documented.
@@ -281,7 +295,7 @@ class Estimator:
         **algo: Any,
     ) -> None:
         self.lab = lab
-        self.experience = every_experience(lab.mdp, episodes)
+        self.experience = every_experience(lab.mdp, episodes, last_state=baseline == "critic")
         common = {
             "action_space": gymnasium.spaces.Discrete(lab.mdp.num_actions),
             "surrogate": surrogate,
@@ -292,15 +306,15 @@ class Estimator:
             "policy": "auto",
             "initial_deviation": 1.0,
         }
-        if baseline == "value":
+        if baseline in ("value", "critic"):
             critic = {"gae_lambda": 1.0, "value_weight": 0.0, "entropy_weight": 0.0}
-            chosen, network = ActorCritic(**common | critic | dict(learner or {})), ExactCritic(lab)
+            chosen = ActorCritic(**common | critic | dict(learner or {}))
         else:
-            chosen, network = Reinforce(**common | {"baseline": baseline} | dict(learner or {})), lab.network
+            chosen = Reinforce(**common | {"baseline": baseline} | dict(learner or {}))
         self.algo = MAML(
             **{
                 "learner": chosen,
-                "network": network,
+                "network": ExactCritic(lab) if baseline == "value" else lab.network,
                 "meta_params": lab.params(torch.zeros(lab.num_params, dtype=torch.float64)),
                 "adaptation_steps": steps,
                 "inner_lr": INNER_LR,

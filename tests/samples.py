@@ -9,3 +9,4 @@ CURVE = {
     "low": [28.0, 190.0],
     "high": [34.0, 197.0],
 }
+EXACT_CURVE = {**CURVE, "expected": [30.5, 193.0], "optimum": [200.0, 200.0]}

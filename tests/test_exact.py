@@ -55,7 +55,7 @@ def composed(*overrides):
 
 
 def tabular_pairs():
-    """Every option of each group with each tabular family that it suits, with a table if not with the default network."""
+    """Every option of each group with each tabular family that it suits, by a table if not by the default network."""
     pairs = []
     for env in sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")):
         family, _ = build_agent(composed(f"env={env}", "algo=random"), Streams(0, torch.device("cpu")))

@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from metarl_run.returns import discounted_returns, generalized_advantages, masked_mean, standardised
+from metarl_run.returns import (
+    discount_weights,
+    discounted_returns,
+    first_step,
+    generalized_advantages,
+    masked_mean,
+    mean_and_deviation,
+    mean_of_others,
+    num_episodes,
+    running_sum,
+)
 
 
 def column(*numbers, dtype=torch.float64):
@@ -147,14 +157,118 @@ def test_masked_mean_by_hand():
     assert masked_mean(x, mask).tolist() == [2, 0]
 
 
-def test_standardised_has_mean_0_and_deviation_1_where_the_mask_is_true():
+def test_mean_and_deviation_are_those_of_the_entries_where_the_mask_is_true():
     x = torch.randn(3, 10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5 + 2
     mask = torch.rand(3, 10, 4, generator=torch.Generator().manual_seed(1)) < 0.6
-    z = standardised(x, mask)
-    assert not z[~mask].any()
+    mean, deviation = mean_and_deviation(torch.where(mask, x, 1e6), mask)
+    assert mean.shape == deviation.shape == (3, 1, 1)
     for i in range(3):
-        assert z[i][mask[i]].mean().item() == pytest.approx(0, abs=1e-9)
-        assert z[i][mask[i]].std(correction=0).item() == pytest.approx(1, abs=1e-6)
-    scaled = standardised(torch.where(mask, 3 * x + 7, 1e3), mask)
-    torch.testing.assert_close(scaled, z, rtol=1e-6, atol=1e-6)
-    assert not standardised(torch.ones(1, 3, 2), torch.ones(1, 3, 2, dtype=torch.bool)).any()
+        assert mean[i].item() == pytest.approx(x[i][mask[i]].mean().item())
+        assert deviation[i].item() == pytest.approx(x[i][mask[i]].std(correction=0).item(), abs=2e-8)
+
+
+def test_the_deviation_of_equal_entries_can_be_divided_by():
+    mean, deviation = mean_and_deviation(torch.ones(1, 3, 2), torch.ones(1, 3, 2, dtype=torch.bool))
+    assert mean.item() == 1
+    assert 0 < deviation.item() < 1e-6
+
+
+# --- Several episodes in a slot ---
+
+# Slot 0 lives episodes of 2, 1 and 3 steps; slot 1 one of 4, then padding; slot 2 one of 5 and begins another.
+ENDED = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.bool)
+ALIVE = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 0, 1], [1, 0, 1]], dtype=torch.bool)
+
+
+def test_first_steps_by_hand():
+    assert first_step(ENDED).T.tolist() == [[0, 0, 2, 3, 3, 3], [0, 0, 0, 0, 4, 4], [0, 0, 0, 0, 0, 5]]
+
+
+def test_running_sums_by_hand():
+    x = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0, 32.0]]).T.expand(6, 3)
+    expected = [[1, 3, 4, 8, 24, 56], [1, 3, 7, 15, 16, 48], [1, 3, 7, 15, 31, 32]]
+    assert running_sum(x, ENDED).T.tolist() == expected
+
+
+def test_weights_count_from_the_beginning_of_each_episode():
+    γ = 0.5
+    weights = discount_weights(ENDED, discount=γ, dtype=torch.float64)
+    ages = [[0, 1, 0, 0, 1, 2], [0, 1, 2, 3, 0, 1], [0, 1, 2, 3, 4, 0]]
+    assert weights.T.tolist() == [[γ**t for t in slot] for slot in ages]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_have_the_type_asked_for_and_begin_with_1_whatever_the_discount(dtype):
+    for discount in (0.0, 0.3, 1.0):
+        weights = discount_weights(ENDED, discount=discount, dtype=dtype)
+        assert weights.dtype == dtype
+        assert (weights[0] == 1).all()
+        assert weights[1, 0] == torch.tensor(discount, dtype=dtype)
+
+
+def test_weights_times_rewards_sum_to_the_return_of_each_episodes_first_step():
+    reward, _, _, ended = random_steps(0)
+    total = running_sum(reward * discount_weights(ended, discount=0.9, dtype=reward.dtype), ended)
+    ended[:, -1] = True  # the data ends there
+    first = discounted_returns(reward, ended, discount=0.9).gather(1, first_step(ended))
+    assert_equal(total[ended], first[ended])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_running_sums_by_loop(seed):
+    x, _, _, ended = random_steps(seed)
+    sums = running_sum(x, ended)
+    M, T, B = x.shape
+    for i in range(M):
+        for b in range(B):
+            total = 0.0
+            for t in range(T):
+                total += x[i, t, b].item()
+                assert sums[i, t, b].item() == pytest.approx(total, abs=1e-12)
+                total = 0.0 if ended[i, t, b] else total
+
+
+def test_episodes_are_counted_where_they_begin():
+    assert num_episodes(ALIVE, ENDED).item() == 3 + 1 + 2
+    assert num_episodes(ALIVE[:, :1], ENDED[:, :1]).item() == 3
+    assert num_episodes(torch.zeros_like(ALIVE), ENDED).item() == 0
+
+
+def test_the_mean_of_others_by_hand():
+    """At step 0 all three live; at step 1 the last does not; at step 2 the first is alone."""
+    x = torch.tensor([[1.0, 2.0, 6.0], [1.0, 2.0, 1e6], [5.0, 1e6, 1e6]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)
+    others = mean_of_others(x, mask)
+    assert others[0].tolist() == [4, 3.5, 1.5]
+    assert others[1, :2].tolist() == [2, 1]
+    assert others[2, 0].item() == 0
+
+
+def test_the_mean_of_others_knows_nothing_of_its_own_slot():
+    x, _, _, _ = random_steps(0)
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.7
+    changed = x.clone()
+    changed[:, :, 2] += 100
+    before, after = mean_of_others(x, mask), mean_of_others(changed, mask)
+    assert_equal(before[:, :, 2], after[:, :, 2])
+    assert not torch.equal(before[:, :, 0], after[:, :, 0])
+
+
+def test_leading_axes_are_carried_along():
+    reward, _, _, ended = random_steps(0)
+    alive = torch.rand(ended.shape, generator=torch.Generator().manual_seed(1)) < 0.7
+    functions = {
+        "first_step": lambda x, e, m: first_step(e),
+        "running_sum": lambda x, e, m: running_sum(x, e),
+        "discount_weights": lambda x, e, m: discount_weights(e, discount=0.9, dtype=torch.float64),
+        "mean_of_others": lambda x, e, m: mean_of_others(x, m),
+        "masked_mean": lambda x, e, m: masked_mean(x, m),
+        "mean": lambda x, e, m: mean_and_deviation(x, m)[0],
+        "deviation": lambda x, e, m: mean_and_deviation(x, m)[1],
+        "num_episodes": lambda x, e, m: num_episodes(m, e),
+    }
+    for name, f in functions.items():
+        stack = [x.unflatten(0, (1, 2)) for x in (reward, ended, alive)]  # [1, M, T, B]
+        for i in range(2):
+            alone = f(reward[i], ended[i], alive[i])
+            torch.testing.assert_close(f(*stack)[0, i], alone, rtol=1e-12, atol=1e-12, msg=name)

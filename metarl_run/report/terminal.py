@@ -194,9 +194,7 @@ class RunReport:
             yield CurvePlot(curve)
         yield curve_table(curve, options.max_width)
         if "optimum" in curve:
-            yield line(
-                ("optimum          ", "dim"), number(curve["optimum"][0]), " expected, by the best policy of each task"
-            )
+            yield line(("optimum          ", "dim"), number(curve["optimum"][0]), " expected of the best policies")
         life = summary["lifetime_return"]
         if life is not None:
             interval = f" ({number(life['low'])} to {number(life['high'])})"

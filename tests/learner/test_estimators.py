@@ -11,6 +11,7 @@ from exact_lab import MDP, Estimator, Lab, random_mdp
 from torch.autograd.functional import hessian, jacobian
 
 from metarl_run.network.mlp import MLP
+from metarl_run.network.table import Table
 from metarl_run.planning import policy_value
 from metarl_run.returns import discount_weights
 from metarl_run.types import Rollout
@@ -410,6 +411,17 @@ def test_trap_16_standardised_advantages_bias_the_gradients_direction(baseline):
     )
     assert cosine(off, truth) == pytest.approx(1, abs=1e-12)
     assert cosine(on, truth) < 0.99
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("surrogate", ALL)
+def test_trap_16_a_learned_baseline_is_a_constant_of_the_surrogate(surrogate, standardise):
+    network = Table(num_inputs=2, heads={"policy": 2, "value": 1}, initial_value=0.0)
+    lab = Lab(random_mdp(0, **SMALL, ends=True), network)
+    estimator = Estimator(lab, surrogate, baseline="critic", learner={"standardise": standardise})
+    gradient, curvature = (sampled.value for sampled in estimator.derivatives(lab.random_params(0)))
+    assert (gradient[:, 4:] == 0).all() and (curvature[:, 4:] == 0).all()
+    assert gradient[:, :4].abs().max() > 0.1
 
 
 # --- The command ---

@@ -12,13 +12,21 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from samples import CURVE
+from samples import CURVE, EXACT_CURVE
 
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.wandb import Wandb
 
 ROWS = [
-    {"split": "meta_test", "iteration": 3, "task": task, "adaptation_step": step, "episode_return": 30.0 + step}
+    {
+        "split": "meta_test",
+        "iteration": 3,
+        "task": task,
+        "adaptation_step": step,
+        "episode_return": 30.0 + step,
+        "expected_return": None,  # as of an agent with memory
+        "optimal_return": 40.0,
+    }
     for task in range(5)
     for step in (0, 1)
 ]
@@ -58,7 +66,7 @@ def live_through(sink: Wandb, folder: Path) -> None:
     for iteration in (1, 2, 3):
         sink.metrics(iteration, {"meta_train/return_after": 10.0 * iteration, "env_steps": 100.0 * iteration})
     sink.evaluation([{"split": "meta_validation", "iteration": 2}], CURVE)
-    sink.evaluation(ROWS, CURVE)
+    sink.evaluation(ROWS, EXACT_CURVE)
     Image.new("RGB", (8, 8)).save(folder / "adaptation_curve.png")
     sink.finish(SUMMARY, [folder / "adaptation_curve.png"])
     sink.close()
@@ -142,12 +150,13 @@ def test_everything_arrives_offline(
     ]
     tested = [row for row in rows if "meta_test/mean" in row]
     assert [(row["meta_test/episodes_seen"], row["meta_test/mean"]) for row in tested] == [(0, 31), (20, 194)]
+    assert [(row["meta_test/expected"], row["meta_test/optimum"]) for row in tested] == [(30.5, 200), (193, 200)]
     means = {"meta_validation/return_after_0_steps": 31, "meta_validation/return_after_1_steps": 194}
     assert {"iteration": 2, **means} in rows
     assert [row["adaptation_curve/_type"] for row in rows if "adaptation_curve/_type" in row] == ["image-file"]
     assert [row["adaptation_table/nrows"] for row in rows if "adaptation_table/nrows" in row] == [len(ROWS)]
     (table,) = (folder / "wandb").glob("offline-run-*/files/media/table/*.json")
-    assert len(json.loads(table.read_text())["data"]) == len(ROWS)
+    assert json.loads(table.read_text())["data"] == [list(row.values()) for row in ROWS]
 
     axes = {record.metric.glob_name or record.metric.name: record.metric.step_metric for record in records(folder)}
     assert axes["meta_train/*"] == "iteration"

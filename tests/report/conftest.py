@@ -8,10 +8,37 @@ from typing import Any
 
 import pytest
 import yaml
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from metarl_run.evaluation import COLUMNS, curve_of
+from metarl_run.report.figure import STYLE
 
 MakeRun = Callable[..., Path]
+Drawn = Callable[..., Figure]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    def on_a_figure(report: Any, folder: Path) -> Figure:
+        """The picture that the module `report` makes of `folder`, not saved but laid out, its artists to be asked."""
+        figures = []
+
+        def keep(name: Path, width: float, height: float, draw: Callable[[Figure], None]) -> list[Path]:
+            with rc_context(STYLE):
+                figures.append(Figure(figsize=(width, height), dpi=200, layout="constrained"))
+                FigureCanvasAgg(figures[0])
+                draw(figures[0])
+                figures[0].canvas.draw()
+            return []
+
+        with monkeypatch.context() as patch:
+            patch.setattr(report, "save", keep)
+            report.write(folder)
+        return figures[0]
+
+    return on_a_figure
 
 
 @pytest.fixture
@@ -25,13 +52,19 @@ def make_run() -> MakeRun:
         returns: Sequence[Sequence[float]] = ((10.0, 30.0), (20.0, 50.0)),
         config: Mapping[str, Any] | None = None,
         learner: str = "reinforce",
+        expected: Sequence[Sequence[float]] | None = None,
+        optimum: float | None = None,
     ) -> Path:
-        """`returns` holds one list per adaptation step, one number per task; a step is 20 episodes of 100 steps."""
+        """One list per adaptation step, one number per task, in `returns` and `expected`; one `optimum` for all tasks.
+
+        A step is 20 episodes of 100 steps.
+        """
         folder.mkdir(parents=True)
         rows = [
-            dict(zip(COLUMNS, ("meta_test", 5, task, step, 20 * step, 2000 * step, value, seed), strict=True))
+            dict(zip(COLUMNS, ("meta_test", 5, task, step, 20 * step, 2000 * step, *numbers, seed), strict=True))
             for step, values in enumerate(returns)
             for task, value in enumerate(values)
+            for numbers in [(value, expected[step][task] if expected else None, optimum)]
         ]
         with (folder / "adaptation.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)

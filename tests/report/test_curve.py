@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from metarl_run.report import curve
 
 MakeRun = Callable[..., Path]
+Drawn = Callable[..., Figure]
 
 
 def test_both_pictures_are_written_and_readable(make_run: MakeRun, tmp_path: Path) -> None:
@@ -50,3 +53,52 @@ def test_a_summary_without_its_curve_is_not_drawn(make_run: MakeRun, tmp_path: P
     (folder / "summary.json").write_text(json.dumps({key: summary[key] for key in summary if key != "meta_test"}))
     with pytest.raises(KeyError, match="meta_test"):
         curve.write(folder)
+
+
+EXACT = {"expected": ((11.0, 28.0), (21.0, 48.0)), "optimum": 60.0}
+
+
+def test_the_exact_curve_and_the_optimum_are_drawn(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    (axes,) = drawn(curve, make_run(tmp_path / "run", **EXACT)).axes
+    lines = [np.asarray(line.get_ydata(), float).tolist() for line in axes.lines]
+    assert lines.count([19.5, 34.5]) == 1  # the means of `expected`
+    assert lines.count([60.0, 60.0]) == 1
+    assert lines.count([20.0, 35.0]) == 2  # the sampled mean and, of two tasks, the interquartile mean
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "mean, 95 % interval",
+        "mean, exact",
+        "interquartile mean",
+        "tasks, 10th to 90th percentile",
+    ]
+    assert "optimum\n60.0" in [text.get_text() for text in axes.texts]
+    assert axes.get_ylim()[0] < 60 < axes.get_ylim()[1]
+
+
+def test_the_name_of_the_optimum_is_whole_and_beside_the_curves(
+    make_run: MakeRun, tmp_path: Path, drawn: Drawn
+) -> None:
+    for optimum in (-12345.0, 0.5, 60.0, 3e6):
+        figure = drawn(curve, make_run(tmp_path / str(optimum), **{**EXACT, "optimum": optimum}))
+        (axes,) = figure.axes
+        (name,) = (text for text in axes.texts if "optimum" in text.get_text())
+        box = name.get_window_extent()
+        assert box.x0 >= axes.bbox.x1 and box.x1 <= figure.bbox.x1
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.y1
+
+
+def test_an_optimum_alone_is_drawn_and_nothing_is_where_neither_is_known(
+    make_run: MakeRun, tmp_path: Path, drawn: Drawn
+) -> None:
+    (axes,) = drawn(curve, make_run(tmp_path / "memory", optimum=60.0)).axes
+    (plain,) = drawn(curve, make_run(tmp_path / "cartpole")).axes
+    assert [len(one.lines) - len(plain.lines) for one in (axes, plain)] == [1, 0]
+    for one in (axes, plain):
+        assert "mean, exact" not in [text.get_text() for text in one.get_legend().get_texts()]
+    assert not any("optimum" in text.get_text() for text in plain.texts)
+
+
+@pytest.mark.parametrize("steps", [1, 60])
+def test_exact_curves_of_any_length(make_run: MakeRun, tmp_path: Path, steps: int) -> None:
+    returns = [[float(step), step + 5.0] for step in range(steps)]
+    run = make_run(tmp_path / "run", returns=returns, expected=returns, optimum=70.0)
+    assert len(curve.write(run)) == 2

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from metarl_run.report import sweep
 
 MakeRun = Callable[..., Path]
+Drawn = Callable[..., Figure]
 
 
 def record_overrides(folder: Path, *overrides: str) -> None:
@@ -199,3 +202,71 @@ def test_show_prints_to_standard_output(make_run: MakeRun, tmp_path: Path, capsy
     sweep.write(tmp_path).show()
     printed_text = capsys.readouterr().out
     assert "k=1" in printed_text and "\x1b" not in printed_text
+
+
+# --- Exact returns ---
+
+
+def horizontals(axes: Any) -> list[tuple[float, str]]:
+    """Height and colour of the lines that go through a whole panel."""
+    across = [line for line in axes.lines if list(line.get_xdata()) == [0, 1]]
+    return sorted((float(np.asarray(line.get_ydata())[0]), line.get_color()) for line in across)
+
+
+def test_the_optimum_is_a_line_in_the_panels_of_tabular_families_alone(
+    make_run: MakeRun, tmp_path: Path, drawn: Drawn
+) -> None:
+    exact = ((11.0, 28.0), (21.0, 48.0))
+    make_run(tmp_path / "maml_mdp_0_0", env="mdp", expected=exact, optimum=60.0)
+    make_run(tmp_path / "oracle_mdp_0_1", env="mdp", algo="oracle", optimum=60.0)
+    make_run(tmp_path / "maml_cartpole_0_2", env="cartpole")
+    cartpole, mdp = drawn(sweep, tmp_path).axes
+    assert horizontals(cartpole) == [] and len(cartpole.texts) == 0
+    ((height, _),) = horizontals(mdp)
+    assert height == 60.0 and [text.get_text() for text in mdp.texts] == ["optimum\n60.0"]
+
+    report = sweep.write(tmp_path)
+    assert [group.optimum for group in report.groups] == [None, 60.0, 60.0]
+    assert [line for line in printed(report).splitlines() if line.startswith("optimum")] == ["optimum on mdp: 60.0"]
+    assert "best policy of each task: 60.0 on mdp." in (tmp_path / "comparison.md").read_text()
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        cells = [(row["algo"], row["env"], row["expected"], row["optimum"]) for row in csv.DictReader(file)]
+    assert cells == [
+        *[("maml", "cartpole", "", "")] * 2,
+        ("maml", "mdp", "19.5", "60.0"),
+        ("maml", "mdp", "34.5", "60.0"),
+        *[("oracle", "mdp", "", "60.0")] * 2,
+    ]
+    curves = [group["meta_test"] for group in json.loads((tmp_path / "comparison.json").read_text())["groups"]]
+    assert [curve.get("expected") for curve in curves] == [None, [19.5, 34.5], None]
+
+
+def test_groups_that_lived_in_different_tasks_have_an_optimum_each(
+    make_run: MakeRun, tmp_path: Path, drawn: Drawn
+) -> None:
+    for number, (states, optimum) in enumerate([(3, 40.0), (10, 60.0)]):
+        config = {"env": {"_target_": "mdp", "num_states": states}}
+        make_run(tmp_path / f"maml_mdp_0_{number}", env="mdp", optimum=optimum, config=config)
+    (axes,) = drawn(sweep, tmp_path).axes
+    (low, one), (high, other) = horizontals(axes)
+    assert (low, high) == (40.0, 60.0)
+    curves = {line.get_label(): line.get_color() for line in axes.lines if line.get_label().startswith("maml")}
+    assert curves == {"maml env.num_states=3": one, "maml env.num_states=10": other}
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["optima"]
+    assert "optimum on mdp: 40.0 to 60.0" in printed(sweep.write(tmp_path))
+
+
+def test_runs_of_before_there_were_exact_returns_can_still_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path / "maml_mdp_0_0", env="mdp", seed=0, optimum=60.0)
+    older = make_run(tmp_path / "maml_mdp_1_1", env="mdp", seed=1, optimum=60.0)
+    with (older / "adaptation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (older / "adaptation.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(
+            file, [name for name in rows[0] if name not in ("expected_return", "optimal_return")], extrasaction="ignore"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    (group,) = sweep.write(tmp_path).groups
+    assert group.finished == "2/2" and group.optimum is None
+    assert group.curve is not None and group.curve["mean"] == [20.0, 35.0]

@@ -25,6 +25,9 @@ RISING = {
 }
 
 
+EXACT = {**RISING, "expected": [31.5, 118.0, 181.0, 195.0], "optimum": [200.0] * 4}
+
+
 def printed(renderable: object, *, width: int = 80, encoding: str = "utf-8") -> list[str]:
     bytes_written = io.BytesIO()
     with io.TextIOWrapper(bytes_written, encoding=encoding) as file:
@@ -99,6 +102,30 @@ def test_the_table_holds_the_numbers(make_run: MakeRun, tmp_path: Path) -> None:
     lines = [line.split() for line in printed(RunReport(summary, folder))]
     assert ["1", "20", "600", "120", "110", "to", "130", "121"] in lines
     assert ["3", "60", "8000", "194", "190", "to", "197", "195"] in lines
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [60, 79, 80, 120])
+def test_exact_means_stand_in_the_table_where_there_is_room(
+    make_run: MakeRun, tmp_path: Path, width: int, encoding: str
+) -> None:
+    folder = make_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text()) | {"meta_test": EXACT}
+    lines = printed(RunReport(summary, folder), width=width, encoding=encoding)
+    table = [line.replace("|", " ").split() for line in lines]  # what ASCII has for the border
+    (titles,) = (words for words in table if "IQM" in words)
+    row = ["1", "20", "600", "120", "110", "to", "130", "121"]
+    assert titles[-1] == ("exact" if width >= 80 else "IQM")
+    assert [*row, *(["118"] if width >= 80 else [])] in table
+    assert [line.split()[:2] for line in lines if line.startswith("optimum")] == [["optimum", "200"]]
+    assert max(len(line) for line in lines if short(folder) not in line and not line.startswith("  ")) <= width
+
+
+def test_without_exact_returns_nothing_is_said_of_them(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text()) | {"meta_test": RISING}
+    words = {word for line in printed(RunReport(summary, folder), width=120) for word in line.split()}
+    assert "IQM" in words and not words & {"exact", "optimum"}
 
 
 def test_paths_are_relative_when_that_is_shorter(
