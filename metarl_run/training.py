@@ -14,6 +14,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError
 from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, joined
 from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
@@ -125,7 +126,11 @@ class Training:
             lifetimes.append(live(algo, env, actions, adaptation_steps=adaptation_steps))
             return lifetimes[-1]
 
-        metrics = algo.meta_update(live_on_fresh_tasks)
+        try:
+            metrics = algo.meta_update(live_on_fresh_tasks)
+        except NumericalError as error:
+            reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
+            raise NumericalError(error.where, reason, error.hint) from error
         rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
         env_steps = sum(rollout.env_steps for rollout in rollouts)
         self.iteration += 1

@@ -180,8 +180,9 @@ class Lab:
         return sum(shape.numel() for shape in self.shapes.values())
 
     def random_params(self, seed: int) -> Tensor:
-        """θ ~ N(0, 1)."""
-        return torch.randn(self.num_params, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        """θ ~ N(0, 1), from another stream than the MDP of the same seed."""
+        g = torch.Generator().manual_seed(2**31 + seed)
+        return torch.randn(self.num_params, generator=g, dtype=torch.float64)
 
     def params(self, θ: Tensor) -> Params:
         """θ by name, with its leading axes."""

@@ -38,7 +38,10 @@ class MetaAlgorithm(ABC):
 
     @abstractmethod
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
-        """The distribution of the next action in every slot, and the memory after seeing `percept`."""
+        """The distribution of the next action in every slot, and the memory after seeing `percept`.
+
+        An agent without memory looks at the observation alone.
+        """
 
     @abstractmethod
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:

