@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder of time_to_return.md and .json")
     parser.add_argument("overrides", nargs="*", help="of the configuration, e.g. threads=1")
     options = parser.parse_args()
-    common = ["logger=files", "meta_iterations=60", "validate_every=1", "meta_test.num_tasks=1", *options.overrides]
+    common = ["logger=files", "meta_iterations=50", "validate_every=1", "meta_test.num_tasks=1", *options.overrides]
 
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as temporary:

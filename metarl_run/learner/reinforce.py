@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Fraction, Positive, checked
 from metarl_run.learner.base import Output
+from metarl_run.learner.linear_baseline import linear_baseline
 from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind
 from metarl_run.learner.surrogate import SURROGATES
 from metarl_run.returns import discounted_returns, mean_of_others
@@ -25,7 +26,8 @@ class Reinforce(PolicyGradient):
         discount: γ in [0, 1], per step.
         discount_steps: cₜ = γᵗ; else 1.
         baseline: bₜ, over the task's episodes alive at step t: `time` is the mean of Gₜ (its own episode included,
-            which shrinks the gradient by 1 − 1/B), `others` the mean of the other episodes' Gₜ (unbiased), `none` 0.
+            which shrinks the gradient by 1 − 1/B), `others` the mean of the other episodes' Gₜ (unbiased), `linear` a
+            least-squares fit, see `metarl_run.learner.linear_baseline`, `none` 0.
         standardise: G − b to mean 0 and deviation 1 over the task's steps.
         average: E over `steps` or over `episodes`.
         policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.
@@ -46,7 +48,7 @@ class Reinforce(PolicyGradient):
         surrogate: Literal["score", "ratio", "dice", "loaded_dice"],
         discount: Fraction,
         discount_steps: bool,
-        baseline: Literal["none", "time", "others"],
+        baseline: Literal["none", "time", "others", "linear"],
         standardise: bool,
         average: Average,
         policy: PolicyKind,
@@ -73,4 +75,7 @@ class Reinforce(PolicyGradient):
                 return returns, ((returns * alive).sum(-1, keepdim=True) / living).expand_as(returns)
             case "others":
                 return returns, mean_of_others(returns, alive)
+            case "linear":
+                observation = rollout.observation[..., :-1, :, :]
+                return returns, linear_baseline(observation, returns, alive, rollout.ended)
         return returns, torch.zeros_like(returns)
