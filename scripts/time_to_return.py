@@ -12,7 +12,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from metarl_run.errors import DONE, TERMINATED
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
 VARIANTS = {
@@ -43,11 +46,19 @@ def time_to(folder: Path, wanted: float) -> tuple[float, float]:
     return (clock[reached], reached) if reached is not None else (float("inf"), float("inf"))
 
 
-def run(arguments: list[str], folder: Path) -> None:
+def run(arguments: list[str], folder: Path, wanted: float) -> tuple[float, float]:
+    """`time_to` of one run, which is stopped as soon as that is known."""
     command = [str(Path(sys.executable).with_name("metarl-run")), *arguments, f"hydra.run.dir={folder}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            time.sleep(1)
+            if (folder / "timing.csv").exists() and max(curve(folder).values(), default=wanted - 1) >= wanted:
+                process.terminate()
+                process.wait()
+        error = process.stderr.read() if process.stderr else ""
+    if process.returncode not in (DONE, TERMINATED):
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}: {error.strip()}")
+    return time_to(folder, wanted)
 
 
 def main() -> None:
@@ -64,8 +75,7 @@ def main() -> None:
         # Seed by seed, so that a machine that slows down slows all of them.
         for seed, (name, arguments) in itertools.product(range(options.seeds), VARIANTS.items()):
             folder = Path(temporary) / f"{name.replace(', ', '_')}_{seed}"
-            run([*common, *arguments, f"seed={seed}"], folder)
-            results[name].append(time_to(folder, options.wanted))
+            results[name].append(run([*common, *arguments, f"seed={seed}"], folder, options.wanted))
             print(f"{name}, seed {seed}: {results[name][-1][0]:.1f} s, {results[name][-1][1]:g} iterations", flush=True)
 
     lines = [

@@ -86,9 +86,7 @@ class MetaObjective:
         agents = self.agents()
         losses, _ = self.losses(agents, self.rollouts)
         # Of the stack φ₀: its rows are the tasks' own gradients, before they meet in θ.
-        gradients = torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
-        finite = torch.stack([g.flatten(1).isfinite().all(1) for g in gradients]).all(0).tolist()
-        return f"task {finite.index(False)}" if False in finite else "the mean over tasks"
+        return task_at_fault(torch.autograd.grad(losses.sum(), list(agents[0].params.values())))
 
 
 def part(rollout: Rollout, behaviour: Output, share: float) -> tuple[Rollout, Output]:
@@ -97,6 +95,12 @@ def part(rollout: Rollout, behaviour: Output, share: float) -> tuple[Rollout, Ou
     if slots == rollout.reward.shape[-1]:
         return rollout, behaviour
     return rollout.first_slots(slots), {head: value[..., :slots, :] for head, value in behaviour.items()}
+
+
+def task_at_fault(stacks: Sequence[Tensor]) -> str:
+    """The first task whose row in one of the stacks, `[M, …]` each, is not finite; for error messages."""
+    finite = torch.stack([rows.flatten(1).isfinite().all(1) for rows in stacks]).all(0).tolist()
+    return f"task {finite.index(False)}" if False in finite else "the mean over tasks"
 
 
 def finite_mean(losses: Tensor) -> Tensor:

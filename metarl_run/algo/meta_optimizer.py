@@ -1,7 +1,7 @@
 """How meta-parameters follow the meta-gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -47,13 +47,11 @@ class MetaOptimizer(ABC):
             for mine, theirs in zip(tensors, state[name], strict=True):
                 mine.copy_(theirs)
 
-    def require_finite(self, gradients: Sequence[Tensor], objective: MetaObjective | None = None) -> None:
+    def require_finite(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> None:
         """Raise NumericalError, naming parameter and task, unless every entry is finite."""
         finite = [bool(torch.isfinite(g).all()) for g in gradients]
         if not all(finite):
-            where = f"nan or inf in {self.names[finite.index(False)]}"
-            if objective is not None:
-                where += f" in {objective.task_at_fault()}"
+            where = f"nan or inf in {self.names[finite.index(False)]} in {task_at_fault()}"
             raise NumericalError("meta-gradient", f"must be finite, got {where}", "lower the step sizes")
 
 
@@ -71,16 +69,20 @@ class GradientRule(MetaOptimizer):
         losses, metrics = objective.losses(objective.agents(), objective.rollouts)
         loss = finite_mean(losses)
         gradients = torch.autograd.grad(loss, self.tensors)
-        self.require_finite(gradients, objective)
-        return {"loss": loss.detach(), "gradient_norm": self.step(gradients), **metrics}
+        norm = self.step(gradients, objective.task_at_fault)
+        return {"loss": loss.detach(), "gradient_norm": norm, **metrics}
 
-    def step(self, gradients: Sequence[Tensor]) -> Tensor:
+    def step(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> Tensor:
         """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
+
+        Args:
+            gradients: one per parameter.
+            task_at_fault: says which task's gradient is not finite, if one is not.
 
         Raises:
             NumericalError: if a gradient is not finite; θ is as before.
         """
-        self.require_finite(gradients)
+        self.require_finite(gradients, task_at_fault)
         norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not torch.isfinite(norm):
             raise NumericalError("meta-gradient", "must have a finite norm, got inf", "lower the step sizes")

@@ -82,9 +82,7 @@ class ProMP(MAML):
             losses, metrics = objective.proximal_losses(agents, self.surrogate)
             penalty = self.kl_weight * self.divergence(objective, agents)
             loss = finite_mean(losses + penalty)
-            gradients = torch.autograd.grad(loss, self.rule.tensors)
-            self.rule.require_finite(gradients, objective)
-            norm = self.rule.step(gradients)
+            norm = self.rule.step(torch.autograd.grad(loss, self.rule.tensors), objective.task_at_fault)
             first = first or {"loss": loss.detach(), "gradient_norm": norm, **metrics}
         with torch.no_grad():
             kl = self.divergence(objective, objective.agents()).mean()

@@ -6,6 +6,7 @@ from torch import Tensor
 from metarl_run.algo.base import Live
 from metarl_run.algo.gradient_based import GradientBased
 from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import task_at_fault
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner
@@ -53,5 +54,6 @@ class Reptile(GradientBased, MetaLearner):
             # The last rollout is learned from too, so K steps need K rollouts.
             lifetime = live(self.adaptation_steps - 1)
             reached = self.adapt(lifetime.agents[-1], lifetime.rollouts[-1]).params
-            direction = tuple((θ - reached[name].mean(0)) / self.inner_lr for name, θ in self.meta_params.items())
-        return {"gradient_norm": self.rule.step(direction)}
+            directions = [(θ - reached[name]) / self.inner_lr for name, θ in self.meta_params.items()]
+        norm = self.rule.step([rows.mean(0) for rows in directions], lambda: task_at_fault(directions))
+        return {"gradient_norm": norm}

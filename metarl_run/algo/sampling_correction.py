@@ -22,7 +22,7 @@ def sampling_correction(algo: GradientBased, agents: Agents, rollouts: Sequence[
 
     Bias: none, if the update's own derivative is that at fixed data, which the score function's is; the other
     surrogates' second derivatives hold this term's expectation already, for infinitely many episodes: it would count
-    twice.
+    twice. The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
     Variance: high; the score is a sum over all steps of all episodes adapted to.
 
     Args:

@@ -55,7 +55,7 @@ class TrustRegion(MetaOptimizer):
         losses, metrics = objective.proximal_losses(agents, ratio)
         loss = finite_mean(losses)
         gradients = torch.autograd.grad(loss, self.tensors, retain_graph=True)
-        self.require_finite(gradients, objective)
+        self.require_finite(gradients, objective.task_at_fault)
         g = flat(gradients)
         fisher = self.fisher(objective, agents)
         x = conjugate_gradients(fisher, g, iterations=self.iterations)

@@ -14,8 +14,8 @@ def linear_baseline(observation: Tensor, returns: Tensor, alive: Tensor, ended: 
 
         b(s, t) = w · x,        x = (s, s², t, t², t³, 1),        w = (XᵀX + ρI)⁻¹ Xᵀ G        t in hundreds of steps
 
-    It was fitted to the very episodes it is subtracted from, so it knows a little of their own luck: a bias of the order
-    of features over steps.
+    It was fitted to the very episodes it is subtracted from, so it knows a little of their own luck: a bias of the
+    order of features over steps.
 
     Args:
         observation: s of each step, `[…, T, B, D]`.

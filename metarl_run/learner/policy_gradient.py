@@ -32,7 +32,8 @@ class PolicyGradient(BaseLearner):
         standardise: G − b to mean 0 and deviation 1 over the task's steps: an inner step whose size does not depend on
             the task's rewards, at the price of a bias.
         average: E over the task's steps (the gradient does not grow with the length of episodes; biased where lengths
-            vary), or over its episodes, summed over their steps (unbiased).
+            vary: episodes that happen to be long count for more), or over its episodes, summed over their steps
+            (unbiased).
         policy: `categorical` for discrete actions; for continuous ones `gaussian`, whose deviations are parameters of
             their own, or `gaussian_state_dependent`, whose deviations the network puts out; `auto` is `categorical` or
             `gaussian`.

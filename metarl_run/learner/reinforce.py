@@ -25,9 +25,9 @@ class Reinforce(PolicyGradient):
         surrogate: the gain, see `metarl_run.learner.surrogate`: all have the same first derivative.
         discount: γ in [0, 1], per step.
         discount_steps: cₜ = γᵗ; else 1.
-        baseline: bₜ, over the task's episodes alive at step t: `time` is the mean of Gₜ (its own episode included,
-            which shrinks the gradient by 1 − 1/B), `others` the mean of the other episodes' Gₜ (unbiased), `linear` a
-            least-squares fit, see `metarl_run.learner.linear_baseline`, `none` 0.
+        baseline: bₜ, over the n of the task's B episodes alive at step t: `time` is the mean of Gₜ (its own episode
+            included, which shrinks the gradient by 1 − 1/n), `others` the mean of the other episodes' Gₜ (unbiased),
+            `linear` a least-squares fit, see `metarl_run.learner.linear_baseline`, `none` 0.
         standardise: G − b to mean 0 and deviation 1 over the task's steps.
         average: E over `steps` or over `episodes`.
         policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.

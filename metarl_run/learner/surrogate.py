@@ -11,8 +11,14 @@ All take the same things and differ in how θ, through log-probabilities, enters
     dice         (□ₜ − □ₜ₋₁) Gₜ − (ρₜ − 1) bₜ
     loaded_dice  (□ₜ − □ₜ₋₁) (Gₜ − bₜ)
 
-Summed over an episode with weights γᵗ, every one of them has an unbiased first derivative. Second derivatives, which
-MAML needs, differ; each docstring says how. Biases were checked by exact enumeration (`scripts/estimators`).
+Summed over an episode with weights γᵗ, every one of them has an unbiased first derivative, the same for all, if b knows
+nothing of aₜ and of what follows. Second derivatives, which MAML needs, differ; each docstring says how. Figures are
+medians over 20 random MDPs of 3 states, 2 actions and 3 steps, with b = V and one episode, from the enumeration of all
+trajectories (`scripts/estimators`): errors relative to the truth, variances relative to its square.
+
+"Unbiased" is said of one rollout's derivatives. MAML's meta-gradient is a product of two estimates, so from B episodes
+it is exact only as B grows: with B = 1, `dice` is 3 % off, about as `ratio` is. See
+`metarl_run.algo.sampling_correction` for the meta-gradient that is exact at any B.
 """
 
 from collections.abc import Callable
@@ -29,9 +35,10 @@ def score(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
     """The score function: log π · (G − b).
 
     Bias: none in the gradient. The second derivative is E[∇² log π (G − b)], which lacks every product of scores; for a
-    softmax of its own logits and b = V it is zero, so that second-order MAML is first-order MAML in expectation. It is
-    the exact derivative of the update where data is held fixed, which is what E-MAML's correction asks for.
-    Variance: of both derivatives the lowest here.
+    table of logits and b = V it is zero (error 1.00), so that second-order MAML is first-order MAML in expectation, and
+    without a baseline it points anywhere (error 1.6). It is the exact derivative of the update where data is held
+    fixed, which is what E-MAML's correction asks for.
+    Variance: of the Hessian 4, a quarter of the unbiased ones'.
     Source: Williams (1992), Eq. 11; on the second derivative Foerster et al. (2018), arXiv:1802.05098, section 3.
     """
     return log_prob * (returns - baseline)
@@ -41,8 +48,8 @@ def ratio(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
     """The likelihood ratio of single steps, "low variance curvature": ρ · (G − b).
 
     Bias: none in the gradient. The second derivative E[(∇² log π + ∇log π ∇log πᵀ)(G − b)] has the products of scores
-    of the same step and lacks those of different steps; exact if episodes have one step.
-    Variance: between `score` and `loaded_dice`.
+    of the same step and lacks those of different steps (error 0.27); exact if episodes have one step.
+    Variance: of the Hessian 5.
     Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 11 and Theorem 1.
     """
     return (log_prob - old_log_prob).exp() * (returns - baseline)
@@ -54,7 +61,7 @@ def dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tens
     The sum over an episode, with weights γᵗ, is the usual Σ γᵗ □ₜ rₜ + Σ γᵗ (1 − ρₜ) bₜ but for a constant, if G is the
     sum of rewards to go.
     Bias: none in any derivative, for any b that knows nothing of aₜ and of what follows.
-    Variance: the baseline lowers that of the gradient only; of the Hessian the highest here.
+    Variance: the baseline lowers that of the gradient only; of the Hessian 20, the highest here.
     Source: Foerster et al. (2018), arXiv:1802.05098, Eq. 4 and 6.
     """
     log_ρ = log_prob - old_log_prob
@@ -67,7 +74,7 @@ def loaded_dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baselin
 
     Bias: none in any derivative, if G is the sum of rewards to go and b knows nothing of aₜ and of what follows; that
     of the advantages, if G − b are generalised advantages with λ < 1.
-    Variance: the baseline lowers that of every derivative.
+    Variance: the baseline lowers that of every derivative; of the Hessian 17.
     Source: Farquhar et al. (2019), arXiv:1909.10549, Eq. 11, here with λ = 1 and τ = 1.
     """
     log_ρ = log_prob - old_log_prob

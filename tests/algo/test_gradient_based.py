@@ -146,12 +146,20 @@ def test_a_meta_loss_that_is_not_finite_names_its_task_and_moves_nothing():
     assert all(torch.equal(before[name], p) for name, p in algo.meta_params.items())
 
 
+def test_reptile_names_the_task_that_leads_nowhere():
+    algo = make(Reptile, adaptation_steps=2, meta_optimizer=SGD(lr=0.1, max_grad_norm=1.0))
+    reward = ROLLOUTS[1].reward.clone()
+    reward[1, 0, 0] = torch.inf
+    with pytest.raises(NumericalError, match="task 1"):
+        algo.meta_update(replay(algo, [ROLLOUTS[0], ROLLOUTS[1]._replace(reward=reward)]))
+
+
 def test_a_meta_gradient_that_is_not_finite_moves_nothing():
     optimizer = SGD(lr=0.1, max_grad_norm=1.0)
     θ = {"a": torch.ones(2, requires_grad=True), "b": torch.ones(2, requires_grad=True)}
     optimizer.attach(θ)
-    with pytest.raises(NumericalError, match="in b"):
-        optimizer.step((torch.ones(2), torch.tensor([0.0, torch.inf])))
+    with pytest.raises(NumericalError, match="in b in task 7"):
+        optimizer.step((torch.ones(2), torch.tensor([0.0, torch.inf])), lambda: "task 7")
     assert torch.equal(θ["a"], torch.ones(2))
 
 
@@ -159,9 +167,9 @@ def test_the_meta_gradient_is_scaled_to_the_largest_norm():
     optimizer = SGD(lr=1.0, max_grad_norm=1.0)
     θ = {"a": torch.zeros(2, requires_grad=True)}
     optimizer.attach(θ)
-    assert optimizer.step((torch.tensor([3.0, 4.0]),)).item() == pytest.approx(5)
+    assert optimizer.step((torch.tensor([3.0, 4.0]),), str).item() == pytest.approx(5)
     assert θ["a"].tolist() == pytest.approx([-0.6, -0.8])
-    optimizer.step((torch.tensor([0.3, 0.4]),))  # already short enough
+    optimizer.step((torch.tensor([0.3, 0.4]),), str)  # already short enough
     assert θ["a"].tolist() == pytest.approx([-0.9, -1.2])
 
 
@@ -173,7 +181,7 @@ def test_adam_is_torchs_adam():
     ours.attach(θ)
     for _ in range(5):
         gradients = [torch.randn(p.shape, generator=g) for p in reference]
-        ours.step(gradients)
+        ours.step(gradients, str)
         for p, gradient in zip(reference, gradients, strict=True):
             p.grad = gradient.clone()
         torchs.step()

@@ -141,7 +141,7 @@ class EveryGradient(Recorder):
         super().__init__()
         self.all = []
 
-    def step(self, gradients):
+    def step(self, gradients, task_at_fault=None):
         self.all.append([g.clone() for g in gradients])
         with torch.no_grad():
             for θ, g in zip(self.tensors, gradients, strict=True):
