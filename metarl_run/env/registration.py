@@ -33,17 +33,31 @@ def register() -> None:
 
 
 def configuration(option: str, **overrides: Any) -> dict[str, Any]:
-    """What `conf/env/<option>.yaml` says, interpolations such as `${.meta_train}` resolved.
+    """What `conf/env/<option>.yaml` says, variants laid over what they vary, interpolations such as `${.x}` resolved.
 
     Args:
         option: the file's stem.
         overrides: values that take the place of the file's; a mapping is merged into the file's.
     """
-    values = yaml.safe_load((CONFIG_DIR / "env" / f"{option}.yaml").read_text(encoding="utf-8"))
-    for key, value in overrides.items():
-        merged = isinstance(value, dict) and isinstance(values.get(key), dict)
-        values[key] = values[key] | value if merged else value
+    values = _laid_over(_written(option), overrides)
     return {key: _resolved(value, (values,)) for key, value in values.items()}
+
+
+def _written(option: str) -> dict[str, Any]:
+    """The file's own values over those of the options that its `defaults` name."""
+    own = yaml.safe_load((CONFIG_DIR / "env" / f"{option}.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    for base in own.pop("defaults", []):
+        values = _laid_over(values, _written(base)) if base != "_self_" else values
+    return _laid_over(values, own)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _laid_over(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        for key, value in above.items()
+    }
+    return {**below, **both}
 
 
 def _resolved(value: Any, around: tuple[dict[str, Any], ...]) -> Any:

@@ -32,5 +32,5 @@ def linear_baseline(observation: Tensor, returns: Tensor, alive: Tensor, ended: 
     seen = x * alive.flatten(-2).unsqueeze(-1)
     G = returns.double().flatten(-2).unsqueeze(-1)
     gram = seen.mT @ x + RIDGE * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    w = torch.linalg.solve(gram, seen.mT @ G)
+    w: Tensor = torch.linalg.solve(gram, seen.mT @ G)
     return (x @ w).view_as(returns).to(returns.dtype)
