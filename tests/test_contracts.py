@@ -12,6 +12,7 @@ import torch
 
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.config.compose import compose_points
+from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR
@@ -33,12 +34,20 @@ def options(group):
     return [f"{group}={path.stem}" for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
 
 
+def families():
+    """Each class of families once: a variant differs in numbers alone."""
+    by_class: dict[str, str] = {}
+    for option in sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")):
+        by_class.setdefault(configuration(option)["_target_"], option)
+    return [f"env={option}" for option in by_class.values()]
+
+
 def servable(group):
     """Each option of `group` with each family that it can serve, beside another network if the default suits none."""
     pairs = []
     for option in options(group):
         for companion in [(), *((network,) for network in options("network") if group != "network")]:
-            served = [pair for env in options("env") if composes(*(pair := (option, env, *companion)))]
+            served = [pair for env in families() if composes(*(pair := (option, env, *companion)))]
             if served:
                 break
         assert served, f"no task family suits {option}"

@@ -4,10 +4,10 @@ import importlib
 import itertools
 
 import pytest
-import yaml
 from black_box import call, rows, summary
 
 from metarl_run.config.compose import compose_points
+from metarl_run.env.registration import configuration
 from metarl_run.errors import ConfigError
 from metarl_run.evaluation import COLUMNS, EXACT
 from metarl_run.folders import CONFIG_DIR
@@ -31,7 +31,7 @@ def with_a_family_it_can_serve(group, option):
 
 
 def is_tabular(env):
-    module, _, name = yaml.safe_load((CONFIG_DIR / "env" / f"{env}.yaml").read_text())["_target_"].rpartition(".")
+    module, _, name = configuration(env)["_target_"].rpartition(".")
     return "tabular" in getattr(importlib.import_module(module), name).provides
 
 
