@@ -22,6 +22,7 @@ def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[st
     """Seconds of each meta-iteration, and the peak of the memory up to its end, MiB."""
     import torch
 
+    from metarl_run.algo.meta_learner import MetaLearner
     from metarl_run.config.compose import compose_points
     from metarl_run.env.vector import TaskVectorEnv
     from metarl_run.lifetime import live
@@ -33,6 +34,7 @@ def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[st
     torch.set_num_threads(1)
     streams = Streams(0, torch.device("cpu"))
     family, algo = build_agent(config, streams)
+    assert isinstance(algo, MetaLearner)
     seconds, peaks = [], []
     for iteration in range(iterations):
 
@@ -47,7 +49,7 @@ def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[st
             return live(algo, env, streams("actions", iteration), adaptation_steps=steps)
 
         start = time.perf_counter()
-        algo.meta_update(live_here)  # type: ignore[attr-defined]
+        algo.meta_update(live_here)
         seconds.append(time.perf_counter() - start)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE)
     return {"seconds": seconds, "peak_mib": peaks}

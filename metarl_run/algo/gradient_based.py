@@ -44,9 +44,13 @@ class GradientBased(MetaAlgorithm):
     ) -> None:
         self.learner, self.network, self.inner_lr, self.first_order = learner, network, inner_lr, first_order
         self.initial = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
-        self.meta_params = dict(self.initial)
         head = network.head_names()
         self.adapted = [name for name in self.initial if not head_only or name in head]
+        self.meta_params = self.initial | self.learned_beside()
+
+    def learned_beside(self) -> Params:
+        """Meta-parameters besides the initialisation."""
+        return {}
 
     def start(self, num_tasks: int) -> AgentState:
         stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.initial.items()}

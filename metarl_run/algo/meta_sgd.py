@@ -4,10 +4,6 @@ import torch
 from torch import Tensor
 
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_optimizer import MetaOptimizer
-from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner
-from metarl_run.network.base import Network
 from metarl_run.types import Params
 
 PREFIX = "step_size."
@@ -35,35 +31,10 @@ class MetaSGD(MAML):
     Source: Li et al. (2017), arXiv:1707.09835, Eq. 3 and Algorithm 2.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        meta_params: Params,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        first_order: bool,
-        head_only: bool,
-        sampling_correction: bool,
-        meta_optimizer: MetaOptimizer,
-    ) -> None:
-        super().__init__(
-            learner=learner,
-            network=network,
-            meta_params=meta_params,
-            adaptation_steps=adaptation_steps,
-            inner_lr=inner_lr,
-            first_order=first_order,
-            head_only=head_only,
-            sampling_correction=sampling_correction,
-            meta_optimizer=meta_optimizer,
-        )
-        self.meta_params |= {
-            PREFIX + name: torch.full_like(self.initial[name], inner_lr).requires_grad_() for name in self.adapted
+    def learned_beside(self) -> Params:
+        return {
+            PREFIX + name: torch.full_like(self.initial[name], self.inner_lr).requires_grad_() for name in self.adapted
         }
-        meta_optimizer.attach(self.meta_params)
 
     def step(self, name: str, φ: Tensor, gradient: Tensor) -> Tensor:
         return φ - self.meta_params[PREFIX + name] * gradient

@@ -166,7 +166,6 @@ def test_promps_second_epoch_is_the_derivative_of_its_objective():
     algo, _ = promp(epochs=1)
     lived = make(ProMP, "ratio", **PROMP, meta_optimizer=EveryGradient())
     objective = MetaObjective(lived, lived.meta_losses, replay(lived)(1))
-    objective.behaviours  # noqa: B018 — of θ before it moves
     objective.agents()
     with torch.no_grad():
         for name, θ in lived.meta_params.items():
