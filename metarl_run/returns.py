@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float) -> Tensor:
+def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float | Tensor) -> Tensor:
     """Rewards-to-go within each episode.
 
         Gₜ = rₜ + γ (1 − endₜ) Gₜ₊₁,        G_T = 0
@@ -12,7 +12,7 @@ def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float) -> Ten
     Args:
         reward: rₜ, `[…, T, B]`, 0 where no step was taken.
         ended: step t was the last of its episode.
-        discount: γ in [0, 1], per step.
+        discount: γ in [0, 1], per step; or γₜ, `[…, T, B]`.
     """
     factor = (discount * (~ended).to(reward.dtype)).unbind(-2)
     rewards = reward.unbind(-2)
@@ -25,7 +25,7 @@ def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float) -> Ten
 
 
 def generalized_advantages(
-    reward: Tensor, value: Tensor, terminated: Tensor, ended: Tensor, *, discount: float, gae_lambda: float
+    reward: Tensor, value: Tensor, terminated: Tensor, ended: Tensor, *, discount: float | Tensor, gae_lambda: float
 ) -> Tensor:
     """Advantages by exponentially weighted TD errors.
 
@@ -39,7 +39,7 @@ def generalized_advantages(
         value: vₜ for t in [0, T], `[…, T + 1, B]`; row t + 1 bootstraps an episode truncated at t.
         terminated: dₜ, the MDP ended at step t. Truncation is not termination: it keeps its bootstrap.
         ended: the episode ended at step t, for either reason: nothing flows back across it.
-        discount: γ in [0, 1], per step.
+        discount: γ in [0, 1], per step; or γₜ of each step, `[…, T, B]`.
         gae_lambda: λ in [0, 1].
 
     Source: Schulman et al. (2016), arXiv:1506.02438, Eq. 16.

@@ -40,6 +40,7 @@ from metarl_run.report import curve as curve_report
 from metarl_run.report.folder import read_summary
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
+from metarl_run.types import Params
 
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
 INFLUENTIAL_EXCEPT = ("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins")
@@ -135,10 +136,16 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
         "num_inputs": int(np.prod(family.observation_space.shape)),
         "heads": learner.heads(family.action_space),
     }
-    network: Network = build(config["network"], offered, plugins=plugins, where="network")
-    if constants := learner.constants(family.action_space):
-        network = WithConstants(network=network, constants=constants)
-    offered |= {"network": network, "meta_params": network.init(streams("init"))}
+    constants = learner.constants(family.action_space)
+
+    def make_network(num_inputs: int, heads: Mapping[str, int], constants: Mapping[str, int]) -> tuple[Network, Params]:
+        sizes = {"num_inputs": num_inputs, "heads": heads}
+        network: Network = build(config["network"], offered | sizes, plugins=plugins, where="network")
+        network = WithConstants(network=network, constants=constants) if constants else network
+        return network, network.init(streams("init"))
+
+    network, meta_params = make_network(offered["num_inputs"], offered["heads"], constants)
+    offered |= {"network": network, "meta_params": meta_params, "make_network": make_network}
     return family, build(config["algo"], offered, plugins=plugins, where="algo")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -71,6 +72,33 @@ class Rollout(NamedTuple):
     def ended(self) -> Bool[Tensor, "*M T B"]:
         """Step t was the last of its episode."""
         return self.terminated | self.truncated
+
+    @property
+    def last(self) -> Bool[Tensor, "*M T B"]:
+        """Step t was the last that its slot took: no other episode follows."""
+        goes_on = torch.zeros_like(self.alive)
+        goes_on[..., :-1, :] = self.alive[..., 1:, :]
+        return self.alive & ~goes_on
+
+    def percepts(self) -> Percept:
+        """What the agent was told before each of its steps, `[…, T, B, …]`; see `Percept`."""
+
+        def shifted(x: Tensor, first: float) -> Tensor:
+            time = -2 if x.dim() == self.reward.dim() else -3
+            begin = torch.full_like(x.narrow(time, 0, 1), first)
+            return torch.cat([begin, x.narrow(time, 0, x.shape[time] - 1)], time)
+
+        observation = self.observation[..., :-1, :, :]
+        return Percept(observation, shifted(self.action, 0), shifted(self.reward, 0), shifted(self.ended, True))
+
+    def merged(self) -> "Rollout":
+        """All slots of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
+        fields = (getattr(self, name) for name in self._fields if name != "memory")
+        return Rollout(*(x.transpose(0, 1).flatten(1, 2) for x in fields), memory={})
+
+    def slots(self, index: slice) -> "Rollout":
+        """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
+        return Rollout(*(getattr(self, name)[:, index] for name in self._fields if name != "memory"), memory={})
 
     def first_slots(self, num_slots: int) -> "Rollout":
         """What the first `num_slots` slots of every task lived through."""

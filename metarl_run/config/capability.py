@@ -16,6 +16,9 @@ PHRASES = {
     "actor_only": "a learner without a value function",
     "any_surrogate": "a learner with a choice of surrogates",
     "table": "a table",
+    "critic": "a learner with a value function",
+    "memory": "a network with memory",
+    "remembers": "an agent that adapts by memory",
 }
 MOST_PROVIDERS = 3  # that a hint names
 

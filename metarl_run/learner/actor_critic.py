@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Literal
 
 import gymnasium
+import torch
 from torch import Tensor
 
 from metarl_run.kinds import Fraction, NonNegative, Positive, checked
@@ -16,22 +17,33 @@ from metarl_run.types import Rollout
 class Critic(PolicyGradient):
     """A policy gradient whose baseline is learned with it: what actor-critic and PPO share.
 
-        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] − c_e E[ H(π(· | sₜ)) ]
+        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
 
-    with vₜ = V(sₜ) held constant and Â the generalised advantage.
+    with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an agent
+    with memory does, Â and v run on across their ends, where γ′ takes the place of γ.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
+
+    lifetime_discount: float
     gae_lambda: float
     value_weight: float
+    value_scale: float
     entropy_weight: float
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {**super().heads(action_space), "value": 1}
 
+    def value(self, output: Output) -> Tensor:
+        """V(sₜ), `[…, T, B]`, in units of the reward."""
+        return output["value"].squeeze(-1) * self.value_scale
+
     def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        v = output["value"].squeeze(-1).detach()
+        v = self.value(output).detach()
+        last = rollout.last
+        γ = torch.where(rollout.ended & ~last, v.new_tensor(self.lifetime_discount), v.new_tensor(self.discount))
         advantage = generalized_advantages(
-            rollout.reward, v, rollout.terminated, rollout.ended, discount=self.discount, gae_lambda=self.gae_lambda
+            rollout.reward, v, rollout.terminated & last, last, discount=γ, gae_lambda=self.gae_lambda
         )
         return advantage + v[..., :-1, :], v[..., :-1, :]
 
@@ -40,8 +52,8 @@ class Critic(PolicyGradient):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         policy_loss, metrics = super().loss(output, rollout, behaviour, surrogate)
         returns, _ = self.returns_and_baseline(output, rollout)
-        value = rows(output)["value"].squeeze(-1)
-        value_error = masked_mean((value - returns) ** 2, rollout.alive)
+        value = self.value(rows(output))
+        value_error = masked_mean(((value - returns) / self.value_scale) ** 2, rollout.alive)
         entropy = masked_mean(self.policy(rows(output)).entropy(), rollout.alive)
         loss = policy_loss + self.value_weight * value_error - self.entropy_weight * entropy
         return loss, {
@@ -60,8 +72,10 @@ class ActorCritic(Critic):
         surrogate: the gain, see `metarl_run.learner.surrogate`: all have the same first derivative.
         discount: γ in [0, 1], per step.
         discount_steps: cₜ = γᵗ; else 1.
+        lifetime_discount: γ′ in [0, 1], for γ where an episode ends and the agent lives on; 0: each episode for itself.
         gae_lambda: λ in [0, 1] of the advantages Â; below 1 their bias is that of V.
         value_weight: c_v ≥ 0.
+        value_scale: u > 0: V = u · output, and its error counts in units of u; about the size of a return.
         entropy_weight: c_e ≥ 0.
         standardise: Â in the first term to mean 0 and deviation 1 over the task's steps.
         average: E in the first term over `steps` or over `episodes`.
@@ -71,7 +85,7 @@ class ActorCritic(Critic):
     Source: Mnih et al. (2016), arXiv:1602.01783, section 4.2; Schulman et al. (2016), arXiv:1506.02438, Eq. 16 and 28.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "any_surrogate")
+    provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic", "any_surrogate")
 
     @checked
     def __init__(
@@ -81,8 +95,10 @@ class ActorCritic(Critic):
         surrogate: Literal["score", "ratio", "dice", "loaded_dice"],
         discount: Fraction,
         discount_steps: bool,
+        lifetime_discount: Fraction,
         gae_lambda: Fraction,
         value_weight: NonNegative,
+        value_scale: Positive,
         entropy_weight: NonNegative,
         standardise: bool,
         average: Average,
@@ -99,7 +115,8 @@ class ActorCritic(Critic):
             policy=policy,
             initial_deviation=initial_deviation,
         )
-        self.gae_lambda, self.value_weight, self.entropy_weight = gae_lambda, value_weight, entropy_weight
+        self.lifetime_discount, self.gae_lambda = lifetime_discount, gae_lambda
+        self.value_weight, self.value_scale, self.entropy_weight = value_weight, value_scale, entropy_weight
 
 
 def explained_variance(value: Tensor, returns: Tensor, alive: Tensor) -> Tensor:

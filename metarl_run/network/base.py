@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.types import Memory, Params
@@ -40,5 +41,14 @@ class Network(ABC):
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         """The value of each head at `x`, `[…, D]` → `[…, outputs]`, and the memory afterwards.
 
-        If the parameters carry a task axis, so does `x`, as its first.
+        If the parameters carry a task axis, so does `x`, as its first. A network with memory has no task axis in its
+        parameters, takes `x` as `[M, B, D]` and its memory as `[M, B, …]` or, before any input, `[M, 1, …]`.
         """
+
+    def blank(self, params: Params, num_tasks: int) -> Memory:
+        """The memory before any input, each tensor `[M, 1, …]`; nothing if the network has none."""
+        return {}
+
+    def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
+        """The value of each head, `[T, N, outputs]`, after seeing x₀ … xₜ from a blank memory: T calls in one pass."""
+        return self(params, x, {})[0]

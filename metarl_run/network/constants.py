@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.network.base import Network
@@ -35,9 +36,21 @@ class WithConstants(Network):
         return self.network.head_names().union(self.parameter.values())
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        output, memory = self.network(self._inner(params), x, memory)
+        return {**output, **self._constant(params, x)}, memory
+
+    def blank(self, params: Params, num_tasks: int) -> Memory:
+        return self.network.blank(self._inner(params), num_tasks)
+
+    def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
+        return {**self.network.sequence(self._inner(params), x), **self._constant(params, x)}
+
+    def _inner(self, params: Params) -> Params:
         own = self.parameter.values()
-        output, memory = self.network({name: φ for name, φ in params.items() if name not in own}, x, memory)
-        return {**output, **{name: everywhere(params[key], x) for name, key in self.parameter.items()}}, memory
+        return {name: φ for name, φ in params.items() if name not in own}
+
+    def _constant(self, params: Params, x: Tensor) -> Mapping[str, Tensor]:
+        return {name: everywhere(params[key], x) for name, key in self.parameter.items()}
 
 
 def everywhere(constant: Tensor, x: Tensor) -> Tensor:

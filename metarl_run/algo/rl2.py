@@ -1,0 +1,100 @@
+"""RL²: an agent whose memory is its learning algorithm."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.outer import Outer
+from metarl_run.kinds import Count, Positive, checked
+from metarl_run.learner.actor_critic import Critic
+from metarl_run.learner.base import action_size
+from metarl_run.network.base import Network
+from metarl_run.policy import Distribution
+from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
+
+MakeNetwork = Callable[[int, Mapping[str, int], Mapping[str, int]], tuple[Network, Params]]
+"""(features of the input, sizes of the heads, sizes of the constants) → the configured network and its parameters."""
+
+
+class RL2(MetaLearner):
+    """Let a recurrent policy live whole lifetimes, and train it for what it earns along one.
+
+        start:  h₀ = 0
+        adapt:  hₜ₊₁ = f_θ(hₜ, (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁)),    aₜ ~ π_θ(· | hₜ₊₁)        h is kept from episode to episode
+        learn:  ∇_θ of the outer learner's loss, an episode of it being a lifetime of n episodes
+
+    θ stays as it is in a new task.
+
+    Args:
+        learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
+        make_network: makes f_θ.
+        observation_space: of the task family.
+        action_space: of the task family.
+        episodes: n, per lifetime in meta-training.
+        minibatches: steps of the optimiser per pass.
+        max_kl: nats; further than this the policy does not move in one meta-iteration.
+        meta_optimizer: how θ follows.
+
+    Source: Duan et al. (2016), arXiv:1611.02779, section 2.2; Wang et al. (2016), arXiv:1611.05763.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
+    advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
+    remembers: ClassVar[bool] = True
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: Critic,
+        make_network: MakeNetwork,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        episodes: Count,
+        minibatches: Count,
+        max_kl: Positive,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        self.learner, self.action_space, self.episodes = learner, action_space, episodes
+        num_inputs = int(np.prod(observation_space.shape or ())) + action_size(action_space) + 2
+        self.network, self.meta_params = make_network(
+            num_inputs, learner.heads(action_space), learner.constants(action_space)
+        )
+        for θ in self.meta_params.values():
+            θ.requires_grad_()
+        self.meta_optimizer = meta_optimizer
+        meta_optimizer.attach(self.meta_params)
+        self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
+
+    def start(self, num_tasks: int) -> AgentState:
+        return AgentState(params={}, memory=self.network.blank(self.meta_params, num_tasks))
+
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        output, memory = self.network(self.meta_params, self.encoded(percept), agent.memory)
+        return self.learner.policy(output), memory
+
+    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+        return agent._replace(memory=rollout.memory)
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        x = self.encoded(lifetimes.percepts())
+        return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes)
+
+    def encoded(self, percept: Percept) -> Float[Tensor, "X Y F"]:
+        """What the network reads: observation, last action, last reward and end flag side by side."""
+        action = percept.last_action
+        if isinstance(self.action_space, gymnasium.spaces.Discrete):
+            action = one_hot(action, int(self.action_space.n)).to(percept.observation.dtype)
+        flags = torch.stack([percept.last_reward, percept.last_ended.to(percept.last_reward.dtype)], -1)
+        return torch.cat([percept.observation, action, flags], -1)

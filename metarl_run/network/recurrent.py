@@ -1,0 +1,91 @@
+"""What recurrent networks share: one trunk with memory, linear heads, one step or a whole sequence."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.network.base import Network
+from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.types import Memory, Params
+
+
+class Recurrent(Network):
+    """A cell of H units that reads its input through gates, and linear heads on its hidden state.
+
+        gₜ = xₜ W + b,        hₜ = cell(gₜ, hₜ₋₁),        headₜ = hₜ W_head + b_head
+
+    W starts uniform in ±√(6 / (D + H)), the matrices of the memory orthogonal, the heads as those of `MLP`, biases 0.
+
+    Args:
+        num_inputs: D, features of the input.
+        heads: outputs of each head.
+        hidden: H, units of the memory.
+
+    Attributes:
+        gates: how many blocks of H numbers g has.
+
+    Source: Saxe et al. (2014), arXiv:1312.6120, for orthogonal initial matrices.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("memory",)
+    requires: ClassVar[tuple[str, ...]] = ("remembers",)
+    gates: ClassVar[int]
+
+    def __init__(self, num_inputs: int, heads: Mapping[str, int], hidden: int) -> None:
+        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
+
+    def init(self, generator: torch.Generator) -> Params:
+        D, H, device = self.num_inputs, self.hidden, generator.device
+        bound = (6 / (D + H)) ** 0.5
+        weight = torch.empty(D, self.gates * H, device=device).uniform_(-bound, bound, generator=generator)
+        params = {
+            "input.weight": weight,
+            "input.bias": torch.zeros(1, self.gates * H, device=device),
+            "memory.weight": torch.cat([orthogonal(H, generator) for _ in range(self.gates)], -1),
+        }
+        for head, outputs in self.heads.items():
+            bound = (6 / (H + outputs)) ** 0.5 * LAST_LAYER_SCALE
+            weight = torch.empty(H, outputs, device=device).uniform_(-bound, bound, generator=generator)
+            params |= {f"{head}.weight": weight, f"{head}.bias": torch.zeros(1, outputs, device=device)}
+        return params
+
+    def head_names(self) -> frozenset[str]:
+        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
+
+    def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        M, B, _ = x.shape
+        g = torch.addmm(params["input.bias"], x.reshape(M * B, -1), params["input.weight"])
+        state = {name: tensor.expand(M, B, -1).reshape(M * B, -1) for name, tensor in memory.items()}
+        state = self.step(params, g, state)
+        output = {head: value.view(M, B, -1) for head, value in self._heads(params, state["h"]).items()}
+        return output, {name: tensor.view(M, B, -1) for name, tensor in state.items()}
+
+    def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
+        T, N, _ = x.shape
+        g = torch.addmm(params["input.bias"], x.reshape(T * N, -1), params["input.weight"]).view(T, N, -1)
+        h = self.scan(params, g)
+        return {head: value.view(T, N, -1) for head, value in self._heads(params, h.view(T * N, -1)).items()}
+
+    def _heads(self, params: Params, h: Tensor) -> dict[str, Tensor]:
+        return {head: torch.addmm(params[f"{head}.bias"], h, params[f"{head}.weight"]) for head in self.heads}
+
+    @abstractmethod
+    def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
+        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read."""
+
+    @abstractmethod
+    def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
+        """h after each of T steps from a blank memory."""
+
+
+def orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    """A random orthogonal matrix, uniform over all of them.
+
+    Source: Mezzadri (2007), arXiv:math-ph/0609050, section 5.
+    """
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, device=generator.device))
+    return q * r.diagonal().sign()
