@@ -72,7 +72,7 @@ def tabular_pairs():
 
 @pytest.mark.parametrize("config", tabular_pairs())
 def test_sampled_episodes_agree_with_the_computed_return(config):
-    """Of agents far from where they start, or, where they remember, not at all."""
+    """Of agents off from where they start, if not so far that chance is gone; of agents that remember, none."""
     family, algo = build_agent(config, Streams(0, torch.device("cpu")))
     tasks = family.sample(M, "meta_test", generator())
     agent = algo.begin(tasks)
@@ -80,7 +80,7 @@ def test_sampled_episodes_agree_with_the_computed_return(config):
         assert expected_returns(algo, [agent], family, tasks) is None
         return
     noise = generator(7)
-    shaken = {name: φ.detach() + torch.randn(φ.shape, generator=noise) for name, φ in agent.params.items()}
+    shaken = {name: φ.detach() + 0.3 * torch.randn(φ.shape, generator=noise) for name, φ in agent.params.items()}
     agents = [agent, AgentState(shaken, {})]
     with torch.no_grad():
         returns = expected_returns(algo, agents, family, tasks)
@@ -113,7 +113,7 @@ def test_the_task_of_a_tabular_family_is_what_the_family_does(family):
     follows = torch.einsum("ms,msan->mn", tasks.start, tasks.transition) / A
     assert_frequencies(went_on.mean(1), follows, B)
     paid = torch.einsum("ms,msa->m", tasks.start, tasks.mean_reward) / A
-    assert ((reward.mean(1) - paid).abs() < 4 * reward.std(1) / B**0.5).all()
+    assert ((reward.mean(1) - paid).abs() <= 4 * reward.std(1) / B**0.5 + 1e-6).all()
 
 
 def assert_frequencies(found, probability, count):

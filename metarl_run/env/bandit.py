@@ -1,0 +1,126 @@
+"""Bandits: arms that pay by chance, of which only the pulls tell how much."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import gymnasium
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.parameter import Distribution, sample
+from metarl_run.kinds import Count, Distributions, Interval, NonNegative, checked
+
+Arms = Annotated[dict[str, Any], Distributions("mean")]
+Several = Annotated[int, Interval(int, 2)]
+
+
+@dataclass(frozen=True)
+class BanditTask(Task):
+    """M bandits, each an MDP of one state that ends with every step.
+
+    Attributes:
+        mean_reward: of each arm.
+    """
+
+    mean_reward: Float[Tensor, "M 1 A"]
+
+    @property
+    def transition(self) -> Float[Tensor, "M 1 A 1"]:
+        """P(s′ | s, a) = 0: no episode goes on."""
+        return torch.zeros_like(self.mean_reward).unsqueeze(-1)
+
+    @property
+    def start(self) -> Float[Tensor, "M 1"]:
+        return torch.ones_like(self.mean_reward[..., 0])
+
+
+class BanditState(NamedTuple):
+    """The only state, one-hot."""
+
+    one_hot: Float[Tensor, "M B 1"]
+
+
+class Bandit(TaskFamily):
+    """Find the arm that pays most while pulling arms, each pull an episode of one step.
+
+        r ∈ {0, 1}, P(r = 1) = μ(a)        or        r ~ N(μ(a), deviation²)
+
+    Task: the mean reward μ(a) of each arm, all from one distribution. Observation: 1, the only state one-hot. Action:
+    one of A arms. Termination: at every step, so a life of n pulls is n consecutive episodes. Optimal expected return
+    of an episode: maxₐ μ(a).
+
+    Differs from the paper: it shows the agent a constant 0, which is the same up to a bias of the network.
+
+    Args:
+        horizon: steps after which an episode would be truncated if it had not ended before.
+        num_arms: A.
+        reward: of Bernoulli or of Gaussian arms.
+        reward_deviation: of one Gaussian reward around its mean.
+        meta_train: the distribution of each arm's mean in meta-training.
+        meta_test: the same in meta-testing.
+
+    Raises:
+        ValueError: if the mean of a Bernoulli arm could be drawn outside [0, 1].
+
+    Source: Bernoulli arms: Duan et al. (2016), arXiv:1611.02779, section 3.1. Gaussian arms: Sutton & Barto (2018),
+    Reinforcement Learning, section 2.3.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+
+    @checked
+    def __init__(
+        self,
+        *,
+        horizon: Count,
+        num_arms: Several,
+        reward: Literal["bernoulli", "gaussian"],
+        reward_deviation: NonNegative,
+        meta_train: Arms,
+        meta_test: Arms,
+    ) -> None:
+        self.horizon, self.num_arms, self.reward_deviation = horizon, num_arms, reward_deviation
+        self.bernoulli = reward == "bernoulli"
+        self.arms: dict[Split, Arms] = {"meta_train": meta_train, "meta_test": meta_test}
+        for split, arms in self.arms.items():
+            low, high = _range(arms["mean"])
+            if self.bernoulli and not 0 <= low <= high <= 1:
+                raise ValueError(
+                    f"{split}.mean must lie in [0, 1] wherever it can be drawn if reward is bernoulli, "
+                    f"got {arms['mean']!r}"
+                )
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,))
+        self.action_space = gymnasium.spaces.Discrete(num_arms)
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> BanditTask:
+        mean = sample(self.arms[split]["mean"], num_tasks * self.num_arms, generator)
+        return BanditTask(mean_reward=mean.view(num_tasks, 1, self.num_arms))
+
+    def reset(self, task: BanditTask, num_episodes: int, generator: torch.Generator) -> BanditState:
+        return BanditState(torch.ones(task.num_tasks, num_episodes, 1, device=generator.device))
+
+    def step(
+        self, task: BanditTask, state: BanditState, action: Int[Tensor, "M B"], generator: torch.Generator
+    ) -> tuple[BanditState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
+        mean = task.mean_reward.squeeze(1).gather(1, action)
+        if self.bernoulli:
+            reward = torch.bernoulli(mean, generator=generator)
+        else:
+            reward = torch.normal(mean, self.reward_deviation, generator=generator)
+        return state, reward, torch.ones_like(mean, dtype=torch.bool)
+
+    def observe(self, task: BanditTask, state: BanditState) -> Float[Tensor, "M B 1"]:
+        return state.one_hot.clone()
+
+
+def _range(spec: Distribution) -> tuple[float, float]:
+    """The smallest and the largest value that can be drawn."""
+    name, *numbers = spec if isinstance(spec, Sequence) else ("constant", spec)
+    if name == "normal" and numbers[1]:
+        return -math.inf, math.inf
+    values = numbers[:1] if name == "normal" else numbers
+    return min(values), max(values)

@@ -1,0 +1,160 @@
+"""A small grid in which one hidden cell pays."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import gymnasium
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.kinds import Count, Interval, Real, checked
+
+MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
+
+
+class Goals:
+    """A mapping with the one key `goals`."""
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with `value`; None if nothing is."""
+        right = isinstance(value, dict) and set(value) == {"goals"}
+        return None if right else f"must be a mapping with the one key goals, got {value!r}"
+
+
+Places = Annotated[dict[str, Any], Goals()]
+Size = Annotated[int, Interval(int, 3)]
+
+
+@dataclass(frozen=True)
+class GridWorldTask(Task):
+    """M square grids. Cells are numbered row after row: s = size · y + x.
+
+    Attributes:
+        reward: of a step that leads to cell s; largest where the goal is.
+    """
+
+    reward: Float[Tensor, "M S"]
+
+    @property
+    def goal(self) -> Int[Tensor, " M"]:
+        """The cell that pays."""
+        return self.reward.argmax(-1)
+
+    @functools.cached_property
+    def next_cell(self) -> Int[Tensor, "S A"]:
+        """Where each action leads in any task; who would leave the grid stays."""
+        side = torch.arange(math.isqrt(self.reward.shape[1]), device=self.reward.device)
+        place = torch.cartesian_prod(side, side).unsqueeze(1) + torch.tensor(MOVES, device=side.device)
+        y, x = place.clamp(0, len(side) - 1).unbind(-1)
+        return len(side) * y + x
+
+    @property
+    def transition(self) -> Float[Tensor, "M S A S"]:
+        """P(s′ | s, a)."""
+        M, S = self.reward.shape
+        return one_hot(self.next_cell, S).float().expand(M, -1, -1, -1)
+
+    @property
+    def mean_reward(self) -> Float[Tensor, "M S A"]:
+        return self.reward[:, self.next_cell]
+
+    @property
+    def start(self) -> Float[Tensor, "M S"]:
+        """The distribution of the first state: always cell 0."""
+        start = torch.zeros_like(self.reward)
+        start[:, 0] = 1.0
+        return start
+
+
+class GridWorldState(NamedTuple):
+    """The number of the cell."""
+
+    cell: Int[Tensor, "M B"]
+
+
+class GridWorld(TaskFamily):
+    """Search a grid for the goal, then stay there; in later episodes go there at once.
+
+    Task: the goal, uniform over the cells that the split allows. Observation: the cell, one-hot. Action: up, right,
+    down, left or stay; at a wall the agent stays where it is. Reward: goal_reward for a step that leads to the goal,
+    step_reward for any other. Start: cell 0, the corner (0, 0). Termination: never. Optimal return with the goal d
+    steps from the start: (d − 1) · step_reward + (horizon − d + 1) · goal_reward if d ≤ horizon.
+
+    With `goals: all` the goal is anywhere but in the start and its three neighbours, as in the paper. These are few
+    tasks, size² − 4, so meta-training and meta-testing draw the same ones: what is measured is how fast an agent finds
+    out in which it is, not whether it generalises. For that, give each split goals of its own.
+
+    Differs from the paper: it observes the two coordinates. The goals of one batch are drawn without replacement: each
+    of G goals gets ⌊M / G⌋ or ⌈M / G⌉ of M tasks. One task alone is as uniform as before; means over many vary less.
+
+    Args:
+        horizon: steps of an episode.
+        size: cells along each side.
+        step_reward: of a step that does not lead to the goal.
+        goal_reward: of one that does, above step_reward.
+        meta_train: the cells that goals are drawn from in meta-training, `all` or their numbers size · y + x.
+        meta_test: the same in meta-testing.
+
+    Raises:
+        ValueError: if the goal pays no more than other cells, or the goals are not different cells besides the start.
+
+    Source: Zintgraf et al. (2020), arXiv:1910.08348, section 5.1.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+
+    @checked
+    def __init__(
+        self,
+        *,
+        horizon: Count,
+        size: Size,
+        step_reward: Real,
+        goal_reward: Real,
+        meta_train: Places,
+        meta_test: Places,
+    ) -> None:
+        if goal_reward <= step_reward:
+            raise ValueError(f"goal_reward must be > step_reward, which is {step_reward}, got {goal_reward}")
+        self.horizon, self.size, self.step_reward, self.goal_reward = horizon, size, step_reward, goal_reward
+        self.goals: dict[Split, list[int]] = {
+            "meta_train": self._goals("meta_train", meta_train),
+            "meta_test": self._goals("meta_test", meta_test),
+        }
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size**2,))
+        self.action_space = gymnasium.spaces.Discrete(len(MOVES))
+
+    def _goals(self, split: Split, places: dict[str, Any]) -> list[int]:
+        """The numbers of the cells that `places` allows."""
+        goals, last = places["goals"], self.size**2 - 1
+        if goals == "all":
+            return [cell for cell in range(last + 1) if max(divmod(cell, self.size)) > 1]
+        cells = isinstance(goals, list | tuple) and all(type(cell) is int and 1 <= cell <= last for cell in goals)
+        if not cells or not goals or len(set(goals)) < len(goals):
+            raise ValueError(f"{split}.goals must be all or a list of different cells in [1, {last}], got {goals!r}")
+        return list(goals)
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GridWorldTask:
+        goals = torch.tensor(self.goals[split], device=generator.device)
+        rounds = math.ceil(num_tasks / len(goals))
+        keys = torch.rand(rounds, len(goals), dtype=torch.float64, generator=generator, device=generator.device)
+        goal = goals[keys.argsort(-1)].view(-1, 1)[:num_tasks]  # each round a random order of all
+        reward = torch.full((num_tasks, self.size**2), float(self.step_reward), device=generator.device)
+        return GridWorldTask(reward=reward.scatter_(1, goal, float(self.goal_reward)))
+
+    def reset(self, task: GridWorldTask, num_episodes: int, generator: torch.Generator) -> GridWorldState:
+        return GridWorldState(torch.zeros(task.num_tasks, num_episodes, dtype=torch.int64, device=generator.device))
+
+    def step(
+        self, task: GridWorldTask, state: GridWorldState, action: Int[Tensor, "M B"], generator: torch.Generator
+    ) -> tuple[GridWorldState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
+        cell = task.next_cell.take(state.cell.mul(len(MOVES)).add_(action))
+        return GridWorldState(cell), task.reward.gather(1, cell), torch.zeros_like(cell, dtype=torch.bool)
+
+    def observe(self, task: GridWorldTask, state: GridWorldState) -> Float[Tensor, "M B S"]:
+        return one_hot(state.cell, self.size**2).float()
