@@ -134,6 +134,7 @@ NonNegative = Annotated[float, Interval(float, 0.0)]
 Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
 Whole = Annotated[int, Interval(int, 0)]
 Count = Annotated[int, Interval(int, 1)]
+Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]
 Words = Annotated[Sequence[str], ListOf(str)]
 

@@ -10,7 +10,7 @@ from torch.optim.adam import adam
 
 from metarl_run.algo.meta_objective import MetaObjective, finite_mean
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Positive, checked
+from metarl_run.kinds import NonNegative, Positive, checked
 from metarl_run.types import Params
 
 
@@ -117,17 +117,20 @@ class SGD(GradientRule):
 class Adam(GradientRule):
     """Adam with the usual moments: β₁ = .9, β₂ = .999, ε = 1e-8.
 
+        step i has size β / (1 + d i)
+
     Args:
-        lr: β, step size.
+        lr: β, size of the first step.
+        decay: d ≥ 0; 0 keeps the size.
         max_grad_norm: the meta-gradient is scaled down to this norm.
 
-    Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1.
+    Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1; Robbins and Monro (1951), Eq. 27, for the decay.
     """
 
     @checked
-    def __init__(self, *, lr: Positive, max_grad_norm: Positive) -> None:
+    def __init__(self, *, lr: Positive, decay: NonNegative, max_grad_norm: Positive) -> None:
         super().__init__(max_grad_norm)
-        self.lr = lr
+        self.lr, self.decay = lr, decay
 
     def attach(self, meta_params: Params) -> None:
         super().attach(meta_params)
@@ -150,7 +153,7 @@ class Adam(GradientRule):
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=self.lr,
+            lr=self.lr / (1 + self.decay * float(self.memory["steps"][0])),
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,

@@ -4,19 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import gymnasium
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from metarl_run.algo.base import Live
+from metarl_run.algo.experience import encoded, encoded_size
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.algo.outer import Outer
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.actor_critic import Critic
-from metarl_run.learner.base import action_size
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
@@ -66,9 +63,8 @@ class RL2(MetaLearner):
         meta_optimizer: GradientRule,
     ) -> None:
         self.learner, self.action_space, self.episodes = learner, action_space, episodes
-        num_inputs = int(np.prod(observation_space.shape or ())) + action_size(action_space) + 2
         self.network, self.meta_params = make_network(
-            num_inputs, learner.heads(action_space), learner.constants(action_space)
+            self.num_inputs(observation_space), learner.heads(action_space), learner.constants(action_space)
         )
         for θ in self.meta_params.values():
             θ.requires_grad_()
@@ -80,21 +76,29 @@ class RL2(MetaLearner):
         return AgentState(params={}, memory=self.network.blank(self.meta_params, num_tasks))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
-        output, memory = self.network(self.meta_params, self.encoded(percept), agent.memory)
-        return self.learner.policy(output), memory
+        x, noted = self.sense(percept, agent.memory)
+        hidden = {name: tensor for name, tensor in agent.memory.items() if name not in noted}
+        output, hidden = self.network(self.meta_params, x, hidden)
+        return self.learner.policy(output), {**noted, **hidden}
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         return agent._replace(memory=rollout.memory)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         lifetimes = live(self.episodes - 1).rollouts[0].merged()
-        x = self.encoded(lifetimes.percepts())
+        x = self.senses(lifetimes)
         return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes)
 
-    def encoded(self, percept: Percept) -> Float[Tensor, "X Y F"]:
-        """What the network reads: observation, last action, last reward and end flag side by side."""
-        action = percept.last_action
-        if isinstance(self.action_space, gymnasium.spaces.Discrete):
-            action = one_hot(action, int(self.action_space.n)).to(percept.observation.dtype)
-        flags = torch.stack([percept.last_reward, percept.last_ended.to(percept.last_reward.dtype)], -1)
-        return torch.cat([percept.observation, action, flags], -1)
+    # --- What the network reads ---
+
+    def num_inputs(self, observation_space: gymnasium.Space[Any]) -> int:
+        """F, features of one input."""
+        return encoded_size(observation_space, self.action_space)
+
+    def sense(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
+        """The input that `percept` makes, and what is remembered besides the network's own memory."""
+        return encoded(percept, self.action_space), {}
+
+    def senses(self, lifetimes: Rollout) -> Float[Tensor, "T N F"]:
+        """The inputs of whole lifetimes, as `sense` made them one after another."""
+        return encoded(lifetimes.percepts(), self.action_space)

@@ -1,0 +1,127 @@
+"""RL³: RL² that is told what a planner would think."""
+
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.rl2 import RL2, MakeNetwork
+from metarl_run.algo.tabular_model import TabularModel
+from metarl_run.env.base import TaskFamily
+from metarl_run.kinds import Count, NonNegative, Positive, Real, Reals, checked
+from metarl_run.learner.actor_critic import Critic
+from metarl_run.learner.base import num_actions
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+
+class RL3(RL2):
+    """RL² whose every input also holds Q-estimates and visit counts of the current state, from a model learned in the task.
+
+        start:  h₀ = 0, no counts
+        adapt:  hₜ₊₁ = f_θ(hₜ, (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁, Q̂ₜ(sₜ, ·), nₜ(sₜ, ·))),    aₜ ~ π_θ(· | hₜ₊₁)
+        learn:  as RL²
+
+    Q̂ and n are transformed: every set of values less its mean over actions, that mean per step left, 1 / √(1 + n), and
+    how much of the episode and of the lifetime is over.
+
+    Args:
+        learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
+        make_network: makes f_θ.
+        family: says how long an episode is.
+        observation_space: of the task family.
+        action_space: of the task family.
+        inputs: `all`, or the `statistics` alone: RL³-Markov, which needs no memory in the network.
+        episodes: n, per lifetime in meta-training.
+        reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.tabular_model`.
+        minibatches: steps of the optimiser per pass.
+        max_kl: nats; further than this the policy does not move in one meta-iteration.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: values may be optimistic and estimates may have a prior; the paper has neither.
+    Source: Bhatia et al. (2023), arXiv:2306.15909, section 4.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    requires: ClassVar[tuple[str, ...]] = ("tabular", "critic")
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("memory",)}}
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: Critic,
+        make_network: MakeNetwork,
+        family: TaskFamily,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        inputs: Literal["all", "statistics"],
+        episodes: Count,
+        reward_prior: Real,
+        reward_weight: NonNegative,
+        transition_weight: NonNegative,
+        optimism: Reals,
+        minibatches: Count,
+        max_kl: Positive,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        self.inputs, self.lifetime = inputs, episodes * family.horizon
+        self.model = TabularModel(
+            num_states=family.observation_space.shape[0],
+            num_actions=num_actions(action_space),
+            horizon=family.horizon,
+            reward_prior=reward_prior,
+            reward_weight=reward_weight,
+            transition_weight=transition_weight,
+            optimism=optimism,
+        )
+        super().__init__(
+            learner=learner,
+            make_network=make_network,
+            observation_space=observation_space,
+            action_space=action_space,
+            episodes=episodes,
+            minibatches=minibatches,
+            max_kl=max_kl,
+            meta_optimizer=meta_optimizer,
+        )
+
+    def num_inputs(self, observation_space: gymnasium.Space[Any]) -> int:
+        sets, A = len(self.model.optimism), self.model.num_actions
+        statistics = sets * (A + 1) + A + 2
+        return statistics + (super().num_inputs(observation_space) if self.inputs == "all" else 0)
+
+    def start(self, num_tasks: int) -> AgentState:
+        agent = super().start(num_tasks)
+        device = next(iter(self.meta_params.values())).device
+        return agent._replace(memory={**self.model.blank(num_tasks, device), **agent.memory})
+
+    def sense(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
+        seen = self.model.observe(memory, percept)
+        statistics = self.statistics(seen)
+        if self.inputs == "statistics":
+            return statistics, seen
+        x, _ = super().sense(percept, memory)
+        return torch.cat([x, statistics], -1), seen
+
+    @torch.no_grad()
+    def senses(self, lifetimes: Rollout) -> Float[Tensor, "T N F"]:
+        percepts = lifetimes.percepts()
+        T, N = lifetimes.reward.shape
+        memory = self.model.blank(N, lifetimes.reward.device)
+        inputs = []
+        for t in range(T):
+            x, memory = self.sense(Percept(*(part[t].unsqueeze(1) for part in percepts)), memory)
+            inputs.append(x.squeeze(1))
+        return torch.stack(inputs)
+
+    def statistics(self, seen: Memory) -> Float[Tensor, "M B F"]:
+        """What the model says of the current state."""
+        q, visits = self.model.values(seen)  # [M, B, C, A] and [M, B, A]
+        horizon, step = self.model.horizon, seen["step"] - 1
+        level = q.mean(-1)
+        left = (horizon - step).clamp(min=1).unsqueeze(-1)
+        over = torch.stack([step / horizon, (seen["lived"] - 1) / self.lifetime], -1)
+        return torch.cat([(q - level.unsqueeze(-1)).flatten(2), level / left, (1 + visits).rsqrt(), over], -1)

@@ -1,0 +1,140 @@
+"""What one lifetime has taught about a tabular task: estimates of its MDP, and the action values that they suggest."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.types import Memory, Percept
+
+MODEL = ("transition", "support", "reward", "visits", "state", "step", "lived")
+"""Names of what is remembered."""
+
+
+class TabularModel:
+    """Every slot's own estimates of transitions and rewards, and finite-horizon values of the MDP that they make.
+
+        r̂(s, a) = (Σ r + w μ) / (n + w),        P̂(s′ | s, a) = (n(s, a, s′) + α) / (Σₛ″ n(s, a, s″) + α S)
+        Q⁽ʰ⁾(s, a) = r̂(s, a) + β / √(n + 1) + Σₛ′ P̂(s′ | s, a) maxₐ′ Q⁽ʰ⁻¹⁾(s′, a′),        Q⁽⁰⁾ = 0,    h: steps left
+
+    With w = α = 0 these are maximum-likelihood estimates, with μ and 0 where nothing was seen. What follows the last step
+    of an episode is not seen, only its reward.
+
+    Args:
+        num_states: S.
+        num_actions: A.
+        horizon: steps of an episode, at most.
+        reward_prior: μ, what a reward is taken to be before any is seen.
+        reward_weight: w ≥ 0, how many rewards that counts as.
+        transition_weight: α ≥ 0, how many transitions to each state are taken to have been seen.
+        optimism: β of each set of values, in units of the reward.
+
+    Source: Bhatia et al. (2023), arXiv:2306.15909, section 4.1 (w = α = 0, one β = 0); Strehl and Littman (2008), "An
+    analysis of model-based interval estimation", Eq. 1, for the bonus.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_states: int,
+        num_actions: int,
+        horizon: int,
+        reward_prior: float,
+        reward_weight: float,
+        transition_weight: float,
+        optimism: Sequence[float],
+    ) -> None:
+        self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
+        self.reward_prior, self.reward_weight = reward_prior, reward_weight
+        self.transition_weight, self.optimism = transition_weight, optimism
+
+    # Inside, slots are the last axis, `[…, N]` with N = M·B: then every operation runs along memory.
+
+    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+        """Nothing was seen yet."""
+        S, A = self.num_states, self.num_actions
+        transition = 1 / S if self.transition_weight else 0.0
+        nothing = torch.zeros(num_tasks, device=device)
+        model = {
+            "transition": torch.full((S, S, A, num_tasks), transition, device=device),  # [s′, s, a, N]
+            "support": torch.full((S, A, num_tasks), float(S * self.transition_weight), device=device),
+            "reward": torch.full((S, A, num_tasks), float(self.reward_prior), device=device),
+            "visits": torch.zeros(S, A, num_tasks, device=device),
+            "state": nothing.long(),
+            "step": nothing.long(),  # of the episode, this one included
+            "lived": nothing.long(),  # steps of the lifetime, this one included
+        }
+        return {name: slots_first(x, num_tasks, 1) for name, x in model.items()}
+
+    def observe(self, memory: Memory, percept: Percept) -> Memory:
+        """The estimates after what `percept` says about the step before."""
+        M, B = percept.last_reward.shape
+        model = {name: slots_last(memory[name].expand(M, B, *memory[name].shape[2:])) for name in MODEL}
+        state = percept.observation.argmax(-1).flatten()
+        ended, r = percept.last_ended.flatten(), percept.last_reward.flatten()
+        happened = (model["lived"] > 0).to(r.dtype)
+        row = model["state"] * self.num_actions + percept.last_action.flatten()
+
+        P, support = model["transition"].flatten(1, 2), model["support"].flatten(0, 1)
+        followed = happened * ~ended
+        at, weight = row.expand(len(P), 1, -1), support.gather(0, row[None])
+        now = P.gather(1, at) * weight
+        now.scatter_add_(0, state[None, None], followed[None, None])
+        P = P.scatter(1, at, now / (weight + followed).clamp(min=1e-8))
+        support = support.scatter_add(0, row[None], followed[None])
+
+        reward, visits = model["reward"].flatten(0, 1), model["visits"].flatten(0, 1)
+        n, mean = visits.gather(0, row[None]), reward.gather(0, row[None])
+        reward = reward.scatter(0, row[None], mean + happened * (r - mean) / (n + self.reward_weight + 1))
+        visits = visits.scatter_add(0, row[None], happened[None])
+
+        after = {
+            "transition": P.view_as(model["transition"]),
+            "support": support.view_as(model["support"]),
+            "reward": reward.view_as(model["reward"]),
+            "visits": visits.view_as(model["visits"]),
+            "state": state,
+            "step": torch.where(ended, 0, model["step"]) + 1,
+            "lived": model["lived"] + 1,
+        }
+        return {name: slots_first(x, M, B) for name, x in after.items()}
+
+    def values(self, memory: Memory) -> tuple[Float[Tensor, "M B C A"], Float[Tensor, "M B A"]]:
+        """Q of every set of values, and the visits, of each action in the state that was observed last."""
+        M, B = memory["state"].shape
+        P, r, visits, state, step = (
+            slots_last(memory[name]) for name in ("transition", "reward", "visits", "state", "step")
+        )
+        S, A, N = r.shape
+        left = self.horizon - step + 1
+        bonus = (visits + 1).rsqrt()
+        shortest, longest = int(left.min()), int(left.max())
+        here = state.expand(1, A, N)
+        to_each = P.unbind(0)
+        sets = []
+        for β in self.optimism:
+            r_β = r + β * bonus
+            chosen = v = torch.zeros_like(r[:, 0])
+            for h in range(1, longest + 1):
+                q = r_β.clone()
+                if h > 1:
+                    for to_next, worth in zip(to_each, v.unbind(0), strict=True):
+                        q.addcmul_(to_next, worth)
+                if h >= shortest:
+                    at_hand = q.gather(0, here)[0]
+                    chosen = torch.where(left == h, at_hand, chosen) if h > shortest else at_hand
+                v = q.amax(1)
+            sets.append(chosen)
+        q = torch.stack(sets)  # [C, A, N]
+        return slots_first(q, M, B), slots_first(visits.gather(0, here)[0], M, B)
+
+
+def slots_last(x: Tensor) -> Tensor:
+    """`[M, B, …]` → `[…, M·B]`, without a copy if `slots_first` made it."""
+    return x.flatten(0, 1).movedim(0, -1).contiguous()
+
+
+def slots_first(x: Tensor, M: int, B: int) -> Tensor:
+    """`[…, M·B]` → `[M, B, …]`, a view."""
+    return x.movedim(-1, 0).unflatten(0, (M, B))
