@@ -42,6 +42,9 @@ EXACT = {"expected": "expected_return", "optimum": "optimal_return"}
 """Parts of a curve that it has only if every row has the column."""
 
 RESAMPLES = 2000
+RESAMPLES_AT_ONCE = 100
+"""Drawn together, to bound memory: a number per resample and task."""
+
 CONFIDENCE = 0.95
 
 
@@ -56,7 +59,7 @@ def interquartile_mean(x: np.ndarray) -> float:
     return float((ordered * inside).sum() / inside.sum())
 
 
-def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Generator) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Generator) -> np.ndarray:
     """The interval that holds the mean with 95 % confidence, by a stratified bootstrap: seeds, then tasks within each.
 
     Tasks of one seed share a meta-trained agent, so they are not independent, and pooling them gives intervals that are
@@ -65,29 +68,52 @@ def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Genera
     (pooled: about 40 %). With a single seed it speaks about tasks only, for that one agent.
 
     Args:
-        values: one array of task values per seed.
+        values: one array per seed, `[tasks]` or `[tasks, points]`; a resample takes the same tasks at every point.
         generator: numpy randomness.
+
+    Returns:
+        Its two ends, `[2]` or `[2, points]`.
 
     Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8.
     """
-    draws = [stratum[generator.integers(len(stratum), size=(RESAMPLES, len(stratum)))].mean(1) for stratum in values]
+    draws = [resampled_means(stratum, generator) for stratum in values]
     if len(values) > 1:
         # A seed drawn twice needs two independent resamples of its tasks.
         chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
-        drawn = np.stack(draws, 1)  # [RESAMPLES, seeds]
+        drawn = np.stack(draws, 1)  # [RESAMPLES, seeds, points]
         rows = generator.integers(RESAMPLES, size=chosen.shape)
         means = drawn[rows, chosen].mean(1)
     else:
         means = draws[0]
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    ends: np.ndarray = np.quantile(means, [tail, 1 - tail], axis=0)
+    return ends
+
+
+def resampled_means(values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means of `[tasks, points]` over tasks drawn with replacement, `[RESAMPLES, points]`, by counts times values."""
+    n, means = len(values), []
+    for _ in range(0, RESAMPLES, RESAMPLES_AT_ONCE):
+        drawn = generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
+        counts = np.stack([np.bincount(row, minlength=n) for row in drawn])
+        means.append(counts.astype(float) @ values / n)
+    return np.concatenate(means)
 
 
 def strata(rows: Sequence[Mapping[str, Any]], column: str) -> list[np.ndarray]:
     """The values of one column, an array per seed."""
-    seeds = sorted({row["seed"] for row in rows})
-    return [np.array([row[column] for row in rows if row["seed"] == seed]) for seed in seeds]
+    by_seed: dict[Any, list[Any]] = {}
+    for row in rows:
+        by_seed.setdefault(row["seed"], []).append(row[column])
+    return [np.array(by_seed[seed]) for seed in sorted(by_seed)]
+
+
+def by_step(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    """The rows after each adaptation step, the steps in order."""
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["adaptation_step"], []).append(row)
+    return dict(sorted(found.items()))
 
 
 def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -97,24 +123,38 @@ def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         name: []
         for name in ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high", *known)
     }
-    for step in sorted({row["adaptation_step"] for row in rows}):
-        here = [row for row in rows if row["adaptation_step"] == step]
+    returns = []
+    for step, here in by_step(rows).items():
         values = strata(here, "episode_return")
-        low, high = bootstrap_interval(values, np.random.default_rng(int(step)))
+        returns.append(values)
         curve["adaptation_step"].append(int(step))
         curve["episodes_seen"].append(float(np.mean([row["episodes_seen"] for row in here])))
         curve["env_steps_seen"].append(float(np.mean([row["env_steps_seen"] for row in here])))
         curve["mean"].append(float(np.mean([v.mean() for v in values])))
         curve["iqm"].append(interquartile_mean(np.concatenate(values)))
-        curve["low"].append(low)
-        curve["high"].append(high)
         for name in known:
             curve[name].append(float(np.mean([v.mean() for v in strata(here, EXACT[name])])))
+    curve["low"], curve["high"] = intervals(returns)
     return curve
 
 
-TASKS_AT_ONCE = 50
-"""Held-out tasks that live side by side: enough to fill the processor, few enough to bound memory."""
+def intervals(returns: Sequence[Sequence[np.ndarray]]) -> tuple[list[float], list[float]]:
+    """The bootstrap interval at each adaptation step, of `[step][seed]` arrays of task values.
+
+    Steps that were lived in equally many tasks share their resamples.
+    """
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for step, values in enumerate(returns):
+        alike.setdefault(tuple(map(len, values)), []).append(step)
+    low, high = np.empty(len(returns)), np.empty(len(returns))
+    for steps in alike.values():
+        values = [np.stack(stratum, 1) for stratum in zip(*(returns[step] for step in steps), strict=True)]
+        low[steps], high[steps] = bootstrap_interval(values, np.random.default_rng(0))
+    return low.tolist(), high.tolist()
+
+
+SLOTS_AT_ONCE = 1000
+"""Episode slots of held-out tasks that live side by side: enough to fill the processor, few enough to bound memory."""
 
 
 class Evaluation(NamedTuple):
@@ -167,28 +207,27 @@ def rows_of(
     """
     steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
     episodes_before = step = 0
-    rows = []
+    rows: list[dict[str, Any]] = []
     for rollout in lifetime.rollouts:
         returns = episode_sums(rollout.reward, rollout).mean(-1)
         steps = episode_sums(rollout.alive.float(), rollout)
         seen = steps_before.unsqueeze(-1) + (steps.cumsum(1) - steps).mean(-1).cpu()
-        for episode in range(returns.shape[1]):
-            for task, (value, steps_seen) in enumerate(
-                zip(returns[:, episode].tolist(), seen[:, episode].tolist(), strict=True)
-            ):
-                numbers = (
-                    split,
-                    iteration,
-                    first_task + task,
-                    step,
-                    episodes_before + episode,
-                    steps_seen,
-                    value,
-                    expected[step][task] if expected else None,
-                    optimal[task] if optimal else None,
-                    seed,
-                )
-                rows.append(dict(zip(COLUMNS, numbers, strict=True)))
+        for episode, (values, steps_seen) in enumerate(zip(returns.T.tolist(), seen.T.tolist(), strict=True)):
+            rows += [
+                {
+                    "split": split,
+                    "iteration": iteration,
+                    "task": first_task + task,
+                    "adaptation_step": step,
+                    "episodes_seen": episodes_before + episode,
+                    "env_steps_seen": steps_seen[task],
+                    "episode_return": value,
+                    "expected_return": expected[step][task] if expected else None,
+                    "optimal_return": optimal[task] if optimal else None,
+                    "seed": seed,
+                }
+                for task, value in enumerate(values)
+            ]
             step += 1
         steps_before = steps_before + steps.sum((1, 2)).cpu()
         episodes_before += steps.shape[1] * steps.shape[2]
@@ -219,8 +258,9 @@ def evaluate(
     another, and whether one takes place changes nothing else.
     """
     tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
-    for part, first in enumerate(range(0, num_tasks, TASKS_AT_ONCE)):
-        task = tasks.select(slice(first, first + TASKS_AT_ONCE))
+    tasks_at_once = max(1, SLOTS_AT_ONCE // episodes_per_task)
+    for part, first in enumerate(range(0, num_tasks, tasks_at_once)):
+        task = tasks.select(slice(first, first + tasks_at_once))
         env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
         with torch.no_grad():
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)

@@ -43,8 +43,14 @@ from metarl_run.training import Training
 from metarl_run.types import Params
 
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
-INFLUENTIAL_EXCEPT = ("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins")
-"""Keys that may differ when a run is continued; every other one matters to its result."""
+INFLUENTIAL_EXCEPT = (
+    *("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins"),
+    *("published", "budget", "budgets"),
+)
+"""Keys that may differ when a run is continued; every other one matters to its result.
+
+A budget matters by the values that it gives to other keys.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +132,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     plugins = config["plugins"]
     family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
     offered: dict[str, Any] = {
+        "streams": streams,
         "family": family,
         "observation_space": family.observation_space,
         "action_space": family.action_space,
@@ -183,13 +190,15 @@ def _summary(plan: Plan, training: Training, evaluation: Evaluation, seconds: fl
     values = np.array(evaluation.lifetime_returns)
     low, high = bootstrap_interval([values], np.random.default_rng(0))
     env_steps = training.env_steps + evaluation.env_steps
+    published = plan.config["published"]
     return {
         "status": "complete",
         **{group: plan.choices[group] for group in ("algo", "env", "learner", "network")},
         "seed": plan.config["seed"],
         "meta_iterations": training.iteration,
         "meta_test": curve_of(evaluation.rows),
-        "lifetime_return": {"mean": float(values.mean()), "low": low, "high": high},
+        "lifetime_return": {"mean": float(values.mean()), "low": float(low), "high": float(high)},
+        **({"published": published} if published["lifetime_return"] is not None else {}),
         "wall_seconds": seconds,
         "env_steps": env_steps,
         "env_steps_per_second": training.session_env_steps / seconds,
@@ -197,6 +206,7 @@ def _summary(plan: Plan, training: Training, evaluation: Evaluation, seconds: fl
         "threads": torch.get_num_threads(),
         "device": str(training.streams.device),
         "task_hashes": {"meta_test": evaluation.task_hashes},
+        "lifetime_returns": {"meta_test": evaluation.lifetime_returns},
     }
 
 

@@ -5,8 +5,9 @@ that is resumed at i goes on exactly as the run that was never stopped.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from metarl_run import checkpoint
@@ -15,7 +16,7 @@ from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError
-from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, joined
+from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
@@ -143,12 +144,20 @@ class Training:
             "env_steps": self.env_steps,
             "meta_train/return_before": before,
             "meta_train/return_after": after,
+            **self._lifetime_return(lifetimes),
             **{f"meta_train/{name}": float(value) for name, value in metrics.items()},
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,
         }
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
+
+    def _lifetime_return(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
+        """What a slot earned on average in a whole lifetime; nothing of agents whose slots do not live through one."""
+        if not self.algo.remembers:
+            return {}
+        totals = [total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True)]
+        return {"meta_train/lifetime_return": fmean(totals)}
 
     # --- Held-out tasks ---
 
@@ -157,8 +166,10 @@ class Training:
         parts = evaluate(
             self.algo, self.family, self.streams, split="meta_validation", iteration=self.iteration, **plan
         )
-        curve = self._show(joined(list(parts)))
-        self.score = curve["mean"][-1]
+        evaluation = joined(list(parts))
+        curve = self._show(evaluation)
+        # To an agent that remembers, one episode may be one pull of a bandit: too noisy to choose a checkpoint by.
+        self.score = fmean(evaluation.lifetime_returns) if self.algo.remembers else curve["mean"][-1]
 
     def meta_test(self) -> Evaluation:
         """Lifetimes on the held-out tasks of the final evaluation.

@@ -9,7 +9,16 @@ from diagnostic import CountsAdaptations, PaysAction
 from scipy.stats import trim_mean
 
 from metarl_run.config.compose import compose_points
-from metarl_run.evaluation import COLUMNS, bootstrap_interval, curve_of, evaluate, interquartile_mean, joined
+from metarl_run.evaluation import (
+    COLUMNS,
+    RESAMPLES,
+    bootstrap_interval,
+    curve_of,
+    evaluate,
+    interquartile_mean,
+    joined,
+    resampled_means,
+)
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
@@ -63,7 +72,51 @@ def test_one_seed_covers_over_tasks() -> None:
 
 
 def test_a_constant_has_no_interval() -> None:
-    assert bootstrap_interval([np.full(9, 3.0), np.full(9, 3.0)], np.random.default_rng(0)) == (3.0, 3.0)
+    assert bootstrap_interval([np.full(9, 3.0)] * 2, np.random.default_rng(0)).tolist() == [3.0, 3.0]
+
+
+def test_counting_draws_is_drawing() -> None:
+    values = np.random.default_rng(1).normal(size=(7, 3))
+    drawn = np.random.default_rng(2).integers(7, size=(RESAMPLES, 7))
+    assert resampled_means(values, np.random.default_rng(2)) == pytest.approx(values[drawn].mean(1), abs=1e-14)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_the_interval_at_a_step_is_what_it_is_for_that_step_alone(num_seeds: int) -> None:
+    generator = np.random.default_rng(4)
+    values = [generator.normal(size=(tasks, 5)) for tasks in (6, 4, 9)[:num_seeds]]
+    together = bootstrap_interval(values, np.random.default_rng(0))
+    alone = [bootstrap_interval([v[:, step] for v in values], np.random.default_rng(0)) for step in range(5)]
+    assert together.shape == (2, 5)
+    assert together == pytest.approx(np.stack(alone, 1), abs=1e-14)
+
+
+def test_a_resample_takes_the_same_tasks_at_every_step() -> None:
+    """So a curve that is another one shifted has its intervals, shifted."""
+    values = np.random.default_rng(5).normal(size=30)
+    low, high = bootstrap_interval([np.stack([values, values + 1.0], 1)], np.random.default_rng(0))
+    assert low[1] - low[0] == pytest.approx(1.0, abs=1e-12) and high[1] - high[0] == pytest.approx(1.0, abs=1e-12)
+
+
+def test_steps_that_not_every_seed_lived_have_intervals_of_those_that_did() -> None:
+    generator = np.random.default_rng(6)
+    long, short = generator.normal(size=(8, 3)), generator.normal(size=(8, 2))
+    rows = [
+        {
+            "adaptation_step": step,
+            "episodes_seen": step,
+            "env_steps_seen": step,
+            "episode_return": values[task, step],
+            "seed": seed,
+        }
+        for seed, values in (("b", long), ("a", short))
+        for task in range(8)
+        for step in range(values.shape[1])
+    ]
+    curve = curve_of(rows)
+    both = bootstrap_interval([short, long[:, :2]], np.random.default_rng(0))
+    (last,) = bootstrap_interval([long[:, 2:]], np.random.default_rng(0)).T
+    assert np.array([curve["low"], curve["high"]]) == pytest.approx(np.column_stack([both, last]), abs=1e-14)
 
 
 def test_curve_of_two_seeds_by_hand() -> None:
@@ -182,3 +235,18 @@ def test_rows_of_other_families_have_neither() -> None:
     rows = joined(list(parts)).rows
     assert len(rows) == 6
     assert all(row["expected_return"] is None and row["optimal_return"] is None for row in rows)
+
+
+@pytest.mark.parametrize(("slots", "tasks_of_parts"), [(20, [50, 10]), (1, [60]), (400, [2] * 30), (1001, [1] * 60)])
+def test_as_many_tasks_live_side_by_side_as_their_slots_allow(slots: int, tasks_of_parts: list[int]) -> None:
+    parts = evaluate(
+        CountsAdaptations(),
+        PaysAction(horizon=1),
+        Streams(0, torch.device("cpu")),
+        split="meta_test",
+        iteration=0,
+        num_tasks=60,
+        adaptation_steps=0,
+        episodes_per_task=slots,
+    )
+    assert [len(part.task_hashes) for part in parts] == tasks_of_parts

@@ -220,21 +220,50 @@ def test_global_randomness_plays_no_part(tmp_path, options):
     assert record(tmp_path / "a") == record(tmp_path / "b")
 
 
-def test_returns_before_and_after_are_single_episodes_also_for_an_agent_that_remembers(tmp_path):
-    class Remembering(CountsEpisodes, MetaLearner):
-        """Pays as many episodes as it lived before, times the horizon; learns nothing."""
+class Remembering(CountsEpisodes, MetaLearner):
+    """Pays as many episodes as it lived before, times the horizon; learns nothing."""
 
-        def __init__(self):
-            self.meta_params, self.meta_optimizer = {}, SGD(lr=1.0, max_grad_norm=1.0)
-            self.meta_optimizer.attach(self.meta_params)
+    def __init__(self):
+        self.meta_params, self.meta_optimizer = {}, SGD(lr=1.0, max_grad_norm=1.0)
+        self.meta_optimizer.attach(self.meta_params)
 
-        def meta_update(self, live):
-            live(3)
-            return {}
+    def meta_update(self, live):
+        live(3)
+        return {}
 
-    training = make(tmp_path, PAIRS[0], validate_every=0, meta_iterations=1)
+
+def remembering(folder, **options):
+    training = make(folder, PAIRS[0], meta_iterations=1, **options)
     training.algo, training.family = Remembering(), PaysAction(horizon=5)
     training.meta_train()
-    with (tmp_path / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
+    return training, row
+
+
+def test_returns_before_and_after_are_single_episodes_also_for_an_agent_that_remembers(tmp_path):
+    _, row = remembering(tmp_path, validate_every=0)
     assert float(row["meta_train/return_after"]) - float(row["meta_train/return_before"]) == pytest.approx(3 * 5)
+
+
+def test_the_lifetime_of_an_agent_that_remembers_is_all_episodes_of_a_slot(tmp_path):
+    _, row = remembering(tmp_path, validate_every=0)
+    first = float(row["meta_train/return_before"])  # 5 times the mean bonus of the tasks
+    assert float(row["meta_train/lifetime_return"]) == pytest.approx(4 * first + 5 * (0 + 1 + 2 + 3), rel=1e-6)
+
+
+def test_the_best_checkpoint_of_an_agent_that_remembers_has_the_best_lifetimes(tmp_path):
+    training, _ = remembering(tmp_path, validate_every=1)
+    with (tmp_path / "adaptation.csv").open(newline="") as file:
+        returns = [float(row["episode_return"]) for row in csv.DictReader(file)]
+    assert len(returns) == SMALL["num_tasks"] * 2  # one step of adaptation is a second episode
+    assert training.score == pytest.approx(sum(returns) / SMALL["num_tasks"], rel=1e-6)
+
+
+def test_the_best_checkpoint_of_an_agent_that_does_not_is_the_best_after_adaptation(tmp_path, options):
+    training = make(tmp_path, options)
+    training.meta_train()
+    with (tmp_path / "adaptation.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["iteration"], row["adaptation_step"]) == ("4", "1")]
+    assert training.score == pytest.approx(sum(float(row["episode_return"]) for row in rows) / SMALL["num_tasks"])
+    assert "lifetime_return" not in (tmp_path / "metrics.csv").read_text()

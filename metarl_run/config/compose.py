@@ -35,6 +35,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from metarl_run.config.budget import check_budget
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
 from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.nearest import hint
@@ -309,8 +310,11 @@ def _forced(override: Override, loader: ConfigLoaderImpl) -> str:
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
     """Plain containers without interpolations and without Hydra's own keys."""
     raw = OmegaConf.to_container(cfg, resolve=False)
-    refuse_in_config({key: value for key, value in raw.items() if key != "hydra"} if isinstance(raw, dict) else raw)
+    assert isinstance(raw, dict)
+    refuse_in_config({key: value for key, value in raw.items() if key != "hydra"})
     with _one_line(), _current(cfg):
+        if raw.get("resume") is None:  # else the budgets are those of the run that is continued
+            check_budget(cfg.get("budget"), raw.get("budgets", {}))
         return {str(key): _plain(cfg, key) for key in cfg if key != "hydra"}
 
 

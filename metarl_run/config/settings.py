@@ -1,9 +1,10 @@
 """The keys of a run that belong to no group, with their kinds; conf/train.yaml gives them their values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from metarl_run.kinds import Count, Whole, Words
+from metarl_run.kinds import Count, NonNegative, Real, Whole, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,21 @@ class MetaTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """The result of a paper that a run is to reproduce; null where there is none.
+
+    Attributes:
+        lifetime_return: the sum of rewards over a lifetime, not discounted, mean over tasks.
+        deviation: what the paper gives as its ±.
+        source: paper and table.
+    """
+
+    lifetime_return: Real | None
+    deviation: NonNegative | None
+    source: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a run is told besides its components.
 
@@ -36,6 +52,9 @@ class Settings:
         meta_validation: the evaluations in between, on held-out tasks of their own.
         validate_every: meta-iterations between two of them; 0 for none.
         checkpoint_every: meta-iterations between two checkpoints.
+        published: a paper's result for this very experiment.
+        budget: which of `budgets` counts, null where there are none.
+        budgets: numbers that values refer to as `${budgets.${budget}.…}`, a mapping for each budget.
         checkpoint: run folder or checkpoint whose meta-parameters to start from.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
@@ -53,6 +72,9 @@ class Settings:
     meta_validation: MetaTest
     validate_every: Whole
     checkpoint_every: Count
+    published: Published
+    budget: str | None
+    budgets: Mapping[str, Mapping[str, Any]]
     checkpoint: str | None
     resume: str | None
     allow_changes: bool

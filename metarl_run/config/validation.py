@@ -27,7 +27,10 @@ BASES = {
     "logger": "metarl_run.logger.base.Sink",
 }
 SUPPLIED = frozenset(
-    {"family", "learner", "network", "meta_params", "observation_space", "action_space", "num_inputs", "heads"}
+    {
+        *("family", "observation_space", "action_space", "learner", "num_inputs", "heads"),
+        *("network", "meta_params", "make_network", "streams"),
+    }
 )
 """Constructor arguments that the runner gives where a signature names them, so that YAML need not."""
 

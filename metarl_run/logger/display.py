@@ -22,6 +22,13 @@ LABEL = 20
 
 MAX_WIDTH = 100
 
+SHOWN = {
+    "return before": ("meta_train/return_before", "episode"),
+    "return after": ("meta_train/return_after", "episode"),
+    "lifetime return": ("meta_train/lifetime_return", "lifetime"),
+}
+"""What is drawn over time: the column of a meta-update's row, if it has it, and with which others it shares a scale."""
+
 
 def sparkline(history: Sequence[float], low: float, high: float, columns: int, bars: str) -> str:
     """`history` squeezed into at most `columns` characters, each the mean of its share, on the scale [low, high]."""
@@ -54,19 +61,20 @@ class Progress:
         self.run = run
         self.iteration = run.first_iteration
         self.started = time.monotonic()
-        self.history: dict[str, list[float]] = {"before": [], "after": []}
-        self.low, self.high = math.inf, -math.inf
+        self.history: dict[str, list[float]] = {name: [] for name in SHOWN}
+        self.low = {scale: math.inf for _, scale in SHOWN.values()}
+        self.high = {scale: -math.inf for _, scale in SHOWN.values()}
         self.latest: Mapping[str, float] = {}
         self.validation: tuple[int, Mapping[str, Sequence[float]]] | None = None
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
         """Take in one meta-update."""
         self.iteration, self.latest = iteration, row
-        for name, history in self.history.items():
-            value = row.get(f"meta_train/return_{name}")
-            if value is not None:
-                history.append(value)
-                self.low, self.high = min(self.low, value), max(self.high, value)
+        for name, (column, scale) in SHOWN.items():
+            if column in row:
+                value = row[column]
+                self.history[name].append(value)
+                self.low[scale], self.high[scale] = min(self.low[scale], value), max(self.high[scale], value)
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
         """Take in one evaluation."""
@@ -95,10 +103,11 @@ class Progress:
 
     def line(self, arrow: str, separator: str) -> str:
         """The last meta-update in one line."""
-        returns = [number(history[-1]) for history in self.history.values() if history]
+        last = {name: number(history[-1]) for name, history in self.history.items() if history}
         parts = [f"iteration {self.iteration}/{self.run.meta_iterations}"]
-        if returns:
+        if returns := [last[name] for name in ("return before", "return after") if name in last]:
             parts.append(f"return {f' {arrow} '.join(returns)}")
+        parts += [f"{name} {last[name]}" for name in ("lifetime return",) if name in last]
         parts += [part for part in (self.pace, self.state) if part]
         return separator.join(parts)
 
@@ -120,13 +129,13 @@ class Progress:
             text.append(count)
         text.append(f"  {self.state}\n", "dim")
 
-        for name, history in self.history.items():
-            if history:
-                text.append(f"\n{f'return {name}':<{LABEL}}", "dim")
+        for name, (_, scale) in SHOWN.items():
+            if history := self.history[name]:
+                text.append(f"\n{name:<{LABEL}}", "dim")
                 text.append(f"{number(history[-1]):>6}  ", "bold")
                 room = max(0, min(60, width - LABEL - 8))
-                line = sparkline(history, self.low, self.high, room, bars)
-                text.append(line, "cyan" if name == "after" else "dim")
+                line = sparkline(history, self.low[scale], self.high[scale], room, bars)
+                text.append(line, "dim" if name == "return before" else "cyan")
         if self.pace:
             total = self.latest.get("env_steps")
             text.append(f"\n{'environment':<{LABEL}}", "dim")

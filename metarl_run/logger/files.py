@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ class Table:
         self.file.truncate(length)
         self.file.seek(length)
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write `rows`, after a header if the file is empty; a row reaches the file whole."""
+    def append(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write the cells of `rows`, after the names of `columns` in an empty file; a row reaches the file whole."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.writer(text, lineterminator="\n")
         if self.file.tell() == 0:
-            writer.writeheader()
+            writer.writerow(columns)
         writer.writerows(rows)
         try:
             self.file.write(text.getvalue().encode())
@@ -66,11 +67,11 @@ class Files(Sink):
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
         clock = {key: value for key, value in row.items() if key.startswith("time/")}
         rest = {key: value for key, value in row.items() if key not in clock}
-        self.tables["metrics"].append([{"iteration": iteration, **rest}])
-        self.tables["timing"].append([{"iteration": iteration, **clock}])
+        for table, cells in (("metrics", rest), ("timing", clock)):
+            self.tables[table].append(["iteration", *cells], [[iteration, *cells.values()]])
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        self.tables["adaptation"].append([{column: row[column] for column in COLUMNS} for row in rows])
+        self.tables["adaptation"].append(COLUMNS, map(itemgetter(*COLUMNS), rows))
 
     def position(self) -> dict[str, int]:
         return {name: table.position() for name, table in self.tables.items()}

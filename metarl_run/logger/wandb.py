@@ -16,13 +16,24 @@ from typing import Any, Literal
 
 from metarl_run.kinds import Positive, checked
 from metarl_run.logger.base import RunInfo, Sink
-from metarl_run.report.folder import short
+from metarl_run.logger.display import few
+from metarl_run.report.folder import evenly, short
 
 log = logging.getLogger(__name__)
+
+MOST_TABLE_ROWS = 50_000
+"""Of the table that is sent: a browser has to show it, and adaptation.csv has them all."""
 
 PROGRAM = Path(__file__).with_name("wandb_process.py")
 MOST_UNSENT = 64 * 2**20
 """Bytes that may wait for a process that does not read."""
+
+
+def at_few_steps(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[Mapping[str, Any]]:
+    """Those of `rows` at so many adaptation steps, the first and the last among them, that about `at_most` are left."""
+    steps = sorted({row["adaptation_step"] for row in rows})
+    shown = {steps[i] for i in evenly(len(steps), max(2, at_most * len(steps) // len(rows)))} if rows else set()
+    return [row for row in rows if row["adaptation_step"] in shown]
 
 
 class Wandb(Sink):
@@ -106,17 +117,17 @@ class Wandb(Sink):
                 named = zip(curve, values, strict=True)
                 self.send(do="log", row={f"{split}/{name}": value for name, value in named})
         else:
-            steps = zip(curve["adaptation_step"], curve["mean"], strict=True)
+            steps = zip(few(curve["adaptation_step"]), few(curve["mean"]), strict=True)
             means = {f"{split}/return_after_{step}_steps": mean for step, mean in steps}
             self.send(do="log", row={"iteration": rows[0]["iteration"], **means})
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         columns = list(self.table[0]) if self.table else []
-        kept = ("status", "wall_seconds", "env_steps", "env_steps_per_second", "lifetime_return")
+        kept = ("status", "wall_seconds", "env_steps", "env_steps_per_second", "lifetime_return", "published")
         self.send(
             do="finish",
             columns=columns,
-            data=[[row[name] for name in columns] for row in self.table],
+            data=[[row[name] for name in columns] for row in at_few_steps(self.table, MOST_TABLE_ROWS)],
             summary={key: summary[key] for key in kept if key in summary},
             picture=next((str(path.absolute()) for path in pictures if path.suffix == ".png"), None),
         )

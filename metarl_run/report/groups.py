@@ -5,8 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metarl_run.evaluation import curve_of
+import numpy as np
+
+from metarl_run.evaluation import bootstrap_interval, curve_of
 from metarl_run.report.jobs import Job
+
+NAMES = ("experiment", "budget", "learner", "network")
+"""Choices that may differ between the jobs of one algo and env."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +21,8 @@ class Group:
     Attributes:
         variant: what else tells the group from others, `key=value …`; empty if nothing does.
         curve: over the finished seeds, see `metarl_run.evaluation`; None if there is none.
+        lifetime_return: its `mean` over the finished seeds, and `low` and `high` of its interval; None if not recorded.
+        published: the published result that they reproduce, if any.
         wall_seconds: of one job, the mean over those finished.
     """
 
@@ -25,6 +32,8 @@ class Group:
     seeds: Sequence[int | None]  # None where a job left too little to tell
     failed_seeds: Sequence[int | None]
     curve: Mapping[str, Sequence[float]] | None
+    lifetime_return: Mapping[str, float] | None
+    published: Mapping[str, Any] | None
     wall_seconds: float | None
 
     @property
@@ -67,23 +76,41 @@ def grouped(jobs: Sequence[Job]) -> list[Group]:
 
 
 def variants_of(members: Sequence[Job]) -> list[str]:
-    """For each job of one algo and env, what tells it from the others apart from its seed."""
-    descriptions: list[list[str]] = [[] for _ in members]
-    skip: tuple[str, ...] = ("algo._target_", "env._target_")
-    for room in ("learner", "network"):
-        found = {job.choices[room] for job in members if room in job.choices}
-        if len(found) > 1:
-            # The keys of two different learners differ anyhow; the names say it better.
-            skip += (f"{room}.",)
-            for job, words in zip(members, descriptions, strict=True):
-                words.append(f"{room}={job.choices.get(room, '?')}")
-    configured = [job for job in members if job.config]
-    for key in sorted({key for job in configured for key in job.config}):
-        if key.startswith(skip) or len({repr(job.config.get(key)) for job in configured}) == 1:
-            continue
-        for job, words in zip(members, descriptions, strict=True):
-            words.append(f"{key}={compact(job.config.get(key, '?'))}")
-    return [" ".join(words) for words in descriptions]
+    """For each job of one algo and env, what tells it from the others apart from its seed.
+
+    First come names of what was chosen, then values, without those that follow from the names: one experiment or
+    learner differs from another in many.
+    """
+    words: list[tuple[str, ...]] = [() for _ in members]
+    for name in NAMES:
+        words = told_apart(name, [job.choices.get(name) for job in members], words, names=words)
+    names = words
+    for key in sorted({key for job in members for key in job.config} - {"algo._target_", "env._target_"}):
+        values = [compact(job.config.get(key, "?")) if job.config else None for job in members]
+        words = told_apart(key, values, words, names=names)
+    return [" ".join(of_job) for of_job in words]
+
+
+def told_apart(
+    key: str, values: Sequence[str | None], words: Sequence[tuple[str, ...]], *, names: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The words of every job with `key=value` added, unless equal names have equal values, as far as they are known."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for name, value in zip(names, values, strict=True):
+        if value is not None:
+            found.setdefault(name, set()).add(value)
+    if all(len(of_name) == 1 for of_name in found.values()):
+        return list(words)
+    return [(*of_job, f"{key}={'?' if value is None else value}") for of_job, value in zip(words, values, strict=True)]
+
+
+def lifetime_return_of(finished: Sequence[Job]) -> dict[str, float] | None:
+    """Mean and interval of the lifetime return, over seeds and tasks; None if a job did not record it."""
+    values = [np.array(job.lifetime_returns) for job in finished]
+    if not all(len(of_job) for of_job in values) or not values:
+        return None
+    low, high = bootstrap_interval(values, np.random.default_rng(0))
+    return {"mean": float(np.mean([of_job.mean() for of_job in values])), "low": float(low), "high": float(high)}
 
 
 def compact(value: Any) -> str:
@@ -101,5 +128,7 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
         seeds=[job.seed for job in jobs],
         failed_seeds=[job.seed for job in jobs if job.problem is not None],
         curve=curve_of(rows) if rows else None,
+        lifetime_return=lifetime_return_of(finished),
+        published=next((job.published for job in finished if job.published), None),
         wall_seconds=sum(job.wall_seconds for job in finished) / len(finished) if finished else None,
     )

@@ -11,10 +11,14 @@ import yaml
 
 from metarl_run.report.folder import read_rows, read_summary
 
-NOT_SCIENCE = ("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins")
+NOT_SCIENCE = (
+    *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
+    *("published", "budget", "budgets"),
+)
 """Top-level keys in which jobs of one group may differ."""
 
-CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network")
+CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network", "experiment", "budget")
+"""What is chosen by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +28,11 @@ class Job:
     Attributes:
         name: of the folder.
         overrides: as on the command line, if they were recorded.
-        choices: algo, env, learner, network, as far as known.
+        choices: those of `CHOICES` that are known.
         config: every configuration key, dotted, without those in `NOT_SCIENCE`.
         rows: its meta-test rows; empty if it failed.
+        lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
+        published: the published result that it reproduces, if any.
         problem: why it has no result; None if it has one.
         exit_code: of a failure that was told; None if it vanished without a word.
         log: where to read on.
@@ -38,6 +44,8 @@ class Job:
     seed: int | None
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    lifetime_returns: Sequence[float]
+    published: Mapping[str, Any] | None
     wall_seconds: float
     problem: str | None
     exit_code: int | None
@@ -77,7 +85,8 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     record = mapping_or_nothing(folder / "run.json")
     config = mapping_or_nothing(folder / "config.yaml")
     overrides = record.get("overrides") or yaml_or_nothing(folder / ".hydra" / "overrides.yaml") or []
-    recorded = {key: config[key] for key in ("seed",) if key in config} | record.get("choices", {}) | summary
+    recorded = {key: config[key] for key in ("seed", "budget") if config.get(key) is not None}
+    recorded |= record.get("choices", {}) | summary
     choices, seed = names_of(folder, recorded, overrides, known)
     rows, problem = rows_or_problem(folder, summary)
     return Job(
@@ -87,6 +96,8 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         seed=seed,
         config=dict(flat({key: value for key, value in config.items() if key not in NOT_SCIENCE})),
         rows=[] if problem else rows,
+        lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
+        published=summary.get("published"),
         wall_seconds=float(summary.get("wall_seconds") or 0.0),
         problem=problem,
         exit_code=(summary.get("error") or {}).get("exit_code"),

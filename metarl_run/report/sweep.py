@@ -19,11 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.atomic import write_atomically
+from metarl_run.report.coarse import MOST_POINTS, coarse_curve
 from metarl_run.report.figure import draw_optimum, few_ticks, look, save
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.groups import Group, grouped
 from metarl_run.report.jobs import Job, read_jobs
 from metarl_run.report.output import standard_output
+from metarl_run.report.published import precise, verdict
 from metarl_run.report.terminal import duration, in_ascii, number
 
 if TYPE_CHECKING:
@@ -111,6 +113,8 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
                 "seeds": list(group.seeds),
                 "failed_seeds": list(group.failed_seeds),
                 "meta_test": group.curve,
+                "lifetime_return": group.lifetime_return,
+                "published": group.published,
                 "wall_seconds": group.wall_seconds,
             }
             for group in groups
@@ -135,6 +139,22 @@ def cell(group: Group, step: int, plus_minus: str) -> str:
         if point["adaptation_step"] == step:
             return f"{number(point['mean'])} {plus_minus}{number((point['high'] - point['low']) / 2)}"
     return "–" if plus_minus == "±" else "-"
+
+
+LIFETIMES = ("lifetime return", "published")
+
+
+def lifetimes_of(groups: Sequence[Group], plus_minus: str) -> list[list[str]]:
+    """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; none if nothing is published."""
+    missing = "–" if plus_minus == "±" else "-"
+    if not any(group.published for group in groups):
+        return [[] for _ in groups]
+    cells = []
+    for life, published in ((group.lifetime_return, group.published) for group in groups):
+        ours = f"{precise(life['mean'])} {plus_minus}{number((life['high'] - life['low']) / 2)}" if life else missing
+        judged = f", {verdict(life, published)}" if life and published else ""
+        cells.append([ours, f"{published['lifetime_return']:g}{judged}" if published else missing])
+    return cells
 
 
 def time_of(group: Group) -> str:
@@ -163,11 +183,16 @@ def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
         title_justify="left",
     )
     table.add_column("")
-    steps = steps_shown(groups, min(8, max(2, (width - names - 28) // 12)))
-    for title in (*(f"k={step}" for step in steps), "seeds", "wall time"):
+    lifetimes = lifetimes_of(groups, plus_minus)
+    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
+    room = (width - names - 28 - taken) // 12
+    # Beside lifetimes, the return of single episodes is shown if there is room for the first and the last.
+    steps = steps_shown(groups, min(8, max(2, room)) if not taken or room >= 2 else 0)
+    titles = [title.replace(" ", "\n") for title in LIFETIMES if taken]
+    for title in (*(f"k={step}" for step in steps), *titles, "seeds", "wall time"):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     shown = None
-    for group in groups:
+    for group, lifetime in zip(groups, lifetimes, strict=True):
         if group.env != shown:
             if shown is not None:
                 table.add_section()
@@ -176,6 +201,7 @@ def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
         table.add_row(
             f"  {group.label}",
             *(cell(group, step, plus_minus) for step in steps),
+            *lifetime,
             Text(group.finished, "red" if group.failed_seeds else ""),
             time_of(group),
         )
@@ -184,18 +210,28 @@ def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
 
 def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Path) -> str:
     steps = steps_shown(groups, 8)
-    titles = ["env", "algo", *(f"k={step}" for step in steps), "seeds", "wall time"]
+    lifetimes = lifetimes_of(groups, "±")
+    titles = ["env", "algo", *(f"k={step}" for step in steps)]
+    titles += [*(title for title in LIFETIMES if any(lifetimes)), "seeds", "wall time"]
     rows = [
-        [group.env, group.label, *(cell(group, step, "±") for step in steps), finished_of(group), time_of(group)]
-        for group in groups
+        [
+            *(group.env, group.label),
+            *(cell(group, step, "±") for step in steps),
+            *lifetime,
+            *(finished_of(group), time_of(group)),
+        ]
+        for group, lifetime in zip(groups, lifetimes, strict=True)
     ]
     aligned = [":--", ":--", *("--:" for _ in titles[2:])]
     table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
     about = "Return after k adaptation steps on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
     parts = ["# Comparison", about, table]
     if optima := optima_of(groups):
-        told = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
-        parts.append(f"Optimum, the expected return of the best policy of each task: {told}.")
+        where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
+        parts.append(f"Optimum, the expected return of the best policy of each task: {where}.")
+    sources = dict.fromkeys(group.published["source"] for group in groups if group.published)
+    if told := "; ".join(source for source in sources if source):
+        parts.append(f"Published: {told}.")
     if any(group.curve for group in groups):
         parts.append("![Adaptation curves](comparison.png)")
     if failed:
@@ -236,8 +272,8 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
             axes.set_ylabel("episode return")
             axes.margins(x=0.04)
             members = [group for group in drawn if group.env == env]
-            for group in members:
-                curve = group.curve or {}
+            curves = [coarse_curve(group.curve or {}, MOST_POINTS) for group in members]
+            for group, curve in zip(members, curves, strict=True):
                 x, mean = curve["episodes_seen"], curve["mean"]
                 style = looks[group.label]
                 seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
@@ -245,7 +281,7 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
                 marker = "o" if len(x) <= 20 else ""
                 axes.plot(x, mean, marker=marker, markersize=4, linewidth=1.8, label=group.label + seeds, **style)
             draw_optima(axes, members, looks)
-            longest = max((group.curve or {} for group in members), key=lambda curve: len(curve["episodes_seen"]))
+            longest = max(curves, key=lambda curve: len(curve["episodes_seen"]))
             few_ticks(axes, longest["episodes_seen"])
             axes.legend(loc="best")
 

@@ -3,6 +3,7 @@
 Everything fits into the width it is given, and into ASCII where the terminal has nothing else.
 """
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.folder import evenly, short
+from metarl_run.report.published import precise, told, verdict
 
 FILES = {
     "adaptation_curve.png": "the picture",
@@ -59,12 +62,15 @@ def headline(summary: Mapping[str, Any]) -> str:
     name = f"{summary['algo']} on {summary['env']}"
     if len(mean) == 1:
         return f"{name}: return {number(mean[0])} without adaptation"
-    sentence = f"{name}: {number(mean[0])} → {number(mean[1])} after one step ({episodes[1]:g} episodes)"
+    seen = "1 episode" if episodes[1] == 1 else f"{episodes[1]:g} episodes"
+    sentence = f"{name}: {number(mean[0])} → {number(mean[1])} after one step ({seen})"
     return sentence if len(mean) == 2 else f"{sentence}, {number(mean[-1])} after {steps[-1]}"
 
 
 class CurvePlot:
     """An adaptation curve drawn with characters: the mean over episodes seen, its interval as whiskers.
+
+    Where there are too many points to be told apart, consecutive ones are averaged.
 
     Args:
         curve: as in `metarl_run.evaluation`.
@@ -76,10 +82,13 @@ class CurvePlot:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         curve, rows = self.curve, self.rows
+        width = min(options.max_width, MAX_WIDTH)
+        if len(curve["mean"]) > width // 2:
+            curve = coarse_curve(curve, width // 4)
         low, high = min(curve["low"]), max(curve["high"])
         ticks = {row: number(high - (high - low) * row / (rows - 1)) for row in {0, rows // 2, rows - 1}}
         margin = max(map(len, ticks.values()))
-        columns = max(10, min(options.max_width, MAX_WIDTH) - margin - 6)
+        columns = max(10, width - margin - 6)
         first, last = curve["episodes_seen"][0], curve["episodes_seen"][-1]
 
         def column(x: float) -> float:
@@ -115,7 +124,7 @@ class CurvePlot:
         yield line(Text(" " * (margin + 2) + "└" + "─" * columns, "dim"))
         labels = [" "] * (columns + 6)
         for i in evenly(len(xs), max(2, columns // 12)):
-            label = f"{curve['episodes_seen'][i]:g}"
+            label = f"{curve['episodes_seen'][i]:.3g}"
             start = max(0, round(xs[i]) - len(label) // 2)
             if set(labels[max(0, start - 1) : start + len(label) + 1]) <= {" "}:
                 labels[start : start + len(label)] = label
@@ -142,7 +151,8 @@ def braille(xs: Sequence[float], ys: Sequence[float], columns: int, rows: int) -
 
 def in_ascii(text: Text) -> Text:
     """The same text, styles kept, in characters every terminal has."""
-    plain = Text(text.plain.translate(ASCII), text.style, no_wrap=text.no_wrap, overflow=text.overflow)
+    letters = "".join(unicodedata.normalize("NFKD", letter)[0] for letter in text.plain)  # the 2 of RL², the e of é
+    plain = Text(letters.translate(ASCII), text.style, no_wrap=text.no_wrap, overflow=text.overflow)
     plain.spans = text.spans
     return plain
 
@@ -197,8 +207,13 @@ class RunReport:
             yield line(("optimum          ", "dim"), number(curve["optimum"][0]), " expected of the best policies")
         life = summary["lifetime_return"]
         if life is not None:
-            interval = f" ({number(life['low'])} to {number(life['high'])})"
-            yield line(("lifetime return  ", "dim"), number(life["mean"]), interval)
+            published = summary.get("published")
+            shown = precise if published else number
+            interval = f" ({shown(life['low'])} to {shown(life['high'])})"
+            judged = f", {verdict(life, published)}" if published else ""
+            yield line(("lifetime return  ", "dim"), shown(life["mean"]), interval, judged)
+            if published:
+                yield line(("published        ", "dim"), told(published))
         yield line(
             ("wall time        ", "dim"),
             duration(summary["wall_seconds"]),

@@ -40,6 +40,7 @@ BAD = {
         "algo.meta_optimizer: TrustRegion requires a policy-gradient learner, which learner=q_learning",
         "learner=reinforce",
     ),
+    "budget where there are none": (["budget=paper"], "budget: must be null", "experiment"),
     "foreign target": (["algo._target_=shutil.copy"], "algo._target_", ""),
     "foreign nested target": (["algo.meta_optimizer._target_=os.system"], "algo.meta_optimizer._target_", ""),
     "twice": (["seed=1", "seed=2"], "seed", ""),

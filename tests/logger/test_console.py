@@ -236,6 +236,31 @@ def test_the_display_fits(tmp_path: Path, width: int, encoding: str) -> None:
         assert any("held-out, at 300" in line and "0, 1, 2 and 8 steps" in line for line in lines)
 
 
+def test_lifetimes_are_drawn_on_a_scale_of_their_own(tmp_path: Path) -> None:
+    """A bandit's pull returns at most 1, its lifetime of 100 pulls at most 100."""
+    progress = Progress(info(tmp_path))
+    for iteration in range(1, 9):
+        lifetime = {"meta_train/return_after": iteration / 10, "meta_train/lifetime_return": 10.0 * iteration}
+        progress.metrics(iteration, {**row(iteration), "meta_train/return_before": 0.1, **lifetime})
+    written = io.StringIO()
+    RichConsole(file=written, width=80, color_system=None).print(progress)
+    lines = {line[:15].rstrip(): line[20:].split() for line in written.getvalue().splitlines()}
+    assert lines["return before"] == ["0.10", "▁▁▁▁▁▁▁▁"]
+    assert lines["return after"] == ["0.80", "▁▂▃▄▅▆▇█"]
+    assert lines["lifetime return"] == ["80.0", "▁▂▃▄▅▆▇█"]
+    assert progress.line("→", " · ").startswith("iteration 8/20 · return 0.10 → 0.80 · lifetime return 80.0 · 412 k")
+
+
+def test_the_curve_of_a_long_lifetime_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = {"adaptation_step": list(range(500)), "mean": [step / 500 for step in range(500)]}
+    console = Console(refresh_per_second=4, plain_every=10)
+    console.open(info(tmp_path), {})
+    console.evaluation([{"split": "meta_validation", "iteration": 4}], long)
+    console.close()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "meta_validation at iteration 0: 0.00 → 0.00 → 0.00 → 1.00 after 0, 1, 2 and 499 steps"
+
+
 def test_a_run_without_meta_training_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(info(tmp_path, meta_iterations=0))
     RichConsole(file=sys.stdout, color_system=None).print(progress)

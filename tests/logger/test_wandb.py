@@ -15,7 +15,7 @@ from PIL import Image
 from samples import CURVE, EXACT_CURVE
 
 from metarl_run.logger.base import RunInfo
-from metarl_run.logger.wandb import Wandb
+from metarl_run.logger.wandb import Wandb, at_few_steps
 
 ROWS = [
     {
@@ -330,3 +330,25 @@ def test_bad_arguments(wrong: dict[str, Any]) -> None:
     right: dict[str, Any] = {"mode": "auto", "project": "tests", "timeout": 1.0}
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Wandb(**(right | wrong))
+
+
+# --- Long lifetimes ---
+
+
+def test_validations_of_long_lifetimes_are_few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(Wandb, "send", lambda self, **order: sent.append(order))
+    long = {"adaptation_step": list(range(500)), "mean": [step / 500 for step in range(500)]}
+    Wandb(mode="offline", project="tests", timeout=1.0).evaluation([{"split": "meta_validation", "iteration": 2}], long)
+    means = {f"meta_validation/return_after_{step}_steps": step / 500 for step in (0, 1, 2, 499)}
+    assert sent == [{"do": "log", "row": {"iteration": 2, **means}}]
+
+
+@pytest.mark.parametrize(("at_most", "steps"), [(40, [0, 1, 2, 3]), (30, [0, 1, 3]), (1, [0, 3]), (0, [0, 3])])
+def test_a_table_too_long_for_a_browser_has_fewer_steps_of_all_tasks(at_most: int, steps: list[int]) -> None:
+    rows = [{"task": task, "adaptation_step": step} for step in range(4) for task in range(10)]
+    assert at_few_steps(rows, at_most) == [row for row in rows if row["adaptation_step"] in steps]
+
+
+def test_no_rows_make_an_empty_table() -> None:
+    assert at_few_steps([], 9) == []

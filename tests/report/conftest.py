@@ -54,6 +54,8 @@ def make_run() -> MakeRun:
         learner: str = "reinforce",
         expected: Sequence[Sequence[float]] | None = None,
         optimum: float | None = None,
+        lifetime_returns: Sequence[float] | None = None,
+        published: Mapping[str, Any] | None = None,
     ) -> Path:
         """One list per adaptation step, one number per task, in `returns` and `expected`; one `optimum` for all tasks.
 
@@ -83,6 +85,8 @@ def make_run() -> MakeRun:
             "wall_seconds": 60.0 + seed,
             "env_steps": 16_000_000,
             "env_steps_per_second": 412_345.0,
+            **({"lifetime_returns": {"meta_test": list(lifetime_returns)}} if lifetime_returns else {}),
+            **({"published": published} if published else {}),
         }
         (folder / "summary.json").write_text(json.dumps(summary))
         if config is not None:

@@ -102,3 +102,36 @@ def test_exact_curves_of_any_length(make_run: MakeRun, tmp_path: Path, steps: in
     returns = [[float(step), step + 5.0] for step in range(steps)]
     run = make_run(tmp_path / "run", returns=returns, expected=returns, optimum=70.0)
     assert len(curve.write(run)) == 2
+
+
+# --- Long lifetimes ---
+
+
+def test_of_long_lifetimes_blocks_of_episodes_are_drawn(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    returns = [[float(step), step + 4.0, step + 11.0] for step in range(100)]
+    (axes,) = drawn(curve, make_run(tmp_path / "run", returns=returns, expected=returns, optimum=200.0)).axes
+    assert axes.get_ylabel() == "episode return, mean of 2 episodes"
+    pairs = [2.0 * k + 0.5 for k in range(50)]
+    lines = [(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in axes.lines]
+    means = [y for x, y in lines if len(x) == 50 and x == pytest.approx([20 * pair for pair in pairs])]
+    assert len(means) == 3  # sampled, exact, interquartile
+    assert sum(y == pytest.approx([pair + 5.0 for pair in pairs]) for y in means) == 2
+    assert len(axes.get_xticks()) < 12
+
+
+def test_short_lifetimes_are_drawn_episode_by_episode(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    (axes,) = drawn(curve, make_run(tmp_path / "run", returns=[[float(step), step + 1.0] for step in range(50)])).axes
+    assert axes.get_ylabel() == "episode return"
+    assert list(np.asarray(axes.lines[0].get_xdata())) == [20.0 * step for step in range(50)]
+
+
+def test_of_returns_that_are_0_or_1_the_mean_alone_is_drawn(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    (axes,) = drawn(curve, make_run(tmp_path / "run", returns=[[0.0, 1.0, 1.0, 0.0, 1.0]] * 9)).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mean, 95 % interval"]
+
+
+@pytest.mark.parametrize("level", [0.1, 0.7])
+def test_equal_returns_can_be_drawn_though_their_mean_is_rounded(
+    make_run: MakeRun, tmp_path: Path, level: float
+) -> None:
+    assert len(curve.write(make_run(tmp_path / "run", returns=[[level] * 100] * 2))) == 2

@@ -95,6 +95,51 @@ def test_learners_that_differ_are_named(make_run: MakeRun, tmp_path: Path) -> No
     assert [group.variant for group in sweep.write(tmp_path).groups] == ["learner=actor_critic", "learner=reinforce"]
 
 
+def record_choices(folder: Path, **choices: str) -> None:
+    (folder / "run.json").write_text(json.dumps({"choices": choices, "overrides": []}))
+
+
+def test_names_stand_for_what_follows_from_them(make_run: MakeRun, tmp_path: Path) -> None:
+    """An experiment's or budget's numbers are not listed; what was swept besides is."""
+    jobs = [(arms, budget, lr) for arms in (5, 10) for budget in ("cpu", "paper") for lr in (0.1, 0.5)]
+    for number, (arms, budget, lr) in enumerate(jobs):
+        iterations = arms * (10 if budget == "cpu" else 100)
+        config = {
+            "budget": budget,
+            "budgets": {"cpu": {"n": 10 * arms}, "paper": {"n": 100 * arms}},
+            "published": {"lifetime_return": 1.0 * arms, "deviation": None, "source": None},
+            "meta_iterations": iterations,
+            "env": {"num_arms": arms},
+            "algo": {"inner_lr": lr},
+        }
+        record_choices(
+            make_run(tmp_path / f"rl2_b_0_{number}", algo="rl2", env="b", config=config), experiment=f"b{arms}"
+        )
+    groups = sweep.write(tmp_path).groups
+    assert [group.variant for group in groups] == sorted(
+        f"experiment=b{arms} budget={budget} algo.inner_lr={lr}" for arms, budget, lr in jobs
+    )
+
+
+def test_settings_of_one_learner_are_not_pooled_because_there_is_another(make_run: MakeRun, tmp_path: Path) -> None:
+    for number, (learner, discount) in enumerate([("ppo", 0.9), ("ppo", 0.99), ("reinforce", 0.9)]):
+        config = {"learner": {"_target_": learner, "discount": discount}}
+        make_run(tmp_path / f"maml_e_0_{number}", learner=learner, config=config)
+    assert [group.variant for group in sweep.write(tmp_path).groups] == [
+        "learner=ppo learner.discount=0.9",
+        "learner=ppo learner.discount=0.99",
+        "learner=reinforce learner.discount=0.9",
+    ]
+
+
+def test_long_lifetimes_are_drawn_in_few_points(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    make_run(tmp_path / "maml_e_0_0", returns=[[float(step), step + 2.0] for step in range(500)])
+    (axes,) = drawn(sweep, tmp_path).axes
+    (line,) = axes.lines
+    assert np.asarray(line.get_ydata(), float) == pytest.approx([10 * k + 5.5 for k in range(50)])
+    assert np.asarray(line.get_xdata(), float) == pytest.approx([20 * (10 * k + 4.5) for k in range(50)])
+
+
 def test_a_failed_seed_is_counted_and_named(make_run: MakeRun, tmp_path: Path) -> None:
     for seed in range(9):
         make_run(tmp_path / f"maml_cartpole_family_{seed}_{seed}", seed=seed)

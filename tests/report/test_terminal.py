@@ -69,6 +69,36 @@ def test_points_stand_above_their_labels() -> None:
         assert abs(label - column) <= 0.5
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_long_lifetime_is_a_smooth_line(width: int, encoding: str) -> None:
+    """500 episodes whose returns jump by 0.8 from one to the next, and rise by 1 in all."""
+    mean = [step / 500 + 0.4 * (-1) ** step for step in range(500)]
+    long = {
+        "adaptation_step": list(range(500)),
+        "episodes_seen": [float(step) for step in range(500)],
+        "env_steps_seen": [float(step) for step in range(500)],
+        "mean": mean,
+        "iqm": mean,
+        "low": [x - 0.01 for x in mean],
+        "high": [x + 0.01 for x in mean],
+    }
+    lines = printed(CurvePlot(long), width=width, encoding=encoding)
+    plot = [re.split(r"[┤│|+]", line, maxsplit=1)[1].strip() for line in lines[:10]]
+    assert max(map(len, lines)) <= width
+    assert all(1 <= len(row) <= width / 4 for row in plot)  # each row holds a short part of one line
+    labels = [float(label) for label in lines[11].split()]
+    assert 2 <= len(labels) <= 12 and labels == sorted(labels)
+    assert labels[0] < 30 and labels[-1] > 470  # the middle of the first block and of the last
+
+
+def test_the_table_of_a_long_lifetime_has_a_dozen_rows(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", returns=[[float(step), step + 1.0] for step in range(500)])
+    lines = printed(RunReport(json.loads((folder / "summary.json").read_text()), folder))
+    steps = [int(line.split()[0]) for line in lines if line.strip() and line.split()[0].isdigit() and "to" in line]
+    assert len(steps) == 12 and steps[:2] == [0, 1] and steps[-1] == 499
+
+
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_a_flat_curve_can_be_drawn(level: float) -> None:
     flat = {**RISING, **{name: [level] * 4 for name in ("mean", "low", "high")}}
@@ -142,6 +172,8 @@ def test_paths_are_relative_when_that_is_shorter(
 def test_headline() -> None:
     summary = {"algo": "maml", "env": "cartpole_family", "meta_test": RISING}
     assert headline(summary) == "maml on cartpole_family: 31.0 → 120 after one step (20 episodes), 194 after 3"
+    slow = {**RISING, "episodes_seen": [0.0, 1.0, 2.0, 3.0]}
+    assert "after one step (1 episode), 194" in headline({**summary, "meta_test": slow})
     one = {name: values[:1] for name, values in RISING.items()}
     assert headline({**summary, "meta_test": one}) == "maml on cartpole_family: return 31.0 without adaptation"
 
