@@ -93,12 +93,11 @@ class Rollout(NamedTuple):
 
     def merged(self) -> "Rollout":
         """All slots of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
-        fields = (getattr(self, name) for name in self._fields if name != "memory")
-        return Rollout(*(x.transpose(0, 1).flatten(1, 2) for x in fields), memory={})
+        return Rollout._make([*(x.transpose(0, 1).flatten(1, 2) for x in self[:-1]), {}])
 
     def slots(self, index: slice) -> "Rollout":
         """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
-        return Rollout(*(getattr(self, name)[:, index] for name in self._fields if name != "memory"), memory={})
+        return Rollout._make([*(x[:, index] for x in self[:-1]), {}])
 
     def first_slots(self, num_slots: int) -> "Rollout":
         """What the first `num_slots` slots of every task lived through."""

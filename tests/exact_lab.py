@@ -308,7 +308,8 @@ class Estimator:
             "initial_deviation": 1.0,
         }
         if baseline in ("value", "critic"):
-            critic = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0, "value_weight": 0.0, "entropy_weight": 0.0}
+            value = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0, "value_weight": 0.0}
+            critic = {**value, "entropy_weight": 0.0}
             chosen = ActorCritic(**common | critic | dict(learner or {}))
         else:
             chosen = Reinforce(**common | {"baseline": baseline} | dict(learner or {}))

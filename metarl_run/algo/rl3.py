@@ -18,7 +18,7 @@ from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
 class RL3(RL2):
-    """RL² whose every input also holds Q-estimates and visit counts of the current state, from a model learned in the task.
+    """RL² whose every input also holds Q-estimates and visits of the current state, from a model learned in the task.
 
         start:  h₀ = 0, no counts
         adapt:  hₜ₊₁ = f_θ(hₜ, (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁, Q̂ₜ(sₜ, ·), nₜ(sₜ, ·))),    aₜ ~ π_θ(· | hₜ₊₁)

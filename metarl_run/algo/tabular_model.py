@@ -18,8 +18,8 @@ class TabularModel:
         r̂(s, a) = (Σ r + w μ) / (n + w),        P̂(s′ | s, a) = (n(s, a, s′) + α) / (Σₛ″ n(s, a, s″) + α S)
         Q⁽ʰ⁾(s, a) = r̂(s, a) + β / √(n + 1) + Σₛ′ P̂(s′ | s, a) maxₐ′ Q⁽ʰ⁻¹⁾(s′, a′),        Q⁽⁰⁾ = 0,    h: steps left
 
-    With w = α = 0 these are maximum-likelihood estimates, with μ and 0 where nothing was seen. What follows the last step
-    of an episode is not seen, only its reward.
+    With w = α = 0 these are maximum-likelihood estimates, with μ and 0 where nothing was seen. What follows the last
+    step of an episode is not seen, only its reward.
 
     Args:
         num_states: S.
@@ -106,7 +106,7 @@ class TabularModel:
         P, r, visits, state, step = (
             slots_last(memory[name]) for name in ("transition", "reward", "visits", "state", "step")
         )
-        S, A, N = r.shape
+        _, A, N = r.shape
         left = self.horizon - step + 1
         bonus = (visits + 1).rsqrt()
         shortest, longest = int(left.min()), int(left.max())
@@ -137,4 +137,4 @@ def slots_last(x: Tensor) -> Tensor:
 
 def slots_first(x: Tensor, M: int, B: int) -> Tensor:
     """`[…, M·B]` → `[M, B, …]`, a view."""
-    return x.movedim(-1, 0).unflatten(0, (M, B))
+    return x.movedim(-1, 0).view(M, B, *x.shape[:-1])

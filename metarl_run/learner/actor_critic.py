@@ -17,10 +17,11 @@ from metarl_run.types import Rollout
 class Critic(PolicyGradient):
     """A policy gradient whose baseline is learned with it: what actor-critic and PPO share.
 
-        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
+        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ]
+            + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
 
-    with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an agent
-    with memory does, Â and v run on across their ends, where γ′ takes the place of γ.
+    with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an
+    agent with memory does, Â and v run on across their ends, where γ′ takes the place of γ.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
@@ -50,14 +51,13 @@ class Critic(PolicyGradient):
     def loss(
         self, output: Output, rollout: Rollout, behaviour: Output | None = None, surrogate: Surrogate | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        policy_loss, metrics = super().loss(output, rollout, behaviour, surrogate)
-        returns, _ = self.returns_and_baseline(output, rollout)
+        returns, baseline = self.returns_and_baseline(output, rollout)
+        policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline)
         value = self.value(rows(output))
         value_error = masked_mean(((value - returns) / self.value_scale) ** 2, rollout.alive)
         entropy = masked_mean(self.policy(rows(output)).entropy(), rollout.alive)
         loss = policy_loss + self.value_weight * value_error - self.entropy_weight * entropy
         return loss, {
-            **metrics,
             "value_error": value_error.detach().mean(),
             "explained_variance": explained_variance(value.detach(), returns, rollout.alive).mean(),
             "entropy": entropy.detach().mean(),

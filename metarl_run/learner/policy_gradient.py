@@ -110,14 +110,26 @@ class PolicyGradient(BaseLearner):
         surrogate: Surrogate | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As every learner's; `surrogate` stands in for the configured one."""
+        returns, baseline = self.returns_and_baseline(output, rollout)
+        return self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline), {}
+
+    def policy_loss(
+        self,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Output | None,
+        surrogate: Surrogate | None,
+        returns: Tensor,
+        baseline: Tensor,
+    ) -> Tensor:
+        """L for the given Gₜ and bₜ."""
         log_prob = self.log_prob(output, rollout)
         old = log_prob.detach() if behaviour is None else self.log_prob(behaviour, rollout).detach()
-        returns, baseline = self.returns_and_baseline(output, rollout)
         if self.standardise:
             mean, deviation = mean_and_deviation(returns - baseline, rollout.alive)
             returns, baseline = returns / deviation, (baseline + mean) / deviation
         gain = (surrogate or self.surrogate)(log_prob, old, returns, baseline, rollout.ended)
-        return -self._mean(gain, rollout), {}
+        return -self._mean(gain, rollout)
 
     def gain(self, output: Output, rollout: Rollout) -> Tensor:
         """What the loss follows the derivative of: the mean return, in the units of the loss and a constant, `[…]`."""

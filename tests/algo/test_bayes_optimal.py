@@ -22,12 +22,8 @@ def bayes_optimal(wins=(0, 0), losses=(0, 0), left=PULLS):
     values = []
     for arm in range(2):
         p = (1 + wins[arm]) / (2 + wins[arm] + losses[arm])
-        won, lost = (
-            tuple(count + (other == arm) for other, count in enumerate(counts)) for counts in (wins, losses)
-        )
-        values.append(
-            p * (1 + bayes_optimal(won, losses, left - 1)) + (1 - p) * bayes_optimal(wins, lost, left - 1)
-        )
+        won, lost = (tuple(count + (other == arm) for other, count in enumerate(counts)) for counts in (wins, losses))
+        values.append(p * (1 + bayes_optimal(won, losses, left - 1)) + (1 - p) * bayes_optimal(wins, lost, left - 1))
     return max(values)
 
 
@@ -38,13 +34,17 @@ def test_two_pulls_by_hand():
 
 
 def test_rl2_approaches_the_bayes_optimal_bandit_within_three_per_cent():
-    config = compose_points(
-        [
-            *("algo=rl2", "env=bandit", "env.num_arms=2", "logger=files", "network.hidden=16"),
-            *(f"algo.episodes={PULLS}", "algo.minibatches=2", "algo.max_kl=0.1", "algo.meta_optimizer.lr=1e-2"),
-            *("learner.discount=1", "learner.epochs=4"),
-        ]
-    ).points[0].config
+    config = (
+        compose_points(
+            [
+                *("algo=rl2", "env=bandit", "env.num_arms=2", "logger=files", "network.hidden=16"),
+                *(f"algo.episodes={PULLS}", "algo.minibatches=2", "algo.max_kl=0.1", "algo.meta_optimizer.lr=1e-2"),
+                *("learner.discount=1", "learner.epochs=4"),
+            ]
+        )
+        .points[0]
+        .config
+    )
     family, algo = build_agent(config, Streams(0, torch.device("cpu")))
     generator = torch.Generator().manual_seed(0)
 

@@ -28,13 +28,16 @@ def reinforce(**changes):
     return Reinforce(**{**COMMON, "surrogate": "score", "baseline": "none", "standardise": False, **changes})
 
 
+CRITIC = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0}
+
+
 def actor_critic(**changes):
-    weights = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0, "value_weight": 0.5, "entropy_weight": 0.1}
+    weights = {**CRITIC, "value_weight": 0.5, "entropy_weight": 0.1}
     return ActorCritic(**{**COMMON, "surrogate": "score", "standardise": False, **weights, **changes})
 
 
 def ppo(**changes):
-    weights = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0, "value_weight": 0.0, "entropy_weight": 0.0}
+    weights = {**CRITIC, "value_weight": 0.0, "entropy_weight": 0.0}
     return PPO(**{**COMMON, "standardise": False, "clip": 0.2, "epochs": 1, **weights, **changes})
 
 
