@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from suited import suited
 
 from metarl_run.config.compose import compose_points
 from metarl_run.config.settings import Settings
@@ -22,23 +23,44 @@ def name(path: Path) -> str:
     return str(path.relative_to(CONFIG_DIR))
 
 
-def composed(argument: str) -> dict[str, object]:
-    """The option in a run where what it requires is provided."""
-    arguments = [argument, *(["logger=files"] * (not argument.startswith("logger")))]
-    for _ in GROUPS:
-        try:
-            return compose_points(arguments).points[0].config
-        except ConfigError as error:
-            provider = re.match(r"(\w+=\w+)", error.hint or "")
-            assert provider, error
-            arguments.append(provider[1])
-    raise AssertionError(f"{argument} is refused whatever its hints say: {arguments}")
-
-
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_every_option_composes_and_validates(argument: str) -> None:
-    config = composed(argument)
-    assert set(GROUPS) < set(config)
+    """In a run where what the option requires is provided."""
+    point, _ = suited(argument, *(["logger=files"] * (not argument.startswith("logger="))))
+    assert set(GROUPS) < set(point.config)
+
+
+def declared(argument: str) -> tuple[set[str], set[str]]:
+    """What the option provides and requires."""
+    group = argument.partition("=")[0]
+    config = suited(argument, *(["logger=files"] * (group != "logger")))[0].config[group]
+    assert isinstance(config, dict)
+    known = signature(config["_target_"], ("metarl_run",))
+    assert known is not None
+    return known.declared.provided(config), {word for _, word in known.declared.required(config)}
+
+
+def options(group: str) -> list[str]:
+    return [argument for argument in ARGUMENTS if argument.startswith(f"{group}=")]
+
+
+@pytest.mark.parametrize("network", options("network"))
+def test_a_memory_and_an_agent_that_lives_by_it_are_refused_without_each_other(network: str) -> None:
+    provided, required = declared(network)
+    assert ("memory" in provided) == ("remembers" in required)
+    if "memory" in provided:
+        with pytest.raises(ConfigError, match="requires an agent that adapts by memory, which algo=maml does not"):
+            compose_points(["logger=files", "algo=maml", network])
+    else:
+        with pytest.raises(ConfigError, match=f"rl2 requires a network with memory, which {network} does not"):
+            compose_points(["logger=files", "algo=rl2", "env=random_mdp", network])
+
+
+@pytest.mark.parametrize("algo", options("algo"))
+def test_an_agent_whose_network_has_a_memory_remembers(algo: str) -> None:
+    """Else the memory would be blank at every episode."""
+    provided, required = declared(algo)
+    assert "memory" not in required or "remembers" in provided
 
 
 def test_the_default_is_the_main_job() -> None:

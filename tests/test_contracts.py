@@ -4,14 +4,14 @@ Everything is made the way a run makes it, from composed configurations.
 """
 
 import copy
-import functools
 import io
 
 import pytest
 import torch
+from suited import suited
 
 from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.config.compose import compose_points
+from metarl_run.config.signature import signature
 from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
@@ -25,9 +25,14 @@ from metarl_run.types import Percept
 M, B = 4, 3
 
 
-@functools.cache
+CONFIGS = {}
+"""What has been composed, by its arguments: composing takes longer than most tests."""
+
+
 def composed(*overrides):
-    return compose_points(["experiment=smoke", *overrides]).points[0].config
+    if overrides not in CONFIGS:
+        CONFIGS[overrides] = suited("experiment=smoke", *overrides)[0].config
+    return CONFIGS[overrides]
 
 
 def options(group):
@@ -43,26 +48,35 @@ def families():
 
 
 def servable(group):
-    """Each option of `group` with each family that it can serve, beside another network if the default suits none."""
+    """Each option of `group` with each family that it can serve, and what else the option requires."""
     pairs = []
     for option in options(group):
-        for companion in [(), *((network,) for network in options("network") if group != "network")]:
-            served = [pair for env in families() if composes(*(pair := (option, env, *companion)))]
-            if served:
-                break
-        assert served, f"no task family suits {option}"
+        served, refusals = [], []
+        for env in families():
+            try:
+                point, (_, *pair) = suited("experiment=smoke", option, env)
+            except ConfigError as error:
+                refusals.append(error)
+                continue
+            CONFIGS[tuple(pair)] = point.config
+            served.append(tuple(pair))
+        assert served, f"no task family suits {option}: {refusals}"
         pairs += served
+    return pairs
+
+
+def named(pairs):
     return [pytest.param(pair, id=" ".join(pair)) for pair in pairs]
 
 
-def composes(*overrides):
-    try:
-        return bool(composed(*overrides))
-    except ConfigError:
-        return False
+def has_memory(pair):
+    network = composed(*pair)["network"]
+    return "memory" in signature(network["_target_"], ("metarl_run",)).declared.provided(network)
 
 
-ALGOS, LEARNERS, NETWORKS = servable("algo"), servable("learner"), servable("network")
+ALGOS, LEARNERS, NETWORKS = named(servable("algo")), named(servable("learner")), servable("network")
+WITH_MEMORY = named(pair for pair in NETWORKS if has_memory(pair))
+WITHOUT_MEMORY = named(pair for pair in NETWORKS if not has_memory(pair))
 
 
 def make(pair, seed=0):
@@ -208,9 +222,9 @@ def test_a_meta_learner_goes_on_from_its_saved_state_as_if_never_stopped(pair):
         return
     start = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
     schedule = lives(family, algo)
-    for _ in range(2):
-        algo.meta_update(schedule)
-    assert all(not torch.equal(start[name], θ) for name, θ in algo.meta_params.items() if not is_constant(θ))
+    told = [algo.meta_update(schedule) for _ in range(2)]
+    moved = any(metrics.get("step_taken", 1) for metrics in told)  # a trust region may say that no step would help
+    assert all(torch.equal(start[name], θ) != moved for name, θ in algo.meta_params.items() if not is_constant(θ))
     file = io.BytesIO()
     torch.save(algo.state(), file)
     file.seek(0)
@@ -281,9 +295,9 @@ def test_every_head_of_every_task_gets_a_gradient_from_its_own_task_alone(learni
 def test_padding_does_not_matter_to_the_loss(learning):
     learner, output, rollout = learning
     T = rollout.reward.shape[1]
-    rest = [torch.cat([x, torch.zeros_like(x[:, :2])], 1) for x in rollout[:-1]]
+    rest = [torch.cat([x, torch.zeros_like(x[:, [0, 0]])], 1) for x in rollout[:-1]]
     longer = type(rollout)(*rest, rollout.memory)
-    more = {name: torch.cat([x, torch.ones_like(x[:, :2])], 1) for name, x in output.items()}
+    more = {name: torch.cat([x, torch.ones_like(x[:, [0, 0]])], 1) for name, x in output.items()}
     assert longer.reward.shape[1] == T + 2
     torch.testing.assert_close(learner.loss(more, longer)[0], learner.loss(output, rollout)[0])
 
@@ -291,7 +305,13 @@ def test_padding_does_not_matter_to_the_loss(learning):
 # --- Networks ---
 
 
-@pytest.mark.parametrize("pair", NETWORKS)
+def read_by(network_of, family):
+    """What the network of an algorithm reads in lifetimes of two episodes, `[T, N, D]`."""
+    lifetimes = lifetime_of(family, network_of).rollouts[0].merged()
+    return network_of.senses(lifetimes) if network_of.remembers else lifetimes.observation
+
+
+@pytest.mark.parametrize("pair", WITHOUT_MEMORY)
 def test_a_stack_of_networks_is_the_networks_one_by_one(pair):
     family, algo = make(pair)
     singles = [algo.network.init(torch.Generator().manual_seed(seed)) for seed in range(M)]
@@ -306,7 +326,7 @@ def test_a_stack_of_networks_is_the_networks_one_by_one(pair):
         assert_near(memory, {})
 
 
-@pytest.mark.parametrize("pair", NETWORKS)
+@pytest.mark.parametrize("pair", named(NETWORKS))
 def test_a_network_starts_from_its_generator_alone(pair):
     _, algo = make(pair)
     torch.manual_seed(0)
@@ -316,13 +336,122 @@ def test_a_network_starts_from_its_generator_alone(pair):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("pair", NETWORKS)
+@pytest.mark.parametrize("pair", named(NETWORKS))
 def test_the_head_of_a_network_is_some_of_its_parameters_and_reaches_every_output(pair):
     family, algo = make(pair)
     params = algo.network.init(torch.Generator().manual_seed(3))
     head = {name: params[name].requires_grad_() for name in algo.network.head_names()}
-    x = lifetime_of(family, algo, 0).rollouts[0].observation[0]
-    output, _ = algo.network(params, x, {})
+    output = algo.network.sequence(params, read_by(algo, family))
     for value in output.values():
         gradients = torch.autograd.grad(value.sum(), list(head.values()), allow_unused=True, retain_graph=True)
         assert any(gradient is not None and gradient.any() for gradient in gradients)
+
+
+# --- Networks with memory ---
+
+
+@pytest.fixture(params=WITH_MEMORY)
+def reading(request):
+    """A network with memory, parameters of which none is where it started, and what it reads, in float64."""
+    family, algo = make(request.param)
+    generator = torch.Generator().manual_seed(3)
+    start = algo.network.init(generator)
+    params = {name: (θ + 0.1 * torch.randn(θ.shape, generator=generator)).double() for name, θ in start.items()}
+    return algo.network, params, read_by(algo, family).double()
+
+
+def step_by_step(network, params, x):
+    """The heads after each of T single calls from a blank memory, as `sequence` gives them, and the last memory."""
+    memory, outputs = network.blank(params, x.shape[1]), []
+    for now in x.unbind(0):
+        output, memory = network(params, now.unsqueeze(1), memory)
+        outputs.append(output)
+    return {head: torch.stack([output[head].squeeze(1) for output in outputs]) for head in outputs[0]}, memory
+
+
+def assert_within(one, other, tolerance):
+    assert one.keys() == other.keys()
+    for head in one:
+        torch.testing.assert_close(one[head], other[head], rtol=0, atol=tolerance, msg=lambda m, h=head: f"{h}: {m}")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_a_sequence_is_single_calls_from_a_blank_memory(reading, dtype, tolerance):
+    network, params, x = reading
+    params, x = {name: θ.to(dtype) for name, θ in params.items()}, x.to(dtype)
+    single, _ = step_by_step(network, params, x)
+    assert_within(dict(network.sequence(params, x)), single, tolerance)
+
+
+def test_the_gradient_of_a_sequence_is_that_of_single_calls(reading):
+    network, params, x = reading
+    leaf = {name: θ.requires_grad_() for name, θ in {**params, "x": x}.items()}
+
+    def gradients(output):
+        generator = torch.Generator().manual_seed(4)
+        weights = {head: torch.randn(value.shape, generator=generator, dtype=x.dtype) for head, value in output.items()}
+        loss = sum((weights[head] * value).sum() for head, value in output.items())
+        return torch.autograd.grad(loss, list(leaf.values()))
+
+    whole, single = gradients(network.sequence(params, x)), gradients(step_by_step(network, params, x)[0])
+    for name, one, other in zip(leaf, whole, single, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_what_comes_later_changes_nothing_before_and_something_after(reading):
+    network, params, x = reading
+    for t in {0, len(x) // 2, len(x) - 1}:
+        changed = x.clone()
+        changed[t] += 1
+        before, after = (torch.cat([*network.sequence(params, each).values()], -1) for each in (x, changed))
+        torch.testing.assert_close(after[:t], before[:t], rtol=0, atol=1e-12)
+        assert (after[t : t + 2] - before[t : t + 2]).abs().amax(-1).gt(1e-9).all(), "every slot remembers it"
+
+
+@pytest.mark.parametrize("index", [torch.tensor([5, 0, 7]), torch.tensor([2])], ids=str)
+def test_slots_know_nothing_of_their_neighbours(reading, index):
+    network, params, x = reading
+    whole, some = network.sequence(params, x), network.sequence(params, x[:, index])
+    assert_within({head: value[:, index] for head, value in whole.items()}, dict(some), 1e-12)
+    memory = network.blank(params, x.shape[1])
+    for now in x[:3].unbind(0):
+        memory_of_some, given = selected(memory, index), memory
+        _, memory = network(params, now.unsqueeze(1), memory)
+        _, after = network(params, now[index].unsqueeze(1), memory_of_some)
+        assert leaves(memory).keys() == leaves(given).keys()
+        assert_within(selected(memory, index), after, 1e-12)
+
+
+def test_a_call_leaves_the_memory_it_is_given_as_it_is(reading):
+    network, params, x = reading
+    memory = network.blank(params, x.shape[1])
+    for now in x[:3].unbind(0):
+        before = {name: tensor.clone() for name, tensor in memory.items()}
+        _, after = network(params, now.unsqueeze(1), memory)
+        assert_same(memory, before)
+        assert any(after[name].shape != memory[name].shape or (after[name] != memory[name]).any() for name in memory)
+        memory = after
+
+
+def test_a_blank_memory_serves_any_number_of_slots(reading):
+    network, params, x = reading
+    x = x[:3].unflatten(1, (M, -1))  # [T, M, B, D]
+    T, _, slots, _ = x.shape
+    blank = network.blank(params, M)
+    assert all(tensor.shape[:2] == (M, 1) for tensor in blank.values())
+    several, apart = blank, [blank] * slots
+    for t in range(T):
+        outputs, several = network(params, x[t], several)
+        assert all(tensor.shape[:2] == (M, slots) for tensor in [*outputs.values(), *several.values()])
+        for b in range(slots):
+            alone, apart[b] = network(params, x[t, :, b : b + 1], apart[b])
+            assert_within({head: value[:, b : b + 1] for head, value in outputs.items()}, dict(alone), 1e-12)
+            assert_within({name: tensor[:, b : b + 1] for name, tensor in several.items()}, apart[b], 1e-12)
+
+
+@pytest.mark.parametrize("pair", WITH_MEMORY)
+def test_a_blank_memory_has_the_type_of_the_parameters(pair):
+    _, algo = make(pair)
+    for dtype in (torch.float32, torch.float64):
+        params = {name: θ.to(dtype) for name, θ in algo.network.init(torch.Generator()).items()}
+        assert {tensor.dtype for tensor in algo.network.blank(params, M).values()} == {dtype}

@@ -5,7 +5,7 @@ work as ever; whatever they say about a mistake becomes one line.
 """
 
 import contextlib
-import functools
+import copy
 import io
 import itertools
 import os
@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from hydra import __version__ as hydra_version
@@ -88,19 +88,22 @@ class Composed:
 
 
 class CheckedFileSource(FileConfigSource):
-    """Hydra's reader of files, which looks at each file before it is expanded into a configuration."""
+    """Hydra's reader of files, which looks at each file before it is expanded into a configuration.
+
+    Each version of a file is read once: a sweep, or a hint that looks at all options, asks for it again and again.
+    """
+
+    read: ClassVar[dict[tuple[str, Path, int], ConfigResult]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, self._normalize_file_name(config_path))
-        if path.is_file():
-            _check_once(path, path.stat().st_mtime_ns)
-        return super().load_config(config_path)
-
-
-@functools.cache
-def _check_once(path: Path, changed: int) -> None:
-    """`check_yaml`, once for each version of a file: a sweep reads the same ones again and again."""
-    check_yaml(path)
+        if not path.is_file():
+            return super().load_config(config_path)
+        version = (self.provider, path, path.stat().st_mtime_ns)
+        if version not in self.read:
+            check_yaml(path)
+            self.read[version] = super().load_config(config_path)
+        return copy.deepcopy(self.read[version])
 
 
 def compose_points(argv: Sequence[str]) -> Composed:

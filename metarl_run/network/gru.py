@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.kinds import Count, checked
-from metarl_run.network.recurrent import Recurrent
+from metarl_run.network.recurrent import Recurrent, blocks, through_sigmoid, through_tanh
 from metarl_run.types import Memory, Params
 
 
@@ -41,10 +41,10 @@ class GRU(Recurrent):
         return {"h": params["memory.bias"].new_zeros(num_tasks, 1, self.hidden)}
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
-        h, H = state["h"], self.hidden
-        m = h @ params["memory.weight"]
-        r, z = (g[:, : 2 * H] + m[:, : 2 * H]).sigmoid().chunk(2, -1)
-        n = torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]).tanh()
+        h, U, H = state["h"], params["memory.weight"], self.hidden
+        r, z = torch.addmm(g[:, : 2 * H], h, U[:, : 2 * H]).sigmoid_().chunk(2, -1)
+        inner = torch.addmm(params["memory.bias"], h, U[:, 2 * H :])
+        n = torch.addcmul(g[:, 2 * H :], r, inner).tanh_()
         return {"h": torch.lerp(n, h, z)}
 
     def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
@@ -55,8 +55,8 @@ class GRU(Recurrent):
 class Scan(torch.autograd.Function):
     """h₁ … h_T from g₁ … g_T and h₀ = 0, with the derivative written out.
 
-    Autograd would keep and walk a dozen operations per step. Here a step backwards is one product, and the products
-    that make ∂U are one for all steps together.
+    Autograd would keep and walk a dozen operations per step. Here a step backwards is two products, and a few passes
+    over what the cache holds.
     """
 
     @staticmethod
@@ -65,35 +65,34 @@ class Scan(torch.autograd.Function):
         h = g.new_empty(T, N, H)
         gate = torch.empty_like(g)  # r, z, n of every step
         inner = torch.empty_like(h)  # m_n + c
-        m = g.new_empty(N, 3 * H)
-        before = g.new_zeros(N, H)
-        for now, i, of, into in zip(g.unbind(0), gate.unbind(0), inner.unbind(0), h.unbind(0), strict=True):
-            torch.mm(before, U, out=m)
-            rz = torch.add(now[:, : 2 * H], m[:, : 2 * H], out=i[:, : 2 * H]).sigmoid_()
-            torch.add(m[:, 2 * H :], c, out=of)
-            n = torch.addcmul(now[:, 2 * H :], rz[:, :H], of, out=i[:, 2 * H :]).tanh_()
-            before = torch.lerp(n, before, rz[:, H:], out=into)
+        for block in blocks(H, g, gate, inner, h):
+            before = torch.zeros_like(block[-1][0])
+            for now, i, of, into in zip(*(x.unbind(0) for x in block), strict=True):
+                rz = torch.addmm(now[:, : 2 * H], before, U[:, : 2 * H], out=i[:, : 2 * H]).sigmoid_()
+                torch.addmm(c, before, U[:, 2 * H :], out=of)
+                n = torch.addcmul(now[:, 2 * H :], rz[:, :H], of, out=i[:, 2 * H :]).tanh_()
+                before = torch.lerp(n, before, rz[:, H:], out=into)
         ctx.save_for_backward(U, h, gate, inner)
         return h
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         U, h, gate, inner = ctx.saved_tensors
-        T, N, H = h.shape
-        dg = torch.empty_like(gate)  # ∂ of i_r, i_z, i_n
-        dm = torch.empty_like(gate)  # ∂ of m_r, m_z, m_n
-        Ut = U.t().contiguous()
-        back = dh.new_zeros(N, H)  # what reaches hₜ from later steps
-        blank = torch.zeros_like(back)
-        for t in range(T - 1, -1, -1):
-            (r, z, n), before = gate[t].split(H, -1), h[t - 1] if t else blank
-            d = dh[t] + back
-            dn = torch.mul(d, 1 - z).mul_(1 - n * n)
-            torch.mul(d * (before - n), z * (1 - z), out=dg[t, :, H : 2 * H])
-            torch.mul(dn * inner[t], r * (1 - r), out=dg[t, :, :H])
-            dg[t, :, 2 * H :] = dn
-            dm[t, :, : 2 * H] = dg[t, :, : 2 * H]
-            torch.mul(dn, r, out=dm[t, :, 2 * H :])
-            back = torch.addmm(d.mul_(z), dm[t], Ut)
-        dU = h[:-1].reshape(-1, H).t() @ dm[1:].reshape(-1, 3 * H)  # h₀ = 0 adds nothing
-        return dg, dU, dm[:, :, 2 * H :].sum((0, 1)).unsqueeze(0)
+        H, Ut = len(U), U.t().contiguous()
+        dg, dU, dc = torch.empty_like(gate), torch.zeros_like(U), U.new_zeros(1, H)
+        for block in blocks(H, dh, h, gate, inner, dg):
+            dhs, hs, *others = (x.unbind(0) for x in block)
+            blank, back = (torch.zeros_like(hs[0]) for _ in range(2))  # h₀, and what reaches hₜ from later steps
+            d, e, dm = torch.empty_like(blank), torch.empty_like(blank), torch.empty_like(others[0][0])
+            steps = list(zip(dhs, (blank, *hs[:-1]), *others, strict=True))
+            for now, before, i, of, di in reversed(steps):
+                (r, z, n), (dr, dz, dn) = i.split(H, -1), di.split(H, -1)
+                torch.add(now, back, out=d)
+                through_sigmoid(torch.sub(before, n, out=e).mul_(d), z, out=dz)
+                through_tanh(torch.addcmul(d, d, z, value=-1, out=e), n, out=dn)
+                through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
+                dm[:, : 2 * H] = di[:, : 2 * H]
+                dc += torch.mul(dn, r, out=dm[:, 2 * H :]).sum(0)
+                dU.addmm_(before.t(), dm)
+                torch.addmm(d.mul_(z), dm, Ut, out=back)
+        return dg, dU, dc

@@ -1,7 +1,7 @@
 """What recurrent networks share: one trunk with memory, linear heads, one step or a whole sequence."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -12,13 +12,19 @@ from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
 
+CACHED = 2**15
+"""Numbers of one tensor at one step: the dozen tensors that a step needs then fit into a core's second cache."""
+
 
 class Recurrent(Network):
-    """A cell of H units that reads its input through gates, and linear heads on its hidden state.
+    """A cell of H units that reads its input through gates, and linear heads on its hidden state and on the input.
 
-        gₜ = xₜ W + b,        hₜ = cell(gₜ, hₜ₋₁),        headₜ = hₜ W_head + b_head
+        gₜ = xₜ W + b,        hₜ = cell(gₜ, hₜ₋₁),        headₜ = hₜ W_head + xₜ V_head + b_head
 
-    W starts uniform in ±√(6 / (D + H)), the matrices of the memory orthogonal, the heads as those of `MLP`, biases 0.
+    What is plain to see need not be remembered first: V is a shortcut past the memory.
+
+    W starts uniform in ±√(6 / (D + H)), the matrices of the memory orthogonal, the heads as those of `MLP`, biases and
+    V at 0.
 
     Args:
         num_inputs: D, features of the input.
@@ -50,28 +56,35 @@ class Recurrent(Network):
         for head, outputs in self.heads.items():
             bound = (6 / (H + outputs)) ** 0.5 * LAST_LAYER_SCALE
             weight = torch.empty(H, outputs, device=device).uniform_(-bound, bound, generator=generator)
-            params |= {f"{head}.weight": weight, f"{head}.bias": torch.zeros(1, outputs, device=device)}
+            params |= {
+                f"{head}.weight": weight,
+                f"{head}.shortcut": torch.zeros(D, outputs, device=device),
+                f"{head}.bias": torch.zeros(1, outputs, device=device),
+            }
         return params
 
     def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
+        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
-        g = torch.addmm(params["input.bias"], x.reshape(M * B, -1), params["input.weight"])
+        x = x.reshape(M * B, -1)
+        g = torch.addmm(params["input.bias"], x, params["input.weight"])
         state = {name: tensor.expand(M, B, -1).reshape(M * B, -1) for name, tensor in memory.items()}
         state = self.step(params, g, state)
-        output = {head: value.view(M, B, -1) for head, value in self._heads(params, state["h"]).items()}
+        output = {head: value.view(M, B, -1) for head, value in self._heads(params, state["h"], x).items()}
         return output, {name: tensor.view(M, B, -1) for name, tensor in state.items()}
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         T, N, _ = x.shape
-        g = torch.addmm(params["input.bias"], x.reshape(T * N, -1), params["input.weight"]).view(T, N, -1)
-        h = self.scan(params, g)
-        return {head: value.view(T, N, -1) for head, value in self._heads(params, h.view(T * N, -1)).items()}
+        x = x.reshape(T * N, -1)
+        g = torch.addmm(params["input.bias"], x, params["input.weight"]).view(T, N, -1)
+        h = self.scan(params, g).view(T * N, -1)
+        return {head: value.view(T, N, -1) for head, value in self._heads(params, h, x).items()}
 
-    def _heads(self, params: Params, h: Tensor) -> dict[str, Tensor]:
-        return {head: torch.addmm(params[f"{head}.bias"], h, params[f"{head}.weight"]) for head in self.heads}
+    def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
+        direct = {head: torch.addmm(params[f"{head}.bias"], x, params[f"{head}.shortcut"]) for head in self.heads}
+        return {head: value.addmm(h, params[f"{head}.weight"]) for head, value in direct.items()}
 
     @abstractmethod
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
@@ -82,10 +95,30 @@ class Recurrent(Network):
         """h after each of T steps from a blank memory."""
 
 
+# --- What is common to derivatives over time ---
+
+
+def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tensor, ...]]:
+    """The same few lifetimes of each tensor at a time, so few that what is computed stays in the cache."""
+    size = CACHED // width if tensors[0].device.type == "cpu" else tensors[0].shape[1]
+    return zip(*(torch.split(tensor, max(size, 1), 1) for tensor in tensors), strict=True)
+
+
+def through_sigmoid(d: Tensor, σ: Tensor, *, out: Tensor) -> Tensor:
+    """d σ (1 − σ); overwrites d."""
+    return torch.mul(d.addcmul_(d, σ, value=-1), σ, out=out)
+
+
+def through_tanh(d: Tensor, τ: Tensor, *, out: Tensor) -> Tensor:
+    """d (1 − τ²)."""
+    return torch.addcmul(d, torch.mul(d, τ, out=out), τ, value=-1, out=out)
+
+
 def orthogonal(size: int, generator: torch.Generator) -> Tensor:
     """A random orthogonal matrix, uniform over all of them.
 
     Source: Mezzadri (2007), arXiv:math-ph/0609050, section 5.
     """
-    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, device=generator.device))
-    return q * r.diagonal().sign()
+    normal = torch.randn(size, size, generator=generator, device=generator.device)
+    q, r = torch.linalg.qr(normal)
+    return torch.mul(q, r.diagonal().sign())

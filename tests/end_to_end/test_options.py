@@ -1,33 +1,17 @@
 """Every option of every group runs through the real command."""
 
 import importlib
-import itertools
 
 import pytest
 from black_box import call, rows, summary
+from suited import suited
 
-from metarl_run.config.compose import compose_points
 from metarl_run.env.registration import configuration
-from metarl_run.errors import ConfigError
 from metarl_run.evaluation import COLUMNS, EXACT
 from metarl_run.folders import CONFIG_DIR
 
 GROUPS = ("env", "algo", "learner", "network")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
-ENVS, NETWORKS = (sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")) for group in ("env", "network"))
-
-
-def with_a_family_it_can_serve(group, option):
-    """The option, with the first family that it suits, beside another network if the default suits none."""
-    companions = [[], *([f"network={name}"] for name in NETWORKS if group != "network")]
-    for companion, env in itertools.product(companions, ENVS):
-        arguments = [f"{group}={option}", *([] if group == "env" else [f"env={env}"]), *companion]
-        try:
-            compose_points(arguments)
-        except ConfigError:
-            continue
-        return arguments
-    raise AssertionError(f"no family suits {group}={option}")
 
 
 def is_tabular(env):
@@ -37,7 +21,7 @@ def is_tabular(env):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
-    chosen = with_a_family_it_can_serve(group, option)
+    _, chosen = suited(f"{group}={option}")
     done = call("experiment=smoke", "threads=1", *chosen, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"

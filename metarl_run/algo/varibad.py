@@ -1,0 +1,177 @@
+"""VariBAD: an agent that acts on what it believes about its task."""
+
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.belief import Encoder
+from metarl_run.algo.decoder import Decoder
+from metarl_run.algo.elbo import ELBO
+from metarl_run.algo.experience import encoded, encoded_size, observation_size
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.outer import Outer
+from metarl_run.algo.rl2 import MakeNetwork
+from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.learner.actor_critic import Critic
+from metarl_run.network.base import Network
+from metarl_run.network.constants import WithConstants
+from metarl_run.network.mlp import MLP
+from metarl_run.policy import Distribution
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+
+class VariBAD(MetaLearner):
+    """Infer a latent description m of the task, and act on the belief about it as on a part of the state.
+
+        start:  q₀ = N(0, I)
+        adapt:  qₜ = q_φ(m | τ_{:t}),    aₜ ~ π_ψ(· | sₜ, qₜ)        q is kept from episode to episode
+        learn:  ψ by the outer learner, an episode of it being a lifetime of n episodes
+                φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), τ being all of the lifetime
+
+    No gradient of the policy's loss reaches φ, and none of the ELBO, see `metarl_run.algo.elbo`, reaches ψ.
+
+    Args:
+        learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
+        make_network: makes the encoder q_φ.
+        observation_space: of the task family.
+        action_space: of the task family.
+        streams: of initial parameters and of ε.
+        episodes: n, per lifetime in meta-training.
+        latent: L, size of m.
+        policy_hidden: units of each hidden layer of the policy.
+        policy_activation: of its hidden layers.
+        decoder_hidden: units of each hidden layer of the decoder, of rewards and of states.
+        decoder_activation: of its hidden layers.
+        state_weight: wₛ ≥ 0; 0 is no decoder of states, for families whose tasks differ in rewards alone.
+        kl_weight: w ≥ 0.
+        belief_steps: steps of the ELBO's optimiser per meta-iteration.
+        belief_lifetimes: at most so many lifetimes per step, others in the next.
+        belief_times: at most so many t per step, the same in all its lifetimes.
+        minibatches: steps of the policy's optimiser per pass.
+        max_kl: nats; further than this the policy does not move in one meta-iteration.
+        meta_optimizer: how ψ follows.
+        belief_optimizer: how φ and the decoder follow.
+
+    Differs from the paper: the ELBO is that of this meta-iteration's lifetimes, not of a buffer of earlier ones; at an
+    episode's end the encoder reads where the next one starts, not where it ended; rewards are Gaussian (the paper's
+    grid: Bernoulli); inputs are not embedded first.
+    Source: Zintgraf et al. (2020), arXiv:1910.08348, section 3.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
+    advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
+    remembers: ClassVar[bool] = True
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: Critic,
+        make_network: MakeNetwork,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        streams: Streams,
+        episodes: Count,
+        latent: Count,
+        policy_hidden: Widths,
+        policy_activation: Literal["tanh", "relu"],
+        decoder_hidden: Widths,
+        decoder_activation: Literal["tanh", "relu"],
+        state_weight: NonNegative,
+        kl_weight: NonNegative,
+        belief_steps: Count,
+        belief_lifetimes: Count,
+        belief_times: Count,
+        minibatches: Count,
+        max_kl: Positive,
+        meta_optimizer: GradientRule,
+        belief_optimizer: GradientRule,
+    ) -> None:
+        self.learner, self.action_space, self.episodes = learner, action_space, episodes
+        self.belief_steps, self.belief_lifetimes = belief_steps, belief_lifetimes
+        self.network, φ = make_network(encoded_size(observation_space, action_space), Encoder.heads(latent), {})
+        self.encoder = Encoder(self.network, φ, latent)
+        decoder = Decoder(
+            observation_space,
+            action_space,
+            latent=latent,
+            states=state_weight > 0,
+            hidden=decoder_hidden,
+            activation=decoder_activation,
+        )
+        decoder_params = decoder.init(streams("init", 1))
+        policy: Network = MLP(
+            num_inputs=observation_size(observation_space) + 2 * latent,
+            heads=learner.heads(action_space),
+            hidden=policy_hidden,
+            activation=policy_activation,
+        )
+        constants = learner.constants(action_space)
+        self.policy = WithConstants(network=policy, constants=constants) if constants else policy
+        self.policy_params = self.policy.init(streams("init", 2))
+
+        ψ = {f"policy.{name}": θ for name, θ in self.policy_params.items()}
+        others = {f"encoder.{name}": θ for name, θ in φ.items()}
+        others |= {f"decoder.{name}": θ for name, θ in decoder_params.items()}
+        self.meta_params = others | ψ
+        for θ in self.meta_params.values():
+            θ.requires_grad_()
+        self.meta_optimizer, self.belief_optimizer = meta_optimizer, belief_optimizer
+        meta_optimizer.attach(ψ)
+        belief_optimizer.attach(others)
+        self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
+        self.noise = streams("belief")
+        self.elbo = ELBO(
+            self.encoder,
+            decoder,
+            decoder_params,
+            belief_optimizer,
+            self.noise,
+            times=belief_times,
+            state_weight=state_weight,
+            kl_weight=kl_weight,
+        )
+
+    # --- Acting ---
+
+    def start(self, num_tasks: int) -> AgentState:
+        return AgentState(params={}, memory=self.encoder.blank(num_tasks))
+
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        belief, memory = self.encoder(encoded(percept, self.action_space), agent.memory)
+        output, _ = self.policy(self.policy_params, torch.cat([percept.observation, *belief], -1), {})
+        return self.learner.policy(output), memory
+
+    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+        return agent._replace(memory=rollout.memory)
+
+    # --- Learning ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        x = encoded(lifetimes.percepts(), self.action_space)
+        with torch.no_grad():
+            y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
+        metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes)
+        every = -(-x.shape[1] // self.belief_lifetimes)
+        for step in range(self.belief_steps):
+            part = slice(step % every, None, every)
+            told = self.elbo.improve(x[:, part], lifetimes.slots(part))
+        return metrics | told
+
+    # --- Saving and resuming ---
+
+    def state(self) -> dict[str, Any]:
+        others = {"belief_optimizer": self.belief_optimizer.state(), "noise": self.noise.get_state()}
+        return {**super().state(), **others}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.belief_optimizer.load_state(state["belief_optimizer"])
+        self.noise.set_state(state["noise"])

@@ -1,0 +1,151 @@
+"""Causal transformers: a memory that forgets nothing."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
+
+from metarl_run.kinds import Count, checked
+from metarl_run.network.base import Network
+from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.types import Memory, Params
+
+LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; section 3.5 of the first source
+
+
+class Transformer(Network):
+    """Blocks that look back at the whole lifetime, then linear heads.
+
+        yₜ = xₜ W + b + p(t)
+        y ← y + attention(norm(y)),        y ← y + relu(norm(y) W₁ + b₁) W₂ + b₂        in each block
+        headₜ = norm(yₜ) W_head + b_head
+
+    Attention at step t reads the steps up to t, and the keys and values of those are the memory. What a step is told of
+    its place, p(t), is known for every t, so a lifetime may be of any length. Weights start uniform in
+    ±√(6 / (in + out)), those that end a branch beside y divided by √(2 · blocks), the heads as those of `MLP`.
+
+    Args:
+        num_inputs: D, features of the input.
+        heads: outputs of each head.
+        hidden: H, width of y, a multiple of twice the attention heads.
+        layers: blocks.
+        attention_heads: independent attentions in a block, each of width H / attention_heads.
+        feed_forward: width of the hidden layer of a block.
+
+    Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
+    whole lifetime instead of the latest few steps, and normalises before a branch instead of choosing initial weights
+    that need no norm.
+    Source: Vaswani et al. (2017), arXiv:1706.03762, sections 3.2, 3.3 and 3.5; Radford et al. (2019), "Language Models
+    are Unsupervised Multitask Learners", section 2.3, for the place of the norm and the scale of the branches.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("memory",)
+    requires: ClassVar[tuple[str, ...]] = ("remembers",)
+
+    @checked
+    def __init__(
+        self,
+        *,
+        num_inputs: int,
+        heads: Mapping[str, int],
+        hidden: Count,
+        layers: Count,
+        attention_heads: Count,
+        feed_forward: Count,
+    ) -> None:
+        if hidden % (2 * attention_heads):
+            raise ValueError(
+                f"hidden must be a multiple of twice attention_heads={attention_heads}, got {hidden}; "
+                f"try {2 * attention_heads * (hidden // (2 * attention_heads) + 1)}"
+            )
+        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
+        self.layers, self.attention_heads, self.feed_forward = layers, attention_heads, feed_forward
+
+    def init(self, generator: torch.Generator) -> Params:
+        D, H, F, device = self.num_inputs, self.hidden, self.feed_forward, generator.device
+
+        def uniform(fan_in: int, fan_out: int, scale: float) -> Tensor:
+            bound = (6 / (fan_in + fan_out)) ** 0.5 * scale
+            return torch.empty(fan_in, fan_out, device=device).uniform_(-bound, bound, generator=generator)
+
+        def affine(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Params:
+            weight = uniform(fan_in, fan_out, scale)
+            return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(1, fan_out, device=device)}
+
+        def norm(name: str) -> Params:
+            return {f"{name}.weight": torch.ones(H, device=device), f"{name}.bias": torch.zeros(H, device=device)}
+
+        branch = (2 * self.layers) ** -0.5
+        params = affine("input", D, H)
+        for layer in range(self.layers):
+            params |= norm(f"{layer}.look.norm")
+            params[f"{layer}.look.weight"] = torch.cat([uniform(H, H, 1.0) for _ in "qkv"], -1)
+            params |= affine(f"{layer}.seen", H, H, branch)
+            params |= (
+                norm(f"{layer}.wide.norm") | affine(f"{layer}.wide", H, F) | affine(f"{layer}.narrow", F, H, branch)
+            )
+        params |= norm("norm")
+        for head, outputs in self.heads.items():
+            params |= affine(head, H, outputs, LAST_LAYER_SCALE)
+        return params
+
+    def head_names(self) -> frozenset[str]:
+        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
+
+    def blank(self, params: Params, num_tasks: int) -> Memory:
+        nothing = params["input.weight"].new_zeros(num_tasks, 1, 0, self.hidden)
+        return {f"{layer}.{part}": nothing for layer in range(self.layers) for part in ("keys", "values")}
+
+    def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
+        M, B, D = x.shape
+        past = {name: tensor.expand(M, B, -1, -1).flatten(0, 1) for name, tensor in memory.items()}
+        output, past = self._read(params, x.reshape(M * B, 1, D), past)
+        return {head: value.view(M, B, -1) for head, value in output.items()}, {
+            name: tensor.view(M, B, -1, self.hidden) for name, tensor in past.items()
+        }
+
+    def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
+        past = {name: tensor.flatten(0, 1) for name, tensor in self.blank(params, x.shape[1]).items()}
+        output, _ = self._read(params, x.transpose(0, 1), past)
+        return {head: value.transpose(0, 1) for head, value in output.items()}
+
+    def _read(self, params: Params, x: Float[Tensor, "N L D"], past: Memory) -> tuple[dict[str, Tensor], Memory]:
+        """The heads at L further steps, and keys and values `[N, t + L, H]` afterwards. L is 1 unless t is 0."""
+        t, L = past["0.keys"].shape[1], x.shape[1]
+        y = affine(params, "input", x) + positions(t, t + L, self.hidden, x)
+        now: Memory = {}
+        for layer in range(self.layers):
+            q, k, v = (norm(params, f"{layer}.look.norm", y) @ params[f"{layer}.look.weight"]).chunk(3, -1)
+            k, v = torch.cat([past[f"{layer}.keys"], k], 1), torch.cat([past[f"{layer}.values"], v], 1)
+            now |= {f"{layer}.keys": k, f"{layer}.values": v}
+            q, k, v = self._apart(q), self._apart(k), self._apart(v)
+            seen = scaled_dot_product_attention(q, k, v, is_causal=t == 0)  # a single step may see all before it
+            y = y + affine(params, f"{layer}.seen", seen.transpose(1, 2).flatten(2))
+            wide = affine(params, f"{layer}.wide", norm(params, f"{layer}.wide.norm", y)).relu()
+            y = y + affine(params, f"{layer}.narrow", wide)
+        y = norm(params, "norm", y)
+        return {head: affine(params, head, y) for head in self.heads}, now
+
+    def _apart(self, z: Float[Tensor, "N L H"]) -> Float[Tensor, "N heads L width"]:
+        """The attention heads side by side."""
+        return z.view(*z.shape[:2], self.attention_heads, -1).transpose(1, 2)
+
+
+def affine(params: Params, name: str, x: Float[Tensor, "N L D"]) -> Float[Tensor, "N L E"]:
+    y = torch.addmm(params[f"{name}.bias"], x.flatten(0, 1), params[f"{name}.weight"])
+    return y.view(*x.shape[:-1], -1)
+
+
+def norm(params: Params, name: str, x: Tensor) -> Tensor:
+    return layer_norm(x, x.shape[-1:], params[f"{name}.weight"], params[f"{name}.bias"])
+
+
+def positions(first: int, end: int, width: int, like: Tensor) -> Float[Tensor, "L H"]:
+    """sin(t ωᵢ) and cos(t ωᵢ) with ωᵢ = 10000^(−2 i / H) for t in [first, end) and i in [0, H / 2)."""
+    t = torch.arange(first, end, dtype=like.dtype, device=like.device)
+    ω = LONGEST_WAVE ** (torch.arange(0, width, 2, dtype=like.dtype, device=like.device) / -width)
+    angle = torch.outer(t, ω)
+    return torch.cat([angle.sin(), angle.cos()], -1)
