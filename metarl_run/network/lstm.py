@@ -25,8 +25,8 @@ class LSTM(Recurrent):
         heads: outputs of each head.
         hidden: H, cells of the memory.
 
-    Source: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000), Eq. 1–4 for the gate f and section
-    3.2 for its bias; Jozefowicz, Zaremba and Sutskever (2015), section 2.2, for the value 1.
+    Source: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000), "Learning to Forget", for the gate
+    f; Jozefowicz, Zaremba and Sutskever (2015), section 2.2, for its bias.
     """
 
     gates: ClassVar[int] = 4

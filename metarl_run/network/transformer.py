@@ -25,7 +25,8 @@ class Transformer(Network):
 
     Attention at step t reads the steps up to t, and the keys and values of those are the memory. What a step is told of
     its place, p(t), is known for every t, so a lifetime may be of any length. Weights start uniform in
-    ±√(6 / (in + out)), those that end a branch beside y divided by √(2 · blocks), the heads as those of `MLP`.
+    ±√(6 / (in + out)), those that end a branch beside y divided by √(2 · blocks), the heads as those of `MLP`; biases
+    start at 0.
 
     Args:
         num_inputs: D, features of the input.
@@ -71,25 +72,25 @@ class Transformer(Network):
             bound = (6 / (fan_in + fan_out)) ** 0.5 * scale
             return torch.empty(fan_in, fan_out, device=device).uniform_(-bound, bound, generator=generator)
 
-        def affine(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Params:
-            weight = uniform(fan_in, fan_out, scale)
-            return {f"{name}.weight": weight, f"{name}.bias": torch.zeros(1, fan_out, device=device)}
+        def fresh(name: str, fan_in: int, fan_out: int, scale: float = 1.0) -> Params:
+            weight, bias = uniform(fan_in, fan_out, scale), torch.zeros(1, fan_out, device=device)
+            return {f"{name}.weight": weight, f"{name}.bias": bias}
 
-        def norm(name: str) -> Params:
+        def fresh_norm(name: str) -> Params:
             return {f"{name}.weight": torch.ones(H, device=device), f"{name}.bias": torch.zeros(H, device=device)}
 
         branch = (2 * self.layers) ** -0.5
-        params = affine("input", D, H)
+        params = fresh("input", D, H)
         for layer in range(self.layers):
-            params |= norm(f"{layer}.look.norm")
+            params |= fresh_norm(f"{layer}.look.norm")
             params[f"{layer}.look.weight"] = torch.cat([uniform(H, H, 1.0) for _ in "qkv"], -1)
-            params |= affine(f"{layer}.seen", H, H, branch)
-            params |= (
-                norm(f"{layer}.wide.norm") | affine(f"{layer}.wide", H, F) | affine(f"{layer}.narrow", F, H, branch)
-            )
-        params |= norm("norm")
+            params |= fresh(f"{layer}.seen", H, H, branch)
+            params |= fresh_norm(f"{layer}.wide.norm")
+            params |= fresh(f"{layer}.wide", H, F)
+            params |= fresh(f"{layer}.narrow", F, H, branch)
+        params |= fresh_norm("norm")
         for head, outputs in self.heads.items():
-            params |= affine(head, H, outputs, LAST_LAYER_SCALE)
+            params |= fresh(head, H, outputs, LAST_LAYER_SCALE)
         return params
 
     def head_names(self) -> frozenset[str]:
@@ -102,10 +103,9 @@ class Transformer(Network):
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, D = x.shape
         past = {name: tensor.expand(M, B, -1, -1).flatten(0, 1) for name, tensor in memory.items()}
-        output, past = self._read(params, x.reshape(M * B, 1, D), past)
-        return {head: value.view(M, B, -1) for head, value in output.items()}, {
-            name: tensor.view(M, B, -1, self.hidden) for name, tensor in past.items()
-        }
+        output, now = self._read(params, x.reshape(M * B, 1, D), past)
+        memory = {name: tensor.view(M, B, -1, self.hidden) for name, tensor in now.items()}
+        return {head: value.view(M, B, -1) for head, value in output.items()}, memory
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         past = {name: tensor.flatten(0, 1) for name, tensor in self.blank(params, x.shape[1]).items()}
