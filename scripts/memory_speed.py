@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from metarl_run import machine
 from metarl_run.algo.rl2 import RL2
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder of memory_speed.md")
     parser.add_argument("--repeats", type=int, default=7, help="of each measurement, of which the fastest counts")
     options = parser.parse_args()
+    machine.prepare()
     torch.set_num_threads(1)
     rows = []
     for name, overrides in NETWORKS.items():

@@ -84,6 +84,7 @@ class Scan(torch.autograd.Function):
             dhs, hs, *others = (x.unbind(0) for x in block)
             blank, back = (torch.zeros_like(hs[0]) for _ in range(2))  # h₀, and what reaches hₜ from later steps
             d, e, dm = torch.empty_like(blank), torch.empty_like(blank), torch.empty_like(others[0][0])
+            sums = blank.new_ones(1, len(blank))  # a product adds up rows faster than a sum does
             steps = list(zip(dhs, (blank, *hs[:-1]), *others, strict=True))
             for now, before, i, of, di in reversed(steps):
                 (r, z, n), (dr, dz, dn) = i.split(H, -1), di.split(H, -1)
@@ -92,7 +93,7 @@ class Scan(torch.autograd.Function):
                 through_tanh(torch.addcmul(d, d, z, value=-1, out=e), n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
                 dm[:, : 2 * H] = di[:, : 2 * H]
-                dc += torch.mul(dn, r, out=dm[:, 2 * H :]).sum(0)
+                dc.addmm_(sums, torch.mul(dn, r, out=dm[:, 2 * H :]))
                 dU.addmm_(before.t(), dm)
                 torch.addmm(d.mul_(z), dm, Ut, out=back)
         return dg, dU, dc

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
@@ -78,7 +79,9 @@ class Recurrent(Network):
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         T, N, _ = x.shape
         x = x.reshape(T * N, -1)
-        g = torch.addmm(params["input.bias"], x, params["input.weight"]).view(T, N, -1)
+        # b as one more row of W: added to so large a product, it would be copied to all rows first, and later summed.
+        W = torch.cat([params["input.weight"], params["input.bias"]])
+        g = (pad(x, (0, 1), value=1.0) @ W).view(T, N, -1)
         h = self.scan(params, g).view(T * N, -1)
         return {head: value.view(T, N, -1) for head, value in self._heads(params, h, x).items()}
 
