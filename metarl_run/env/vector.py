@@ -19,6 +19,9 @@ from torch import Tensor
 
 from metarl_run.env.base import Task, TaskFamily
 
+MANY = 2048
+"""Slots; from here on it is faster to draw first states for those that begin anew than to draw them for all."""
+
 
 class Transition(NamedTuple):
     """What one step led to.
@@ -67,10 +70,12 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Begin a lifetime of `episodes` consecutive episodes in every slot; the first observations."""
         shape, device = (self.num_tasks, self.episodes_per_task), self.generator.device
         self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
-        self._elapsed = torch.zeros(shape, dtype=torch.int32, device=device)
+        self._now, self._first_limit = 0, self.horizon
+        self._limit = torch.full(shape, self.horizon, dtype=torch.int32, device=device)  # when it will be reached
+        self._never = torch.zeros(shape, dtype=torch.bool, device=device)
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
-        self._several_episodes = episodes > 1
+        self._all_alive, self._several_episodes = True, episodes > 1
         return self.family.observe(self.task, self._state)
 
     def advance(self, action: Tensor) -> Transition:
@@ -79,30 +84,49 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Args:
             action: `[M, B]`, or `[M, B, …]` if an action is several numbers; of no consequence where not alive.
         """
-        alive = self._alive
+        alive, all_alive = self._alive, self._all_alive
         self._state, reward, terminated = self.family.step(self.task, self._state, action, self.generator)
-        ended = terminated | (self._elapsed.add_(1) >= self.horizon)
-        truncated = ended ^ terminated
         observation = self.family.observe(self.task, self._state)
-        if ended.any():
-            self._reset(ended)
+        self._now += 1
+        ended, truncated = terminated, self._never
+        if self._now == self._first_limit:  # a comparison costs more than most of a step
+            ended = terminated | (self._limit <= self._now)
+            truncated = ended ^ terminated
+        if number := int(ended.count_nonzero()):
+            self._reset(ended, number)
             self._episodes_left.sub_(ended.int())
             self._alive = self._episodes_left > 0
+            self._all_alive = bool(self._alive.all())
             if self._several_episodes:
                 reborn = (ended & self._alive).unsqueeze(-1)
                 observation = torch.where(reborn, self.family.observe(self.task, self._state), observation)
+        if self._now == self._first_limit:
+            self._first_limit = int(self._limit.min())
+        if all_alive:
+            return Transition(observation, reward, terminated, truncated, alive)
         return Transition(observation, reward * alive, terminated & alive, truncated & alive, alive)
 
-    def _reset(self, slots: Bool[Tensor, "M B"]) -> None:
-        """Begin a new episode in these slots. Drawing all first states and keeping some beats indexing the few."""
-        fresh = self.family.reset(self.task, self.episodes_per_task, self.generator)
-        self._state = type(fresh)(
-            *(
-                torch.where(slots.view(*slots.shape, *[1] * (new.ndim - 2)), new, old)
-                for new, old in zip(fresh, self._state, strict=True)
+    def _reset(self, slots: Bool[Tensor, "M B"], number: int) -> None:
+        """Begin a new episode in these slots.
+
+        Args:
+            slots: where.
+            number: how many they are.
+        """
+        if number == self.num_envs or self.num_envs < MANY:
+            fresh = self.family.reset(self.task, self.episodes_per_task, self.generator)
+            self._state = type(fresh)(
+                *(
+                    torch.where(slots.view(*slots.shape, *[1] * (new.ndim - 2)), new, old)
+                    for new, old in zip(fresh, self._state, strict=True)
+                )
             )
-        )
-        self._elapsed.masked_fill_(slots, 0)
+        else:
+            where = slots.nonzero().unbind(1)
+            fresh = self.family.reset(self.task.select(where[0]), 1, self.generator)
+            for new, old in zip(fresh, self._state, strict=True):
+                old[where] = new.squeeze(1)
+        self._limit.masked_fill_(slots, self._now + self.horizon)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -131,9 +155,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         transition = self.advance(action.reshape(self.num_tasks, self.episodes_per_task, *action.shape[1:]))
         observation = transition.observation
         if waiting.any():
-            self._reset(waiting)
+            self._reset(waiting, int(waiting.count_nonzero()))
             self._episodes_left.masked_fill_(waiting, 1)
             self._alive = self._episodes_left > 0
+            self._all_alive = bool(self._alive.all())
             fresh = self.family.observe(self.task, self._state)
             observation = torch.where(waiting.unsqueeze(-1), fresh, observation)
         reward = self._flat(transition.reward).astype(np.float64)

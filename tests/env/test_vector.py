@@ -10,11 +10,18 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
+from metarl_run.env import vector
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.env.navigation import Navigation, NavigationTask
 from metarl_run.env.vector import TaskVectorEnv
 
 NEVER = 10**6
+
+
+@pytest.fixture(autouse=True, params=["few", "many"])
+def both_ways_to_reset(request, monkeypatch):
+    """First states are drawn for all slots or, where there are many, for those that begin anew alone."""
+    monkeypatch.setattr(vector, "MANY", {"few": NEVER, "many": 1}[request.param])
 
 
 @dataclass(frozen=True)
@@ -208,3 +215,24 @@ def test_actions_of_several_numbers_reach_each_its_own_environment():
         moved = expected is not start
         np.testing.assert_allclose(reward, -np.hypot(*expected.T) * moved, rtol=1e-6)
         assert truncated.all() == np.array_equal(expected, start + 2 * moves)
+
+
+def test_a_slot_that_ends_alone_begins_anew_where_its_own_task_does():
+    """Three tasks with starts of their own; one slot after the other walks into its goal."""
+    places = {"goal_x": 0, "goal_y": 0, "start_x": 0, "start_y": 0}
+    family = Navigation(
+        horizon=50, max_step=1.0, reward="distance", goal_radius=0.5, meta_train=places, meta_test=places
+    )
+    starts = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    task = NavigationTask(torch.zeros(3), torch.zeros(3), *starts.unbind(1))
+    env = TaskVectorEnv(family, task, episodes_per_task=2, generator=torch.Generator())
+    everywhere = starts[:, None].expand(3, 2, 2)
+    for m in range(3):
+        for b in range(2):
+            assert torch.equal(env.start(2), everywhere)
+            action, here = torch.zeros(3, 2, 2), torch.zeros(3, 2, dtype=torch.bool)
+            action[m, b], here[m, b] = -1.0, True
+            for left in range(m, -1, -1):
+                step = env.advance(action)
+                assert torch.equal(step.terminated, here & (left == 0))
+            assert torch.equal(step.observation, everywhere)
