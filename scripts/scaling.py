@@ -1,7 +1,7 @@
-"""How time and memory of a meta-iteration grow with the adaptation steps K, and whether memory grows with iterations.
+"""How time and memory of a meta-iteration grow with its size, and whether memory grows with iterations.
 
-Each measurement is a process of its own. Episodes are all of full length (random MDPs with a horizon of 100), so that
-every meta-iteration does the same work.
+Each measurement is a process of its own, on one core. Episodes are all of full length (random MDPs), so that every
+meta-iteration does the same work. One size varies at a time; the others are those of the base.
 """
 
 import argparse
@@ -11,15 +11,75 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
-CONFIG = ("env=random_mdp", "env.horizon=100", "logger=files", "threads=1")
+CONFIG = ("env=random_mdp", "logger=files", "threads=1")
 MEBIBYTE = 1024  # ru_maxrss is in KiB
+WARM_UP, ITERATIONS = 2, 6
 
 
-def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[str, list[float]]:
-    """Seconds of each meta-iteration, and the peak of the memory up to its end, MiB."""
+class Axis(NamedTuple):
+    """One size that varies.
+
+    Attributes:
+        name: of the size.
+        key: of the configuration; `{}` stands for the value.
+        base: what it is while others vary.
+        values: smallest to largest, the base among them.
+    """
+
+    name: str
+    key: str
+    base: int
+    values: Sequence[int]
+
+
+class Family(NamedTuple):
+    """An algorithm and the sizes of its meta-iterations.
+
+    Attributes:
+        title: what is measured.
+        base: overrides common to all measurements; the axes' own come after them.
+        axes: what varies.
+    """
+
+    title: str
+    base: Sequence[str]
+    axes: Sequence[Axis]
+
+
+FAMILIES = (
+    Family(
+        "MAML, exact second derivatives: 20 tasks × 20 episodes × 100 steps, K = 1, MLP 64×64",
+        ("algo=maml", "env.horizon=100"),
+        (
+            Axis("tasks", "meta_batch_size={}", 20, (5, 10, 20, 40, 80)),
+            Axis("episodes", "episodes_per_task={}", 20, (5, 10, 20, 40, 80)),
+            Axis("steps", "env.horizon={}", 100, (25, 50, 100, 200, 400)),
+            Axis("K", "algo.adaptation_steps={}", 1, (1, 2, 3, 5, 8)),
+            Axis("width", "network.hidden=[{0},{0}]", 64, (16, 32, 64, 128, 256)),
+        ),
+    ),
+    Family(
+        "RL², PPO: 256 lifetimes × 10 episodes × 10 steps, GRU 64",
+        ("algo=rl2", "meta_batch_size=256", "episodes_per_task=1", "algo.episodes=10", "algo.max_kl=1e6"),
+        (
+            Axis("lifetimes", "meta_batch_size={}", 256, (64, 128, 256, 512, 1024)),
+            Axis("episodes", "algo.episodes={}", 10, (2, 5, 10, 20, 40)),
+            Axis("width", "network.hidden={}", 64, (16, 32, 64, 128, 256)),
+        ),
+    ),
+)
+
+
+def measure(iterations: int, overrides: Sequence[str]) -> dict[str, list[float]]:
+    """Seconds and environment steps of each meta-iteration, and the peak of the memory up to its end, MiB."""
+    from metarl_run import machine
+
+    machine.prepare()
     import torch
 
     from metarl_run.algo.meta_learner import MetaLearner
@@ -30,15 +90,16 @@ def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[st
     from metarl_run.seeding import Streams
     from metarl_run.types import Lifetime
 
-    config = compose_points([*CONFIG, *sizes, f"algo.adaptation_steps={adaptation_steps}"]).points[0].config
+    config = compose_points([*CONFIG, *overrides]).points[0].config
     torch.set_num_threads(1)
     streams = Streams(0, torch.device("cpu"))
     family, algo = build_agent(config, streams)
     assert isinstance(algo, MetaLearner)
-    seconds, peaks = [], []
+    found: dict[str, list[float]] = {"seconds": [], "env_steps": [], "peak_mib": []}
     for iteration in range(iterations):
+        lived: list[Lifetime] = []
 
-        def live_here(steps: int, iteration: int = iteration) -> Lifetime:
+        def live_here(steps: int, iteration: int = iteration, lived: list[Lifetime] = lived) -> Lifetime:
             task = family.sample(config["meta_batch_size"], "meta_train", streams("tasks", iteration))
             env = TaskVectorEnv(
                 family,
@@ -46,56 +107,97 @@ def measure(adaptation_steps: int, iterations: int, sizes: list[str]) -> dict[st
                 episodes_per_task=config["episodes_per_task"],
                 generator=streams("env", iteration),
             )
-            return live(algo, env, streams("actions", iteration), adaptation_steps=steps)
+            lived.append(live(algo, env, streams("actions", iteration), adaptation_steps=steps))
+            return lived[-1]
 
-        start = time.perf_counter()
+        start = time.process_time()  # other processes of the machine do not count
         algo.meta_update(live_here)
-        seconds.append(time.perf_counter() - start)
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE)
-    return {"seconds": seconds, "peak_mib": peaks}
+        found["seconds"].append(time.process_time() - start)
+        found["env_steps"].append(sum(rollout.env_steps for lifetime in lived for rollout in lifetime.rollouts))
+        found["peak_mib"].append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE)
+    return found
 
 
-def apart(adaptation_steps: int, iterations: int, *sizes: str) -> dict[str, list[float]]:
+def apart(iterations: int, *overrides: str) -> dict[str, list[float]]:
     """`measure` in a process of its own, whose memory is its own."""
-    command = [sys.executable, __file__, "--measure", str(adaptation_steps), str(iterations), *sizes]
+    command = [sys.executable, __file__, "--measure", str(iterations), *overrides]
     found: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return found
 
 
+def along(family: Family, axis: Axis) -> list[dict[str, float]]:
+    """One row for each value of the axis."""
+    rows = []
+    for value in axis.values:
+        found = apart(ITERATIONS, *family.base, axis.key.format(value))
+        seconds = statistics.median(found["seconds"][WARM_UP:])
+        per_step = 1e6 * seconds / found["env_steps"][-1]
+        rows.append({"value": value, "seconds": seconds, "per_step": per_step, "mib": found["peak_mib"][-1]})
+        print(
+            f"{axis.name} {value}: {seconds:.3f} s, {per_step:.1f} µs per step, {rows[-1]['mib']:.0f} MiB", flush=True
+        )
+    return rows
+
+
+def table_of(axis: Axis, rows: list[dict[str, float]], idle: float) -> list[str]:
+    return [
+        f"| {axis.name} | s per meta-iteration | µs per environment step | MiB above an idle process |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['value']} | {row['seconds']:.2f} | {row['per_step']:.1f} | {max(row['mib'] - idle, 0):.0f} |"
+            for row in rows
+        ),
+        "",
+    ]
+
+
+def draw(out: Path, measured: list[list[list[dict[str, float]]]]) -> None:
+    """Cost per environment step against each size, relative to the base's: a flat line is linear cost."""
+    from metarl_run.report.figure import look, save
+
+    def panels(figure: Any) -> None:
+        for axes, family, tables in zip(figure.subplots(1, len(FAMILIES)), FAMILIES, measured, strict=True):
+            for index, (axis, rows) in enumerate(zip(family.axes, tables, strict=True)):
+                base = rows[axis.values.index(axis.base)]["per_step"]
+                x = [value / axis.base for value in axis.values]
+                axes.plot(x, [row["per_step"] / base for row in rows], label=axis.name, marker="o", **look(index))
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log", base=2)
+            axes.set_title(family.title.split(":")[0])
+            axes.set_xlabel("size, relative to the base")
+            axes.set_ylabel("time per environment step, relative")
+            axes.legend(frameon=False)
+
+    save(out / "scaling", 9, 4, panels)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder of scaling.md")
+    parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder of scaling.md and scaling.png")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        steps, iterations, *sizes = options.measure
-        print(json.dumps(measure(int(steps), int(iterations), sizes)))
+        iterations, *overrides = options.measure
+        print(json.dumps(measure(int(iterations), overrides)))
         return
-    idle = apart(1, 1, "meta_batch_size=1", "episodes_per_task=1")["peak_mib"][-1]
-    found = {K: apart(K, 12) for K in (1, 3, 5)}
-    seconds = {K: statistics.median(f["seconds"][2:]) for K, f in found.items()}
-    memory = {K: f["peak_mib"][-1] - idle for K, f in found.items()}
-    rows = [
-        f"| {K} | {seconds[K]:.2f} | {seconds[K] / seconds[1]:.2f} | {(K + 1) / 2:g} | {memory[K]:.0f} "
-        f"| {memory[K] / memory[1]:.2f} |"
-        for K in seconds
-    ]
-    long = apart(1, 1000, "meta_batch_size=5", "episodes_per_task=5")["peak_mib"]
-    lines = [
-        "# Time and memory",
-        "",
-        "Made by `scripts/scaling`: MAML with exact second derivatives, 20 tasks × 20 episodes × 100 steps, MLP 64×64, "
-        "one core. A lifetime with K adaptations has K + 1 rollouts.",
-        "",
-        "| K | s per meta-iteration | relative | rollouts, relative | MiB above an idle process | relative |",
-        "|---|---|---|---|---|---|",
-        *rows,
-        "",
-        f"1000 meta-iterations (5 tasks × 5 episodes): peak memory {long[99]:.1f} MiB after 100, "
+    idle = apart(1, "algo=maml", "meta_batch_size=1", "episodes_per_task=1")["peak_mib"][-1]
+    measured = []
+    lines = ["# Time and memory", "", "Made by `scripts/scaling`, one core; time is the processor's.", ""]
+    for family in FAMILIES:
+        measured.append([along(family, axis) for axis in family.axes])
+        lines += [f"## {family.title}", ""]
+        for axis, rows in zip(family.axes, measured[-1], strict=True):
+            lines += table_of(axis, rows, idle)
+    long = apart(1000, "algo=maml", "env.horizon=100", "meta_batch_size=5", "episodes_per_task=5")["peak_mib"]
+    lines += [
+        f"1000 meta-iterations of MAML (5 tasks × 5 episodes): peak memory {long[99]:.1f} MiB after 100, "
         f"{long[499]:.1f} after 500, {long[999]:.1f} after 1000.",
+        "",
+        "![Cost by size](scaling.png)",
     ]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scaling.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw(options.out, measured)
     print("\n".join(lines))
 
 
