@@ -1,0 +1,164 @@
+"""How fast the project is, beside what else does the same work, measured in turn on this machine.
+
+Workloads:
+    step      CartPoles stepped with actions given ahead
+    rollout   40 tasks × 20 episodes × 100 steps, each task with parameters of its own
+    maml      one meta-iteration with exact second derivatives, of the same sizes
+    rl2       GRU of 256 units, 512 lifetimes × 100 steps: rollout, and update by PPO
+    tables    an agent in 1000 tabular MDPs
+    startup   how long the command takes to answer
+    overhead  the share of meta-training that is not meta-updates
+
+Every repetition measures each subject once, and the product of two 1024 × 1024 matrices beside it. A row holds medians
+over repetitions; its spread is the interquartile range, relative to the median. Ratios are formed within repetitions:
+how many times as long as metarl-run the subject took. Only ratios of one call compare; machines and hours differ.
+
+Time is that of the clock on the wall, which wants a machine with nothing else to do. On a busy one, --clock cpu counts
+the processor's time instead, of all threads and processes of the subject.
+
+The peers come with pip install '.[bench]'; one that is absent is named.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks import machine
+from rich import box
+from rich.table import Table
+
+from metarl_run.report.output import standard_output
+
+WORKLOADS = ("step", "rollout", "maml", "rl2", "tables", "startup", "overhead")
+REPEATS = 7
+PROJECT = "metarl-run"
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see ./scripts/benchmark --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parsed(arguments)
+    machine.prepare(chosen.threads)
+    found: list[dict[str, Any]] = []
+    for row in measured(chosen):
+        found.append(row)
+        print(progress(row), file=sys.stderr, flush=True)
+    rows = [row for row in found if "absent" not in row]
+    show(found)
+    if chosen.json is not None:
+        record = {
+            "machine": {**machine.described(chosen.threads), "clock": chosen.clock},
+            "versions": machine.versions(),
+            "rows": rows,
+            "absent": [row for row in found if "absent" in row],
+        }
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", action="append", choices=WORKLOADS, metavar="WORKLOAD", help="this one; may be given several times"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and rows there, too")
+    parser.add_argument("--profile", action="store_true", help="print where the project's time goes")
+    parser.add_argument("--repeats", type=whole(1), help=f"repetitions (default: {REPEATS}, tiny 2)")
+    parser.add_argument("--threads", type=whole(1), default=1, help="threads of every subject (default: 1)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="which time counts (default: wall)")
+    parser.add_argument("--tiny", action="store_true", help="small sizes: the numbers mean little")
+    chosen = parser.parse_args(arguments)
+    if chosen.json is not None and chosen.json.is_dir():
+        parser.error(f"argument --json: must be a file, got the folder {chosen.json}")
+    cores = len(machine.cores())
+    if chosen.threads > cores:
+        parser.error(f"argument --threads: must be at most {cores}, the cores of this process, got {chosen.threads}")
+    chosen.repeats = chosen.repeats or (2 if chosen.tiny else REPEATS)
+    return chosen
+
+
+def whole(least: int) -> Any:
+    """An argument that is a whole number from `least` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, got {text}")
+        return int(text)
+
+    return number
+
+
+def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows of the chosen workloads, as they come."""
+    from benchmarks import timing  # loads torch, which comes after machine.prepare
+
+    least_seconds = 0.0 if chosen.tiny else 0.1
+
+    for workload in WORKLOADS:
+        if workload in (chosen.only or WORKLOADS):
+            for case in importlib.import_module(f"benchmarks.{workload}").cases(chosen.tiny):
+                yield from timing.compared(case, chosen.repeats, chosen.clock, least_seconds=least_seconds)
+                if chosen.profile:
+                    print(timing.profiled(case))
+
+
+# --- What is shown ---
+
+
+def progress(row: dict[str, Any]) -> str:
+    said = f"absent: {row['absent']}" if "absent" in row else f"{row['median_seconds']:.4g} s"
+    return f"{row['workload']} {row['case']}, {row['subject']}: {said}"
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    shares = any("share" in row for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("workload", "subject"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("median", "steps/s", "spread", "against metarl-run", "GFLOP/s", *["outside"] * shares):
+        table.add_column(heading, justify="right", no_wrap=True)
+    before = None
+    for row in rows:
+        here = f"{row['workload']} {row['case']}"
+        if before is not None and here != before:
+            table.add_section()
+        table.add_row("" if here == before else here, row["subject"], *cells(row, shares))
+        before = here
+    console = standard_output()
+    console.width = max(console.width, 112)
+    console.print(table)
+    console.print(
+        "against metarl-run: how many times as long it took, and quartiles; GFLOP/s: of the product of matrices"
+    )
+    if shares:
+        console.print("outside: the share of meta-training that is not meta-updates")
+    for reason in sorted({f"{row['subject']} is absent: {row['absent']}" for row in rows if "absent" in row}):
+        console.print(reason, markup=False)
+
+
+def cells(row: dict[str, Any], shares: bool) -> list[str]:
+    if "absent" in row:
+        return ["absent"]
+    steps, seconds = row["steps_per_second"], row["median_seconds"]
+    found = [
+        f"{seconds:.3f} s" if seconds >= 0.1 else f"{seconds * 1000:.3f} ms",
+        "" if steps is None else f"{steps:,.0f}",
+        f"{row['spread']:.1%}",
+        "" if row["subject"] == PROJECT else f"{row['ratio']:.2f}× ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
+        f"{row['matmul_gflops']:.0f}",
+    ]
+    return [*found, f"{row['share']:.2%}" if "share" in row else ""] if shares else found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Gymnasium's own vectorised CartPole."""
+
+import gymnasium
+import numpy as np
+
+from benchmarks.timing import Work
+
+
+def stepping(slots: int, steps: int) -> Work:
+    env = gymnasium.make_vec("CartPole-v1", num_envs=slots, vectorization_mode="vector_entry_point")
+    env.reset(seed=0)
+    actions = np.random.default_rng(1).integers(2, size=(steps, slots))
+
+    def work() -> None:
+        for action in actions:
+            env.step(action)
+
+    return work

@@ -1,0 +1,35 @@
+"""The project as a run builds it."""
+
+from typing import Any
+
+import torch
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.config.compose import compose_points
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
+
+LASTING = (
+    "env=cartpole_family",
+    "env.horizon=100",
+    "env.meta_train.gravity=[uniform,0.01,0.05]",
+    "env.meta_train.force=[uniform,0.0001,0.0002]",
+)
+"""CartPoles so light that none falls within the horizon, whatever is done: all subjects then take every step."""
+
+
+def built(*overrides: str) -> tuple[TaskFamily, Any]:
+    """The task family and the algorithm."""
+    found: tuple[TaskFamily, MetaAlgorithm] = build_agent(
+        compose_points(["logger=files", *overrides]).points[0].config, Streams(0, torch.device("cpu"))
+    )
+    return found
+
+
+def batch(family: TaskFamily, num_tasks: int, episodes_per_task: int) -> TaskVectorEnv:
+    """Tasks of meta-training, with their slots."""
+    generator = torch.Generator().manual_seed(0)
+    tasks = family.sample(num_tasks, "meta_train", generator)
+    return TaskVectorEnv(family, tasks, episodes_per_task=episodes_per_task, generator=generator)
