@@ -4,7 +4,7 @@ Workloads:
     step      CartPoles stepped with actions given ahead
     rollout   40 tasks × 20 episodes × 100 steps, each task with parameters of its own
     maml      one meta-iteration with exact second derivatives, of the same sizes
-    rl2       GRU of 256 units, 512 lifetimes × 100 steps: rollout, and update by PPO
+    rl2       networks with memory, 512 lifetimes × 100 steps: rollout, and update by PPO
     tables    an agent in 1000 tabular MDPs
     startup   how long the command takes to answer
     overhead  the share of meta-training that is not meta-updates
@@ -122,17 +122,26 @@ def progress(row: dict[str, Any]) -> str:
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
     shares = any("share" in row for row in rows)
+    products = any("share_of_product" in row for row in rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("workload", "subject"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("median", "steps/s", "spread", "against metarl-run", "GFLOP/s", *["outside"] * shares):
+    for heading in (
+        "median",
+        "steps/s",
+        "spread",
+        "against metarl-run",
+        "GFLOP/s",
+        *["reached"] * products,
+        *["outside"] * shares,
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     before = None
     for row in rows:
         here = f"{row['workload']} {row['case']}"
         if before is not None and here != before:
             table.add_section()
-        table.add_row("" if here == before else here, row["subject"], *cells(row, shares))
+        table.add_row("" if here == before else here, row["subject"], *cells(row, products, shares))
         before = here
     console = standard_output()
     console.width = max(console.width, 112)
@@ -140,13 +149,15 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     console.print(
         "against metarl-run: how many times as long it took, and quartiles; GFLOP/s: of the product of matrices"
     )
+    if products:
+        console.print("reached: by the project's own products with weights, of that rate, all else included")
     if shares:
         console.print("outside: the share of meta-training that is not meta-updates")
     for reason in sorted({f"{row['subject']} is absent: {row['absent']}" for row in rows if "absent" in row}):
         console.print(reason, markup=False)
 
 
-def cells(row: dict[str, Any], shares: bool) -> list[str]:
+def cells(row: dict[str, Any], products: bool, shares: bool) -> list[str]:
     if "absent" in row:
         return ["absent"]
     steps, seconds = row["steps_per_second"], row["median_seconds"]
@@ -157,7 +168,9 @@ def cells(row: dict[str, Any], shares: bool) -> list[str]:
         "" if row["subject"] == PROJECT else f"{row['ratio']:.2f}× ({row['ratio_low']:.2f}–{row['ratio_high']:.2f})",
         f"{row['matmul_gflops']:.0f}",
     ]
-    return [*found, f"{row['share']:.2%}" if "share" in row else ""] if shares else found
+    reached = [f"{row['share_of_product']:.0%}" if "share_of_product" in row else ""] * products
+    outside = [f"{row['share']:.2%}" if "share" in row else ""] * shares
+    return [*found, *reached, *outside]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""RL² with a GRU of 256 units in random MDPs of 10 states: 512 lifetimes of 10 episodes × 10 steps.
+"""RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: GRU and LSTM of 256 units, a transformer.
 
 The rollout by `live`, the update by `meta_update`: PPO, 4 passes in 4 minibatches each. The project also measures how
 far the policy has moved, before every step; the peer does not.
@@ -11,13 +11,14 @@ import torch
 
 from benchmarks.project import batch, built
 from benchmarks.timing import PROJECT, Case, Work
+from metarl_run.algo.rl2 import RL2
 from metarl_run.lifetime import live
+from metarl_run.network.transformer import Transformer
 
 EPISODES, HORIZON, PASSES, MINIBATCHES = 10, 10, 4, 4
 CONFIG = (
     "algo=rl2",
     "env=random_mdp",
-    "network=gru",
     f"env.horizon={HORIZON}",
     f"algo.episodes={EPISODES}",
     f"algo.minibatches={MINIBATCHES}",
@@ -29,18 +30,39 @@ CONFIG = (
 
 def cases(tiny: bool) -> Iterator[Case]:
     lifetimes, hidden = (8, 16) if tiny else (512, 256)
-    for part in ("rollout", "update"):
-        yield Case(
-            "rl2",
-            part,
-            {"lifetimes": lifetimes, "lifetime_steps": EPISODES * HORIZON, "hidden": hidden},
-            lifetimes * EPISODES * HORIZON,
-            {PROJECT: partial(project, part, lifetimes, hidden), "jax": partial(jax, part, lifetimes, hidden)},
-        )
+    networks = {
+        "gru": ("network=gru", f"network.hidden={hidden}"),
+        "lstm": ("network=lstm", f"network.hidden={hidden}"),
+        "transformer": ("network=transformer",),
+    }
+    for name in ["gru"] if tiny else networks:
+        network = networks[name]
+        forwards = lifetimes * EPISODES * HORIZON * operations(built(*CONFIG, *network)[1])
+        for part, times in (("rollout", 1), ("update", 3 * PASSES)):  # backwards costs twice as much as forwards
+            subjects = {PROJECT: partial(project, part, lifetimes, network)}
+            if name == "gru":
+                subjects["jax"] = partial(jax, part, lifetimes, network)
+            yield Case(
+                "rl2",
+                f"{name} {part}",
+                {"lifetimes": lifetimes, "lifetime_steps": EPISODES * HORIZON},
+                lifetimes * EPISODES * HORIZON,
+                subjects,
+                operations=times * forwards,
+            )
 
 
-def project(part: str, lifetimes: int, hidden: int) -> Work:
-    family, algo = built(*CONFIG, f"network.hidden={hidden}")
+def operations(algo: RL2) -> float:
+    """Of the products in one step forwards."""
+    network = algo.network
+    weights = [θ for θ in algo.meta_params.values() if θ.dim() == 2 and min(θ.shape) > 1]
+    # Queries times keys and weights times values, of half of all steps on average.
+    attention = 2 * EPISODES * HORIZON * network.hidden * network.layers if isinstance(network, Transformer) else 0
+    return 2 * sum(θ.numel() for θ in weights) + attention
+
+
+def project(part: str, lifetimes: int, network: tuple[str, ...]) -> Work:
+    family, algo = built(*CONFIG, *network)
     env, generator = batch(family, lifetimes, 1), torch.Generator().manual_seed(1)
     lived = live(algo, env, generator, adaptation_steps=EPISODES - 1)
 
@@ -53,9 +75,9 @@ def project(part: str, lifetimes: int, hidden: int) -> Work:
     return rollout if part == "rollout" else update
 
 
-def jax(part: str, lifetimes: int, hidden: int) -> Work:
+def jax(part: str, lifetimes: int, network: tuple[str, ...]) -> Work:
     from benchmarks.peers import jax_rl2
 
-    family, algo = built(*CONFIG, f"network.hidden={hidden}")
+    family, algo = built(*CONFIG, *network)
     task = batch(family, lifetimes, 1).task
     return jax_rl2.work(part, task, algo.meta_params, EPISODES, HORIZON, PASSES, MINIBATCHES)

@@ -30,6 +30,7 @@ class Case:
         steps: environment steps of the work, where it has any.
         subjects: makes each subject's work: loads what it needs and sets up, which is not measured. The project's own,
             if there are others, comes first.
+        operations: floating-point operations of the products in the project's work, where they are counted.
     """
 
     workload: str
@@ -37,6 +38,7 @@ class Case:
     sizes: Mapping[str, int]
     steps: int | None
     subjects: Mapping[str, Callable[[], Work]]
+    operations: float | None = None
 
 
 def processor() -> float:
@@ -129,6 +131,7 @@ def compared(case: Case, repeats: int, clock: str, *, least_seconds: float) -> I
             "spread": (high - low) / median,
             **ratios(subject, subjects[PROJECT]),
             "matmul_gflops": statistics.median(subject.rates) / 1e9,
+            **shares(case, name, subject),
             "repeats": repeats,
             **{key: statistics.median(told[key] for told in subject.told) for key in subject.told[0]},
         }
@@ -142,6 +145,14 @@ def prepared(work: Work, clock: Clock, least_seconds: float) -> Subject:
     start = clock()
     work()
     return Subject(work, max(1, round(least_seconds / max(clock() - start, 1e-6))), [], [], [])
+
+
+def shares(case: Case, name: str, subject: Subject) -> dict[str, float]:
+    """Which share of the rate of the product beside it the project's own products reach, all else included."""
+    if case.operations is None or name != PROJECT:
+        return {}
+    each = [case.operations / s / rate for s, rate in zip(subject.seconds, subject.rates, strict=True)]
+    return {"share_of_product": statistics.median(each)}
 
 
 def ratios(subject: Subject, project: Subject) -> dict[str, float]:
