@@ -2,6 +2,7 @@
 
 import errno
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -20,8 +21,10 @@ def install() -> None:
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory")
-"""How torch says so, which raises RuntimeError."""
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "calculation overflowed")
+"""How torch says so, which raises RuntimeError, for processors and GPUs; the last of a size beyond all machines."""
+
+SIZES = "meta_batch_chunk, meta_batch_size, episodes_per_task, env.horizon or the network; likewise those of meta_test"
 
 
 class Contained(AbstractContextManager["Contained"]):
@@ -46,11 +49,19 @@ class Contained(AbstractContextManager["Contained"]):
         if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
         told = (str(error).splitlines() or [""])[0]
-        if isinstance(error, MemoryError) or any(phrase in told for phrase in OUT_OF_MEMORY):
-            sizes = "lower meta_batch_size, episodes_per_task or their meta_test twins"
-            raise ResourceError("memory", f"ran out: {told}", sizes) from error
+        if _is_lack_of_memory(error, told):
+            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", told)
+            why = asked[0][0].lower() + asked[0][1:] if asked else told or type(error).__name__
+            raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
         if isinstance(error, Exception | SystemExit):
             raise bug(error, self.folder) from error
+
+
+def _is_lack_of_memory(error: BaseException, told: str) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    says_so = isinstance(error, RuntimeError) and any(phrase in told for phrase in OUT_OF_MEMORY)
+    return says_so or isinstance(error, MemoryError)
 
 
 def bug(error: BaseException, folder: Path | None) -> Bug:

@@ -3,12 +3,20 @@
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.rollout import collect
 from metarl_run.types import Lifetime
 
 
-def live(algo: MetaAlgorithm, env: TaskVectorEnv, generator: torch.Generator, *, adaptation_steps: int) -> Lifetime:
+def live(
+    algo: MetaAlgorithm,
+    env: TaskVectorEnv,
+    generator: torch.Generator,
+    *,
+    adaptation_steps: int,
+    tasks_at_once: int | None = None,
+) -> Lifetime:
     """One lifetime in each task of `env`.
 
         agent₀ = begin(task),   rolloutₖ = collect(agentₖ),   agentₖ₊₁ = adapt(agentₖ, rolloutₖ),   k in [0, K]
@@ -21,12 +29,15 @@ def live(algo: MetaAlgorithm, env: TaskVectorEnv, generator: torch.Generator, *,
         env: M tasks × B episode slots.
         generator: randomness of the actions.
         adaptation_steps: K ≥ 0.
+        tasks_at_once: so many tasks adapt at a time, without a graph; None for all at once. Rollouts are of all tasks
+            either way: they take little memory, and so the noise in them depends on the tasks alone.
     """
     agents = [algo.begin(env.task)]
     if algo.remembers:
-        return Lifetime(agents, [collect(env, algo.act, agents[0], generator, episodes=adaptation_steps + 1)])
+        rollout = collect(env, algo.act, agents[0], generator, episodes=adaptation_steps + 1)
+        return Lifetime(agents, [rollout], tasks_at_once)
     rollouts = [collect(env, algo.act, agents[0], generator)]
     for _ in range(adaptation_steps):
-        agents.append(algo.adapt(agents[-1], rollouts[-1]))
+        agents.append(adapt_in_parts(algo, agents[-1], rollouts[-1], tasks_at_once))
         rollouts.append(collect(env, algo.act, agents[-1], generator))
-    return Lifetime(agents, rollouts)
+    return Lifetime(agents, rollouts, tasks_at_once)

@@ -44,9 +44,9 @@ def _keep_memory(libc: ctypes.CDLL) -> None:
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_ssize_t, [ctypes.c_ssize_t]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     block = libc.malloc(HUGE_PAGE)  # more than the heap has: it grows
-    if block is None:
+    libc.mallopt(TOP_PAD, HUGE_PAGE)
+    if block is None:  # so much address space is not allowed
         return
     start = -(-block // HUGE_PAGE) * HUGE_PAGE
     libc.madvise(start, max(libc.sbrk(0) - start, 0), MADV_HUGEPAGE)
     libc.free(block)
-    libc.mallopt(TOP_PAD, HUGE_PAGE)

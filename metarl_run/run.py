@@ -102,6 +102,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             for key in (
                 "meta_iterations",
                 "meta_batch_size",
+                "meta_batch_chunk",
                 "episodes_per_task",
                 "meta_validation",
                 "meta_test",

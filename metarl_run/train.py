@@ -4,10 +4,11 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -78,6 +79,7 @@ def _resume(composed: Composed) -> int:
         kept = [text for text in plan.overrides if _key(text) not in {"plugins", *map(_key, given)}]
         changed = compose_points([*flags, *kept, *given]).points[0]
         plan = Plan(changed.config, changed.choices, plan.overrides)
+    _refuse_absent_device(plan.config)
     run(plan, folder, stop)
     return DONE
 
@@ -188,11 +190,7 @@ class Carrier(AbstractContextManager["Carrier"]):
 
 def _refuse_impossible(composed: Composed) -> None:
     for point in composed.points:
-        if point.config["device"] == "cuda":
-            import torch
-
-            if not torch.cuda.is_available():
-                raise ConfigError("device", "is cuda, but torch finds no GPU", "device=cpu, or device=auto")
+        _refuse_absent_device(point.config)
         for key in ("checkpoint", "resume"):
             if point.config[key] is not None and not Path(str(point.config[key])).is_dir():
                 raise StateError(
@@ -202,3 +200,13 @@ def _refuse_impossible(composed: Composed) -> None:
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
+
+
+def _refuse_absent_device(config: Mapping[str, Any]) -> None:
+    """Never silently the CPU for who asked for a GPU."""
+    if config["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            reason = "must be one of the devices available: cpu, got cuda"
+            raise ConfigError("device", reason, "device=cpu; device=auto takes a GPU where there is one")

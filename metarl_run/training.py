@@ -36,6 +36,7 @@ class Training:
         folder: the run folder.
         meta_iterations: meta-updates in all.
         meta_batch_size: tasks per meta-update, M.
+        meta_batch_chunk: tasks that are learned from at a time; None for all.
         episodes_per_task: B.
         meta_validation, meta_test: how held-out tasks are lived: keyword arguments of `evaluate`.
         validate_every: meta-iterations between validations; 0 for none.
@@ -56,6 +57,7 @@ class Training:
         folder: Path,
         meta_iterations: int,
         meta_batch_size: int,
+        meta_batch_chunk: int | None,
         episodes_per_task: int,
         meta_validation: Mapping[str, int],
         meta_test: Mapping[str, int],
@@ -65,7 +67,8 @@ class Training:
         self.algo, self.family, self.streams, self.sinks, self.stop = algo, family, streams, sinks, stop
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.meta_iterations = meta_iterations if isinstance(algo, MetaLearner) else 0
-        self.meta_batch_size, self.episodes_per_task = meta_batch_size, episodes_per_task
+        self.meta_batch_size, self.meta_batch_chunk = meta_batch_size, meta_batch_chunk
+        self.episodes_per_task = episodes_per_task
         self.meta_validation, self.meta_test_plan = meta_validation, meta_test
         self.validate_every, self.checkpoint_every = validate_every, checkpoint_every
         self.iteration = 0
@@ -124,8 +127,9 @@ class Training:
                 generator=self.streams("meta_train/env", *index),
             )
             actions = self.streams("meta_train/actions", *index)
-            lifetimes.append(live(algo, env, actions, adaptation_steps=adaptation_steps))
-            return lifetimes[-1]
+            lifetime = live(algo, env, actions, adaptation_steps=adaptation_steps, tasks_at_once=self.meta_batch_chunk)
+            lifetimes.append(lifetime)
+            return lifetime
 
         try:
             metrics = algo.meta_update(live_on_fresh_tasks)

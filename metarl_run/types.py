@@ -8,7 +8,7 @@ Axes, always in this order:
 Code for one task reads `[T, B, …]`; where a stack of tasks passes through it, the leading `M` is carried along.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,10 @@ class AgentState(NamedTuple):
 
     params: Params
     memory: Memory
+
+    def tasks(self, index: slice) -> "AgentState":
+        """The agents of some tasks."""
+        return AgentState(*({name: x[index] for name, x in record.items()} for record in self))
 
 
 class Percept(NamedTuple):
@@ -95,6 +99,10 @@ class Rollout(NamedTuple):
         """All slots of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
         return Rollout._make([*(x.transpose(0, 1).flatten(1, 2) for x in self[:-1]), {}])
 
+    def tasks(self, index: slice) -> "Rollout":
+        """What the agents of some tasks lived through."""
+        return Rollout._make([*(x[index] for x in self[:-1]), {name: x[index] for name, x in self.memory.items()}])
+
     def slots(self, index: slice) -> "Rollout":
         """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
         return Rollout._make([*(x[:, index] for x in self[:-1]), {}])
@@ -112,7 +120,26 @@ class Rollout(NamedTuple):
 
 @dataclass(frozen=True)
 class Lifetime:
-    """One life in each of M tasks: agent k collected rollout k, and adapting to it made agent k + 1."""
+    """One life in each of M tasks: agent k collected rollout k, and adapting to it made agent k + 1.
+
+    Attributes:
+        agents: 0, …, K; with the graph of their adaptation, if all tasks are learned from at once.
+        rollouts: 0, …, K.
+        tasks_at_once: so many tasks are learned from at a time, to bound memory; None for all.
+    """
 
     agents: Sequence[AgentState]
     rollouts: Sequence[Rollout]
+    tasks_at_once: int | None = None
+
+    def parts(self) -> "Iterator[Lifetime]":
+        """The lives in `tasks_at_once` tasks, in the next as many, …"""
+        for index in chunks(len(self.rollouts[0].reward), self.tasks_at_once):
+            agents = [agent.tasks(index) for agent in self.agents]
+            yield Lifetime(agents, [rollout.tasks(index) for rollout in self.rollouts], self.tasks_at_once)
+
+
+def chunks(num_tasks: int, tasks_at_once: int | None) -> list[slice]:
+    """All tasks in their order, `tasks_at_once` at a time, None for all; the last may be fewer."""
+    size = tasks_at_once or num_tasks
+    return [slice(first, first + size) for first in range(0, num_tasks, size)]

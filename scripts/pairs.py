@@ -31,6 +31,7 @@ SMALL = ("experiment=smoke", "threads=1")
 PLAN = (
     "meta_iterations",
     "meta_batch_size",
+    "meta_batch_chunk",
     "episodes_per_task",
     "meta_validation",
     "meta_test",

@@ -6,6 +6,7 @@ import gymnasium
 import torch
 
 from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Lifetime, Rollout
@@ -82,14 +83,14 @@ def make(kind, surrogate="score", **arguments):
     return kind(**{name: value for name, value in usual.items() if name in taken or name in arguments})
 
 
-def replay(algo, rollouts=ROLLOUTS):
+def replay(algo, rollouts=ROLLOUTS, tasks_at_once=None):
     """`live` on recorded data: rollout k is the same whatever the agent."""
 
     def live(adaptation_steps):
         agents = [algo.start(M)]
         for rollout in rollouts[:adaptation_steps]:
-            agents.append(algo.adapt(agents[-1], rollout))
-        return Lifetime(agents, rollouts[: adaptation_steps + 1])
+            agents.append(adapt_in_parts(algo, agents[-1], rollout, tasks_at_once))
+        return Lifetime(agents, rollouts[: adaptation_steps + 1], tasks_at_once)
 
     return live
 

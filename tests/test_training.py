@@ -47,7 +47,17 @@ def options(request):
     return request.param
 
 
-def make(folder, options, *, seed=0, validate_every=2, checkpoint_every=1, meta_iterations=4, stop=None):
+def make(
+    folder,
+    options,
+    *,
+    seed=0,
+    validate_every=2,
+    checkpoint_every=1,
+    meta_iterations=4,
+    stop=None,
+    meta_batch_chunk=None,
+):
     streams = Streams(seed, torch.device("cpu"))
     family, algo = build_agent(config(options), streams)
     folder.mkdir(exist_ok=True)
@@ -60,6 +70,7 @@ def make(folder, options, *, seed=0, validate_every=2, checkpoint_every=1, meta_
         folder=folder,
         meta_iterations=meta_iterations,
         meta_batch_size=3,
+        meta_batch_chunk=meta_batch_chunk,
         episodes_per_task=2,
         meta_validation=SMALL,
         meta_test=SMALL,
@@ -267,3 +278,21 @@ def test_the_best_checkpoint_of_an_agent_that_does_not_is_the_best_after_adaptat
         rows = [row for row in csv.DictReader(file) if (row["iteration"], row["adaptation_step"]) == ("4", "1")]
     assert training.score == pytest.approx(sum(float(row["episode_return"]) for row in rows) / SMALL["num_tasks"])
     assert "lifetime_return" not in (tmp_path / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_that_learns_from_a_few_tasks_at_a_time_is_the_run_that_learns_from_all(tmp_path, options, size):
+    whole, parts = (make(tmp_path / str(each), options, meta_batch_chunk=each) for each in (None, size))
+    for training in (whole, parts):
+        finish(training)
+    tables = []
+    for folder in (tmp_path / "None", tmp_path / str(size)):
+        with (folder / "metrics.csv").open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    for row, other in zip(*tables, strict=True):
+        told, other_told = (
+            {k: float(v) for k, v in r.items() if v and not k.startswith("time/")} for r in (row, other)
+        )
+        assert told == pytest.approx(other_told, rel=1e-5, abs=1e-5)
+    for name, θ in whole.algo.meta_params.items():
+        torch.testing.assert_close(parts.algo.meta_params[name], θ, rtol=1e-5, atol=1e-5)

@@ -1,6 +1,7 @@
 """MAML: differentiate through adaptation."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -8,9 +9,9 @@ from torch import Tensor
 from metarl_run.algo.base import Live
 from metarl_run.algo.gradient_based import GradientBased
 from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, MetaObjective
+from metarl_run.algo.meta_objective import Agents, Losses, MetaLosses, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
-from metarl_run.algo.sampling_correction import sampling_correction
+from metarl_run.algo.sampling_correction import Batch, batch_of, sampling_correction
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.learner.surrogate import Surrogate, score
@@ -44,6 +45,7 @@ class MAML(GradientBased, MetaLearner):
     Source: Finn et al. (2017), arXiv:1703.03400, Algorithm 3 and Eq. 1.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
         "sampling_correction": {True: ("policy_gradient", "any_surrogate")}
     }
@@ -70,7 +72,11 @@ class MAML(GradientBased, MetaLearner):
         meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        return self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, live(self.adaptation_steps)))
+        lifetime = live(self.adaptation_steps)
+        losses: MetaLosses = self.meta_losses
+        if self.sampling_correction and lifetime.tasks_at_once is not None:
+            losses = partial(losses, batch=batch_of(self, lifetime))
+        return self.meta_optimizer.improve(MetaObjective(self, losses, lifetime))
 
     def meta_losses(
         self,
@@ -78,9 +84,10 @@ class MAML(GradientBased, MetaLearner):
         rollouts: Sequence[Rollout],
         behaviour: Output | None = None,
         surrogate: Surrogate | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L(φ_K, rollout_K) of each task, `[M]`."""
+        batch: Batch | None = None,
+    ) -> Losses:
+        """L(φ_K, rollout_K) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
         losses, metrics = self.loss(agents[-1].params, rollouts[-1], behaviour, surrogate)
         if self.sampling_correction:
-            losses = losses + sampling_correction(self, agents, rollouts)
+            losses = losses + sampling_correction(self, agents, rollouts, batch)
         return losses, metrics

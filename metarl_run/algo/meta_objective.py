@@ -1,6 +1,7 @@
 """The meta-objective: what θ is worth, as a function of θ, on what one lifetime has recorded."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from metarl_run.learner.surrogate import Surrogate
 from metarl_run.types import AgentState, Lifetime, Rollout
 
 Agents = Sequence[AgentState]
+Losses = tuple[Tensor, dict[str, Tensor]]
+"""Of each task, `[M]`, and quantities worth logging: means over tasks."""
 
-
-MetaLosses = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-"""(agents, rollouts, behaviour=None, surrogate=None) → meta-loss of each task `[M]`, and quantities worth logging."""
+MetaLosses = Callable[..., Losses]
+"""(agents, rollouts, behaviour=None, surrogate=None) → meta-losses."""
 
 
 class MetaObjective:
@@ -27,6 +29,9 @@ class MetaObjective:
     The lifetime adapted once already, and that graph is used first. After θ has moved, the agents are adapted anew,
     with likelihood ratios relative to the agents that collected the rollouts.
 
+    A lifetime that is learned from a few tasks at a time kept no graph. Its gradient is a sum over parts, each adapted
+    anew and forgotten before the next: K first-order steps more than with one graph of all, for the memory of one part.
+
     Args:
         algo: how agents start and adapt.
         losses: L of each task.
@@ -34,10 +39,15 @@ class MetaObjective:
     """
 
     def __init__(self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime) -> None:
-        self.algo, self.losses, self.rollouts = algo, losses, lifetime.rollouts
-        self._lived: Agents | None = lifetime.agents
+        self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
+        self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
         self._behaviours: list[Output] | None = None
         self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
+
+    @property
+    def num_tasks(self) -> int:
+        """M."""
+        return len(self.rollouts[0].reward)
 
     @property
     def behaviours(self) -> list[Output]:
@@ -59,12 +69,52 @@ class MetaObjective:
         if self._lived is not None and share == 1:
             lived, self._lived = self._lived, None
             return lived
-        agents = [self.algo.start(len(self.rollouts[0].reward))]
+        agents = [self.algo.start(self.num_tasks)]
         for rollout, behaviour in zip(self.rollouts[:-1], self.behaviours, strict=False):
             agents.append(self.algo.adapt(agents[-1], *part(rollout, behaviour, share)))
         return agents
 
-    def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> tuple[Tensor, dict[str, Tensor]]:
+    @cached_property
+    def parts(self) -> "list[MetaObjective]":
+        """The objectives of the tasks that are learned from at a time."""
+        if self.lifetime.tasks_at_once is None:
+            return [self]
+        return [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
+
+    def gradient(
+        self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]"
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The mean over tasks of some losses, its gradient, and quantities worth logging.
+
+        Args:
+            tensors: θ.
+            losses_of: the losses of a part's tasks.
+
+        Raises:
+            NumericalError: naming the first task whose loss is not finite.
+        """
+        found = [part.share_of_gradient(tensors, losses_of, self.num_tasks) for part in self.parts]
+        losses, gradients, metrics = zip(*found, strict=True)
+        return (
+            finite_mean(torch.cat(losses)),
+            [torch.stack(shares).sum(0) for shares in zip(*gradients, strict=True)],
+            {name: torch.stack([told[name] for told in metrics]).sum(0) for name in metrics[0]},
+        )
+
+    def share_of_gradient(
+        self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]", num_tasks: int
+    ) -> tuple[Tensor, Sequence[Tensor], dict[str, Tensor]]:
+        """The losses of these tasks, and what these add to means over `num_tasks` tasks. No graph outlives this."""
+        losses, metrics = losses_of(self)
+        share = self.num_tasks / num_tasks
+        gradients = torch.autograd.grad(losses.mean() * share, tensors)
+        return losses.detach(), gradients, {name: value * share for name, value in metrics.items()}
+
+    def own_losses(self) -> Losses:
+        """L of each task."""
+        return self.losses(self.agents(), self.rollouts)
+
+    def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
         """L with another surrogate, relative to the agent that collected the last rollout."""
         return self.losses(agents, self.rollouts, self.behaviours[-1], surrogate)
 
@@ -83,10 +133,14 @@ class MetaObjective:
 
     def task_at_fault(self) -> str:
         """The first task whose own gradient is not finite; for error messages only."""
+        gradients = zip(*(part.gradients_of_tasks() for part in self.parts), strict=True)
+        return task_at_fault([torch.cat(rows) for rows in gradients])
+
+    def gradients_of_tasks(self) -> Sequence[Tensor]:
+        """Of L with respect to each task's own φ₀, `[M, …]` each: before they meet in θ."""
         agents = self.agents()
         losses, _ = self.losses(agents, self.rollouts)
-        # Of the stack φ₀: its rows are the tasks' own gradients, before they meet in θ.
-        return task_at_fault(torch.autograd.grad(losses.sum(), list(agents[0].params.values())))
+        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
 
 
 def part(rollout: Rollout, behaviour: Output, share: float) -> tuple[Rollout, Output]:

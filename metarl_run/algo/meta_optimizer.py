@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from metarl_run.algo.meta_objective import MetaObjective, finite_mean
+from metarl_run.algo.meta_objective import MetaObjective
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import NonNegative, Positive, checked
 from metarl_run.types import Params
@@ -62,15 +62,15 @@ class GradientRule(MetaOptimizer):
         max_grad_norm: the meta-gradient is scaled down to this norm.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+
     def __init__(self, max_grad_norm: float) -> None:
         self.max_grad_norm = max_grad_norm
 
     def improve(self, objective: MetaObjective) -> dict[str, Tensor]:
-        losses, metrics = objective.losses(objective.agents(), objective.rollouts)
-        loss = finite_mean(losses)
-        gradients = torch.autograd.grad(loss, self.tensors)
+        loss, gradients, metrics = objective.gradient(self.tensors, MetaObjective.own_losses)
         norm = self.step(gradients, objective.task_at_fault)
-        return {"loss": loss.detach(), "gradient_norm": norm, **metrics}
+        return {"loss": loss, "gradient_norm": norm, **metrics}
 
     def step(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> Tensor:
         """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.

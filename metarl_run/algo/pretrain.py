@@ -1,13 +1,14 @@
 """Pretraining: one policy for all tasks, adapted only afterwards."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from metarl_run.algo.base import Live
 from metarl_run.algo.gradient_based import GradientBased
 from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, MetaObjective
+from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
 from metarl_run.kinds import Positive, checked
 from metarl_run.learner.base import BaseLearner, Output
@@ -33,6 +34,8 @@ class Pretrain(GradientBased, MetaLearner):
     Source: the baseline "pretrained" of Finn et al. (2017), arXiv:1703.03400, section 5.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+
     @checked
     def __init__(
         self,
@@ -56,6 +59,6 @@ class Pretrain(GradientBased, MetaLearner):
         rollouts: Sequence[Rollout],
         behaviour: Output | None = None,
         surrogate: Surrogate | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> Losses:
         """L(θ, rollout₀) of each task, `[M]`."""
         return self.loss(agents[0].params, rollouts[0], behaviour, surrogate)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metarl_run.algo.base import Live
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_objective import MetaObjective, finite_mean
+from metarl_run.algo.meta_objective import Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.kinds import Count, NonNegative, Positive, checked
 from metarl_run.learner.base import BaseLearner
@@ -78,16 +78,19 @@ class ProMP(MAML):
         objective = MetaObjective(self, self.meta_losses, live(self.adaptation_steps))
         first: dict[str, Tensor] = {}
         for _ in range(self.epochs):
-            agents = objective.agents()
-            losses, metrics = objective.proximal_losses(agents, self.surrogate)
-            penalty = self.kl_weight * self.divergence(objective, agents)
-            loss = finite_mean(losses + penalty)
-            norm = self.rule.step(torch.autograd.grad(loss, self.rule.tensors), objective.task_at_fault)
-            first = first or {"loss": loss.detach(), "gradient_norm": norm, **metrics}
+            loss, gradients, metrics = objective.gradient(self.rule.tensors, self.penalised_losses)
+            norm = self.rule.step(gradients, objective.task_at_fault)
+            first = first or {"loss": loss, "gradient_norm": norm, **metrics}
         with torch.no_grad():
-            kl = self.divergence(objective, objective.agents()).mean()
+            kl = torch.cat([self.divergence(part, part.agents()) for part in objective.parts]).mean()
         self.adjust(kl)
         return {**first, "kl": kl, "kl_weight": self.kl_weight.clone()}
+
+    def penalised_losses(self, objective: MetaObjective) -> Losses:
+        """L_clip and the KL penalty of each task, `[M]`."""
+        agents = objective.agents()
+        losses, metrics = objective.proximal_losses(agents, self.surrogate)
+        return losses + self.kl_weight * self.divergence(objective, agents), metrics
 
     def divergence(self, objective: MetaObjective, agents: Any) -> Tensor:
         """(1/K) Σₖ KL(π_oldₖ ‖ π_φₖ(θ)) of each task, `[M]`, before the last adaptation."""

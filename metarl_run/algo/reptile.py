@@ -1,5 +1,7 @@
 """Reptile: follow where adaptation leads."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from metarl_run.algo.gradient_based import GradientBased
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import task_at_fault
 from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
@@ -33,6 +36,8 @@ class Reptile(GradientBased, MetaLearner):
     Source: Nichol et al. (2018), arXiv:1803.02999, Algorithm 2; the division by α from section 2.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+
     @checked
     def __init__(
         self,
@@ -53,7 +58,8 @@ class Reptile(GradientBased, MetaLearner):
         with torch.no_grad():
             # The last rollout is learned from too, so K steps need K rollouts.
             lifetime = live(self.adaptation_steps - 1)
-            reached = self.adapt(lifetime.agents[-1], lifetime.rollouts[-1]).params
+            last = lifetime.agents[-1], lifetime.rollouts[-1]
+            reached = adapt_in_parts(self, *last, lifetime.tasks_at_once).params
             directions = [(θ - reached[name]) / self.inner_lr for name, θ in self.meta_params.items()]
         norm = self.rule.step([rows.mean(0) for rows in directions], lambda: task_at_fault(directions))
         return {"gradient_norm": norm}

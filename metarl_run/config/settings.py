@@ -47,6 +47,7 @@ class Settings:
         threads: CPU threads of torch; part of the result, since it orders sums.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
+        meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
         episodes_per_task: episodes per task and adaptation step, B.
         meta_test: the final evaluation.
         meta_validation: the evaluations in between, on held-out tasks of their own.
@@ -67,6 +68,7 @@ class Settings:
     threads: Count
     meta_iterations: Whole
     meta_batch_size: Count
+    meta_batch_chunk: Count | None
     episodes_per_task: Count
     meta_test: MetaTest
     meta_validation: MetaTest

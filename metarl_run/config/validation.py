@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from metarl_run.config.annotation import Component
 from metarl_run.config.capability import Chosen, check_capabilities
+from metarl_run.config.chunk import check_chunk
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
@@ -78,6 +79,7 @@ def validate(
             path = group if group != "logger" else f"logger.{name}"
             components += _components(node, path, BASES[group], within)
     check_capabilities(components, choices, offers)
+    check_chunk(config["meta_batch_chunk"], components)
 
 
 def _check_words(value: Any, path: str) -> None:

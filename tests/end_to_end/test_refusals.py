@@ -1,7 +1,7 @@
 """A bad configuration is refused in one line, with its own exit code, before anything is created."""
 
 import pytest
-from black_box import call
+from black_box import SMALL, call
 
 BAD = {
     "unknown key": (["algo.inner_lrr=0.1"], "algo.inner_lrr", "inner_lr"),
@@ -40,6 +40,12 @@ BAD = {
         "algo.meta_optimizer: TrustRegion requires a policy-gradient learner, which learner=q_learning",
         "learner=reinforce",
     ),
+    "a few tasks at a time, with a memory": (
+        ["algo=rl2", "meta_batch_chunk=4"],
+        "meta_batch_chunk: must be null with algo=rl2, which cannot learn from a few tasks at a time, got 4",
+        "algo.minibatches",
+    ),
+    "no tasks at a time": (["meta_batch_chunk=0"], "meta_batch_chunk", ""),
     "budget where there are none": (["budget=paper"], "budget: must be null", "experiment"),
     "foreign target": (["algo._target_=shutil.copy"], "algo._target_", ""),
     "foreign nested target": (["algo.meta_optimizer._target_=os.system"], "algo.meta_optimizer._target_", ""),
@@ -90,8 +96,25 @@ def test_a_folder_that_is_not_there_is_another_kind_of_error(key, tmp_path):
 
 
 def test_a_device_that_is_not_there_is_never_silently_another(tmp_path):
-    done = call("device=cuda", "experiment=smoke", cwd=tmp_path)
-    if done.returncode != 0:  # on a machine with a GPU it runs
+    """Here there is none: where there is one, it is hidden."""
+    for arguments in (["device=cuda"], ["-m", "device=cpu,cuda"]):
+        done = call(*arguments, "experiment=smoke", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
         assert done.returncode == 2
-        assert done.stderr.startswith("error: device: ")
+        assert done.stderr.startswith("error: device: must be one of the devices available: cpu, got cuda\nhint: ")
+        assert done.stdout == ""
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_begun_on_a_device_does_not_silently_go_on_on_another(tmp_path):
+    assert call(*SMALL, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    folder = tmp_path / "run"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = call("resume=run", "device=cuda", "allow_changes=true", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("device: cpu", "device: cuda"))
+    begun_on_a_gpu = call("resume=run", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    assert begun_on_a_gpu.returncode == 2
+    assert begun_on_a_gpu.stderr.startswith("error: device: ")
+    (folder / "config.yaml").write_text(text)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
