@@ -10,18 +10,11 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
-from metarl_run.env import vector
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.env.navigation import Navigation, NavigationTask
 from metarl_run.env.vector import TaskVectorEnv
 
 NEVER = 10**6
-
-
-@pytest.fixture(autouse=True, params=["few", "many"])
-def both_ways_to_reset(request, monkeypatch):
-    """First states are drawn for all slots or, where there are many, for those that begin anew alone."""
-    monkeypatch.setattr(vector, "MANY", {"few": NEVER, "many": 1}[request.param])
 
 
 @dataclass(frozen=True)
