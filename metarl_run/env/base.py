@@ -52,6 +52,7 @@ class TaskFamily(ABC):
         observation_space: of ONE environment.
         action_space: of ONE environment.
         horizon: steps after which an episode is truncated.
+        starts_alike: first states are drawn alike in all tasks.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -59,6 +60,7 @@ class TaskFamily(ABC):
     observation_space: gymnasium.spaces.Box
     action_space: gymnasium.spaces.Space[Any]
     horizon: int
+    starts_alike: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

@@ -97,12 +97,13 @@ class Constants(NamedTuple):
 
 
 class CartPoleState(NamedTuple):
-    """Position (m) and angle from the upright (rad), each with its velocity."""
+    """Position (m) and angle from the upright (rad), then the velocity of each.
 
-    x: Float[Tensor, "M B"]
-    x_dot: Float[Tensor, "M B"]
-    theta: Float[Tensor, "M B"]
-    theta_dot: Float[Tensor, "M B"]
+    Attributes:
+        values: x, θ, ẋ, θ̇; best if each of the four lies in one block of memory, as in those of `reset`.
+    """
+
+    values: Float[Tensor, "M B 4"]
 
 
 class CartPoleFamily(TaskFamily):
@@ -130,6 +131,7 @@ class CartPoleFamily(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
+    starts_alike: ClassVar[bool] = True
 
     @checked
     def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
@@ -153,25 +155,30 @@ class CartPoleFamily(TaskFamily):
 
     def reset(self, task: CartPoleTask, num_episodes: int, generator: torch.Generator) -> CartPoleState:
         start = torch.empty(4, task.num_tasks, num_episodes, device=generator.device)
-        return CartPoleState(*start.uniform_(-START, START, generator=generator).unbind())
+        return CartPoleState(start.uniform_(-START, START, generator=generator).movedim(0, -1))
 
     def step(
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
-        x, x_dot, theta, theta_dot = state
         gravity, push, moment_ratio, inertia = task.constants
+        position, velocity = state.values.movedim(-1, 0).split(2)  # of cart and pole: one operation moves both
+        acceleration = torch.empty_like(velocity)
+        theta, theta_dot = position[1], velocity[1]
+        x_acc, theta_acc = acceleration.unbind()
         sin, cos = theta.sin(), theta.cos()
         moment = cos * moment_ratio
         tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
         # m l cos² θ / total = cos θ · moment
-        theta_acc = sin.mul_(gravity).addcmul_(cos, tmp, value=-1).div_(torch.addcmul(inertia, cos, moment, value=-1))
-        x.add_(x_dot, alpha=TIME_STEP)
-        x_dot.add_(tmp.addcmul_(moment, theta_acc, value=-1), alpha=TIME_STEP)
-        theta.add_(theta_dot, alpha=TIME_STEP)
-        theta_dot.add_(theta_acc, alpha=TIME_STEP)
+        torque = sin.mul_(gravity).addcmul_(cos, tmp, value=-1)
+        torch.div(torque, torch.addcmul(inertia, cos, moment, value=-1), out=theta_acc)
+        torch.addcmul(tmp, moment, theta_acc, value=-1, out=x_acc)
+        position.add_(velocity, alpha=TIME_STEP)
+        velocity.add_(acceleration, alpha=TIME_STEP)
         # How far outside: comparing floats costs several times as much as subtracting them, which has the same sign.
-        outside = torch.maximum(x.abs().sub_(MAX_POSITION), theta.abs().sub_(MAX_ANGLE)).clamp_(min=0)
-        return state, torch.ones_like(x), outside.bool()
+        x_outside, theta_outside = position.abs().unbind()
+        outside = torch.maximum(x_outside.sub_(MAX_POSITION), theta_outside.sub_(MAX_ANGLE)).clamp_(min=0)
+        return state, torch.ones_like(tmp), outside.bool()
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
-        return torch.stack(state).movedim(0, -1)  # a view: whoever stores it copies it anyway
+        by_body = state.values.movedim(-1, 0).unflatten(0, (2, 2)).transpose(0, 1)  # x, ẋ, then θ, θ̇
+        return by_body.flatten(0, 1).movedim(0, -1)

@@ -107,23 +107,26 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             observation: of all slots, overwritten in these; None to leave them with the last one of their episodes.
         """
         where = slots.nonzero().unbind(1)
-        everywhere = len(where[0]) == self.num_envs
-        task, num_episodes = (self.task, self.episodes_per_task) if everywhere else (self.task.select(where[0]), 1)
-        fresh = self.family.reset(task, num_episodes, self.generator)
-        if everywhere:
-            self._state = fresh
+        number = len(where[0])
+        if number == self.num_envs:
+            task = self.task
+            self._state = fresh = self.family.reset(task, self.episodes_per_task, self.generator)
         else:
+            alike = self.family.starts_alike
+            task = self.task.select(slice(0, 1) if alike else where[0])
+            fresh = self.family.reset(task, number if alike else 1, self.generator)
             for new, old in zip(fresh, self._state, strict=True):
-                old[where] = new.squeeze(1)
+                old[where] = new.flatten(0, 1)
         self._limit[where] = self._now + self.horizon
         left = self._episodes_left[where] - 1
         self._episodes_left[where] = left
         lives_on = left > 0
         if not lives_on.all():
             self._alive, self._all_alive = self._episodes_left > 0, False
+            where = (where[0][lives_on], where[1][lives_on])
         if observation is not None:
             first = self.family.observe(task, fresh).flatten(0, 1)
-            observation[where[0][lives_on], where[1][lives_on]] = first[lives_on]
+            observation[where] = first if len(where[0]) == number else first[lives_on]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
