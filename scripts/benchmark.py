@@ -144,7 +144,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         table.add_row("" if here == before else here, row["subject"], *cells(row, products, shares))
         before = here
     console = standard_output()
-    console.width = max(console.width, 112)
+    console.width = max(console.width, 112 + 10 * (products + shares))
     console.print(table)
     console.print(
         "against metarl-run: how many times as long it took, and quartiles; GFLOP/s: of the product of matrices"

@@ -161,7 +161,8 @@ class CartPoleFamily(TaskFamily):
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
         gravity, push, moment_ratio, inertia = task.constants
-        position, velocity = state.values.movedim(-1, 0).split(2)  # of cart and pole: one operation moves both
+        both = state.values.movedim(-1, 0)
+        position, velocity = both[:2], both[2:]  # of cart and pole: one operation moves both
         acceleration = torch.empty_like(velocity)
         theta, theta_dot = position[1], velocity[1]
         x_acc, theta_acc = acceleration.unbind()
@@ -180,5 +181,6 @@ class CartPoleFamily(TaskFamily):
         return state, torch.ones_like(tmp), outside.bool()
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
-        by_body = state.values.movedim(-1, 0).unflatten(0, (2, 2)).transpose(0, 1)  # x, ẋ, then θ, θ̇
-        return by_body.flatten(0, 1).movedim(0, -1)
+        M, B, _ = state.values.shape
+        by_body = state.values.movedim(-1, 0).reshape(2, 2, M, B).transpose(0, 1)  # x, ẋ, then θ, θ̇
+        return by_body.reshape(4, M, B).movedim(0, -1)
