@@ -76,4 +76,4 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:
-        """What the agent sees of `state`: float32 `[M, B, D]`, which shares no memory with it."""
+        """What the agent sees of `state`: float32 `[M, B, D]`."""

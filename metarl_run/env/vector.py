@@ -115,8 +115,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             alike = self.family.starts_alike
             task = self.task.select(slice(0, 1) if alike else where[0])
             fresh = self.family.reset(task, number if alike else 1, self.generator)
-            for new, old in zip(fresh, self._state, strict=True):
-                old[where] = new.flatten(0, 1)
+            # Not in place: what was observed may be a view of the old state.
+            pairs = zip(fresh, self._state, strict=True)
+            self._state = type(fresh)(*(old.index_put(where, new.flatten(0, 1)) for new, old in pairs))
         self._limit[where] = self._now + self.horizon
         left = self._episodes_left[where] - 1
         self._episodes_left[where] = left
