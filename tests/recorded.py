@@ -99,3 +99,17 @@ def meta_gradient(kind, rollouts=ROLLOUTS, **arguments):
     algo = make(kind, meta_optimizer=Recorder(), **arguments)
     algo.meta_update(replay(algo, rollouts))
     return algo.meta_optimizer.gradients
+
+
+class Overflows(torch.autograd.Function):
+    """A loss that is finite where its derivative is not."""
+
+    @staticmethod
+    def forward(ctx, x, wrong):
+        ctx.save_for_backward(wrong)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (wrong,) = ctx.saved_tensors
+        return torch.where(wrong, torch.inf, gradient), None

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from recorded import ALPHA, ROLLOUTS, M, Recorder, make, meta_gradient, replay
+from recorded import ALPHA, ROLLOUTS, M, Overflows, Recorder, make, meta_gradient, replay
 
 from metarl_run.algo.maml import MAML
 from metarl_run.algo.meta_objective import MetaObjective
@@ -254,20 +254,6 @@ def test_a_step_that_helps_nowhere_is_not_taken():
 
 
 # --- Numbers that are not finite ---
-
-
-class Overflows(torch.autograd.Function):
-    """A loss that is finite where its derivative is not."""
-
-    @staticmethod
-    def forward(ctx, x, wrong):
-        ctx.save_for_backward(wrong)
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (wrong,) = ctx.saved_tensors
-        return torch.where(wrong, torch.inf, gradient), None
 
 
 @pytest.mark.parametrize("rule", [SGD(lr=0.1, max_grad_norm=1.0), TrustRegion(**TRUST_REGION)], ids=["sgd", "trpo"])

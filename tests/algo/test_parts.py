@@ -4,7 +4,7 @@ import gc
 
 import pytest
 import torch
-from recorded import ROLLOUTS, M, Recorder, make, replay
+from recorded import ROLLOUTS, M, Overflows, Recorder, make, replay
 from suited import suited
 
 from metarl_run.algo.maml import MAML
@@ -180,19 +180,6 @@ def test_a_loss_that_is_not_finite_names_its_task_among_all(size, task):
     with pytest.raises(NumericalError, match=f"meta-loss: must be finite, got nan in task {task}\n"):
         algo.meta_update(replay(algo, [ROLLOUTS[0], ROLLOUTS[1]._replace(reward=reward)], size))
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
-
-
-class Overflows(torch.autograd.Function):
-    """The derivative alone is infinite."""
-
-    @staticmethod
-    def forward(ctx, x, wrong):
-        ctx.save_for_backward(wrong)
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return torch.where(*ctx.saved_tensors, torch.inf, gradient), None
 
 
 @pytest.mark.parametrize("task", range(M))
