@@ -34,10 +34,10 @@ def live(
     """
     agents = [algo.begin(env.task)]
     if algo.remembers:
-        rollout = collect(env, algo.act, agents[0], generator, episodes=adaptation_steps + 1)
+        rollout = collect(env, algo.act, agents[0], generator, draw=algo.draw, episodes=adaptation_steps + 1)
         return Lifetime(agents, [rollout], tasks_at_once)
-    rollouts = [collect(env, algo.act, agents[0], generator)]
+    rollouts = [collect(env, algo.act, agents[0], generator, draw=algo.draw)]
     for _ in range(adaptation_steps):
         agents.append(adapt_in_parts(algo, agents[-1], rollouts[-1], tasks_at_once))
-        rollouts.append(collect(env, algo.act, agents[-1], generator))
+        rollouts.append(collect(env, algo.act, agents[-1], generator, draw=algo.draw))
     return Lifetime(agents, rollouts, tasks_at_once)

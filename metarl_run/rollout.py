@@ -10,13 +10,20 @@ from metarl_run.policy import Distribution, empty_actions, sampling_noise
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 Act = Callable[[AgentState, Percept], tuple[Distribution, Memory]]
+Draw = Callable[[AgentState, Percept, torch.Generator], AgentState]
 
 STEPS_BETWEEN_CHECKS = 8
 """Asking whether any slot still lives costs about as much as one operation on all of them."""
 
 
 def collect(
-    env: TaskVectorEnv, act: Act, agent: AgentState, generator: torch.Generator, *, episodes: int = 1
+    env: TaskVectorEnv,
+    act: Act,
+    agent: AgentState,
+    generator: torch.Generator,
+    *,
+    draw: Draw | None = None,
+    episodes: int = 1,
 ) -> Rollout:
     """Let the agent live `episodes` consecutive episodes in every slot of `env`.
 
@@ -24,7 +31,8 @@ def collect(
         env: M tasks × B slots; every slot starts afresh.
         act: the agent's behaviour; its memory is carried through all episodes.
         agent: parameters and memory before the first step.
-        generator: randomness of the actions.
+        generator: randomness of the actions, and of what the agent draws.
+        draw: what the agent draws for itself before each step, if anything.
         episodes: episodes per slot, one after another.
 
     Returns:
@@ -37,12 +45,12 @@ def collect(
     action = empty_actions(space, (M, T, B), device)
     reward = torch.zeros(M, T, B, device=device)
     terminated, truncated, alive = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(3))
-    last = Percept(observation[:, 0], action[:, 0], reward[:, 0], torch.ones(M, B, dtype=torch.bool, device=device))
 
     # Views of every time slice, built once.
     observations, actions, rewards = observation.unbind(1), action.unbind(1), reward.unbind(1)
     ends = list(zip(terminated.unbind(1), truncated.unbind(1), alive.unbind(1), strict=True))
     noise: tuple[Tensor, ...] = ()
+    last = Percept(observations[0], actions[0], rewards[0], torch.ones(M, B, dtype=torch.bool, device=device))
     with torch.inference_mode():
         observations[0].copy_(env.start(episodes))
         for t in range(T):
@@ -50,7 +58,9 @@ def collect(
                 break
             if t % env.horizon == 0:
                 noise = sampling_noise(space, (env.horizon, M, B), generator).unbind(0)
-            distribution, memory = act(agent, last._replace(observation=observations[t]))
+            if draw is not None:
+                agent = draw(agent, last, generator)
+            distribution, memory = act(agent, last)
             actions[t].copy_(distribution.sample(noise[t % env.horizon]))
             step = env.advance(actions[t])
             observations[t + 1].copy_(step.observation)

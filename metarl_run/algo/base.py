@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
+
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Lifetime, Memory, Percept, Rollout
 
@@ -35,6 +37,13 @@ class MetaAlgorithm(ABC):
     @abstractmethod
     def start(self, num_tasks: int) -> AgentState:
         """The agents before any experience, one per task."""
+
+    def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
+        """The agents with what they draw for themselves before they act, such as a hypothesis of the task.
+
+        Most draw nothing: the randomness of the action itself is not theirs, but that of its distribution.
+        """
+        return agent
 
     @abstractmethod
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
