@@ -44,17 +44,19 @@ def collect(
     observation = torch.zeros(M, T + 1, B, *env.family.observation_space.shape, device=device)
     action = empty_actions(space, (M, T, B), device)
     reward = torch.zeros(M, T, B, device=device)
-    terminated, truncated, alive = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(3))
+    terminated, truncated = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(2))
+    alive = torch.ones(M, T, B, dtype=torch.bool, device=device)
 
     # Views of every time slice, built once.
     observations, actions, rewards = observation.unbind(1), action.unbind(1), reward.unbind(1)
-    ends = list(zip(terminated.unbind(1), truncated.unbind(1), alive.unbind(1), strict=True))
+    terminateds, truncateds, alives = terminated.unbind(1), truncated.unbind(1), alive.unbind(1)
     noise: tuple[Tensor, ...] = ()
     last = Percept(observations[0], actions[0], rewards[0], torch.ones(M, B, dtype=torch.bool, device=device))
     with torch.inference_mode():
         observations[0].copy_(env.start(episodes))
         for t in range(T):
             if t % STEPS_BETWEEN_CHECKS == 0 and t and not env.alive.any():
+                alive[:, t:] = False
                 break
             if t % env.horizon == 0:
                 noise = sampling_noise(space, (env.horizon, M, B), generator).unbind(0)
@@ -65,9 +67,12 @@ def collect(
             step = env.advance(actions[t])
             observations[t + 1].copy_(step.observation)
             rewards[t].copy_(step.reward)
-            for buffer, value in zip(ends[t], (step.terminated, step.truncated, step.alive), strict=True):
-                buffer.copy_(value)
-            last = Percept(observations[t + 1], actions[t], rewards[t], step.terminated | step.truncated)
+            terminateds[t].copy_(step.terminated)
+            if step.truncated is not None:
+                truncateds[t].copy_(step.truncated)
+            if step.alive is not None:
+                alives[t].copy_(step.alive)
+            last = Percept(observations[t + 1], actions[t], rewards[t], step.ended)
             agent = agent._replace(memory=memory)
     lived = int(alive.any(-1).any(0).sum())
     return Rollout(

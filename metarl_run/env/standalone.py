@@ -87,6 +87,6 @@ class FamilyEnv(gymnasium.Env[np.ndarray, Any]):
         return observation[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        transition = self.batch.advance(torch.as_tensor(np.array(action))[None, None])
-        observation, reward, terminated, truncated, _ = (x[0, 0] for x in transition)
-        return observation.numpy(), float(reward), bool(terminated), bool(truncated), {}
+        step = self.batch.advance(torch.as_tensor(np.array(action))[None, None])
+        terminated, ended = bool(step.terminated), bool(step.ended)
+        return step.observation[0, 0].numpy(), float(step.reward), terminated, ended and not terminated, {}

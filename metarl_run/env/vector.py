@@ -27,15 +27,19 @@ class Transition(NamedTuple):
         observation: what to act on next: after an end, the next episode's first; after the last end, the final one.
         reward: 0 where not alive.
         terminated: the MDP ended.
-        truncated: the episode limit ended it, and nothing else.
-        alive: the step was really taken: its slot still had an episode to live.
+        truncated: the episode limit ended it, and nothing else; None if that happened nowhere.
+        alive: the step was really taken: its slot still had an episode to live; None if all were.
     """
 
     observation: Float[Tensor, "M B D"]
     reward: Float[Tensor, "M B"]
     terminated: Bool[Tensor, "M B"]
-    truncated: Bool[Tensor, "M B"]
-    alive: Bool[Tensor, "M B"]
+    truncated: Bool[Tensor, "M B"] | None
+    alive: Bool[Tensor, "M B"] | None
+
+    @property
+    def ended(self) -> Bool[Tensor, "M B"]:
+        return self.terminated if self.truncated is None else self.terminated | self.truncated
 
 
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -69,7 +73,6 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
         self._now, self._first_limit = 0, self.horizon
         self._limit = torch.full(shape, self.horizon, dtype=torch.int32, device=device)  # when it will be reached
-        self._never = torch.zeros(shape, dtype=torch.bool, device=device)
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
         self._all_alive, self._several_episodes = True, episodes > 1
@@ -85,7 +88,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._state, reward, terminated = self.family.step(self.task, self._state, action, self.generator)
         observation = self.family.observe(self.task, self._state)
         self._now += 1
-        ended, truncated = terminated, self._never
+        ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step
             ended = terminated | (self._limit <= self._now)
             truncated = ended ^ terminated
@@ -94,8 +97,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
-            return Transition(observation, reward, terminated, truncated, alive)
-        return Transition(observation, reward * alive, terminated & alive, truncated & alive, alive)
+            return Transition(observation, reward, terminated, truncated, None)
+        truncated = None if truncated is None else truncated & alive
+        return Transition(observation, reward * alive, terminated & alive, truncated, alive)
 
     def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"] | None) -> None:
         """Begin a new episode in some slots; where it is one that they have left to live, it is what they observe.
@@ -160,8 +164,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._begin_anew(waiting, observation)
             self._alive = self._episodes_left > 0
             self._all_alive = bool(self._alive.all())
+        truncated = transition.ended ^ transition.terminated
         reward = self._flat(transition.reward).astype(np.float64)
-        return self._flat(observation), reward, self._flat(transition.terminated), self._flat(transition.truncated), {}
+        return self._flat(observation), reward, self._flat(transition.terminated), self._flat(truncated), {}
 
     def _flat(self, x: Tensor) -> np.ndarray:
         return x.flatten(0, 1).cpu().numpy()

@@ -83,7 +83,7 @@ def test_a_wall_behind_the_goal_holds_the_agent_on_it():
 def test_an_episode_lasts_its_horizon_goal_or_not_and_the_next_one_begins_in_the_corner():
     family, task = with_goals(2, 24)
     cells, steps = walk(family, task, ([RIGHT, RIGHT] + [STAY] * 13) * 2)
-    assert [bool(step.truncated.all()) for step in steps] == ([False] * 14 + [True]) * 2
+    assert [step.truncated is not None and bool(step.truncated.all()) for step in steps] == ([False] * 14 + [True]) * 2
     assert not any(step.terminated.any() for step in steps)
     assert [one for one, _ in cells] == ([1] + [2] * 13 + [0]) * 2
     returns = torch.stack([step.reward.flatten() for step in steps]).view(2, 15, 2).sum(1)

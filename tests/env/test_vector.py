@@ -59,8 +59,10 @@ def live(env, episodes, steps):
     """`steps` steps of every slot: the observations acted on, and the transitions, stacked along time."""
     seen, transitions = [env.start(episodes)], []
     for _ in range(steps):
-        transitions.append(env.advance(torch.zeros(env.num_tasks, env.episodes_per_task, dtype=torch.int64)))
-        seen.append(transitions[-1].observation)
+        step = env.advance(torch.zeros(env.num_tasks, env.episodes_per_task, dtype=torch.int64))
+        alive = torch.ones_like(step.ended) if step.alive is None else step.alive
+        transitions.append((*step[:3], step.ended ^ step.terminated, alive))
+        seen.append(step.observation)
     return torch.stack(seen), [torch.stack(column) for column in zip(*transitions, strict=True)]
 
 
@@ -119,7 +121,8 @@ def test_what_was_returned_is_not_changed_by_later_steps():
     returned = [(first, first.clone())]
     for _ in range(30):
         for tensor in env.advance(torch.zeros(3, 2, dtype=torch.int64)):
-            returned.append((tensor, tensor.clone()))
+            if tensor is not None:
+                returned.append((tensor, tensor.clone()))
     assert all(torch.equal(now, then) for now, then in returned)
 
 
