@@ -129,7 +129,9 @@ def along(family: Family, axis: Axis) -> list[dict[str, float]]:
     """One row for each value of the axis."""
     rows = []
     for value in axis.values:
-        found = apart(ITERATIONS, *family.base, axis.key.format(value))
+        own = axis.key.format(value)
+        others = [text for text in family.base if text.partition("=")[0] != own.partition("=")[0]]
+        found = apart(ITERATIONS, *others, own)
         seconds = statistics.median(found["seconds"][WARM_UP:])
         per_step = 1e6 * seconds / found["env_steps"][-1]
         rows.append({"value": value, "seconds": seconds, "per_step": per_step, "mib": found["peak_mib"][-1]})

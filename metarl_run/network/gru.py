@@ -42,7 +42,7 @@ class GRU(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         h, U, H = state["h"], params["memory.weight"], self.hidden
-        r, z = torch.addmm(g[:, : 2 * H], h, U[:, : 2 * H]).sigmoid_().chunk(2, -1)
+        r, z = g[:, : 2 * H].addmm_(h, U[:, : 2 * H]).sigmoid_().chunk(2, -1)
         inner = torch.addmm(params["memory.bias"], h, U[:, 2 * H :])
         n = torch.addcmul(g[:, 2 * H :], r, inner).tanh_()
         return {"h": torch.lerp(n, h, z)}

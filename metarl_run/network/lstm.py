@@ -46,7 +46,7 @@ class LSTM(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         H = self.hidden
-        m = torch.addmm(g, state["h"], params["memory.weight"])
+        m = g.addmm_(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid_().chunk(3, -1)
         c = torch.addcmul(f * state["c"], i, m[:, 3 * H :].tanh())
         return {"h": o * c.tanh(), "c": c}

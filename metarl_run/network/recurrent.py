@@ -91,7 +91,7 @@ class Recurrent(Network):
 
     @abstractmethod
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
-        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read."""
+        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read. `g` may be overwritten."""
 
     @abstractmethod
     def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
