@@ -149,7 +149,26 @@ def first_percept(family, tasks):
     return Percept(family.observe(tasks, state), action, torch.zeros(M, B), torch.ones(M, B, dtype=torch.bool))
 
 
+def each_once(pairs):
+    """So few of the pairs that each option and each family is among them."""
+    met = set()
+    return [pair for pair in pairs if not set(pair.values[0][:2]) <= met and not met.update(pair.values[0][:2])]
+
+
 # --- Algorithms ---
+
+
+@pytest.mark.parametrize("pair", each_once(ALGOS))
+def test_no_tensor_is_made_on_the_default_device(pair):
+    """It would not meet those of a run on another one. The default here is one whose tensors hold no numbers."""
+    with torch.device("meta"):
+        family, algo = make(pair)
+        rollouts = lifetime_of(family, algo, 2).rollouts
+        if isinstance(algo, MetaLearner):
+            algo.meta_update(lives(family, algo))
+            assert {tensor.device.type for tensor in leaves(algo.meta_params).values()} == {"cpu"}
+    assert {tensor.device.type for tensor in leaves(rollouts).values()} == {"cpu"}
+
 
 
 @pytest.mark.parametrize("pair", ALGOS)

@@ -137,7 +137,7 @@ class Adam(GradientRule):
         self.memory = {
             "first_moment": [torch.zeros_like(θ) for θ in self.tensors],
             "second_moment": [torch.zeros_like(θ) for θ in self.tensors],
-            "steps": [torch.zeros(()) for _ in self.tensors],
+            "steps": [torch.zeros((), device="cpu") for _ in self.tensors],  # as Adam wants them
         }
 
     def update(self, gradients: list[Tensor]) -> None:

@@ -72,7 +72,7 @@ class ProMP(MAML):
             meta_optimizer=meta_optimizer,
         )
         self.epochs, self.surrogate, self.kl_target = epochs, clipped(clip), kl_target
-        self.rule, self.kl_weight = meta_optimizer, torch.tensor(float(kl_weight))
+        self.rule, self.kl_weight = meta_optimizer, torch.tensor(float(kl_weight), device="cpu")
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         objective = MetaObjective(self, self.meta_losses, live(self.adaptation_steps))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm
@@ -24,10 +25,11 @@ class Random(MetaAlgorithm):
 
     @checked
     def __init__(self, *, action_space: gymnasium.Space[Any]) -> None:
+        self.kind: type[Categorical] | type[Uniform] = Categorical
         if not isinstance(action_space, gymnasium.spaces.Box):
-            self.everywhere: Categorical | Uniform = Categorical(torch.zeros(num_actions(action_space)))
+            self.everywhere = [np.zeros(num_actions(action_space), np.float32)]
         elif action_space.is_bounded():
-            self.everywhere = Uniform(torch.tensor(action_space.low), torch.tensor(action_space.high))
+            self.kind, self.everywhere = Uniform, [action_space.low, action_space.high]
         else:
             raise ValueError(f"action_space must have bounds to be uniform over, got {action_space}")
 
@@ -36,8 +38,8 @@ class Random(MetaAlgorithm):
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         device, shape = percept.last_reward.device, percept.last_reward.shape
-        parts = (part.to(device).expand(*shape, *part.shape) for part in self.everywhere)
-        return type(self.everywhere)(*parts), agent.memory
+        parts = (torch.as_tensor(part, device=device).expand(*shape, *part.shape) for part in self.everywhere)
+        return self.kind(*parts), agent.memory
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         return agent
