@@ -4,7 +4,9 @@ Everything is made the way a run makes it, from composed configurations.
 """
 
 import copy
+import gc
 import io
+import pkgutil
 
 import pytest
 import torch
@@ -170,7 +172,6 @@ def test_no_tensor_is_made_on_the_default_device(pair):
     assert {tensor.device.type for tensor in leaves(rollouts).values()} == {"cpu"}
 
 
-
 @pytest.mark.parametrize("pair", ALGOS)
 def test_building_changes_no_configuration_and_shares_nothing(pair):
     config = composed(*pair)
@@ -191,6 +192,28 @@ def test_the_same_seed_lives_the_same_bytes_and_another_does_not(pair):
     observations = [lifetime.rollouts[0].observation[:, 0] for lifetime in (one, other)]
     rewards = [lifetime.rollouts[0].reward.sum() for lifetime in (one, other)]
     assert not torch.equal(*observations) or not torch.equal(*rewards)
+
+
+def alive():
+    """How many tensors there are, and of how many numbers."""
+    gc.collect()
+    tensors = [x for x in gc.get_objects() if type(x) is torch.Tensor]
+    return len(tensors), sum(tensor.numel() for tensor in tensors)
+
+
+def learns(pair):
+    return issubclass(pkgutil.resolve_name(composed(*pair)["algo"]["_target_"]), MetaLearner)
+
+
+@pytest.mark.parametrize("pair", [pair for pair in each_once(ALGOS) if learns(pair.values[0])])
+def test_a_meta_update_leaves_nothing_behind(pair):
+    family, algo = make(pair)
+    live_here = lives(family, algo)
+    algo.meta_update(live_here)
+    before = alive()
+    for _ in range(2):
+        algo.meta_update(live_here)
+    assert alive() == before
 
 
 @pytest.mark.parametrize("pair", ALGOS)

@@ -1,12 +1,14 @@
 """Rollouts hold exactly what was lived: no step twice, none across a reset (traps 5, 8)."""
 
+import pytest
 import torch
 from diagnostic import CountsAdaptations, CountsEpisodes, PaysAction
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.env.cartpole_family import CartPoleFamily, CartPoleState
 from metarl_run.env.navigation import Navigation
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.policy import Gaussian
+from metarl_run.policy import Categorical, Gaussian, sampling_noise
 from metarl_run.rollout import collect
 from metarl_run.types import AgentState
 
@@ -88,6 +90,53 @@ def test_what_is_collected_can_be_differentiated_through():
     weight = torch.ones(1, requires_grad=True)
     (rollout.observation * weight).sum().backward()
     assert weight.grad.item() == rollout.observation.sum()
+
+
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_it_equals_a_loop_over_tasks_slots_and_steps(episodes):
+    """The whole batch, recorded in place, against CartPoles stepped one by one with the same noise."""
+    M, B, T = 3, 4, 12
+    physics = {name: 1.0 for name in ("cart_mass", "pole_mass", "half_length", "force_sign")}
+    physics |= {"gravity": ["uniform", 5.0, 15.0], "force": ["uniform", 5.0, 15.0]}
+    family = CartPoleFamily(horizon=T, meta_train=physics, meta_test=physics)
+    env = make_env(family, M, B)
+    weight = torch.randn(M, 4, 2, generator=torch.Generator().manual_seed(3)) * 10
+
+    class Linear(CountsAdaptations):
+        def act(self, agent, percept):
+            return Categorical(percept.observation @ weight), agent.memory
+
+    rollout = roll(env, Linear(), episodes)
+    assert rollout.terminated.any() and rollout.truncated.any()
+
+    randomness = torch.Generator().manual_seed(2)
+    noise = torch.cat([sampling_noise(env.single_action_space, (T, M, B), randomness) for _ in range(episodes)])
+    steps = rollout.reward.shape[1]
+    for m in range(M):
+        task = env.task.select(slice(m, m + 1))
+        for b in range(B):
+            lived, t = 0, 0
+            while lived < episodes:
+                state = CartPoleState(rollout.observation[m : m + 1, t, b : b + 1].clone())  # where this episode began
+                assert state.values.abs().max() <= 0.05
+                for k in range(T):
+                    seen = family.observe(task, state)
+                    torch.testing.assert_close(rollout.observation[m, t, b], seen[0, 0], rtol=1e-5, atol=1e-6)
+                    action = (seen[0, 0] @ weight[m] + noise[t, m, b]).argmax()
+                    assert rollout.action[m, t, b] == action
+                    state, reward, terminated = family.step(task, state, action.view(1, 1), torch.Generator())
+                    told = [x[m, t, b].item() for x in (rollout.reward, rollout.terminated, rollout.truncated)]
+                    assert told == [reward.item(), terminated.item(), k == T - 1 and not terminated.item()]
+                    assert rollout.alive[m, t, b]
+                    t += 1
+                    if terminated:
+                        break
+                lived += 1
+            torch.testing.assert_close(
+                rollout.observation[m, t, b], family.observe(task, state)[0, 0], rtol=1e-5, atol=1e-6
+            )
+            for x in (rollout.reward, rollout.terminated, rollout.truncated, rollout.alive):
+                assert t == steps or not x[m, t:, b].any()
 
 
 class Walks(MetaAlgorithm):
