@@ -4,6 +4,8 @@ Pure functions; any leading axes are tasks. A row of P sums to the probability t
 comes after an end is worth 0.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,12 +25,87 @@ def finite_horizon_q(transition: Tensor, mean_reward: Tensor, *, horizon: int) -
 
     Source: Bellman (1957), Dynamic Programming.
     """
-    value = torch.zeros_like(mean_reward[..., 0])
+    return _backwards([mean_reward] * horizon, _expectation(transition))
+
+
+def time_dependent_q(transition: Tensor, mean_reward: Tensor) -> Tensor:
+    """The same where the reward depends on the step, too.
+
+        Qₜ(s, a) = rₜ(s, a) + Σₛ′ P(s′ | s, a) maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
+
+    Args:
+        transition: P, `[…, S, A, S]`.
+        mean_reward: rₜ, `[…, H, S, A]`.
+
+    Returns:
+        Q, `[…, H, S, A]`.
+
+    Source: Bellman (1957), Dynamic Programming.
+    """
+    return _backwards(mean_reward.unbind(-3), _expectation(transition))
+
+
+def extended_q(transition: Tensor, mean_reward: Tensor, width: Tensor, *, horizon: int) -> Tensor:
+    """The same where transitions are, at every step, the best ones near P: extended value iteration.
+
+        Qₜ(s, a) = r(s, a) + max { Σₛ′ p(s′) Vₜ₊₁(s′) : ‖p − P(· | s, a)‖₁ ≤ w(s, a) },    V = maxₐ Q,    Q_H = 0
+
+    Args:
+        transition: P, `[…, S, A, S]`, whose rows sum to 1.
+        mean_reward: r, `[…, S, A]`; where rewards are uncertain, too, an upper bound.
+        width: w ≥ 0, `[…, S, A]`.
+        horizon: H, steps per episode.
+
+    Returns:
+        Q, `[…, H, S, A]`.
+
+    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning", section 3.1.
+    """
+    return _backwards([mean_reward] * horizon, _optimistic_expectation(transition, width))
+
+
+Expectation = Callable[[Tensor], Tensor]
+"""From values of states, `[…, S]`, to what is expected of them after each action in each state, `[…, S, A]`."""
+
+
+def _backwards(rewards: Sequence[Tensor], expected: Expectation) -> Tensor:
+    """Qₜ = rₜ + expected(maxₐ Qₜ₊₁), from the last step of an episode to its first."""
+    value = torch.zeros_like(rewards[-1][..., 0])
     q = []
-    for _ in range(horizon):
-        q.append(mean_reward + torch.einsum("...ijk,...k->...ij", transition, value))
+    for reward in reversed(rewards):
+        q.append(reward + expected(value))
         value = q[-1].amax(-1)
     return torch.stack(q[::-1], dim=-3)
+
+
+def _expectation(transition: Tensor) -> Expectation:
+    """V ↦ Σₛ′ P(s′ | s, a) V(s′)."""
+    *shape, S = transition.shape
+    rows = transition.reshape(-1, shape[-2] * shape[-1], S)
+    return lambda value: torch.bmm(rows, value.reshape(-1, S, 1)).view(shape)
+
+
+def _optimistic_expectation(transition: Tensor, width: Tensor) -> Expectation:
+    """V ↦ max { Σₛ′ p(s′) V(s′) : ‖p − P(· | s, a)‖₁ ≤ w(s, a) } over distributions p.
+
+        = v₁ + Σᵢ (vᵢ − vᵢ₋₁) min(1, P(V(s′) ≥ vᵢ | s, a) + w(s, a) / 2)        with v₁ ≤ v₂ ≤ … the values in order
+
+    The best p takes w / 2 from the worst states and gives it to the best one, as far as there is so much. So the states
+    worth vᵢ or more have w / 2 more than by P, or all there is.
+    """
+    *shape, S = transition.shape
+    columns = transition.movedim(-1, -3).reshape(-1, S, shape[-2] * shape[-1])
+    half = width.reshape(-1, 1, columns.shape[-1]) / 2
+
+    def expected(value: Tensor) -> Tensor:
+        V = value.reshape(-1, S)
+        v = V.sort(-1).values
+        at_least = (V.unsqueeze(-2) >= v.unsqueeze(-1)).to(v.dtype)  # [M, i, s′]
+        share = torch.bmm(at_least, columns).add_(half).clamp_(max=1)
+        steps = v.diff(dim=-1, prepend=v[:, :1]).unsqueeze(-2)
+        return (v[:, :1, None] + torch.bmm(steps, share)).view(shape)
+
+    return expected
 
 
 def optimal_value(transition: Tensor, mean_reward: Tensor, *, horizon: int) -> Tensor:

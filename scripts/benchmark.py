@@ -5,7 +5,7 @@ Workloads:
     rollout   40 tasks × 20 episodes × 100 steps, each task with parameters of its own
     maml      one meta-iteration with exact second derivatives, of the same sizes
     rl2       networks with memory, 512 lifetimes × 100 steps: rollout, and update by PPO
-    tables    an agent in 1000 tabular MDPs
+    tables    a hand-made agent in 1000 random MDPs
     startup   how long the command takes to answer
     overhead  the share of meta-training that is not meta-updates
 

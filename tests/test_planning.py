@@ -2,10 +2,12 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 
-from metarl_run.planning import finite_horizon_q, optimal_value, policy_value
+from metarl_run.planning import extended_q, finite_horizon_q, optimal_value, policy_value, time_dependent_q
 
 
 def random_mdp(S, A, seed, *leading):
@@ -81,6 +83,95 @@ def test_a_constant_added_to_every_reward_adds_the_steps_to_go():
     transition, reward = random_mdp(4, 3, 1)
     more = finite_horizon_q(transition, reward + 2, horizon=6) - finite_horizon_q(transition, reward, horizon=6)
     torch.testing.assert_close(more, 2 * torch.arange(6, 0, -1, dtype=more.dtype)[:, None, None].expand_as(more))
+
+
+# --- A reward that depends on the step ---
+
+
+def test_the_optimum_of_all_deterministic_policies_where_the_reward_depends_on_the_step():
+    """Each of the 4³ policies, its value computed backwards from its own choices."""
+    H = 3
+    transition, _ = random_mdp(2, 2, 0)
+    reward = torch.randn(H, 2, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    one_step, values = list(itertools.product(range(2), repeat=2)), []
+    for policy in itertools.product(one_step, repeat=H):
+        value = torch.zeros(2, dtype=torch.float64)
+        for t in reversed(range(H)):
+            value = torch.stack([reward[t, s, a] + transition[s, a] @ value for s, a in enumerate(policy[t])])
+        values.append(value)
+    q = time_dependent_q(transition, reward)
+    torch.testing.assert_close(q[0].amax(-1), torch.stack(values).amax(0), rtol=1e-12, atol=1e-12)
+
+
+def test_a_reward_that_never_changes_is_a_special_case():
+    transition, reward = random_mdp(3, 2, 0, 4)
+    q = time_dependent_q(transition, reward.unsqueeze(1).expand(4, 5, 3, 2))
+    assert torch.equal(q, finite_horizon_q(transition, reward, horizon=5))
+
+
+# --- Extended value iteration ---
+
+
+def best_expectation(p, width, value):
+    """max p′ · value over distributions p′ with ‖p′ − p‖₁ ≤ width: a linear programme in (p′, |p′ − p|)."""
+    S = len(p)
+    same, none = np.eye(S), np.zeros(S)
+    bounds = np.block([[same, -same], [-same, -same], [none[None], np.ones((1, S))]])
+    found = linprog(
+        np.concatenate([-value, none]),
+        A_ub=bounds,
+        b_ub=np.concatenate([p, -p, [width]]),
+        A_eq=np.concatenate([np.ones(S), none])[None],
+        b_eq=[1.0],
+    )
+    assert found.success
+    return -found.fun
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_extended_value_iteration_is_a_linear_programme_at_every_step(seed):
+    S, A, H = 4, 3, 3
+    transition, reward = random_mdp(S, A, seed)
+    generator = torch.Generator().manual_seed(seed)
+    width = 2.5 * torch.rand(S, A, generator=generator, dtype=torch.float64)  # more than 2 allows any distribution
+    width[0, 0], transition[1, 1], transition[2, 2] = 0, torch.eye(S)[2], torch.full((S,), 1 / S)
+    reward[3] = reward[2]  # two states are worth the same
+    q = extended_q(transition, reward, width, horizon=H)
+    value = np.zeros(S)
+    for t in reversed(range(H)):
+        for s, a in itertools.product(range(S), range(A)):
+            best = best_expectation(transition[s, a].numpy(), width[s, a].item(), value)
+            assert q[t, s, a].item() == pytest.approx(reward[s, a].item() + best, abs=1e-8)
+        value = q[t].amax(-1).numpy()
+
+
+def test_extended_value_iteration_by_hand():
+    """From (0.5, 0.3, 0.2) a width of 0.6 moves 0.3 to the best of (0, 1, 10), and takes it from the worst."""
+    transition = torch.tensor([0.5, 0.3, 0.2]).expand(3, 1, 3)
+    reward, width = torch.tensor([[0.0], [1.0], [10.0]]), torch.full((3, 1), 0.6)
+    q = extended_q(transition, reward, width, horizon=2)
+    torch.testing.assert_close(q[0, :, 0], reward[:, 0] + 0.2 * 0 + 0.3 * 1 + 0.5 * 10)
+    wide = extended_q(transition, reward, torch.full((3, 1), 1.4), horizon=2)
+    torch.testing.assert_close(wide[0, :, 0], reward[:, 0] + 0.1 * 1 + 0.9 * 10)
+
+
+def test_without_width_extended_value_iteration_is_value_iteration_and_with_all_it_reaches_the_best_state():
+    transition, reward = random_mdp(5, 3, 2, 6)
+    none = extended_q(transition, reward, torch.zeros_like(reward), horizon=4)
+    torch.testing.assert_close(none, finite_horizon_q(transition, reward, horizon=4), rtol=1e-12, atol=1e-12)
+    q = extended_q(transition, reward, torch.full_like(reward, 2.0), horizon=4)
+    best = reward.flatten(1).amax(-1)[:, None, None]
+    torch.testing.assert_close(q[:, 0], reward + 3 * best, rtol=1e-12, atol=1e-12)
+
+
+def test_the_tasks_of_extended_value_iteration_know_nothing_of_their_neighbours():
+    transition, reward = random_mdp(3, 2, 0, 4, 2)
+    width = reward.abs() / 4
+    together = extended_q(transition, reward, width, horizon=5)
+    assert together.shape == (4, 2, 5, 3, 2)
+    for i in itertools.product(range(4), range(2)):
+        alone = extended_q(transition[i], reward[i], width[i], horizon=5)
+        torch.testing.assert_close(together[i], alone, rtol=1e-12, atol=1e-12)
 
 
 # --- A given policy ---

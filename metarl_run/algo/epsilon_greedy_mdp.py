@@ -1,0 +1,58 @@
+"""The best guess, and now and then a random action."""
+
+import math
+from typing import Any
+
+import gymnasium
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.algo.planning_agent import PlanningAgent
+from metarl_run.algo.tabular_posterior import Belief, Prior
+from metarl_run.env.base import TaskFamily
+from metarl_run.kinds import Fraction, checked
+from metarl_run.planning import finite_horizon_q
+from metarl_run.policy import Categorical
+
+
+class EpsilonGreedyMDP(PlanningAgent):
+    """Plan in the MDP of the estimates before every episode; during it act at random with probability ε.
+
+        π(a | s) = ε / A + (1 − ε) · [a = argmax Qₜ(s, ·)],        Q = optimal values of (P̂, r̂) over the horizon
+
+    With a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
+
+    Args:
+        family: says how long an episode is.
+        observation_space: of the task family; the state, one-hot.
+        action_space: of the task family.
+        prior: the belief before any experience, near nothing.
+        epsilon: ε.
+
+    Source: Duan et al. (2016), arXiv:1611.02779, section 3.2; Sutton and Barto (2018), Reinforcement Learning, section
+    2.2, for ε-greedy actions.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *,
+        family: TaskFamily,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.Space[Any],
+        prior: Prior,
+        epsilon: Fraction,
+    ) -> None:
+        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
+        self.epsilon = epsilon
+
+    def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
+        transition, reward = belief.mean()
+        return finite_horizon_q(transition, reward, horizon=self.horizon)
+
+    def behaviour(self, q: Float[Tensor, "M B A"]) -> Categorical:
+        best = q == q.amax(-1, keepdim=True)
+        at_random = self.epsilon / q.shape[-1]
+        share = (1 - self.epsilon) / best.sum(-1, keepdim=True) + at_random
+        return Categorical(torch.where(best, share.log(), math.log(at_random) if at_random else -math.inf))

@@ -1,0 +1,25 @@
+"""Posterior sampling: act as if one guess were the truth."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.algo.planning_agent import PlanningAgent
+from metarl_run.algo.tabular_posterior import Belief
+from metarl_run.planning import finite_horizon_q
+
+
+class PSRL(PlanningAgent):
+    """Draw one MDP from the posterior before every episode, and act on its optimal values during it.
+
+        P̃, r̃ ~ posterior,        Q = optimal values of (P̃, r̃) over the horizon
+
+    Args: see `metarl_run.algo.planning_agent`.
+
+    Source: Strens (2000), "A Bayesian framework for reinforcement learning"; Osband, Russo and Van Roy (2013),
+    arXiv:1306.0940, Algorithm 1.
+    """
+
+    def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
+        transition, reward = belief.sample(generator)
+        return finite_horizon_q(transition, reward, horizon=self.horizon)
