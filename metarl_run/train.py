@@ -43,12 +43,14 @@ def main(argv: Sequence[str]) -> int:
         return DONE
     _refuse_impossible(composed)
     first = composed.points[0]
+    if any(point.config["table"] is not None for point in composed.points):
+        return _table(composed)
     if first.config["resume"] is not None:
         return _resume(composed)
     return _sweep(composed) if composed.multirun else _single(composed)
 
 
-# --- The three ways to run ---
+# --- The four ways to run ---
 
 
 def _single(composed: Composed) -> int:
@@ -82,6 +84,29 @@ def _resume(composed: Composed) -> int:
     _refuse_absent_device(plan.config)
     run(plan, folder, stop)
     return DONE
+
+
+TABLES_OWN = ("table", "experiment", "seed", "threads", "device", "plugins", "output_root")
+"""Keys and groups that may be given with a table; its cells choose all others."""
+
+
+def _table(composed: Composed) -> int:
+    (point, *others) = composed.points
+    if others:
+        raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
+    for text in point.overrides:
+        if _key(text).partition(".")[0] not in TABLES_OWN:
+            raise ConfigError(_key(text), "cannot be given with a table, whose cells choose it", "leave it out")
+    from metarl_run.table.asked import as_asked
+    from metarl_run.table.reproduce import reproduce
+
+    config: Mapping[str, Any] = point.config
+    folder = Path(config["table"]["output"] or Path(config["output_root"], point.choices.get("experiment", "table")))
+    flags = [text for text in composed.arguments if text not in point.overrides]
+    plugins = [text for text in point.overrides if _key(text) == "plugins"]
+    if config["table"]["report_only"]:
+        config = as_asked(config, folder, [*map(_key, point.overrides)])
+    return reproduce(config, folder, [*flags, *plugins], stop)
 
 
 def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:

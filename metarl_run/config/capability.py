@@ -10,6 +10,7 @@ from metarl_run.folders import GROUPS
 
 PHRASES = {
     "tabular": "a tabular family",
+    "bandit": "a Bernoulli bandit",
     "discrete_actions": "discrete actions",
     "continuous_actions": "continuous actions",
     "policy_gradient": "a policy-gradient learner",

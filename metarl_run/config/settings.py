@@ -61,6 +61,7 @@ class Settings:
         allow_changes: continue even though keys that matter to the result were changed.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
+        table: a paper's table that is to be made instead of a run; see `metarl_run.config.table`.
     """
 
     seed: Whole
@@ -82,3 +83,4 @@ class Settings:
     allow_changes: bool
     plugins: Words
     output_root: str
+    table: Mapping[str, Any] | None

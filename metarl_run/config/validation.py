@@ -1,7 +1,8 @@
 """Can a composed configuration run? Decided from plain containers and source text, before torch is imported.
 
 Checked are: unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
-`_target_` against the allowed packages; and, in `metarl_run.config.capability`, that the components suit each other.
+`_target_` against the allowed packages; and, in `metarl_run.config.capability`, that the components suit each other;
+of a table, every cell in the same way.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from metarl_run.config.chunk import check_chunk
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
+from metarl_run.config.table import check_table
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 from metarl_run.kinds import Distributions, problem
@@ -80,6 +82,8 @@ def validate(
             components += _components(node, path, BASES[group], within)
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
+    if config["table"] is not None:
+        check_table(config, choices, validate)
 
 
 def _check_words(value: Any, path: str) -> None:

@@ -45,10 +45,10 @@ class TaskFamily(ABC):
 
     Attributes:
         provides: what the family offers to learners and networks, in the words that their `requires` use:
-            `discrete_actions`, `continuous_actions`, `tabular`. A tabular family has S states and A actions, and
-            observes the state one-hot, `[M, B, S]`. Its tasks say their MDP: `transition` P(s′ | s, a), `[M, S, A, S]`,
-            whose rows sum to the probability that the episode goes on; `mean_reward` E[r | s, a], `[M, S, A]`; and
-            `start`, the distribution of the first state, `[M, S]`.
+            `discrete_actions`, `continuous_actions`, `bandit` (of Bernoulli arms), `tabular`. A tabular family has S
+            states and A actions, and observes the state one-hot, `[M, B, S]`. Its tasks say their MDP: `transition`
+            P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode goes on; `mean_reward`
+            E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
         observation_space: of ONE environment.
         action_space: of ONE environment.
         horizon: steps after which an episode is truncated.

@@ -1,0 +1,193 @@
+"""Learned columns: which finished runs stand for a cell, or which are to be brought to their end for it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metarl_run.config.compose import Point, compose_points
+from metarl_run.config.table import Table, family_of
+from metarl_run.config.validation import validate
+from metarl_run.errors import ConfigError, StateError
+from metarl_run.plan import Plan, stored_plan
+from metarl_run.report.folder import read_summary
+from metarl_run.table.cells import Cell
+from metarl_run.table.life import Life, identity_of, lived_alike, slug
+from metarl_run.table.store import stored_identity
+
+NOT_OF_TRAINING = (
+    "logger",
+    "checkpoint_every",
+    "resume",
+    "allow_changes",
+    "output_root",
+    "published",
+    "budgets",
+    "table",
+)
+"""Keys without influence on the meta-parameters that a run ends with."""
+
+
+def learned_lives(
+    table: Table, config: Mapping[str, Any], cells: Sequence[Cell], root: Path, arguments: Sequence[str]
+) -> dict[Cell, list[Life]]:
+    """For each cell of a learned column a life for each seed.
+
+    Cells without a finished run are left out if the column was not asked for by name.
+
+    Args:
+        table: what is asked for.
+        config: the table's own configuration, resolved.
+        cells: of learned columns.
+        root: the table's folder, where runs are trained.
+        arguments: of the command line that experiments are composed with, too.
+
+    Raises:
+        ConfigError: if an experiment cannot be composed, lives in other tasks than its row, or there is no finished
+            run and none may be trained.
+    """
+    finished = _finished_runs(Path(table.checkpoints)) if table.checkpoints is not None and cells else []
+    lives = {}
+    for cell in cells:
+        points = [_point(table, config, cell, seed, arguments) for seed in table.seeds]
+        found = [(folder, plan) for folder, plan in finished if _stands_for(plan, points[0])]
+        if found:
+            lives[cell] = [_life(table, config, cell, plan, folder, None) for folder, plan in found]
+        elif table.train and table.columns is not None:
+            plans = [Plan(point.config, point.choices, list(point.overrides), in_sweep=True) for point in points]
+            lives[cell] = [_life(table, config, cell, plan, None, root) for plan in plans]
+        elif table.columns is not None:
+            where = table.checkpoints or "table.checkpoints"
+            name = table.agents[cell.column].experiments[cell.row]
+            told = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
+            raise ConfigError(str(where), told, "give the folder of one, or table.train=true")
+    return lives
+
+
+def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, arguments: Sequence[str]) -> Point:
+    """The run that an experiment asks for, if it lives in the tasks of the cell's row."""
+    name = table.agents[cell.column].experiments[cell.row]
+    budget = [f"budget={table.budget}"] if table.budget is not None else []
+    try:
+        overrides = [f"experiment={name}", *budget, f"seed={seed}", "logger=files", f"threads={config['threads']}"]
+        point = compose_points([*arguments, *overrides, f"device={config['device']}"]).points[0]
+    except ConfigError as error:
+        where = f"table.agents.{cell.column}.experiments.{cell.row}"
+        raise ConfigError(where, f"{error.where}: {error.reason}", error.hint) from error
+    wanted = family_of(config, table.protocol[cell.row].env)
+    other = [key for key in wanted if point.config["env"].get(key) != wanted[key]]
+    if other:
+        where = f"table.agents.{cell.column}.experiments.{cell.row}"
+        got = f"{point.config['env'].get(other[0])!r}, not {wanted[other[0]]!r}"
+        raise ConfigError(where, f"{name} lives in other tasks: env.{other[0]} is {got}")
+    return point
+
+
+def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
+    """Every finished run below `folder`, in the order of their names."""
+    if not folder.is_dir():
+        raise ConfigError("table.checkpoints", f"there is no folder {folder}")
+    found = []
+    for record in sorted(folder.rglob("run.json")):
+        try:
+            complete = read_summary(record.parent).get("status") == "complete"
+            plan = stored_plan(record.parent)
+        except (OSError, ValueError, StateError):
+            continue
+        if complete and any((record.parent / "checkpoints").glob("[0-9]*")):
+            found.append((record.parent, Plan({"table": None, **plan.config}, plan.choices, plan.overrides)))
+    return found
+
+
+def _stands_for(plan: Plan, point: Point) -> bool:
+    """A finished run of this experiment, with this budget, in these tasks and lifetimes; its seed does not matter."""
+    keys = ("env", "budget", "meta_iterations", "network")
+    alike = all(plan.config.get(key) == point.config[key] for key in keys)
+    episodes = [(each.config.get("algo") or {}).get("episodes") for each in (plan, point)]
+    return alike and plan.choices.get("experiment") == point.choices.get("experiment") and episodes[0] == episodes[1]
+
+
+def _life(
+    table: Table, config: Mapping[str, Any], cell: Cell, plan: Plan, finished: Path | None, root: Path | None
+) -> Life:
+    name, seed, budget = plan.choices["experiment"], plan.config["seed"], plan.config["budget"]
+    if finished is not None:
+        validate(plan.config, plan.choices)  # nothing in a folder that travelled is trusted
+        if unnamed := [package for package in plan.config["plugins"] if package not in config["plugins"]]:
+            raise ConfigError(str(finished), f"runs code of {', '.join(unnamed)}", "add plugins=[…] if you trust it")
+    mark = _fingerprint(finished) if finished is not None else _mark(plan)
+    place = f"cells/{slug([cell.column])}/{slug([cell.row])}/{slug([name, budget, f'seed={seed}', mark])}"
+    more = {"experiment": name, "budget": budget, "agent_seed": seed, "agent": mark}
+    identity = identity_of({**plan.config, "seed": config["seed"]}, table, "reporting", **more)
+    return replace(
+        _in_folder(table, cell, place, identity),
+        config=plan.config,
+        trained_in=finished if finished is not None else (root or Path()) / place / "run",
+        training=plan if finished is None else None,
+    )
+
+
+def stored_lives(
+    table: Table,
+    config: Mapping[str, Any],
+    cells: Sequence[Cell],
+    root: Path,
+    places: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[Cell, list[Life]]:
+    """For each cell of a learned column the lives that are stored in the table's folder, to be reported, not lived.
+
+    Args:
+        table: what is asked for.
+        config: the table's own configuration, resolved.
+        cells: of learned columns.
+        root: the table's folder.
+        places: by column and row the folders of lives below it.
+    """
+    wanted = lived_alike(table, config["seed"])
+    lives = {}
+    for cell in cells:
+        found = []
+        for place in places.get(cell.column, {}).get(cell.row, []):
+            identity = stored_identity(root / place) or {}
+            identity.pop("episodes", None)
+            if identity and all(identity.get(key) == value for key, value in wanted.items()):
+                found.append(_in_folder(table, cell, place, identity))
+        if found:
+            lives[cell] = found
+    return lives
+
+
+def _in_folder(table: Table, cell: Cell, place: str, identity: Mapping[str, Any]) -> Life:
+    """The life of a meta-trained agent as far as its folder tells."""
+    row = table.protocol[cell.row]
+    return Life(
+        column=cell.column,
+        block=cell.block,
+        phase="reporting",
+        setting={},
+        place=place,
+        family=cell.row,
+        config={},
+        identity=identity,
+        seed=identity["table_seed"],
+        tasks=table.tasks,
+        tasks_at_once=table.tasks_at_once,
+        episodes=(row.episodes,),
+        planning_discount=identity["planning_discount"],
+        agent_seed=identity["agent_seed"],
+        budget=identity["budget"],
+    )
+
+
+def _fingerprint(run_folder: Path) -> str:
+    """Tells one finished run from another: of its newest checkpoint's manifest, which holds a hash of all numbers."""
+    newest = max(path for path in (run_folder / "checkpoints").iterdir() if path.name.isdigit())
+    return hashlib.blake2b((newest / "manifest.json").read_bytes(), digest_size=4).hexdigest()
+
+
+def _mark(plan: Plan) -> str:
+    """A few letters that differ where a training would: a run is never continued with another configuration."""
+    matters = {key: value for key, value in plan.config.items() if key not in NOT_OF_TRAINING}
+    return hashlib.blake2b(json.dumps(matters, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,110 @@
+"""One life in its folder: build the agent, live in the tasks part by part, keep the returns of each part.
+
+Whatever state the folder is in, the life goes on from there, part by part.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl_run import checkpoint
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.crash import Contained
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError, RunError
+from metarl_run.evaluation import episode_sums
+from metarl_run.interruption import StopRequest
+from metarl_run.lifetime import live
+from metarl_run.planning import optimal_value
+from metarl_run.run import build_agent, run, versions
+from metarl_run.seeding import Streams
+from metarl_run.table import store
+from metarl_run.table.life import Life
+
+
+def live_in(folder: Path, life: Life, stop: StopRequest) -> None:
+    """Bring `life` to its end in `folder`, which says so then, or how it failed.
+
+    Raises:
+        RunError: see `metarl_run.errors`.
+        Interrupted: after what was lived is saved, if a stop was asked for.
+    """
+    store.prepare(folder, life)
+    names = ("column", "block", "phase", "setting", "agent_seed")
+    about = {name: getattr(life, name) for name in names}
+    try:
+        with Contained(folder):
+            _live_on(folder, life, stop)
+    except RunError as error:
+        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        store.write_outcome(folder, {"status": "failed", **about, "error": told})
+        raise
+    store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
+
+
+def _live_on(folder: Path, life: Life, stop: StopRequest) -> None:
+    torch.set_num_threads(life.config["threads"])
+    if life.training is not None and life.trained_in is not None:
+        life.trained_in.mkdir(parents=True, exist_ok=True)
+        run(life.training, life.trained_in, stop)
+    device = torch.device("cuda" if life.config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    streams = Streams(life.seed, device)
+    family, algo = build_agent(life.config, streams)
+    if isinstance(algo, MetaLearner) and life.trained_in is not None:
+        algo.load_meta_params(checkpoint.load(life.trained_in).state["algo"]["meta_params"])
+    for number, part in enumerate(life.parts):
+        stop.check()
+        if store.read_part(folder, part) is not None:
+            continue
+        start = time.perf_counter()
+        totals, optimum = returns_of(algo, family, streams, life, number, len(part))
+        if not np.isfinite(totals).all():
+            task, column = np.argwhere(~np.isfinite(totals))[0]
+            where = f"return of task {part.start + task} after {life.episodes[column]} episodes"
+            raise NumericalError(where, f"must be finite, got {totals[task, column]}")
+        store.write_part(folder, part, totals, optimum, time.perf_counter() - start)
+
+
+def returns_of(
+    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, life: Life, number: int, num_tasks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of rewards over the first n episodes in each task of a part, for each n that is read.
+
+    Tasks and randomness depend on the seed, the phase and the part alone, so all agents meet the same tasks, and an
+    agent lives the first n episodes of a longer life as it would live n.
+
+    Args:
+        algo: how the agent behaves.
+        family: where the tasks come from.
+        streams: of the table's seed.
+        life: whose phase and episodes count.
+        number: of the part.
+        num_tasks: in it.
+
+    Returns:
+        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty if not wanted.
+    """
+    name = f"table/{life.phase}"
+    task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", number))
+    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", number))
+    with torch.no_grad():
+        lifetime = live(algo, env, streams(f"{name}/actions", number), adaptation_steps=life.episodes[-1] - 1)
+    by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
+    lived = by_episode.double().cumsum(1)[:, [n - 1 for n in life.episodes]]
+    return lived.cpu().numpy(), planned(family, task, life.planning_discount)
+
+
+def planned(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:
+    """The value of an episode in each of M tasks under its best policy, by value iteration; empty without a discount.
+
+    V(s) = maxₐ [r(s, a) + γ Σₛ′ P(s′ | s, a) V(s′)], over the horizon
+    """
+    if discount is None:
+        return np.empty(0)
+    value = optimal_value(discount * task.transition.double(), task.mean_reward.double(), horizon=family.horizon)
+    return np.asarray((task.start.double() * value).sum(-1).cpu())

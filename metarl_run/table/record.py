@@ -1,0 +1,120 @@
+"""What a table came to, cell by cell, read from the files of its lives: the content of table.json."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl_run.config.table import Table
+from metarl_run.table import store
+from metarl_run.table.cells import Cell
+from metarl_run.table.life import Life
+from metarl_run.table.statistics import as_measured, matched, paired, summary
+from metarl_run.table.tuning import Choice
+
+
+def record_of(
+    table: Table,
+    root: Path,
+    cells: Sequence[Cell],
+    choices: Mapping[Cell, Choice],
+    lives: Mapping[Cell, Sequence[Life]],
+) -> dict[str, Any]:
+    """Everything that is to be told of a table.
+
+    Args:
+        table: what was asked for.
+        root: its folder.
+        cells: in the order of the table.
+        choices: what tuning came to for the cells of hand-made columns.
+        lives: that each cell is read from, one for each seed; none where its setting is not known yet.
+    """
+    told, by_task = [], {}
+    for cell in cells:
+        entry, values = _cell(table, root, cell, choices.get(cell), lives.get(cell, []))
+        told.append(entry)
+        if values:
+            by_task[cell] = np.stack(values).mean(0)
+    return {
+        "title": table.title,
+        "source": table.source,
+        "measure": table.measure,
+        "notes": list(table.notes),
+        "key": list(table.key),
+        "cells": told,
+        "pairs": _pairs(by_task),
+    }
+
+
+def _cell(
+    table: Table, root: Path, cell: Cell, choice: Choice | None, lives: Sequence[Life]
+) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """One cell, and the values that each of its finished seeds has in each task."""
+    row, learned = table.protocol[cell.row], table.agents[cell.column].learned
+    results = [(life, store.read(root / life.place, life)) for life in lives]
+    values, finished = [], []
+    for life, result in results:
+        if result.totals is not None:
+            place = life.episodes.index(row.episodes)
+            values.append(as_measured(result.totals[:, place], row.episodes, result.optimum))
+            finished.append(life)
+    failures = [(life, result.error) for life, result in results if result.error is not None]
+    if choice is not None and choice.failed is not None:
+        failures.append(choice.failed)
+    status = "failed" if failures else "complete" if results and len(values) == len(results) else "missing"
+    numbers: Mapping[str, Any] = summary(values) if values and status != "missing" else dict.fromkeys(NUMBERS)
+    paper, tolerance = row.published[cell.column], row.tolerance_of(cell.column)
+    entry = {
+        "row": cell.row,
+        "column": cell.column,
+        "block": cell.block,
+        "status": status,
+        **numbers,
+        "paper": paper,
+        "paper_deviation": row.deviation.get(cell.column),
+        "tolerance": tolerance,
+        "one_sided": learned,
+        "difference": numbers["ours"] - paper if numbers["ours"] is not None and paper is not None else None,
+        "matched": matched(numbers["ours"], paper, tolerance, one_sided=learned)
+        if status == "complete" and paper is not None
+        else None,
+        "setting": dict(choice.setting) if choice is not None and choice.setting is not None else None,
+        "tuning_means": list(choice.means) if choice is not None else [],
+        "tasks": table.tasks,
+        "tasks_done": min((result.tasks_done for _, result in results), default=0),
+        "seeds": [_seed(life) for life in lives],
+        "failed_seeds": [_seed(life) for life, _ in failures],
+        "failures": [
+            {"seed": _seed(life), "setting": dict(life.setting), "folder": life.place, **error}
+            for life, error in failures
+            if error is not None
+        ],
+        "budget": next((life.budget for life in lives), None),
+        "seconds": sum(result.seconds for _, result in results),
+        "tuning_seconds": choice.seconds if choice is not None else 0.0,
+    }
+    return entry, values if status == "complete" else []
+
+
+NUMBERS = ("ours", "low", "high", "first_1000", "deviation_1000")
+
+
+def _seed(life: Life) -> int:
+    return life.seed if life.agent_seed is None else life.agent_seed
+
+
+def _pairs(by_task: Mapping[Cell, np.ndarray]) -> list[dict[str, Any]]:
+    """How far each column lies behind the best of its row, in the same tasks."""
+    pairs = []
+    for (block, row), group in itertools.groupby(by_task, key=lambda cell: (cell.block, cell.row)):
+        cells = list(group)
+        best = max(cells, key=lambda cell: float(by_task[cell].mean()))
+        pairs += [
+            {"row": row, "block": block, "column": cell.column, "best": best.column}
+            | paired(by_task[cell], by_task[best])
+            for cell in cells
+            if cell is not best
+        ]
+    return pairs

@@ -1,0 +1,154 @@
+"""A paper's table in one folder: live what is missing, then report what is there.
+
+Whatever state the folder is in, the table goes on from there: finished lives are read, others are lived.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from metarl_run.config.table import Table, table_of
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
+from metarl_run.interruption import StopRequest
+from metarl_run.table import asked, store
+from metarl_run.table.cells import Cell, cells_of, shared_lives, tuning_lives
+from metarl_run.table.learned import learned_lives, stored_lives
+from metarl_run.table.life import Life
+from metarl_run.table.pool import live_all
+from metarl_run.table.progress import progress
+from metarl_run.table.record import record_of
+from metarl_run.table.tuning import Choice, choices_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A table, its folder, and the lives that can be named before any is lived."""
+
+    table: Table
+    config: Mapping[str, Any]
+    root: Path
+    cells: Sequence[Cell]
+    tuning: Mapping[Cell, Sequence[Life]]
+    learned: Mapping[Cell, Sequence[Life]]
+
+    @property
+    def hand_made(self) -> list[Cell]:
+        return [cell for cell in self.cells if not self.table.agents[cell.column].learned]
+
+    def choices(self) -> dict[Cell, Choice]:
+        """What tuning has come to so far."""
+        return choices_of(self.table, self.root, self.hand_made, self.tuning)
+
+    def reporting(self, choices: Mapping[Cell, Choice]) -> dict[Cell, Life]:
+        """The lives to report, of the cells of which the setting is known."""
+        known = {cell: choice.setting for cell, choice in choices.items() if choice.setting is not None}
+        return shared_lives(self.table, self.config, "reporting", known)
+
+
+def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], stop: StopRequest) -> int:
+    """Make the table that `config` declares in `root`; the exit code.
+
+    Args:
+        config: resolved and validated.
+        root: the table's folder.
+        arguments: of the command line that experiments are composed with, too, such as --config-dir.
+        stop: asked for by a signal.
+
+    Raises:
+        RunError: see `metarl_run.errors`; nothing was created then. What fails in a cell is told there.
+        Interrupted: if a stop was asked for; what was lived is kept.
+    """
+    work = planned(config, root, arguments)
+    if not work.table.report_only:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root):
+            asked.write(root, config, work.learned)
+            _live(work, stop)
+    choices = work.choices()
+    lives = {cell: [life] for cell, life in work.reporting(choices).items()} | dict(work.learned)
+    record = record_of(work.table, root, work.cells, choices, lives)
+    if all(cell["status"] == "missing" for cell in record["cells"]):
+        raise StateError(str(root), "holds no finished cell to report", "leave out table.report_only")
+    from metarl_run.table import report  # late: torch comes with it, and what is wrong is told without
+
+    made = report.write(record, root)
+    made.show()
+    return SWEEP_HAS_FAILURES if any(cell["status"] == "failed" for cell in record["cells"]) else DONE
+
+
+def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> Work:
+    """What the table that `config` declares asks for; nothing is created.
+
+    Raises:
+        ConfigError: if a learned cell cannot be had.
+    """
+    table = table_of(config["table"])
+    cells = cells_of(table)
+    to_learn = [cell for cell in cells if table.agents[cell.column].learned]
+    if table.report_only:
+        learned = stored_lives(table, config, to_learn, root, asked.learned_places(root))
+    else:
+        learned = learned_lives(table, config, to_learn, root, arguments)
+    cells = [cell for cell in cells if cell in learned or not table.agents[cell.column].learned]
+    if not cells:
+        told = "must name a learned column that has an experiment for the rows: nothing else is in this table"
+        raise ConfigError("table.columns", told, f"there is {', '.join(table.agents)}")
+    return Work(
+        table=table,
+        config=config,
+        root=root,
+        cells=cells,
+        tuning=tuning_lives(table, config, cells),
+        learned=learned,
+    )
+
+
+def _live(work: Work, stop: StopRequest) -> None:
+    """Live what is missing: first all that can be named now, then what tuning has chosen."""
+    table = work.table
+    jobs = table.jobs or _cores()
+    to_tune = [life for lives in work.tuning.values() for life in lives]
+    to_train = [life for lives in work.learned.values() for life in lives]
+    failed: set[str] = set()
+    with progress(work.root) as shown:
+        for _ in range(2):
+            lives = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
+            unique = {life.place: life for life in lives if life.place not in failed}
+            missing = [life for life in unique.values() if not store.read(work.root / life.place, life).complete]
+            shown.begin(missing)
+            for ended in live_all(missing, work.root, jobs, stop):
+                if ended is not None:
+                    life, problem = ended
+                    shown.end(life, problem)
+                    if problem is not None:
+                        failed.add(life.place)
+                shown.look()
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Keep other processes out of `root`; a crash leaves nothing to clean up by hand."""
+    lock, owner = FileLock(root / ".lock"), root / ".owner"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        holder = owner.read_text() if owner.exists() else "another process"
+        raise StateError(str(root), f"is in use by {holder}", "wait for it, or stop it") from error
+    try:
+        owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        (root / ".lock").unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,138 @@
+"""The folder of a life: what was asked for, the returns in each part of the tasks, and how it ended.
+
+    life.json                   what the returns depend on; if something else is asked for, they are lived anew
+    tasks-000000-001000.npz     for these tasks: `totals` [tasks, n…], `optimum` [tasks], `seconds`
+    summary.json                status, error, versions
+
+A part is a pure function of life.json and the numbers of its tasks, so parts stay where more tasks are asked for.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl_run.atomic import write_atomically
+from metarl_run.report.folder import read_summary
+from metarl_run.table.life import Life
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What is stored of a life.
+
+    Attributes:
+        totals: the sum of rewards over the first n episodes, `[tasks, n…]`; None unless the life is complete.
+        optimum: the planned value of one episode, `[tasks]`; empty if it was not asked for.
+        seconds: that the parts took.
+        tasks_done: lived so far.
+        error: how it failed: `where`, `reason`, `exit_code`; None if it did not.
+    """
+
+    totals: np.ndarray | None
+    optimum: np.ndarray
+    seconds: float
+    tasks_done: int
+    error: Mapping[str, Any] | None
+
+    @property
+    def complete(self) -> bool:
+        return self.totals is not None
+
+
+def prepare(folder: Path, life: Life) -> None:
+    """Make `folder` that of `life`: parts of anything else go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if stored_identity(folder) is None or not _serves(folder, life):
+        for path in folder.glob("tasks-*.npz"):
+            path.unlink()
+        record = {**life.identity, "episodes": list(life.episodes)}
+        write_atomically(folder / "life.json", _json(record))
+    (folder / "summary.json").unlink(missing_ok=True)
+
+
+def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
+    """Keep the returns in the tasks of one part."""
+    data = io.BytesIO()
+    np.savez(data, totals=totals, optimum=optimum, seconds=np.array(seconds))
+    write_atomically(part_file(folder, part), data.getvalue())
+
+
+def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
+    """Say how the life ended."""
+    write_atomically(folder / "summary.json", _json(outcome))
+
+
+def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
+    """What is stored for one part; None if nothing is, or it is damaged, and the part is to be lived (again)."""
+    try:
+        data = io.BytesIO(part_file(folder, part).read_bytes())
+        with np.load(data, allow_pickle=False) as found:
+            return {name: found[name] for name in ("totals", "optimum", "seconds")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def part_file(folder: Path, part: range) -> Path:
+    return folder / f"tasks-{part.start:06}-{part.stop:06}.npz"
+
+
+def tasks_done(folder: Path, life: Life) -> int:
+    """How many of the tasks have been lived in, as far as files exist: quick, for showing progress."""
+    return sum(len(part) for part in life.parts if part_file(folder, part).exists())
+
+
+def read(folder: Path, life: Life) -> Result:
+    """What `folder` holds for `life`; what was stored for something else counts as nothing."""
+    stored = stored_identity(folder)
+    if stored is None or not _serves(folder, life):
+        return Result(totals=None, optimum=np.empty(0), seconds=0.0, tasks_done=0, error=None)
+    columns = [stored["episodes"].index(n) for n in life.episodes]
+    totals, optimum, seconds = [], [], 0.0
+    for part in life.parts:
+        found = read_part(folder, part)
+        if found is not None:
+            totals.append(found["totals"][:, columns])
+            optimum.append(found["optimum"])
+            seconds += float(found["seconds"])
+    whole = len(totals) == len(life.parts)
+    return Result(
+        totals=np.concatenate(totals) if whole else None,
+        optimum=np.concatenate(optimum) if whole else np.empty(0),
+        seconds=seconds,
+        tasks_done=sum(map(len, totals)),
+        error=None if whole else _error(folder),
+    )
+
+
+def _serves(folder: Path, life: Life) -> bool:
+    """What is stored is what `life` asks for, or a longer life of which its own is the beginning."""
+    stored = dict(stored_identity(folder) or {})
+    episodes = stored.pop("episodes", [])
+    return stored == life.identity and set(life.episodes) <= set(episodes)
+
+
+def stored_identity(folder: Path) -> dict[str, Any] | None:
+    """What the returns in `folder` depend on, and their `episodes`; None if nothing is stored there."""
+    try:
+        found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _error(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        error = read_summary(folder).get("error")
+    except (OSError, ValueError):
+        return None
+    return error if isinstance(error, dict) else None
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,125 @@
+"""The words and numbers of a cell, as every kind of report shows them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metarl_run.report.published import precise
+
+TableRecord = Mapping[str, Any]
+CellRecord = Mapping[str, Any]
+
+ABOUT = {
+    "lifetime_return": "Total reward of a lifetime, mean over {tasks} tasks with its 95 % interval.",
+    "fraction_of_optimum": "Total reward of a lifetime divided by value iteration's, mean over {tasks} tasks with its "
+    "95 % interval.",
+}
+
+
+def about(record: TableRecord) -> str:
+    """What the numbers are."""
+    return ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
+
+
+def blocks_of(record: TableRecord) -> dict[str, list[CellRecord]]:
+    """The cells of each block, in the order of the table."""
+    blocks: dict[str, list[CellRecord]] = {}
+    for cell in record["cells"]:
+        blocks.setdefault(cell["block"], []).append(cell)
+    return blocks
+
+
+def columns_of(cells: Sequence[CellRecord]) -> list[str]:
+    return list(dict.fromkeys(cell["column"] for cell in cells))
+
+
+def rows_of(cells: Sequence[CellRecord]) -> list[str]:
+    return list(dict.fromkeys(cell["row"] for cell in cells))
+
+
+def row_name(record: TableRecord, row: str) -> str:
+    """`n=10, k=5` of the key `10,5`; a key that does not have as many parts as there are names is its own name."""
+    parts = row.split(",")
+    if len(parts) != len(record["key"]):
+        return row
+    return ", ".join(f"{name}={part}" for name, part in zip(record["key"], parts, strict=True))
+
+
+def ours(cell: CellRecord, plus_minus: str = "±") -> str:
+    """Our mean ± half of its interval, or why there is none."""
+    if cell["ours"] is None:
+        return "failed" if cell["status"] == "failed" else "not run"
+    half = (cell["high"] - cell["low"]) / 2
+    return f"{precise(cell['ours'])} {plus_minus}{alike(half, cell)}"
+
+
+def alike(x: float, cell: CellRecord) -> str:
+    """`x` with as many decimals as our mean."""
+    return f"{x:.{len(precise(cell['ours']).partition('.')[2])}f}"
+
+
+def interval(cell: CellRecord) -> str:
+    return "–" if cell["ours"] is None else f"{precise(cell['low'])} to {precise(cell['high'])}"
+
+
+def paper(cell: CellRecord, plus_minus: str = "±") -> str:
+    """The paper's number as it was written down, with its ± if it prints one."""
+    if cell["paper"] is None:
+        return "–"
+    deviation = cell["paper_deviation"]
+    return f"{cell['paper']}" if deviation is None else f"{cell['paper']} {plus_minus}{deviation}"
+
+
+def difference(cell: CellRecord) -> str:
+    """Ours less the paper's."""
+    return "–" if cell["difference"] is None else alike(cell["difference"], cell).replace("-", "−")
+
+
+def judged(cell: CellRecord) -> str:
+    """`matched`, `not matched`, or why neither can be said."""
+    if cell["status"] == "failed":
+        told = ", ".join(f"seed {seed}" for seed in dict.fromkeys(cell["failed_seeds"]))
+        finished = len(cell["seeds"]) - len(set(cell["failed_seeds"]) & set(cell["seeds"]))
+        return f"failed: {told}" + (f" ({finished}/{len(cell['seeds'])} seeds)" if len(cell["seeds"]) > 1 else "")
+    if cell["status"] == "missing":
+        return "not run"
+    return "" if cell["matched"] is None else "matched" if cell["matched"] else "not matched"
+
+
+def setting(cell: CellRecord) -> str:
+    """What was chosen for the cell: a grid's setting, or the budget and number of seeds of a learned agent."""
+    words = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in chosen(cell)]
+    return ", ".join(words)
+
+
+def chosen(cell: CellRecord) -> list[tuple[str, Any]]:
+    told = list((cell["setting"] or {}).items())
+    if cell["one_sided"]:
+        told += [("budget", cell["budget"]), ("seeds", len(cell["seeds"]))]
+    return told
+
+
+def failures(record: TableRecord) -> list[str]:
+    """A line for each failure: the cell, the seed, the reason, and the folder that tells more."""
+    lines = []
+    for cell in record["cells"]:
+        for failure in cell["failures"]:
+            tried = "".join(f", {key}={value}" for key, value in failure["setting"].items())
+            where = f"{cell['column']} at {row_name(record, cell['row'])} ({cell['block']}{tried})"
+            reason = f"{failure['where']}: {failure['reason']}"
+            lines.append(f"failed: {where}, seed {failure['seed']}: {reason} [{failure['folder']}]")
+    return list(dict.fromkeys(lines))
+
+
+def verdicts(record: TableRecord) -> list[str]:
+    """For each block how many cells there are, and how many of them the paper's numbers agree with."""
+    lines = []
+    for block, cells in blocks_of(record).items():
+        counts = {
+            "matched": sum(cell["matched"] is True for cell in cells),
+            "not matched": sum(cell["matched"] is False for cell in cells),
+            "failed": sum(cell["status"] == "failed" for cell in cells),
+            "not run": sum(cell["status"] == "missing" for cell in cells),
+        }
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        lines.append(f"{block}: {len(cells)} cells, {told}")
+    return lines

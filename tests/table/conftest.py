@@ -1,0 +1,83 @@
+"""A small table whose agents need no time, its lives lived in this very process."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metarl_run.config.compose import compose_points
+from metarl_run.interruption import StopRequest
+from metarl_run.table import store
+from metarl_run.table.life import Life
+from metarl_run.table.live import live_in
+from metarl_run.table.reproduce import Work, planned
+
+SMALL = {
+    "columns": ["Random", "eps-Greedy"],
+    "rows": ["10", "25"],
+    "tasks": 12,
+    "tuning_tasks": 6,
+    "tasks_at_once": 6,
+    "blocks": {"as published": {}, "true prior": {"eps-Greedy": {"prior": {"reward_mean": 2.0}}}},
+}
+"""Of RL²'s MDPs: a column without a grid and one with, two rows that share a life, two blocks."""
+
+Config = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def mdps() -> Config:
+    """The composed configuration of RL²'s Table 2; to be copied, not changed."""
+    return compose_points(["experiment=rl2_mdps"]).points[0].config
+
+
+@pytest.fixture
+def config(mdps: Config) -> Config:
+    """A table of a second: rows keep their names, but lives are a few episodes of 2 steps."""
+    small = copy.deepcopy(mdps)
+    small["table"] |= copy.deepcopy(SMALL)
+    small["table"]["agents"]["eps-Greedy"]["grid"] = {"epsilon": [1.0, 0.1]}
+    small["env"]["horizon"] = 2
+    for row, episodes in (("10", 2), ("25", 3), ("50", 4)):
+        small["table"]["protocol"][row]["episodes"] = episodes
+    return small
+
+
+@pytest.fixture
+def work_of(tmp_path: Path) -> Callable[[Config], Work]:
+    return lambda config: planned(config, tmp_path, [])
+
+
+def live_here(work: Work) -> list[str]:
+    """Live all that is missing in this process; the names of the lives."""
+    lived = []
+    for _ in range(2):
+        tuning = [life for lives in work.tuning.values() for life in lives]
+        lives = {life.place: life for life in [*tuning, *work.reporting(work.choices()).values()]}
+        for life in lives.values():
+            if not store.read(work.root / life.place, life).complete:
+                live_in(work.root / life.place, life, StopRequest())
+                lived.append(life.name)
+    return lived
+
+
+@pytest.fixture
+def lived(work_of: Callable[[Config], Work]) -> Callable[[Config], tuple[Work, list[str]]]:
+    def make(config: Config) -> tuple[Work, list[str]]:
+        work = work_of(config)
+        return work, live_here(work)
+
+    return make
+
+
+@pytest.fixture
+def the_life() -> Callable[..., Life]:
+    def find(work: Work, column: str, block: str = "as published", row: str = "25") -> Life:
+        """The reporting life of one cell."""
+        found = work.reporting(work.choices())
+        (cell,) = [cell for cell in found if (cell.column, cell.block, cell.row) == (column, block, row)]
+        return found[cell]
+
+    return find

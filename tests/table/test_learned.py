@@ -1,0 +1,158 @@
+"""Learned columns: trained in the table's folder, or taken from finished runs."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metarl_run.config.compose import compose_points
+from metarl_run.errors import ConfigError
+from metarl_run.interruption import StopRequest
+from metarl_run.table import asked, store
+from metarl_run.table.cells import Cell
+from metarl_run.table.live import live_in
+from metarl_run.table.reproduce import Work, planned
+
+TINY = """\
+# @package _global_
+# RL² in seconds on lives of 2 episodes
+defaults:
+  - rl2_mdp_n10
+  - _self_
+budgets:
+  cpu: {meta_iterations: 1, lifetimes: 4, hidden: 4, minibatches: 2}
+  paper: {meta_iterations: 2, lifetimes: 4, hidden: 4, minibatches: 2}
+meta_test: {num_tasks: 2, adaptation_steps: 1}
+meta_validation: {num_tasks: 2, adaptation_steps: 1}
+algo: {episodes: 2}
+"""
+TABLE = """\
+# @package _global_
+# A learned column beside a hand-made one
+defaults:
+  - /table@table
+  - /algo@table.agents.Random.algo: random
+  - _self_
+  - override /env: random_mdp
+table:
+  title: tiny
+  source: nobody
+  tasks: 6
+  tasks_at_once: 4
+  seeds: [0, 3]
+  agents:
+    RL2: {experiments: {"2": tiny}}
+  protocol:
+    "1": {episodes: 1, tolerance: 1.0, published: {Random: 10.0, RL2: null}}
+    "2": {episodes: 2, tolerance: 1.0, published: {Random: 20.0, RL2: 21.0}}
+"""
+CELL = Cell("as published", "2", "RL2")
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("options")
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "tiny.yaml").write_text(TINY)
+    (folder / "experiment" / "tiny_table.yaml").write_text(TABLE)
+    return [f"--config-dir={folder}"]
+
+
+@pytest.fixture
+def config(flags: list[str]) -> dict[str, Any]:
+    return copy.deepcopy(compose_points([*flags, "experiment=tiny_table"]).points[0].config)
+
+
+def live_all_of(work: Work) -> list[np.ndarray]:
+    totals = []
+    for life in work.learned[CELL]:
+        live_in(work.root / life.place, life, StopRequest())
+        found = store.read(work.root / life.place, life).totals
+        assert found is not None
+        totals.append(found)
+    return totals
+
+
+def test_learned_columns_are_left_out_unless_asked_for(config: dict[str, Any], tmp_path: Path) -> None:
+    assert {cell.column for cell in planned(config, tmp_path, []).cells} == {"Random"}
+
+
+def test_a_seed_is_trained_once_and_stands_for_the_cell_elsewhere(
+    config: dict[str, Any], flags: list[str], tmp_path: Path
+) -> None:
+    config["table"]["columns"] = ["RL2"]
+    work = planned(config, tmp_path / "trains", flags)
+    assert not (tmp_path / "trains").exists()
+    assert [(life.agent_seed, life.budget, life.episodes) for life in work.learned[CELL]] == [
+        (0, "cpu", (2,)),
+        (3, "cpu", (2,)),
+    ]
+    assert work.cells == [CELL]  # there is no experiment for the other row
+    trained = live_all_of(work)
+    assert not np.array_equal(*trained)  # other seeds, other agents
+    run = tmp_path / "trains" / work.learned[CELL][0].place / "run"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+    config["table"] |= {"columns": None, "checkpoints": str(tmp_path / "trains"), "train": False}
+    other = planned(config, tmp_path / "takes", flags)
+    assert [life.training for life in other.learned[CELL]] == [None, None]
+    for mine, taken in zip(trained, live_all_of(other), strict=True):
+        assert np.array_equal(mine, taken)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+    asked.write(other.root, config, other.learned)
+    config["table"] |= {"checkpoints": None, "report_only": True}
+    report = planned(config, tmp_path / "takes", [])  # neither experiments nor checkpoints are needed any more
+    for mine, life in zip(trained, report.learned[CELL], strict=True):
+        assert np.array_equal(mine, store.read(report.root / life.place, life).totals)
+
+    config["table"] |= {"budget": "paper", "checkpoints": str(tmp_path / "trains"), "report_only": False}
+    config["table"]["columns"] = ["RL2"]
+    with pytest.raises(ConfigError, match="holds no finished run of experiment=tiny for RL2 at 2"):
+        planned(config, tmp_path / "other", flags)  # a run of another budget is another run
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"train": False}, "holds no finished run of experiment=tiny for RL2 at 2"),
+        ({"checkpoints": "nowhere"}, "table.checkpoints: there is no folder nowhere"),
+        ({"budget": "papre"}, "table.agents.RL2.experiments.2: budget: must be one of cpu, paper"),
+    ],
+)
+def test_what_cannot_be_had_is_told_in_one_line(
+    change: dict[str, Any], told: str, config: dict[str, Any], flags: list[str], tmp_path: Path
+) -> None:
+    config["table"] |= {"columns": ["RL2"], **change}
+    with pytest.raises(ConfigError, match=told):
+        planned(config, tmp_path / "table", flags)
+    assert not (tmp_path / "table").exists()
+
+
+def test_an_experiment_in_other_tasks_or_that_does_not_exist_is_refused(
+    config: dict[str, Any], flags: list[str], tmp_path: Path
+) -> None:
+    config["table"]["columns"] = ["RL2"]
+    config["table"]["protocol"]["2"]["env"] = {"num_states": 7}
+    with pytest.raises(ConfigError, match=r"tiny lives in other tasks: env.num_states is 10, not 7"):
+        planned(config, tmp_path, flags)
+    config["table"]["agents"]["RL2"]["experiments"]["2"] = "tinny"
+    with pytest.raises(ConfigError, match="there is no option 'tinny'"):
+        planned(config, tmp_path, flags)
+
+
+def test_a_stored_plan_that_is_no_configuration_is_not_run(
+    config: dict[str, Any], flags: list[str], tmp_path: Path
+) -> None:
+    """Run folders travel, and files may not name code to trust."""
+    config["table"]["columns"] = ["RL2"]
+    work = planned(config, tmp_path / "trains", flags)
+    live_in(work.root / work.learned[CELL][0].place, work.learned[CELL][0], StopRequest())
+    stored = next((tmp_path / "trains").rglob("run/config.yaml"))
+    stored.write_text(stored.read_text().replace("metarl_run.algo.rl2.RL2", "os.system"))
+    config["table"] |= {"checkpoints": str(tmp_path / "trains")}
+    with pytest.raises(ConfigError, match=r"must be in metarl_run or a package named in plugins, got os\.system"):
+        planned(config, tmp_path / "takes", flags)

@@ -1,0 +1,237 @@
+"""What a table came to, read from files: tuning, failures, seeds, pairs, and the same report again."""
+
+import copy
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from metarl_run.table import report, store
+from metarl_run.table.cells import Cell
+from metarl_run.table.latex import latex
+from metarl_run.table.life import Life
+from metarl_run.table.markdown import markdown
+from metarl_run.table.record import record_of
+from metarl_run.table.reproduce import Work
+from metarl_run.table.screen import Screen
+from metarl_run.table.text import failures, judged, row_name, setting, verdicts
+
+Config = dict[str, Any]
+WorkOf = Callable[[Config], Work]
+FIRST = "as published"
+
+
+def stored(work: Work, life: Life, totals: Sequence[Sequence[float]]) -> None:
+    """Put returns made by hand where those of `life` belong, `[task][n]`."""
+    folder = work.root / life.place
+    store.prepare(folder, life)
+    for part in life.parts:
+        mine = np.array([totals[task % len(totals)] for task in part], dtype=float)
+        store.write_part(folder, part, mine, np.empty(0), 0.5)
+
+
+def failed(work: Work, life: Life) -> None:
+    store.prepare(work.root / life.place, life)
+    error = {"where": "return of task 3", "reason": "must be finite, got nan", "exit_code": 4}
+    store.write_outcome(work.root / life.place, {"status": "failed", "error": error})
+
+
+def record(work: Work, learned: Mapping[Cell, Sequence[Life]] | None = None) -> dict[str, Any]:
+    choices = work.choices()
+    lives = {cell: [life] for cell, life in work.reporting(choices).items()} | dict(learned or {})
+    return record_of(work.table, work.root, [*work.cells, *(learned or {})], choices, lives)
+
+
+def cell_of(record: Mapping[str, Any], column: str, row: str = "10", block: str = FIRST) -> dict[str, Any]:
+    (found,) = [
+        cell for cell in record["cells"] if (cell["column"], cell["row"], cell["block"]) == (column, row, block)
+    ]
+    return dict(found)
+
+
+def tuned(work: Work, column: str, means: Mapping[float, tuple[float, float]]) -> None:
+    """Tuning returns of each setting at the two rows, in all blocks."""
+    lives = {life.place: life for tried in work.tuning.values() for life in tried if life.column == column}
+    for life in lives.values():
+        stored(work, life, [means[life.setting["epsilon"]]])
+
+
+def test_each_cell_takes_the_setting_that_did_best_in_the_tuning_tasks(config: Config, work_of: WorkOf) -> None:
+    work = work_of(config)
+    tuned(work, "eps-Greedy", {1.0: (5.0, 6.0), 0.1: (4.0, 7.0)})
+    choices = work.choices()
+    assert {cell.row: choices[cell].setting for cell in choices if cell.column == "eps-Greedy"} == {
+        "10": {"epsilon": 1.0},
+        "25": {"epsilon": 0.1},
+    }
+    lives = work.reporting(choices)
+    of_row = {cell.row: life for cell, life in lives.items() if (cell.column, cell.block) == ("eps-Greedy", FIRST)}
+    assert (of_row["10"].episodes, of_row["25"].episodes) == ((2,), (3,))  # each is lived no longer than it is read
+    stored(work, of_row["10"], [[100.0], [102.0]])
+    told = cell_of(record(work), "eps-Greedy")
+    assert told["setting"] == {"epsilon": 1.0} and told["tuning_means"] == [5.0, 4.0]
+    assert told["ours"] == 101.0 and told["tasks"] == 12 and told["status"] == "complete"
+    assert told["seconds"] == 1.0 and told["tuning_seconds"] == 1.0  # two parts each, half a second a part
+    assert cell_of(record(work), "eps-Greedy", "25")["status"] == "missing"
+
+
+def test_a_cell_says_ours_interval_paper_difference_and_verdict(config: Config, work_of: WorkOf) -> None:
+    work = work_of(config)
+    (life,) = {life.place: life for life in work.reporting(work.choices()).values()}.values()
+    stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
+    told = cell_of(record(work), "Random")
+    deviation = np.sqrt(12 / 11)
+    assert (told["ours"], told["paper"], told["tolerance"], told["matched"]) == (102.0, 100.1, 2.5, True)
+    assert told["difference"] == pytest.approx(1.9)
+    assert told["high"] - told["low"] == pytest.approx(2 * 1.96 * deviation / np.sqrt(12))
+    assert cell_of(record(work), "Random", "25")["matched"] is False  # 241 is more than 5.8 from 250.2
+    assert (told["seeds"], told["budget"], told["one_sided"]) == ([0], None, False)
+
+
+def test_a_failure_is_shown_with_its_seed_and_hides_nothing(config: Config, work_of: WorkOf) -> None:
+    work = work_of(config)
+    tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
+    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
+        if life.column == "Random":
+            failed(work, life)
+        else:
+            stored(work, life, [[100.0, 300.0]])
+    made = record(work)
+    told = cell_of(made, "Random")
+    assert (told["status"], told["failed_seeds"], told["ours"], told["matched"]) == ("failed", [0], None, None)
+    assert cell_of(made, "eps-Greedy")["ours"] == 100.0
+    assert judged(told) == "failed: seed 0"
+    assert any(
+        "Random" in line and "seed 0: return of task 3: must be finite, got nan" in line for line in failures(made)
+    )
+    for text in (markdown(made, "table.png"), latex(made), screen(made)):
+        assert "failed" in text
+    assert "2 cells" not in verdicts(made)[0] and "2 failed" in verdicts(made)[0]
+
+
+def test_a_failed_setting_of_a_grid_fails_its_cells(config: Config, work_of: WorkOf) -> None:
+    """Else the best of those that are left would be reported as if all had been tried."""
+    work = work_of(config)
+    tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
+    broken = next(life for tried in work.tuning.values() for life in tried if life.setting["epsilon"] == 0.1)
+    for path in (work.root / broken.place).glob("*.npz"):
+        path.unlink()
+    failed(work, broken)
+    told = cell_of(record(work), "eps-Greedy")
+    assert told["status"] == "failed" and told["setting"] is None
+    assert told["failures"][0]["setting"] == {"epsilon": 0.1}
+
+
+@pytest.fixture
+def learned(config: Config, work_of: WorkOf) -> tuple[Work, list[Life]]:
+    """A learned cell of three seeds."""
+    config["table"]["columns"] = ["Random"]
+    work = work_of(config)
+    template = next(iter(work.reporting(work.choices()).values()))
+    make = lambda seed: replace(  # noqa: E731
+        template, column="RL2", place=f"cells/RL2/10/{seed}", agent_seed=seed, budget="cpu", episodes=(2,)
+    )
+    return work, [make(seed) for seed in (0, 1, 2)]
+
+
+def test_a_learned_cell_is_over_seeds_and_may_be_better_than_the_paper(learned: tuple[Work, list[Life]]) -> None:
+    work, lives = learned
+    for life, value in zip(lives, (158.0, 160.0, 165.0), strict=True):
+        stored(work, life, [[value]])
+    told = cell_of(record(work, {Cell(FIRST, "10", "RL2"): lives}), "RL2")
+    assert told["ours"] == pytest.approx(161.0) and told["matched"] is True and told["one_sided"] is True
+    assert told["low"] < 160 < 162 < told["high"]
+    assert (told["seeds"], told["budget"]) == ([0, 1, 2], "cpu")
+    assert setting(told) == "budget=cpu, seeds=3"
+
+
+def test_a_diverged_seed_is_never_averaged_away(learned: tuple[Work, list[Life]]) -> None:
+    work, lives = learned
+    stored(work, lives[0], [[158.0]])
+    failed(work, lives[1])
+    stored(work, lives[2], [[160.0]])
+    told = cell_of(record(work, {Cell(FIRST, "10", "RL2"): lives}), "RL2")
+    assert (told["status"], told["failed_seeds"], told["matched"]) == ("failed", [1], None)
+    assert told["ours"] == 159.0  # of those that finished, and it says so
+    assert judged(told) == "failed: seed 1 (2/3 seeds)"
+
+
+def test_columns_are_compared_with_the_best_of_their_row_in_the_same_tasks(config: Config, work_of: WorkOf) -> None:
+    work = work_of(config)
+    tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
+    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
+        shift = 0.0 if life.column == "Random" else 3.0
+        stored(work, life, [[10.0 + shift, 20.0 - shift], [50.0 + shift, 60.0 - shift]])
+    pairs = record(work)["pairs"]
+    assert [(pair["row"], pair["column"], pair["best"], pair["difference"]) for pair in pairs] == [
+        ("10", "Random", "eps-Greedy", -3.0),
+        ("25", "eps-Greedy", "Random", -3.0),
+    ]
+    assert pairs[0]["low"] == pairs[0]["high"] == -3.0  # the tasks' own differences are gone
+
+
+# --- The report ---
+
+
+def screen(made: Mapping[str, Any], width: int = 100, encoding: str = "utf-8") -> str:
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding=encoding) as file:
+        Console(file=file, width=width, force_terminal=False, color_system=None).print(Screen(made, []), crop=False)
+        file.flush()
+        return written.getvalue().decode(encoding)
+
+
+@pytest.fixture
+def made(config: Config, work_of: WorkOf) -> dict[str, Any]:
+    work = work_of(config)
+    tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
+    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
+        stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
+    return record(work)
+
+
+def test_the_same_record_makes_the_same_bytes(made: dict[str, Any], tmp_path: Path) -> None:
+    files = report.write(made, tmp_path).files
+    assert [path.name for path in files] == ["table.json", "table.md", "table.tex", "table.png", "table.svg"]
+    before = [path.read_bytes() for path in files]
+    again = report.write(json.loads((tmp_path / "table.json").read_text()), tmp_path).files
+    assert [path.read_bytes() for path in again] == before
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_the_screen_shows_every_cell_in_the_width_there_is(made: dict[str, Any], width: int) -> None:
+    text = screen(made, width)
+    table = [line for line in text.splitlines() if re.match(r" (n=\d+)? +(ours|paper|difference) ", line)]
+    assert table and max(map(len, table)) <= width
+    assert text.count("102.0 ±0.6") == 3 and "1.9 ✓" in text and "−9.2 ✗" in text
+    assert "as published: 4 cells, 1 matched, 3 not matched" in text
+
+
+def test_the_screen_speaks_ascii_where_it_must(made: dict[str, Any]) -> None:
+    text = screen(made, encoding="ascii")
+    assert "102.0 ~0.6" in text or "102.0 +-0.6" in text
+    assert "1.9 ok" in text and "NO" in text
+
+
+def test_markdown_and_latex_hold_ours_and_the_papers(made: dict[str, Any]) -> None:
+    text = markdown(made, "table.png")
+    assert "| n=10 | 102.0 ±0.6 (100.1) ✓ | 102.0 ±0.6 (132.8) ✗ |" in text
+    assert "| n=10 | Random | 102.0 ±0.6 | 101.4 to 102.6 | 102.0 | 100.1 | 1.9 | ±2.5 | matched |  |" in text
+    assert "epsilon=1" in text and "## True prior" in text
+    lines = latex(made).splitlines()
+    assert r"n=10 & 102.0 $\pm$0.6 & 102.0 $\pm$0.6$^\dagger$ \\" in lines
+    assert r" & (100.1) & (132.8) \\" in lines
+    assert sum(line == r"\begin{table}" for line in lines) == 2
+
+
+def test_rows_are_named_by_the_parts_of_their_keys(made: dict[str, Any]) -> None:
+    both = copy.deepcopy(made) | {"key": ["n", "k"]}
+    assert row_name(both, "100,5") == "n=100, k=5"
+    assert row_name(both, "mdp_100") == "mdp_100"

@@ -1,0 +1,82 @@
+"""The numbers of a cell against numbers made by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from metarl_run.evaluation import bootstrap_interval
+from metarl_run.table.statistics import as_measured, matched, paired, summary
+from metarl_run.table.tuning import best_setting
+
+
+def test_a_hand_made_agent_has_a_mean_and_a_normal_interval_over_tasks() -> None:
+    """1, 2, 3, 6: mean 3, sum of squares around it 14, deviation √(14 / 3)."""
+    found = summary([np.array([1.0, 2.0, 3.0, 6.0])])
+    deviation = math.sqrt(14 / 3)
+    assert found["ours"] == 3.0
+    assert found["low"] == pytest.approx(3 - 1.96 * deviation / 2)
+    assert found["high"] == pytest.approx(3 + 1.96 * deviation / 2)
+    assert found["deviation_1000"] == pytest.approx(deviation / math.sqrt(1000))
+    assert found["first_1000"] == 3.0
+
+
+def test_the_papers_own_view_is_over_the_first_1000_tasks() -> None:
+    values = np.concatenate([np.zeros(1000), np.full(1000, 4.0)])
+    found = summary([values])
+    assert (found["ours"], found["first_1000"]) == (2.0, 0.0)
+
+
+def test_several_seeds_have_the_stratified_bootstrap() -> None:
+    seeds = [np.array([1.0, 2.0, 3.0]), np.array([11.0, 12.0, 16.0])]
+    low, high = bootstrap_interval(seeds, np.random.default_rng(0))
+    found = summary(seeds)
+    assert found["ours"] == pytest.approx((2 + 13) / 2)
+    assert (found["low"], found["high"]) == (low, high)
+    assert found["low"] < 3 and found["high"] > 12  # seeds that differ this much make it wide
+
+
+def test_a_fraction_of_the_optimum_is_a_ratio_of_means() -> None:
+    """Sums 6 and 10 of 2 episodes whose values are 4 and 6: (8) / (2 · 5) = 0.8."""
+    values = as_measured(np.array([6.0, 10.0]), 2, np.array([4.0, 6.0]))
+    assert values.mean() == pytest.approx(0.8)
+    assert values.tolist() == pytest.approx([0.8 + (6 - 0.8 * 8) / 10, 0.8 + (10 - 0.8 * 12) / 10])
+
+
+def test_the_deviation_of_a_ratio_is_that_of_its_means() -> None:
+    generator = np.random.default_rng(0)
+    value = generator.normal(20, 2, (4000, 200))
+    totals = 5 * value * 0.7 + generator.normal(0, 4, value.shape)
+    ratios = totals.mean(1) / (5 * value.mean(1))
+    told = [as_measured(x, 5, v).std(ddof=1) / math.sqrt(200) for x, v in zip(totals[:50], value[:50], strict=True)]
+    assert np.mean(told) == pytest.approx(ratios.std(), rel=0.05)
+
+
+def test_sums_are_left_as_they_are() -> None:
+    assert as_measured(np.array([6.0, 10.0]), 2, np.empty(0)).tolist() == [6.0, 10.0]
+
+
+def test_differences_are_taken_task_by_task() -> None:
+    found = paired(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 3.0]))
+    assert found["difference"] == -1.0
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 1.0 / math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("ours", "one_sided", "right"),
+    [
+        (6.45, False, True),
+        (6.44, False, False),
+        (6.95, False, True),
+        (6.96, False, False),
+        (6.45, True, True),
+        (6.44, True, False),
+        (99.0, True, True),
+    ],
+)
+def test_matched_is_within_the_tolerance_or_for_learned_agents_above(ours: float, one_sided: bool, right: bool) -> None:
+    assert matched(ours, 6.7, 0.25, one_sided=one_sided) is right
+
+
+def test_of_equally_good_settings_the_first_is_taken() -> None:
+    assert best_setting({2: 5.0, 0: 1.0, 1: 5.0}) == 1
