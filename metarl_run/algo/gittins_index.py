@@ -20,8 +20,8 @@ FINE, FINE_PER_PULL = 2048, 8
 REACH = 2.5
 """Successes followed on both sides of λ n, in units of √n: five standard deviations of the least certain arm."""
 
-ROWS = 128
-"""Values of λ in hand at a time: what is computed of them fits into a cache."""
+ROWS = 512
+"""Values of λ in hand at a time: so many that operations are long, so few that they stay in a cache."""
 
 End = Callable[[Int[Tensor, "L w"], Float[Tensor, "L w"], Float[Tensor, "L 1"]], Float[Tensor, "L w"]]
 """W at the end of an induction, from s, μ and λ."""
