@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock, Timeout
 
 from metarl_run import __version__, checkpoint
 from metarl_run.algo.base import MetaAlgorithm
@@ -32,6 +31,7 @@ from metarl_run.errors import ConfigError, RunError, StateError
 from metarl_run.evaluation import Evaluation, bootstrap_interval, curve_of
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.learner.base import BaseLearner
+from metarl_run.lock import locked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
@@ -62,7 +62,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
         RunError: see `metarl_run.errors`; the folder's summary.json says so too.
         Interrupted: after saving, if a stop was asked for.
     """
-    with _locked(folder):
+    with locked(folder):
         if _is_complete(folder):
             _require_same(plan, folder)
             print(f"{folder} is complete: nothing to do")
@@ -218,24 +218,6 @@ def versions() -> dict[str, str]:
 
 
 # --- The folder ---
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder`; a crash leaves nothing to clean up by hand."""
-    lock, owner = FileLock(folder / ".lock"), folder / ".owner"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        holder = owner.read_text() if owner.exists() else "another process"
-        raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it") from error
-    try:
-        owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        (folder / ".lock").unlink(missing_ok=True)
-        lock.release()
 
 
 def _is_complete(folder: Path) -> bool:

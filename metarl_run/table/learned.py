@@ -114,7 +114,11 @@ def _life(
 ) -> Life:
     name, seed, budget = plan.choices["experiment"], plan.config["seed"], plan.config["budget"]
     if finished is not None:
-        validate(plan.config, plan.choices)  # nothing in a folder that travelled is trusted
+        try:
+            validate(plan.config, plan.choices)  # nothing in a folder that travelled is trusted
+        except ConfigError as error:
+            where, reason = str(finished / "config.yaml"), f"{error.where}: {error.reason}"
+            raise StateError(where, reason, "leave the run out, or train it anew") from error
         if unnamed := [package for package in plan.config["plugins"] if package not in config["plugins"]]:
             raise ConfigError(str(finished), f"runs code of {', '.join(unnamed)}", "add plugins=[…] if you trust it")
     mark = _fingerprint(finished) if finished is not None else _mark(plan)

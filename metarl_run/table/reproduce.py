@@ -3,19 +3,16 @@
 Whatever state the folder is in, the table goes on from there: finished lives are read, others are lived.
 """
 
-import contextlib
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from metarl_run.config.table import Table, table_of
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
 from metarl_run.interruption import StopRequest
+from metarl_run.lock import locked
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell, cells_of, shared_lives, tuning_lives
 from metarl_run.table.learned import learned_lives, stored_lives
@@ -67,7 +64,7 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
     work = planned(config, root, arguments)
     if not work.table.report_only:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root):
+        with locked(root):
             asked.write(root, config, work.learned)
             _live(work, stop)
     choices = work.choices()
@@ -134,21 +131,3 @@ def _live(work: Work, stop: StopRequest) -> None:
 def _cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Keep other processes out of `root`; a crash leaves nothing to clean up by hand."""
-    lock, owner = FileLock(root / ".lock"), root / ".owner"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        holder = owner.read_text() if owner.exists() else "another process"
-        raise StateError(str(root), f"is in use by {holder}", "wait for it, or stop it") from error
-    try:
-        owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        (root / ".lock").unlink(missing_ok=True)
-        lock.release()
