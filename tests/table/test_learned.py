@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metarl_run.config.compose import compose_points
-from metarl_run.errors import ConfigError
+from metarl_run.errors import ConfigError, StateError
 from metarl_run.interruption import StopRequest
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell
@@ -152,7 +152,13 @@ def test_a_stored_plan_that_is_no_configuration_is_not_run(
     work = planned(config, tmp_path / "trains", flags)
     live_in(work.root / work.learned[CELL][0].place, work.learned[CELL][0], StopRequest())
     stored = next((tmp_path / "trains").rglob("run/config.yaml"))
-    stored.write_text(stored.read_text().replace("metarl_run.algo.rl2.RL2", "os.system"))
+    honest = stored.read_text()
     config["table"] |= {"checkpoints": str(tmp_path / "trains")}
-    with pytest.raises(ConfigError, match=r"must be in metarl_run or a package named in plugins, got os\.system"):
-        planned(config, tmp_path / "takes", flags)
+    for text, told in [
+        (honest.replace("metarl_run.algo.rl2.RL2", "os.system"), r"named in plugins, got os\.system"),
+        (honest.replace("meta_batch_chunk: null", ""), "meta_batch_chunk: is missing"),  # of an older version
+    ]:
+        stored.write_text(text)
+        with pytest.raises(StateError, match=told) as refused:
+            planned(config, tmp_path / "takes", flags)
+        assert refused.value.where == str(stored)
