@@ -1,22 +1,26 @@
-"""A table as a picture: our numbers against the paper's with their intervals, equal on the diagonal."""
+"""A table as a picture: our numbers against the paper's, equal on the diagonal, and how far apart they are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metarl_run.report.figure import COLOURS, FAINT, save
 from metarl_run.table import text
-from metarl_run.table.text import TableRecord
+from metarl_run.table.text import CellRecord, TableRecord
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vP*X"
 SPREAD = 10.0
 """Numbers that differ by more than this factor are shown on logarithmic axes."""
+APART = 0.7
+"""Of the distance between two rows, how far their cells are spread out."""
 
 
 def draw(name: Path, record: TableRecord) -> list[Path]:
-    """One panel for each block; a colour and mark for each column, hollow where a number is not matched.
+    """Two panels for each block; a colour and mark for each column, hollow where a number is not matched.
 
     Args:
         name: path without ending.
@@ -25,36 +29,60 @@ def draw(name: Path, record: TableRecord) -> list[Path]:
     blocks = text.blocks_of(record)
 
     def on(figure: "Figure") -> None:
+        grid = figure.add_gridspec(len(blocks), 2, width_ratios=(1, 1.6))
         for place, (block, cells) in enumerate(blocks.items()):
-            axes = figure.add_subplot(1, len(blocks), place + 1)
             shown = [cell for cell in cells if cell["ours"] is not None and cell["paper"] is not None]
-            ends = [value for cell in shown for value in (cell["ours"], cell["paper"])]
-            axes.set_title(block, loc="left", fontweight="bold")
-            axes.set_xlabel("paper")
-            axes.set_ylabel("ours, 95 % interval")
-            if not ends:
-                continue
-            if min(ends) > 0 and max(ends) > SPREAD * min(ends):
-                axes.set_xscale("log")
-                axes.set_yscale("log")
-            axes.axline((min(ends), min(ends)), (max(ends) + 1e-9, max(ends) + 1e-9), color=FAINT, linewidth=1.0)
-            for index, column in enumerate(text.columns_of(cells)):
-                colour, label = COLOURS[index % len(COLOURS)], column
-                for cell in [cell for cell in shown if cell["column"] == column]:
-                    low, high = cell["ours"] - cell["low"], cell["high"] - cell["ours"]
-                    axes.errorbar(
-                        cell["paper"],
-                        cell["ours"],
-                        yerr=[[low], [high]],
-                        linestyle="",
-                        markersize=5,
-                        marker=MARKERS[index % len(MARKERS)],
-                        markerfacecolor=colour if cell["matched"] else "white",
-                        color=colour,
-                        elinewidth=1.0,
-                        label=label,
-                    )
-                    label = "_nolegend_"
-            axes.legend(loc="upper left")
+            numbers, differences = (figure.add_subplot(grid[place, panel]) for panel in (0, 1))
+            numbers.set_title(block, loc="left", fontweight="bold")
+            if shown:
+                _draw_numbers(numbers, shown)
+                _draw_differences(differences, shown, record)
 
-    return save(name, 0.4 + 4.4 * len(blocks), 4.2, on)
+    return save(name, 9.6, 3.7 * len(blocks), on)
+
+
+def _draw_numbers(axes: "Axes", cells: Sequence[CellRecord]) -> None:
+    ends = [value for cell in cells for value in (cell["ours"], cell["paper"])]
+    axes.set_xlabel("paper")
+    axes.set_ylabel("ours, 95 % interval")
+    if min(ends) > 0 and max(ends) > SPREAD * min(ends):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.axline((min(ends), min(ends)), (max(ends) + 1e-9, max(ends) + 1e-9), color=FAINT, linewidth=1.0)
+    for index, column in enumerate(text.columns_of(cells)):
+        for cell in [cell for cell in cells if cell["column"] == column]:
+            _mark(axes, cell["paper"], cell, index, offset=0.0, unit=1.0, label="_nolegend_")
+
+
+def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], record: TableRecord) -> None:
+    """In units of the tolerance: a cell within ±1 is matched."""
+    rows, columns = text.rows_of(cells), text.columns_of(cells)
+    axes.set_ylabel("(ours − paper) / tolerance")
+    axes.axhspan(-1, 1, color=FAINT, alpha=0.15, linewidth=0)
+    axes.axhline(0, color=FAINT, linewidth=1.0)
+    axes.set_xticks(range(len(rows)), [text.row_name(record, row) for row in rows])
+    axes.tick_params(axis="x", labelrotation=30 if len(rows) > 5 else 0)
+    for index, column in enumerate(columns):
+        label = column
+        for cell in [cell for cell in cells if cell["column"] == column and cell["tolerance"] > 0]:
+            x = rows.index(cell["row"]) + APART * ((index + 0.5) / len(columns) - 0.5)
+            _mark(axes, x, cell, index, offset=cell["paper"], unit=cell["tolerance"], label=label)
+            label = "_nolegend_"
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _mark(axes: "Axes", x: float, cell: CellRecord, index: int, *, offset: float, unit: float, label: str) -> None:
+    """Our number less `offset`, in units of `unit`, with its interval."""
+    colour = COLOURS[index % len(COLOURS)]
+    axes.errorbar(
+        x,
+        (cell["ours"] - offset) / unit,
+        yerr=[[(cell["ours"] - cell["low"]) / unit], [(cell["high"] - cell["ours"]) / unit]],
+        linestyle="",
+        markersize=5,
+        marker=MARKERS[index % len(MARKERS)],
+        markerfacecolor=colour if cell["matched"] else "white",
+        color=colour,
+        elinewidth=1.0,
+        label=label,
+    )
