@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 MARKERS = "osD^vP*X"
 SPREAD = 10.0
 """Numbers that differ by more than this factor are shown on logarithmic axes."""
+LINEAR = 2.0
+"""Tolerances, beyond which the scale of differences is logarithmic."""
+
+TICKS = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
+
 APART = 0.7
 """Of the distance between two rows, how far their cells are spread out."""
 
@@ -26,7 +31,7 @@ def draw(name: Path, record: TableRecord) -> list[Path]:
         name: path without ending.
         record: what table.json holds.
     """
-    blocks = text.blocks_of(record)
+    blocks, columns = text.blocks_of(record), text.columns_of(record["cells"])
 
     def on(figure: "Figure") -> None:
         grid = figure.add_gridspec(len(blocks), 2, width_ratios=(1, 1.6))
@@ -35,28 +40,29 @@ def draw(name: Path, record: TableRecord) -> list[Path]:
             numbers, differences = (figure.add_subplot(grid[place, panel]) for panel in (0, 1))
             numbers.set_title(block, loc="left", fontweight="bold")
             if shown:
-                _draw_numbers(numbers, shown)
-                _draw_differences(differences, shown, record)
+                _draw_numbers(numbers, shown, columns)
+                _draw_differences(differences, shown, columns, record)
 
     return save(name, 9.6, 3.7 * len(blocks), on)
 
 
-def _draw_numbers(axes: "Axes", cells: Sequence[CellRecord]) -> None:
+def _draw_numbers(axes: "Axes", cells: Sequence[CellRecord], columns: Sequence[str]) -> None:
     ends = [value for cell in cells for value in (cell["ours"], cell["paper"])]
     axes.set_xlabel("paper")
     axes.set_ylabel("ours, 95 % interval")
     if min(ends) > 0 and max(ends) > SPREAD * min(ends):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.tick_params(which="minor", labelbottom=False, labelleft=False)
     axes.axline((min(ends), min(ends)), (max(ends) + 1e-9, max(ends) + 1e-9), color=FAINT, linewidth=1.0)
-    for index, column in enumerate(text.columns_of(cells)):
-        for cell in [cell for cell in cells if cell["column"] == column]:
-            _mark(axes, cell["paper"], cell, index, offset=0.0, unit=1.0, label="_nolegend_")
+    for cell in cells:
+        _mark(axes, cell["paper"], cell, columns.index(cell["column"]), offset=0.0, unit=1.0, label="_nolegend_")
 
 
-def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], record: TableRecord) -> None:
-    """In units of the tolerance: a cell within ±1 is matched."""
-    rows, columns = text.rows_of(cells), text.columns_of(cells)
+def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], columns: Sequence[str], record: TableRecord) -> None:
+    """In units of the tolerance: a cell within ±1 is matched. Differences of several tolerances are drawn closer."""
+    rows = text.rows_of(cells)
+    axes.set_yscale("symlog", linthresh=LINEAR)
     axes.set_ylabel("(ours − paper) / tolerance")
     axes.axhspan(-1, 1, color=FAINT, alpha=0.15, linewidth=0)
     axes.axhline(0, color=FAINT, linewidth=1.0)
@@ -68,6 +74,9 @@ def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], record: TableRe
             x = rows.index(cell["row"]) + APART * ((index + 0.5) / len(columns) - 0.5)
             _mark(axes, x, cell, index, offset=cell["paper"], unit=cell["tolerance"], label=label)
             label = "_nolegend_"
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:+g}" if tick else "0" for tick in ticks])
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
