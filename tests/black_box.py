@@ -29,16 +29,21 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def call(*arguments: str, cwd: Path, timeout: float = 120, **changes: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end; what it said.
+    """Run the command to its end; what it said. Arguments are its own, the others those of `ended`."""
+    return ended([*COMMAND, *arguments], cwd, timeout, **changes)
+
+
+def ended(command: list[str], cwd: Path, timeout: float, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """What a process said up to its end.
 
     Args:
-        arguments: of the command.
+        command: what it runs.
         cwd: where it runs.
         timeout: seconds.
         changes: environment variables.
     """
     return subprocess.run(
-        [*COMMAND, *arguments],
+        command,
         cwd=cwd,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,

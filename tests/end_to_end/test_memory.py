@@ -1,8 +1,6 @@
 """A batch that does not fit in memory: told with the keys that set its size; parts of it fit."""
 
-import subprocess
-
-from black_box import COMMAND, SMALL, environment, summary
+from black_box import COMMAND, SMALL, ended, summary
 
 LARGE = ("meta_iterations=1", "validate_every=0", "meta_batch_size=100", "episodes_per_task=20", "env.horizon=100")
 ROOM = 700_000
@@ -11,17 +9,8 @@ ROOM = 700_000
 
 def call_with_room(*arguments, cwd):
     """Run the command where no more memory for data than `ROOM` KiB is to be had."""
-    return subprocess.run(
-        ["sh", "-c", f'ulimit -d {ROOM}; exec "$@"', "sh", *COMMAND, *SMALL, "hydra.run.dir=run", *arguments],
-        cwd=cwd,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=200,
-        check=False,
-    )
+    room = ["sh", "-c", f'ulimit -d {ROOM}; exec "$@"', "sh"]
+    return ended([*room, *COMMAND, *SMALL, "hydra.run.dir=run", *arguments], cwd, timeout=200)
 
 
 def assert_told(done, folder):

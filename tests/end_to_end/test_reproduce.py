@@ -2,11 +2,10 @@
 
 import json
 import signal
-import subprocess
 import sys
 
 import pytest
-from black_box import ROOT, Running, call, environment, left_behind
+from black_box import ROOT, Running, call, ended, environment, left_behind
 
 REPRODUCE = str(ROOT / "scripts" / "reproduce.py")
 REDUCED = ("--columns", "Random", "PSRL", "--rows", "10", "25", "--tasks", "100", "--jobs", "1", "--output", "table")
@@ -14,17 +13,7 @@ REDUCED = ("--columns", "Random", "PSRL", "--rows", "10", "25", "--tasks", "100"
 
 def reproduce(*arguments, cwd):
     """Run scripts/reproduce as its wrapper does; what it said."""
-    return subprocess.run(
-        [sys.executable, REPRODUCE, *arguments],
-        cwd=cwd,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=240,
-        check=False,
-    )
+    return ended([sys.executable, REPRODUCE, *arguments], cwd, timeout=240)
 
 
 def times(folder):

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from metarl_run.table import report, store
+from metarl_run.table import picture, report, store
 from metarl_run.table.cells import Cell
 from metarl_run.table.latex import latex
 from metarl_run.table.life import Life
@@ -135,10 +136,8 @@ def learned(config: Config, work_of: WorkOf) -> tuple[Work, list[Life]]:
     config["table"]["columns"] = ["Random"]
     work = work_of(config)
     template = next(iter(work.reporting(work.choices()).values()))
-    make = lambda seed: replace(  # noqa: E731
-        template, column="RL2", place=f"cells/RL2/10/{seed}", agent_seed=seed, budget="cpu", episodes=(2,)
-    )
-    return work, [make(seed) for seed in (0, 1, 2)]
+    lives = [replace(template, place=f"cells/RL2/10/{seed}", agent_seed=seed) for seed in (0, 1, 2)]
+    return work, [replace(life, column="RL2", budget="cpu", episodes=(2,)) for life in lives]
 
 
 def test_a_learned_cell_is_over_seeds_and_may_be_better_than_the_paper(learned: tuple[Work, list[Life]]) -> None:
@@ -203,6 +202,27 @@ def test_the_same_record_makes_the_same_bytes(made: dict[str, Any], tmp_path: Pa
     before = [path.read_bytes() for path in files]
     again = report.write(json.loads((tmp_path / "table.json").read_text()), tmp_path).files
     assert [path.read_bytes() for path in again] == before
+
+
+def test_in_the_picture_a_column_looks_alike_in_all_blocks_and_unlike_every_other(
+    made: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = Figure()
+    monkeypatch.setattr(picture, "save", lambda name, width, height, draw: draw(figure) or [])
+    picture.draw(tmp_path / "table", made)
+    marks = {"filled": 0, "hollow": 0}
+    looks: dict[str, set[str]] = {}
+    for axes in figure.axes:
+        for bars in axes.containers:
+            line = bars.lines[0]
+            marks["hollow" if line.get_markerfacecolor() == "white" else "filled"] += 1
+            if not bars.get_label().startswith("_"):
+                looks.setdefault(bars.get_label(), set()).add(line.get_color())
+    assert looks.keys() == {cell["column"] for cell in made["cells"]}
+    assert all(len(colours) == 1 for colours in looks.values())
+    assert len(set.union(*looks.values())) == len(looks)
+    matched = [cell["matched"] for cell in made["cells"]]
+    assert marks == {"filled": 2 * matched.count(True), "hollow": 2 * matched.count(False)}  # in two panels each
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
