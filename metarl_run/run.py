@@ -45,7 +45,7 @@ from metarl_run.types import Params
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
 INFLUENTIAL_EXCEPT = (
     *("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins"),
-    *("published", "budget", "budgets"),
+    *("published", "budget", "budgets", "panel", "sweep"),
 )
 """Keys that may differ when a run is continued; every other one matters to its result.
 
@@ -77,7 +77,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
 
 
 def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
     torch.set_num_threads(config["threads"])
     device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
@@ -120,7 +120,8 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})
         training.meta_train()
         evaluation = training.meta_test()
-        summary = _summary(plan, training, evaluation, time.perf_counter() - start)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        summary = _summary(plan, training, evaluation, seconds, cpu_seconds)
         write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
         pictures = curve_report.write(folder)
         for sink in sinks.values():
@@ -187,7 +188,9 @@ def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
     )
 
 
-def _summary(plan: Plan, training: Training, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
+def _summary(
+    plan: Plan, training: Training, evaluation: Evaluation, seconds: float, cpu_seconds: float
+) -> dict[str, Any]:
     values = np.array(evaluation.lifetime_returns)
     low, high = bootstrap_interval([values], np.random.default_rng(0))
     env_steps = training.env_steps + evaluation.env_steps
@@ -197,10 +200,12 @@ def _summary(plan: Plan, training: Training, evaluation: Evaluation, seconds: fl
         **{group: plan.choices[group] for group in ("algo", "env", "learner", "network")},
         "seed": plan.config["seed"],
         "meta_iterations": training.iteration,
+        "meta_train_env_steps": training.env_steps,
         "meta_test": curve_of(evaluation.rows),
         "lifetime_return": {"mean": float(values.mean()), "low": float(low), "high": float(high)},
         **({"published": published} if published["lifetime_return"] is not None else {}),
         "wall_seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "env_steps": env_steps,
         "env_steps_per_second": training.session_env_steps / seconds,
         "versions": versions(),

@@ -131,31 +131,40 @@ def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
 
 def _sweep(composed: Composed) -> int:
     from metarl_run.report import sweep
+    from metarl_run.sweeper import ListedSweeper, listing
 
     folder, finished = composed.points[0].sweep_folder, False
-    with contextlib.suppress(SystemExit):  # Hydra said what is wrong with the sweep itself; what has run is reported
-        _call_hydra((*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"), sweep_job)
+    arguments = [*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"]
+    if composed.lists and not {"-m", "--multirun"} & {*arguments}:
+        arguments.append("--multirun")
+    with (
+        listing() if composed.lists else contextlib.nullcontext(),
+        contextlib.suppress(SystemExit),  # Hydra said what is wrong with the sweep itself; what has run is reported
+    ):
+        _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    return DONE if finished and not report.failed else SWEEP_HAS_FAILURES
+    return DONE if finished and not report.failed and not ListedSweeper.refused else SWEEP_HAS_FAILURES
 
 
-def sweep_job(cfg: DictConfig) -> None:
-    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others."""
+def sweep_job(cfg: DictConfig) -> int:
+    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
     try:
         with Contained(Path(HydraConfig.get().runtime.output_dir)):
             _run_here(cfg)
     except RunError as error:
         print(error, file=sys.stderr, flush=True)
+        return error.exit_code
+    return DONE
 
 
 # --- Hydra ---
 
 
-def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], None]) -> None:
+def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -> None:
     """Hand over to Hydra, which makes the folders and calls `job` for each point."""
     sys.argv = [sys.argv[0], *arguments]
     hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()

@@ -17,7 +17,7 @@ COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from met
 SMALL = ("experiment=smoke", "threads=1")
 LONG = (*SMALL, "meta_iterations=120", "checkpoint_every=7", "validate_every=25")
 """A few seconds of training, so that there is something to interrupt."""
-CLOCK = ("wall_seconds", "env_steps_per_second")
+CLOCK = ("wall_seconds", "cpu_seconds", "env_steps_per_second")
 """What a clock says in summary.json."""
 
 

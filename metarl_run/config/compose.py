@@ -38,6 +38,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metarl_run.config.budget import check_budget
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
 from metarl_run.config.hydra_tree import check_hydra
+from metarl_run.config.listed import listed_runs, require_some, together
 from metarl_run.config.nearest import hint
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
 from metarl_run.config.signature import signature
@@ -79,12 +80,14 @@ class Composed:
         multirun: they are jobs of a sweep.
         passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
+        lists: the sweep is one over listed runs, see `metarl_run.config.listed`.
     """
 
     points: tuple[Point, ...]
     multirun: bool
     passthrough: bool
     arguments: tuple[str, ...]
+    lists: bool = False
 
 
 class CheckedFileSource(FileConfigSource):
@@ -133,11 +136,12 @@ def _composed(argv: Sequence[str]) -> Composed:
         o.key_or_group == "hydra.mode" and str(o.value()) == "MULTIRUN" for o in parsed
     )
     plugins = _named_plugins(parsed)
-    if not multirun:
+    lists = _lists_runs(loader, name, parsed)
+    if not multirun and not lists:
         point = _point(loader, name, overrides, plugins)
         return Composed((point,), multirun=False, passthrough=False, arguments=arguments)
     points = tuple(_sweep(loader, name, parsed, plugins))
-    return Composed(points, multirun=True, passthrough=False, arguments=arguments)
+    return Composed(points, multirun=True, passthrough=False, arguments=arguments, lists=lists)
 
 
 @contextlib.contextmanager
@@ -237,10 +241,12 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
 
 
 def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
-    """All combinations of the swept values, as Hydra's basic sweeper makes them."""
+    """All combinations of the swept values, as Hydra's basic sweeper makes them, of every listed run."""
     master = _load(loader, name, [str(o.input_line) for o in parsed], RunMode.MULTIRUN)
     _check_hydra(master)
-    given = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+    runs = listed_runs(_plain(master, "sweep") if "sweep" in master else None)
+    keys = [o.get_key_element() for o in parsed]
+    given = [f"{k}={value}" for k, value in (master.hydra.sweeper.get("params") or {}).items() if k not in keys]
     swept = [*_parsed_overrides(given), *parsed]
     choices: list[list[str]] = []
     for override in swept:
@@ -248,18 +254,34 @@ def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plug
             raise ConfigError(override.key_or_group, "cannot be swept over an interval", "write choice(…) or range(…)")
         swept_to = [f"{override.get_key_element()}={text}" for text in _texts(override, loader)]
         choices.append(swept_to or [str(override.input_line)])
-    count = 1
+    count = len(runs)
     for texts in choices:
         count *= len(texts)
     if count > MOST_POINTS:
         raise ConfigError("command line", f"must ask for at most {MOST_POINTS} runs, got {count}")
-    for overrides in itertools.product(*choices):
+    number = 0
+    for run, overrides in itertools.product(runs, itertools.product(*choices)):
+        joint = together(run, overrides)
+        if joint is None:
+            continue
+        number += 1
         try:
-            yield _point(loader, name, overrides, plugins)
+            yield _point(loader, name, joint, plugins)
         except ConfigError as error:
             mine = [text for text, texts in zip(overrides, choices, strict=True) if len(texts) > 1]
-            which = f"in {' '.join(mine)}, one of {count} combinations: {error.reason}"
+            which = f"in {' '.join([*run, *mine])}, one of {count} combinations: {error.reason}"
             raise ConfigError(error.where, which, error.hint) from error
+    require_some(runs, number, [str(o.input_line) for o in parsed])
+
+
+def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:
+    """Does the command line ask for a sweep over listed runs, as an experiment may?"""
+    if not {o.key_or_group for o in parsed} & {"experiment", "sweep"}:
+        return False
+    with contextlib.suppress(ConfigError):  # which the points themselves will tell
+        master = _load(loader, name, [str(o.input_line) for o in parsed], RunMode.MULTIRUN)
+        return master.get("sweep") is not None
+    return False
 
 
 def _texts(override: Override, loader: ConfigLoaderImpl) -> list[str]:

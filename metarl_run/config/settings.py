@@ -61,6 +61,8 @@ class Settings:
         allow_changes: continue even though keys that matter to the result were changed.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
+        panel: of a sweep's picture in which the run is drawn, null for that of its family.
+        sweep: parts of a sweep over listed runs, see `metarl_run.config.listed`; null where there is none.
         table: a paper's table that is to be made instead of a run; see `metarl_run.config.table`.
     """
 
@@ -83,4 +85,6 @@ class Settings:
     allow_changes: bool
     plugins: Words
     output_root: str
+    panel: str | None
+    sweep: object
     table: Mapping[str, Any] | None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ class Group:
         curve: over the finished seeds, see `metarl_run.evaluation`; None if there is none.
         lifetime_return: its `mean` over the finished seeds, and `low` and `high` of its interval; None if not recorded.
         published: the published result that they reproduce, if any.
-        wall_seconds: of one job, the mean over those finished.
+        panel: of the picture in which it is drawn; None for that of its env.
+        meta_train_env_steps: environment steps of one job's meta-training, the mean over those finished; None if not
+            recorded.
+        wall_seconds, cpu_seconds: of one job, the mean over those finished; None if not recorded.
     """
 
     algo: str
@@ -34,7 +38,10 @@ class Group:
     curve: Mapping[str, Sequence[float]] | None
     lifetime_return: Mapping[str, float] | None
     published: Mapping[str, Any] | None
+    panel: str | None
+    meta_train_env_steps: float | None
     wall_seconds: float | None
+    cpu_seconds: float | None
 
     @property
     def label(self) -> str:
@@ -130,5 +137,13 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
         curve=curve_of(rows) if rows else None,
         lifetime_return=lifetime_return_of(finished),
         published=next((job.published for job in finished if job.published), None),
-        wall_seconds=sum(job.wall_seconds for job in finished) / len(finished) if finished else None,
+        panel=next((job.panel for job in jobs if job.panel), None),
+        meta_train_env_steps=mean_or_none([job.meta_train_env_steps for job in finished]),
+        wall_seconds=mean_or_none([job.wall_seconds for job in finished]),
+        cpu_seconds=mean_or_none([job.cpu_seconds for job in finished]),
     )
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

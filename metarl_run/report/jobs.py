@@ -13,7 +13,7 @@ from metarl_run.report.folder import read_rows, read_summary
 
 NOT_SCIENCE = (
     *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
-    *("published", "budget", "budgets"),
+    *("published", "budget", "budgets", "panel", "sweep"),
 )
 """Top-level keys in which jobs of one group may differ."""
 
@@ -33,6 +33,9 @@ class Job:
         rows: its meta-test rows; empty if it failed.
         lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
         published: the published result that it reproduces, if any.
+        panel: of the sweep's picture in which it is drawn, if it has one.
+        meta_train_env_steps: environment steps of its meta-training; None if it is of before they were recorded.
+        cpu_seconds: of its process; None if it is of before they were recorded.
         problem: why it has no result; None if it has one.
         exit_code: of a failure that was told; None if it vanished without a word.
         log: where to read on.
@@ -46,7 +49,10 @@ class Job:
     rows: Sequence[Mapping[str, Any]]
     lifetime_returns: Sequence[float]
     published: Mapping[str, Any] | None
+    panel: str | None
+    meta_train_env_steps: float | None
     wall_seconds: float
+    cpu_seconds: float | None
     problem: str | None
     exit_code: int | None
     log: Path
@@ -98,7 +104,10 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         published=summary.get("published"),
+        panel=config.get("panel"),
+        meta_train_env_steps=summary.get("meta_train_env_steps"),
         wall_seconds=float(summary.get("wall_seconds") or 0.0),
+        cpu_seconds=summary.get("cpu_seconds"),
         problem=problem,
         exit_code=(summary.get("error") or {}).get("exit_code"),
         log=folder / "train.log",

@@ -7,11 +7,9 @@ complete, finite result is counted and named, and never enters a mean.
 import csv
 import io
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,18 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.atomic import write_atomically
-from metarl_run.report.coarse import MOST_POINTS, coarse_curve
-from metarl_run.report.figure import draw_optimum, few_ticks, look, save
-from metarl_run.report.folder import evenly, short
+from metarl_run.report.columns import Columns, columns_of
+from metarl_run.report.folder import short
 from metarl_run.report.groups import Group, grouped
 from metarl_run.report.jobs import Job, read_jobs
 from metarl_run.report.output import standard_output
+from metarl_run.report.panels import draw
 from metarl_run.report.published import precise, verdict
-from metarl_run.report.terminal import duration, in_ascii, number
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from metarl_run.report.terminal import duration, in_ascii, number, thousands
 
 CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
 STATISTICS = ("mean", "iqm", "low", "high")
@@ -115,7 +109,10 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
                 "meta_test": group.curve,
                 "lifetime_return": group.lifetime_return,
                 "published": group.published,
+                "panel": group.panel,
+                "meta_train_env_steps": group.meta_train_env_steps,
                 "wall_seconds": group.wall_seconds,
+                "cpu_seconds": group.cpu_seconds,
             }
             for group in groups
         ],
@@ -127,18 +124,32 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def steps_shown(groups: Sequence[Group], at_most: int) -> list[int]:
-    """The adaptation steps that get a column."""
-    steps = sorted({int(point["adaptation_step"]) for group in groups for point in group.points})
-    return [steps[i] for i in evenly(len(steps), at_most)]
+def cells_of(group: Group, columns: Columns, plus_minus: str) -> list[str]:
+    """In each column the mean, ± half of its 95 % interval."""
+    return [
+        missing(plus_minus)
+        if point is None
+        else f"{number(point['mean'])} {plus_minus}{number((point['high'] - point['low']) / 2)}"
+        for point in columns.points(group)
+    ]
 
 
-def cell(group: Group, step: int, plus_minus: str) -> str:
-    """The mean after `step` adaptation steps, ± half of its 95 % interval."""
-    for point in group.points:
-        if point["adaptation_step"] == step:
-            return f"{number(point['mean'])} {plus_minus}{number((point['high'] - point['low']) / 2)}"
+def missing(plus_minus: str) -> str:
     return "–" if plus_minus == "±" else "-"
+
+
+COST = ("training steps", "CPU time", "wall time")
+ROOM_FOR_COUNTS = 4
+"""Columns that must fit beside the first two of `COST` on a terminal."""
+
+
+def cost_of(group: Group, plus_minus: str) -> list[str]:
+    """Environment steps of meta-training, and the times of one run."""
+    steps, times = group.meta_train_env_steps, (group.cpu_seconds, group.wall_seconds)
+    return [
+        missing(plus_minus) if steps is None else thousands(steps),
+        *(missing(plus_minus) if seconds is None else duration(seconds) for seconds in times),
+    ]
 
 
 LIFETIMES = ("lifetime return", "published")
@@ -146,19 +157,18 @@ LIFETIMES = ("lifetime return", "published")
 
 def lifetimes_of(groups: Sequence[Group], plus_minus: str) -> list[list[str]]:
     """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; none if nothing is published."""
-    missing = "–" if plus_minus == "±" else "-"
     if not any(group.published for group in groups):
         return [[] for _ in groups]
     cells = []
     for life, published in ((group.lifetime_return, group.published) for group in groups):
-        ours = f"{precise(life['mean'])} {plus_minus}{number((life['high'] - life['low']) / 2)}" if life else missing
+        ours = (
+            f"{precise(life['mean'])} {plus_minus}{number((life['high'] - life['low']) / 2)}"
+            if life
+            else missing(plus_minus)
+        )
         judged = f", {verdict(life, published)}" if life and published else ""
-        cells.append([ours, f"{published['lifetime_return']:g}{judged}" if published else missing])
+        cells.append([ours, f"{published['lifetime_return']:g}{judged}" if published else missing(plus_minus)])
     return cells
-
-
-def time_of(group: Group) -> str:
-    return "" if group.wall_seconds is None else duration(group.wall_seconds)
 
 
 def optima_of(groups: Sequence[Group]) -> dict[str, str]:
@@ -173,23 +183,25 @@ def optima_of(groups: Sequence[Group]) -> dict[str, str]:
 def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
     """The comparison for a terminal: a block per env, and as many adaptation steps as fit."""
     names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
+    lifetimes = lifetimes_of(groups, plus_minus)
+    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
+    room = (width - names - 28 - taken) // 12
+    counts = 2 if room > ROOM_FOR_COUNTS + 2 else 0
+    room -= counts
+    # Beside lifetimes, the return of single episodes is shown if there is room for the first and the last.
+    columns = columns_of(groups, min(8, max(2, room)) if not taken or room >= 2 else 0)
     table = Table(
         box=box.SIMPLE_HEAD,
         header_style="dim",
         border_style="dim",
         pad_edge=False,
-        title="return after k adaptation steps, mean and 95 % interval",
+        title=f"{columns.meaning}, mean and 95 % interval",
         title_style="bold",
         title_justify="left",
     )
     table.add_column("")
-    lifetimes = lifetimes_of(groups, plus_minus)
-    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
-    room = (width - names - 28 - taken) // 12
-    # Beside lifetimes, the return of single episodes is shown if there is room for the first and the last.
-    steps = steps_shown(groups, min(8, max(2, room)) if not taken or room >= 2 else 0)
     titles = [title.replace(" ", "\n") for title in LIFETIMES if taken]
-    for title in (*(f"k={step}" for step in steps), *titles, "seeds", "wall time"):
+    for title in (*columns.titles, *titles, "seeds", *(title.replace(" ", "\n") for title in COST[:counts]), COST[-1]):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     shown = None
     for group, lifetime in zip(groups, lifetimes, strict=True):
@@ -200,31 +212,30 @@ def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
             shown = group.env
         table.add_row(
             f"  {group.label}",
-            *(cell(group, step, plus_minus) for step in steps),
+            *cells_of(group, columns, plus_minus),
             *lifetime,
             Text(group.finished, "red" if group.failed_seeds else ""),
-            time_of(group),
+            *cost_of(group, plus_minus)[0 if counts else -1 :],
         )
     return table
 
 
 def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Path) -> str:
-    steps = steps_shown(groups, 8)
+    columns = columns_of(groups, 8)
     lifetimes = lifetimes_of(groups, "±")
-    titles = ["env", "algo", *(f"k={step}" for step in steps)]
-    titles += [*(title for title in LIFETIMES if any(lifetimes)), "seeds", "wall time"]
+    titles = ["env", "algo", *columns.titles, *(title for title in LIFETIMES if any(lifetimes)), "seeds", *COST]
     rows = [
         [
             *(group.env, group.label),
-            *(cell(group, step, "±") for step in steps),
+            *cells_of(group, columns, "±"),
             *lifetime,
-            *(finished_of(group), time_of(group)),
+            *(finished_of(group), *cost_of(group, "±")),
         ]
         for group, lifetime in zip(groups, lifetimes, strict=True)
     ]
     aligned = [":--", ":--", *("--:" for _ in titles[2:])]
     table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
-    about = "Return after k adaptation steps on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
+    about = f"{columns.meaning}, on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
     parts = ["# Comparison", about, table]
     if optima := optima_of(groups):
         where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
@@ -254,47 +265,3 @@ def finished_of(group: Group) -> str:
 
 def escaped(row: Sequence[str]) -> list[str]:
     return [entry.replace("|", "\\|") for entry in row]
-
-
-def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
-    """One panel per env, one line per algo; an algo has the same colour in every panel."""
-    drawn = [group for group in groups if group.curve]
-    envs = sorted({group.env for group in drawn})
-    looks = {label: look(i) for i, label in enumerate(sorted({group.label for group in drawn}))}
-    columns = min(3, len(envs))
-    lines = math.ceil(len(envs) / columns)
-
-    def on(figure: "Figure") -> None:
-        for i, env in enumerate(envs):
-            axes = figure.add_subplot(lines, columns, i + 1)
-            axes.set_title(env, loc="left", fontweight="bold")
-            axes.set_xlabel("episodes seen in the task")
-            axes.set_ylabel("episode return")
-            axes.margins(x=0.04)
-            members = [group for group in drawn if group.env == env]
-            curves = [coarse_curve(group.curve or {}, MOST_POINTS) for group in members]
-            for group, curve in zip(members, curves, strict=True):
-                x, mean = curve["episodes_seen"], curve["mean"]
-                style = looks[group.label]
-                seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
-                axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
-                marker = "o" if len(x) <= 20 else ""
-                axes.plot(x, mean, marker=marker, markersize=4, linewidth=1.8, label=group.label + seeds, **style)
-            draw_optima(axes, members, looks)
-            longest = max(curves, key=lambda curve: len(curve["episodes_seen"]))
-            few_ticks(axes, longest["episodes_seen"])
-            axes.legend(loc="best")
-
-    return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)
-
-
-def draw_optima(axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """One grey line if all groups of the panel have the same optimum, else one in the colour of each."""
-    lines = {group.label: group.optimum for group in members if group.optimum is not None}
-    shown = {number(optimum) for optimum in lines.values()}
-    if len(shown) == 1:
-        draw_optimum(axes, next(iter(lines.values())), f"optimum\n{shown.pop()}")
-        return
-    for label, optimum in lines.items():
-        # Names of lines this close would overlap; the colours tell whose they are.
-        draw_optimum(axes, optimum, "optima" if optimum == max(lines.values()) else "", looks[label]["color"])

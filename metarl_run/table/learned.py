@@ -25,6 +25,8 @@ NOT_OF_TRAINING = (
     "output_root",
     "published",
     "budgets",
+    "panel",
+    "sweep",
     "table",
 )
 """Keys without influence on the meta-parameters that a run ends with."""
@@ -97,7 +99,12 @@ def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
         except (OSError, ValueError, StateError):
             continue
         if complete and any((record.parent / "checkpoints").glob("[0-9]*")):
-            found.append((record.parent, Plan({"table": None, **plan.config}, plan.choices, plan.overrides)))
+            found.append(
+                (
+                    record.parent,
+                    Plan({"table": None, "panel": None, "sweep": None, **plan.config}, plan.choices, plan.overrides),
+                )
+            )
     return found
 
 

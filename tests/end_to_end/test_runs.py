@@ -146,3 +146,25 @@ def test_jobs_side_by_side_in_processes_of_their_own_give_the_same_results(sweep
     assert done.returncode == 0, done.stderr
     for job in (path for path in folder.iterdir() if path.name.startswith("maml")):
         assert record(tmp_path / "sweep" / job.name) == record(job)
+
+
+def test_a_listed_sweep_goes_on_where_it_stopped_and_says_what_it_will_not_touch(tmp_path):
+    tiny = ["experiment=families", "env=random_mdp", "meta_test.num_tasks=3", "meta_test.adaptation_steps=2", "seed=0"]
+    done = call(*tiny, "algo=random", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = record_of_table(tmp_path / "outputs" / "families" / "random_random_mdp_0")
+    # In processes of their own, as launchers have it
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = call(*tiny, "algo=random,psrl,oracle", *launcher, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(path.name for path in (tmp_path / "outputs" / "families").iterdir() if path.is_dir())
+    assert folders == ["oracle_random_mdp_0", "psrl_random_mdp_0", "random_random_mdp_0"]
+    assert record_of_table(tmp_path / "outputs" / "families" / "random_random_mdp_0") == before
+    assert "Return after at most e episodes in the task" in done.stdout and "e=20" in done.stdout
+    other = call(*[*tiny[:2], "meta_test.num_tasks=4", *tiny[3:]], "algo=random", cwd=tmp_path)
+    assert other.returncode == 6 and "meta_test.num_tasks: 3 → 4" in other.stderr
+    assert record_of_table(tmp_path / "outputs" / "families" / "random_random_mdp_0") == before
+
+
+def record_of_table(folder):
+    return (folder / "adaptation.csv").read_bytes(), (folder / "summary.json").read_bytes()

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metarl_run.evaluation import COLUMNS, curve_of
+from metarl_run.report import panels
 from metarl_run.report.figure import STYLE
 
 MakeRun = Callable[..., Path]
@@ -34,7 +35,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
             return []
 
         with monkeypatch.context() as patch:
-            patch.setattr(report, "save", keep)
+            patch.setattr(report if hasattr(report, "save") else panels, "save", keep)
             report.write(folder)
         return figures[0]
 
