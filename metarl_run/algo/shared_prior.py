@@ -1,0 +1,131 @@
+"""Shared prior: an upper level that is distilled from, and regularises, one lower-level learner per task."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.kinds import Count, NonNegative, Positive, checked
+from metarl_run.learner.actor_critic import Critic
+from metarl_run.learner.base import Output, rows
+from metarl_run.learner.surrogate import Surrogate
+from metarl_run.network.base import Network
+from metarl_run.returns import masked_mean
+from metarl_run.types import Params, Rollout
+
+
+class SharedPrior(GradientBased, MetaLearner):
+    """Two levels: θ, a policy π₀ and a value function V₀ of all tasks, and actor-critics φ that start from it in each.
+
+        start:  φ₀ = θ
+        adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)        with rewards r + c_KL log π₀ − (c_KL + c_H) log π_φₖ
+        learn:  ∇_θ  (1/M) Σᵢ meanₖ Dₖⁱ,    Dₖ = E[ KL(π_φ_K ‖ π_φₖ(θ)) + c_v (V_φₖ(θ)(s) − G)² / u² ],    k in [0, K)
+
+    E is over the steps of rollout_K, where the adapted policy leads; G is its return to go there, γ-discounted, of the
+    same rewards. Each lower level maximises its task's share of
+
+        J = Σᵢ E[ Σₜ γᵗ (r − c_KL log(π_φⁱ / π₀) − c_H log π_φⁱ) ]
+
+    and D₀ is what moves π₀ to the centre of the lower policies: that minimises KL(π_φ_K ‖ π₀), the only part of J that
+    it has. Where tasks want opposite things and their states look alike, that centre says nothing of how to tell them
+    apart, so the lower levels on their way, k ≥ 1, learn from where the way leads, too. φₖ(θ) = θ − α Σ ∇L with the
+    sum held constant: no second derivatives.
+
+    Args:
+        learner: the lower levels' actor-critic: supplies the policy, L, G, c_v and u.
+        network: maps parameters and observations to what the learner reads.
+        meta_params: θ at the start.
+        adaptation_steps: K in meta-training.
+        inner_lr: α.
+        kl_weight: c_KL ≥ 0, in units of the reward per nat: how strongly a lower level is pulled to π₀.
+        entropy_weight: c_H ≥ 0, in units of the reward per nat: how far from certain it is kept.
+        distil_into: `prior`, D₀ alone, or `path`, all Dₖ.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: lower levels start at θ, in fresh tasks, instead of living as long as the upper one does;
+    unless distil_into=prior they are distilled into, too. To distil where learning leads into where it came by is to
+    bootstrap: here with G in the place of the target's value, and without second derivatives.
+    Source: Teh et al. (2017), arXiv:1707.04175, Eq. 1 (c_H is its c_Ent); Flennerhag et al. (2022), arXiv:2109.04504,
+    section 3, for k ≥ 1.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+    requires: ClassVar[tuple[str, ...]] = ("critic",)
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: Critic,
+        network: Network,
+        meta_params: Params,
+        adaptation_steps: Count,
+        inner_lr: Positive,
+        kl_weight: NonNegative,
+        entropy_weight: NonNegative,
+        distil_into: Literal["prior", "path"],
+        meta_optimizer: GradientRule,
+    ) -> None:
+        super().__init__(learner, network, meta_params, inner_lr, first_order=True)
+        self.critic, self.adaptation_steps = learner, adaptation_steps
+        self.kl_weight, self.entropy_weight = kl_weight, entropy_weight
+        self.distilled_steps = range(1 if distil_into == "prior" else adaptation_steps)
+        self.meta_optimizer = meta_optimizer
+        meta_optimizer.attach(self.meta_params)
+
+    # --- The upper level regularises the lower ones ---
+
+    def regularised(self, output: Output, rollout: Rollout) -> Rollout:
+        """The rollout with rewards r + c_KL log π₀ − (c_KL + c_H) log π of the actions taken: constants of the loss.
+
+        Args:
+            output: of the lower level, π.
+            rollout: what was lived through.
+        """
+        with torch.no_grad():
+            log_π, log_π0 = (self.critic.log_prob(out, rollout) for out in (output, self.output(self.initial, rollout)))
+            bonus = self.kl_weight * log_π0 - (self.kl_weight + self.entropy_weight) * log_π
+        return rollout._replace(reward=rollout.reward + bonus * rollout.alive)
+
+    def _loss(
+        self, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return super()._loss(output, self.regularised(output, rollout), behaviour, surrogate)
+
+    # --- The lower levels are distilled into the upper one ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        return self.meta_optimizer.improve(MetaObjective(self, self.distillation, live(self.adaptation_steps)))
+
+    def distillation(self, agents: Agents, rollouts: Sequence[Rollout]) -> Losses:
+        """meanₖ Dₖ of each task, `[M]`."""
+        rollout = rollouts[-1]
+        with torch.no_grad():
+            expert = self.output(agents[-1].params, rollout)
+            returns, _ = self.critic.returns_and_baseline(expert, self.regularised(expert, rollout))
+        found = [self.distance(expert, returns, agents[k].params, rollout) for k in self.distilled_steps]
+        kl, error = (torch.stack(each) for each in zip(*found, strict=True))
+        return (kl + self.critic.value_weight * error).mean(0), {
+            "kl_of_prior": kl[0].detach().mean(),
+            "kl_of_last": kl[-1].detach().mean(),
+            "value_error": error.detach().mean(),
+        }
+
+    def distance(self, expert: Output, returns: Tensor, params: Params, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """KL(π_expert ‖ π) and (V − G)² / u² of each task, `[M]`: means over the steps of `rollout`.
+
+        Args:
+            expert: output of the policy to be near to.
+            returns: G, `[M, T, B]`.
+            params: of π and V.
+            rollout: where.
+        """
+        output = self.output(params, rollout)
+        error = (self.critic.value(rows(output)) - returns) / self.critic.value_scale
+        return self.critic.divergence(expert, output, rollout), masked_mean(error**2, rollout.alive)
