@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.kinds import Widths
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Params
 
@@ -38,9 +39,9 @@ class EquivariantQ:
         mₜ(s, a) = r̂(s, a) + Σₛ′ P̂(s′ | s, a) maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
         Qₜ(s, a) = mₜ(s, a) + g(xₜ(s, a))
 
-    The weights w, α > 0, the mean μ and the MLP g are learned, and shared by all states, actions and steps. What g reads
-    of a pair, xₜ(s, a), are its own numbers and pools of those of other pairs: over the actions of its state, over the
-    states that follow it, over all. So states that change places, or actions, change those of Q and nothing else.
+    The weights w, α > 0, the mean μ and the MLP g are learned, and shared by all states, actions and steps. What g
+    reads of a pair, xₜ(s, a), are its own numbers and pools of those of other pairs: over the actions of its state, over
+    the states that follow it, over all. So states that change places, or actions, change those of Q and nothing else.
 
     Args:
         hidden: units of each hidden layer of g.
@@ -51,7 +52,7 @@ class EquivariantQ:
     pools.
     """
 
-    def __init__(self, *, hidden: list[int], activation: Literal["tanh", "relu"]) -> None:
+    def __init__(self, *, hidden: Widths, activation: Literal["tanh", "relu"]) -> None:
         self.correction = MLP(num_inputs=NUM_FEATURES, heads={"q": 1}, hidden=hidden, activation=activation)
 
     def init(self, generator: torch.Generator) -> Params:

@@ -12,20 +12,51 @@ from metarl_run.algo.equivariant_q import EquivariantQ, Seen
 from metarl_run.algo.hindsight import hindsight_q
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.q_table import QTable, added
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, Positive, Widths, checked
 from metarl_run.learner.base import num_actions
 from metarl_run.policy import Categorical
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
-
-COUNTS = ("transitions", "visits", "total_reward", "starts")
+from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
 class MetaQ(MetaLearner):
-    remembers: ClassVar[bool] = True
+    """Run Q-learning in every task, from values that a network of what was seen proposes at each episode's start.
+
+        start:  nothing seen, Q = 0
+        adapt:  Q ← f_θ(n, Σ r, Q) before an episode's first step; after every other step Q-learning with w = w_θ, see
+                `metarl_run.algo.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+        learn:  ∇_θ of E[(f_θ(n, Σ r, Q) − Q*)²] over the starts of all episodes of all lifetimes
+
+    n are the transitions, visits and starts that the slot has counted, Σ r its rewards. Q* is the table that Q-learning
+    finds in the task with all experience of all slots at once, see `metarl_run.algo.hindsight`; pairs nobody tried do
+    not count. So f_θ tends to E[Q* | what was seen], and the best of that is no less than what planning in the mean MDP
+    expects: untried actions are tried. What f_θ is made of does not depend on S, A or H, see
+    `metarl_run.algo.equivariant_q`.
+
+    Args:
+        family: says how long an episode is.
+        observation_space: of the task family; the state, one-hot.
+        action_space: of the task family.
+        streams: of initial parameters.
+        episodes: n, per lifetime in meta-training.
+        temperature: τ, units of the return.
+        hidden: units of each hidden layer of the network's correction.
+        activation: of its hidden layers.
+        epochs: passes over the lifetimes of one meta-iteration.
+        minibatches: steps of the optimiser per pass, each on some slots of every task.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: it knows all tasks and how likely each is; here f_θ learns the expectation from tasks that
+    were lived in, and Q-learning goes on within the episode.
+    Source: Littman, Cassandra and Kaelbling (1995), "Learning policies for partially observable environments: scaling
+    up", the Q_MDP method, for acting on E[Q* | what was seen].
+    """
+
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
+    remembers: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -43,73 +74,55 @@ class MetaQ(MetaLearner):
         minibatches: Count,
         meta_optimizer: GradientRule,
     ) -> None:
-        self.num_states, self.num_actions = observation_space.shape[0], num_actions(action_space)
-        self.horizon, self.episodes, self.temperature = family.horizon, episodes, temperature
-        self.epochs, self.minibatches = epochs, minibatches
-        self.network = EquivariantQ(hidden=list(hidden), activation=activation)
+        self.episodes, self.epochs, self.minibatches = episodes, epochs, minibatches
+        self.table = QTable(
+            num_states=observation_space.shape[0],
+            num_actions=num_actions(action_space),
+            horizon=family.horizon,
+            discount=1.0,
+            temperature=temperature,
+        )
+        self.network = EquivariantQ(hidden=hidden, activation=activation)
         self.meta_params = self.network.init(streams("init"))
         for θ in self.meta_params.values():
             θ.requires_grad_()
-        self.meta_optimizer = meta_optimizer
+        self.meta_optimizer: GradientRule = meta_optimizer
         meta_optimizer.attach(self.meta_params)
 
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        S, A, H = self.num_states, self.num_actions, self.horizon
-        nothing = torch.zeros(num_tasks, 1, device=self.meta_params["reward.mean"].device)
-        memory = {
-            "transitions": nothing.new_zeros(num_tasks, 1, S, A, S),
-            "visits": nothing.new_zeros(num_tasks, 1, S, A),
-            "total_reward": nothing.new_zeros(num_tasks, 1, S, A),
-            "starts": nothing.new_zeros(num_tasks, 1, S),
-            "q": nothing.new_zeros(num_tasks, 1, H, S, A),
-            "state": nothing.long(),
-            "step": nothing.long(),  # of the episode, this one included; 0 before any
+        S, A = self.table.num_states, self.table.num_actions
+        device = next(iter(self.meta_params.values())).device
+        counts = {
+            "transitions": torch.zeros(num_tasks, 1, S, A, S, device=device),
+            "total_reward": torch.zeros(num_tasks, 1, S, A, device=device),
+            "starts": torch.zeros(num_tasks, 1, S, device=device),
         }
-        return AgentState(params={}, memory=memory)
+        return AgentState(params={}, memory={**counts, **self.table.blank(num_tasks, device)})
 
+    @torch.no_grad()
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
-        seen = self.observe(agent.memory, percept)
-        begins = percept.last_ended
+        memory, begins = self.observe(agent.memory, percept), percept.last_ended
         if begins.any():
-            seen["q"] = seen["q"].index_put((begins,), self.network(self.meta_params, self.seen(seen, begins)))
-        t = (seen["step"] - 1).clamp(max=self.horizon - 1)
-        row = (t * self.num_states + seen["state"])[..., None, None].expand(*t.shape, 1, self.num_actions)
-        now = seen["q"].flatten(2, 3).gather(2, row).squeeze(2)
-        return Categorical(now / self.temperature), seen
+            seen = Seen(*(memory[name][begins] for name in Seen._fields))
+            memory["q"] = memory["q"].index_put((begins,), self.network(self.meta_params, seen))
+        return self.table.policy(memory), memory
 
     def observe(self, memory: Memory, percept: Percept) -> Memory:
-        M, B = percept.last_reward.shape
-        old = {name: x.expand(M, B, *x.shape[2:]) for name, x in memory.items()}
-        s, a, r, ended = old["state"], percept.last_action, percept.last_reward, percept.last_ended
-        next_state = percept.observation.argmax(-1)
-        happened = old["step"] > 0
-        pair = s * self.num_actions + a
-        visits = _added(old["visits"], pair, happened)
-        followed = happened & ~ended
-        n = visits.flatten(2).gather(2, pair.unsqueeze(-1))
-        rate = 1 / (n + self.network.reward_weight(self.meta_params).detach())
+        """What is remembered after what `percept` says about the step before, Q-learning included."""
+        shape = percept.last_reward.shape
+        transitions, total, starts = (
+            memory[name].expand(*shape, *memory[name].shape[2:]) for name in ("transitions", "total_reward", "starts")
+        )
+        pair, state, ended = self.table.pair(memory, percept), percept.observation.argmax(-1), percept.last_ended
+        happened = memory["step"] > 0
         return {
-            "transitions": _added(old["transitions"], pair * self.num_states + next_state, followed),
-            "visits": visits,
-            "total_reward": _added(old["total_reward"], pair, happened * r),
-            "starts": _added(old["starts"], next_state, ended),
-            "q": self.q_learning(old["q"], pair, r, next_state, rate * followed.unsqueeze(-1)),
-            "state": next_state,
-            "step": torch.where(ended, 0, old["step"]) + 1,
+            "transitions": added(transitions, pair * self.table.num_states + state, happened & ~ended),
+            "total_reward": added(total, pair, happened * percept.last_reward),
+            "starts": added(starts, state, ended),
+            **self.table.observe(memory, percept, self.network.reward_weight(self.meta_params)),
         }
-
-    def q_learning(self, q, pair, reward, next_state, rate):
-        H, S, A = q.shape[2:]
-        value = q.amax(-1).gather(3, next_state[..., None, None].expand(*pair.shape, H, 1)).squeeze(-1)
-        value = torch.cat([value[..., 1:], torch.zeros_like(value[..., :1])], -1)
-        table, place = q.flatten(3), pair[..., None, None].expand(*pair.shape, H, 1)
-        δ = reward.unsqueeze(-1) + value - table.gather(3, place).squeeze(-1)
-        return table.scatter_add(3, place, (rate * δ).unsqueeze(-1)).view(q.shape)
-
-    def seen(self, memory: Memory, slots: Tensor) -> Seen:
-        return Seen(*(memory[name][slots] for name in Seen._fields))
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         return agent._replace(memory=rollout.memory)
@@ -117,44 +130,44 @@ class MetaQ(MetaLearner):
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        rollout = live(self.episodes - 1).rollouts[0]
-        seen = self.replay(rollout)
-        target, known = hindsight_q(rollout, num_actions=self.num_actions, horizon=self.horizon)
-        metrics = {}
-        B = rollout.reward.shape[2]
-        minibatches = min(self.minibatches, B)
+        lifetimes = live(self.episodes - 1).rollouts[0]
+        (seen, asked), B = self.replay(lifetimes), lifetimes.reward.shape[2]
+        target, known = hindsight_q(lifetimes, num_actions=self.table.num_actions, horizon=self.table.horizon)
         for _ in range(self.epochs):
-            for first in range(minibatches):
-                part = slice(first, None, minibatches)
-                loss = self.loss(Seen(*(x[:, part] for x in seen)), target, known)
+            for first in range(min(self.minibatches, B)):
+                slots = slice(first, None, self.minibatches)
+                loss = self.loss(Seen(*(x[:, slots] for x in seen)), asked[:, slots], target, known)
                 if not torch.isfinite(loss):
                     raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
                 gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
                 norm = self.meta_optimizer.step(gradients, lambda: "the mean over tasks")
-                metrics = {"loss": loss.detach(), "gradient_norm": norm}
-        return metrics
+        return {"loss": loss.detach(), "gradient_norm": norm, "known": known.float().mean()}
 
-    def loss(self, seen, target, known):
-        """`seen` `[M, B, E, …]`"""
-        shape = seen.visits.shape[:3]
-        q = self.network(self.meta_params, Seen(*(x.flatten(0, 2) for x in seen))).unflatten(0, shape)
-        error = (q - target[:, None, None]) ** 2 * known[:, None, None, None]
-        return error.mean() / known.float().mean().clamp(min=1e-8)
+    def loss(
+        self,
+        seen: Seen,
+        asked: Bool[Tensor, "M B E"],
+        target: Float[Tensor, "M H S A"],
+        known: Bool[Tensor, "M S A"],
+    ) -> Tensor:
+        """The mean squared error of f_θ where it was asked, over the pairs that are known."""
+        q = self.network(self.meta_params, Seen(*(x.flatten(0, 2) for x in seen)))
+        error = (q.view(seen.q.shape) - target[:, None, None]) ** 2
+        counts = (known[:, None, None, None] & asked[..., None, None, None]).expand_as(error)
+        return (error * counts).sum() / counts.sum().clamp(min=1)
 
     @torch.no_grad()
-    def replay(self, rollout: Rollout) -> Seen:
-        percepts = rollout.percepts()
-        agent = self.start(len(rollout.reward))
-        tables = []
-        for t in range(rollout.reward.shape[1]):
-            percept = Percept(*(x[:, t] for x in percepts))
-            before = self.observe(agent.memory, percept)
-            if percept.last_ended.any():
-                tables.append(Seen(*(before[name] for name in Seen._fields)))
+    def replay(self, lifetimes: Rollout) -> tuple[Seen, Bool[Tensor, "M B E"]]:
+        """What all slots had seen when some began an episode, `[M, B, E, …]`, and whether f_θ was asked about it."""
+        percepts, alive = lifetimes.percepts(), lifetimes.alive
+        agent = self.start(len(alive))
+        seen, asked = [], []
+        for t in range(alive.shape[1]):
+            percept = Percept(*(part[:, t] for part in percepts))
+            begins = percept.last_ended & alive[:, t]
+            if begins.any():
+                before = self.observe(agent.memory, percept)
+                seen.append(Seen(*(before[name] for name in Seen._fields)))
+                asked.append(begins)
             agent = agent._replace(memory=self.act(agent, percept)[1])
-        return Seen(*(torch.stack(x, 2) for x in zip(*tables)))
-
-
-def _added(table: Tensor, place: Tensor, amount: Tensor) -> Tensor:
-    """`table`, `[M, B, …]`, with `amount`, `[M, B]`, more at one place of each slot."""
-    return table.flatten(2).scatter_add(2, place.unsqueeze(-1), amount.to(table.dtype).unsqueeze(-1)).view(table.shape)
+        return Seen(*(torch.stack(parts, 2) for parts in zip(*seen, strict=True))), torch.stack(asked, 2)

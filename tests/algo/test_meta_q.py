@@ -8,6 +8,7 @@ from metarl_run.algo.equivariant_q import EquivariantQ, Seen
 from metarl_run.algo.hindsight import hindsight_q
 from metarl_run.algo.meta_optimizer import Adam
 from metarl_run.algo.meta_q import MetaQ
+from metarl_run.algo.q_learner import QLearner
 from metarl_run.algo.random import Random
 from metarl_run.algo.tabular_posterior import Belief, Prior
 from metarl_run.config.compose import compose_points
@@ -157,7 +158,7 @@ def test_a_step_of_q_learning_by_hand():
     algo = make(family(horizon=2, num_states=2, num_actions=2))
     q = torch.tensor([[[1.0, 2.0], [5.0, 4.0]], [[0.5, 1.0], [2.0, 6.0]]])[None, None]  # [1, 1, t, s, a]
     place = torch.tensor([[1]])
-    after = algo.q_learning(q, place, torch.tensor([[3.0]]), torch.tensor([[1]]), torch.tensor([[[0.25]]]))
+    after = algo.table.moved(q, place, torch.tensor([[3.0]]), torch.tensor([[1]]), torch.tensor([[[0.25, 0.25]]]))
     wanted = q.clone()
     wanted[0, 0, 0, 0, 1] = 2 + 0.25 * (3 + 6 - 2)
     wanted[0, 0, 1, 0, 1] = 1 + 0.25 * (3 - 1)
@@ -185,9 +186,7 @@ def test_an_agent_whose_states_and_actions_change_places_acts_alike():
     g = drawn(8)
     states, actions = torch.randperm(S, generator=g), torch.randperm(A, generator=g)
     there = actions.argsort()
-    renamed = [
-        p._replace(observation=p.observation[..., states], last_action=there[p.last_action]) for p in percepts
-    ]
+    renamed = [p._replace(observation=p.observation[..., states], last_action=there[p.last_action]) for p in percepts]
     straight, changed = behaviour(algo, percepts)[0], behaviour(algo, renamed)[0]
     assert straight.std(-1).amax() > 0.1
     torch.testing.assert_close(changed, straight[..., actions], rtol=1e-3, atol=1e-3)
@@ -220,16 +219,32 @@ def test_counts_and_rates_of_a_lifetime():
                 "starts": starts,
             }.items():
                 torch.testing.assert_close(memory[name][m, b], wanted)
-    before, percept = memory, percepts_of(rollout)[1]
-    n = before["visits"].flatten(2).gather(2, (before["state"] * A + percept.last_action).unsqueeze(-1))
-    q = algo.q_learning(
-        before["q"],
-        before["state"] * A + percept.last_action,
-        percept.last_reward,
-        percept.observation.argmax(-1),
-        1 / (n + 1 + algo.network.reward_weight(algo.meta_params)),
+
+
+def test_the_q_learner_against_q_learning_in_a_loop():
+    of, w, γ = family(), 1.5, 0.7
+    algo = QLearner(
+        family=of,
+        observation_space=of.observation_space,
+        action_space=of.action_space,
+        weight=w,
+        discount=γ,
+        temperature=0.3,
     )
-    torch.testing.assert_close(algo.observe(before, percept)["q"], q)
+    rollout = lived(algo, of, tasks=2, slots=2).rollouts[0]
+    told = behaviour(algo, percepts_of(rollout))[0]
+    state = rollout.observation.argmax(-1)
+    for m in range(2):
+        for b in range(2):
+            q, n = torch.zeros(H + 1, S, A), torch.zeros(S, A)
+            for t in range(rollout.reward.shape[1]):
+                s, a, r = state[m, t, b], rollout.action[m, t, b], rollout.reward[m, t, b]
+                torch.testing.assert_close(told[m, t, b], (q[t % H, s] / 0.3).softmax(-1))
+                n[s, a] += 1
+                rows = range(H) if (t + 1) % H else [H - 1]
+                V = q.amax(-1)[:, state[m, t + 1, b]]
+                for row in rows:
+                    q[row, s, a] += (r + γ * V[row + 1] - q[row, s, a]) / (n[s, a] + w)
 
 
 def test_a_good_reward_makes_its_action_likelier_within_the_episode():
@@ -264,7 +279,7 @@ def test_what_was_learned_on_small_tasks_serves_larger_ones():
 
 
 def test_a_family_without_tables_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match="meta_q requires .*tabular.*cartpole_family"):
+    with pytest.raises(ConfigError, match=r"meta_q requires .*tabular.*cartpole_family"):
         compose_points(["logger=files", "algo=meta_q", "env=cartpole_family"])
 
 
@@ -300,12 +315,14 @@ def test_hindsight_knows_only_what_was_tried_and_values_the_best_of_that():
 def test_every_parameter_gets_a_gradient_from_every_task():
     algo = make()
     rollout = lived(algo).rollouts[0]
-    x = algo.replay(rollout)
+    x, asked = algo.replay(rollout)
     target, known = hindsight_q(rollout, num_actions=A, horizon=H)
     for m in range(4):
         one = slice(m, m + 1)
-        loss = algo.loss(Seen(*(part[one] for part in x)), target[one], known[one])
-        for name, gradient in zip(algo.meta_params, torch.autograd.grad(loss, list(algo.meta_params.values()))):
+        loss = algo.loss(Seen(*(part[one] for part in x)), asked[one], target[one], known[one])
+        for name, gradient in zip(
+            algo.meta_params, torch.autograd.grad(loss, list(algo.meta_params.values())), strict=True
+        ):
             assert gradient.abs().max() > 0, (m, name)
 
 
@@ -313,7 +330,8 @@ def test_what_is_learned_from_is_what_was_remembered():
     """The tables of a replay are those that the agents had before each episode."""
     algo = make()
     rollout = lived(algo).rollouts[0]
-    x = algo.replay(rollout)
+    x, asked = algo.replay(rollout)
+    assert asked.all()
     assert x.visits.shape == (4, 3, 3, S, A)
     assert x.visits.sum((-1, -2)).tolist() == [[[0.0, H, 2 * H]] * 3] * 4
     assert not x.q[:, :, 0].any()
@@ -322,3 +340,18 @@ def test_what_is_learned_from_is_what_was_remembered():
         before = algo.observe(agent.memory, percept)
         agent = agent._replace(memory=algo.act(agent, percept)[1])
     torch.testing.assert_close(x.q[:, :, 1], before["q"].detach())
+
+
+def test_a_network_trained_for_seconds_beats_q_learning_from_zeros():
+    """On fresh tasks, from its own lifetimes; Q-learning has the best of some settings."""
+    of = family()
+    algo = make(of, perturbed=False, temperature=0.1, meta_optimizer=Adam(lr=0.03, decay=0.0, max_grad_norm=10.0))
+    for seed in range(8):
+        algo.meta_update(lambda k, seed=seed: lived(algo, of, tasks=20, slots=8, episodes=k + 1, seed=seed))
+    spaces = {"observation_space": of.observation_space, "action_space": of.action_space}
+    plain = [
+        QLearner(family=of, **spaces, weight=w, discount=γ, temperature=τ)
+        for w, γ, τ in [(4.0, 0.5, 0.2), (1.0, 1.0, 0.5), (1.0, 0.5, 0.5)]
+    ]
+    earned, *others = (float(lived(x, of, 300, 2, 5, 99).rollouts[0].reward.sum(1).mean()) for x in (algo, *plain))
+    assert earned > max(others) + 1.0
