@@ -40,8 +40,9 @@ class EquivariantQ:
         Qₜ(s, a) = mₜ(s, a) + g(xₜ(s, a))
 
     The weights w, α > 0, the mean μ and the MLP g are learned, and shared by all states, actions and steps. What g
-    reads of a pair, xₜ(s, a), are its own numbers and pools of those of other pairs: over the actions of its state, over
-    the states that follow it, over all. So states that change places, or actions, change those of Q and nothing else.
+    reads of a pair, xₜ(s, a), are its own numbers and pools of those of other pairs: over the actions of its state,
+    over the states that follow it, over all. So states that change places, or actions, change those of Q and nothing
+    else.
 
     Args:
         hidden: units of each hidden layer of g.

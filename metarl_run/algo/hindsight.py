@@ -12,7 +12,7 @@ NEVER = -1e6  # the reward of what was never tried: so low that no best action i
 
 def hindsight_q(
     rollout: Rollout, *, num_actions: int, horizon: int
-) -> tuple[Float[Tensor, "M H S A"], Bool[Tensor, "M S A"]]:
+) -> tuple[Float[Tensor, "M H S A"], Bool[Tensor, "M H S A"]]:
     """Where Q-learning settles if it sweeps again and again over all that all slots of a task lived through.
 
         Qₜ(s, a) = mean over the visits to (s, a), in all slots, of r + maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
@@ -26,7 +26,7 @@ def hindsight_q(
         horizon: H, steps of an episode, at most.
 
     Returns:
-        Q, and which pairs it is known of: those whose next state was seen.
+        Q, and where it is known: of pairs whose next state was seen, and at the last step of all that were tried.
 
     Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1, at its fixed point.
     """
@@ -43,4 +43,6 @@ def hindsight_q(
     anywhere = (anywhere / anywhere.sum(-1, keepdim=True))[:, None, None]
     P = torch.where(support > 0, transitions / support.clamp(min=1), anywhere)
     reward = torch.where(tried, total / visits.clamp(min=1), NEVER)
-    return finite_horizon_q(P, reward, horizon=horizon), support.squeeze(-1) > 0
+    known = (support.squeeze(-1) > 0).unsqueeze(1).repeat(1, horizon, 1, 1)
+    known[:, -1] = tried
+    return finite_horizon_q(P, reward, horizon=horizon), known

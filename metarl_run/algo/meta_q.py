@@ -148,12 +148,12 @@ class MetaQ(MetaLearner):
         seen: Seen,
         asked: Bool[Tensor, "M B E"],
         target: Float[Tensor, "M H S A"],
-        known: Bool[Tensor, "M S A"],
+        known: Bool[Tensor, "M H S A"],
     ) -> Tensor:
         """The mean squared error of f_θ where it was asked, over the pairs that are known."""
         q = self.network(self.meta_params, Seen(*(x.flatten(0, 2) for x in seen)))
         error = (q.view(seen.q.shape) - target[:, None, None]) ** 2
-        counts = (known[:, None, None, None] & asked[..., None, None, None]).expand_as(error)
+        counts = (known[:, None, None] & asked[..., None, None, None]).expand_as(error)
         return (error * counts).sum() / counts.sum().clamp(min=1)
 
     @torch.no_grad()
