@@ -1,0 +1,173 @@
+"""Meta-Q: tabular Q-learning, started and steered by a network that was trained over tasks."""
+
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.equivariant_q import EquivariantQ, Seen
+from metarl_run.algo.hindsight import hindsight_q
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.q_table import QTable, added
+from metarl_run.env.base import TaskFamily
+from metarl_run.errors import NumericalError
+from metarl_run.kinds import Count, Positive, Widths, checked
+from metarl_run.learner.base import num_actions
+from metarl_run.policy import Categorical
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+
+class MetaQ(MetaLearner):
+    """Run Q-learning in every task, from values that a network of what was seen proposes at each episode's start.
+
+        start:  nothing seen, Q = 0
+        adapt:  Q ← f_θ(n, Σ r, Q) before an episode's first step; after every other step Q-learning with w = w_θ, see
+                `metarl_run.algo.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+        learn:  ∇_θ of E[(f_θ(n, Σ r, Q) − Q*)²] over the starts of all episodes of all lifetimes
+
+    n are the transitions, visits and starts that the slot has counted, Σ r its rewards. Q* is the table that Q-learning
+    finds in the task with all experience of all slots at once, see `metarl_run.algo.hindsight`; pairs nobody tried do
+    not count. So f_θ tends to E[Q* | what was seen], and the best of that is no less than what planning in the mean MDP
+    expects: untried actions are tried. What f_θ is made of does not depend on S, A or H, see
+    `metarl_run.algo.equivariant_q`.
+
+    Args:
+        family: says how long an episode is.
+        observation_space: of the task family; the state, one-hot.
+        action_space: of the task family.
+        streams: of initial parameters.
+        episodes: n, per lifetime in meta-training.
+        temperature: τ, units of the return.
+        hidden: units of each hidden layer of the network's correction.
+        activation: of its hidden layers.
+        epochs: passes over the lifetimes of one meta-iteration.
+        minibatches: steps of the optimiser per pass, each on some slots of every task.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: it knows all tasks and how likely each is; here f_θ learns the expectation from tasks that
+    were lived in, and Q-learning goes on within the episode.
+    Source: Littman, Cassandra and Kaelbling (1995), "Learning policies for partially observable environments: scaling
+    up", the Q_MDP method, for acting on E[Q* | what was seen].
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("tabular",)
+    remembers: ClassVar[bool] = True
+
+    @checked
+    def __init__(
+        self,
+        *,
+        family: TaskFamily,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.Space[Any],
+        streams: Streams,
+        episodes: Count,
+        temperature: Positive,
+        hidden: Widths,
+        activation: Literal["tanh", "relu"],
+        epochs: Count,
+        minibatches: Count,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        self.episodes, self.epochs, self.minibatches = episodes, epochs, minibatches
+        self.table = QTable(
+            num_states=observation_space.shape[0],
+            num_actions=num_actions(action_space),
+            horizon=family.horizon,
+            discount=1.0,
+            temperature=temperature,
+        )
+        self.network = EquivariantQ(hidden=hidden, activation=activation)
+        self.meta_params = self.network.init(streams("init"))
+        for θ in self.meta_params.values():
+            θ.requires_grad_()
+        self.meta_optimizer: GradientRule = meta_optimizer
+        meta_optimizer.attach(self.meta_params)
+
+    # --- Acting ---
+
+    def start(self, num_tasks: int) -> AgentState:
+        S, A = self.table.num_states, self.table.num_actions
+        device = next(iter(self.meta_params.values())).device
+        counts = {
+            "transitions": torch.zeros(num_tasks, 1, S, A, S, device=device),
+            "total_reward": torch.zeros(num_tasks, 1, S, A, device=device),
+            "starts": torch.zeros(num_tasks, 1, S, device=device),
+        }
+        return AgentState(params={}, memory={**counts, **self.table.blank(num_tasks, device)})
+
+    @torch.no_grad()
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
+        memory, begins = self.observe(agent.memory, percept), percept.last_ended
+        if begins.any():
+            seen = Seen(*(memory[name][begins] for name in Seen._fields))
+            memory["q"] = memory["q"].index_put((begins,), self.network(self.meta_params, seen))
+        return self.table.policy(memory), memory
+
+    def observe(self, memory: Memory, percept: Percept) -> Memory:
+        """What is remembered after what `percept` says about the step before, Q-learning included."""
+        shape = percept.last_reward.shape
+        transitions, total, starts = (
+            memory[name].expand(*shape, *memory[name].shape[2:]) for name in ("transitions", "total_reward", "starts")
+        )
+        pair, state, ended = self.table.pair(memory, percept), percept.observation.argmax(-1), percept.last_ended
+        happened = memory["step"] > 0
+        return {
+            "transitions": added(transitions, pair * self.table.num_states + state, happened & ~ended),
+            "total_reward": added(total, pair, happened * percept.last_reward),
+            "starts": added(starts, state, ended),
+            **self.table.observe(memory, percept, self.network.reward_weight(self.meta_params)),
+        }
+
+    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+        return agent._replace(memory=rollout.memory)
+
+    # --- Learning ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        lifetimes = live(self.episodes - 1).rollouts[0]
+        (seen, asked), B = self.replay(lifetimes), lifetimes.reward.shape[2]
+        target, known = hindsight_q(lifetimes, num_actions=self.table.num_actions, horizon=self.table.horizon)
+        for _ in range(self.epochs):
+            for first in range(min(self.minibatches, B)):
+                slots = slice(first, None, self.minibatches)
+                loss = self.loss(Seen(*(x[:, slots] for x in seen)), asked[:, slots], target, known)
+                if not torch.isfinite(loss):
+                    raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
+                gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
+                norm = self.meta_optimizer.step(gradients, lambda: "the mean over tasks")
+        return {"loss": loss.detach(), "gradient_norm": norm, "known": known.float().mean()}
+
+    def loss(
+        self,
+        seen: Seen,
+        asked: Bool[Tensor, "M B E"],
+        target: Float[Tensor, "M H S A"],
+        known: Bool[Tensor, "M H S A"],
+    ) -> Tensor:
+        """The mean squared error of f_θ where it was asked, over the pairs that are known."""
+        q = self.network(self.meta_params, Seen(*(x.flatten(0, 2) for x in seen)))
+        error = (q.view(seen.q.shape) - target[:, None, None]) ** 2
+        counts = (known[:, None, None] & asked[..., None, None, None]).expand_as(error)
+        return (error * counts).sum() / counts.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def replay(self, lifetimes: Rollout) -> tuple[Seen, Bool[Tensor, "M B E"]]:
+        """What all slots had seen when some began an episode, `[M, B, E, …]`, and whether f_θ was asked about it."""
+        percepts, alive = lifetimes.percepts(), lifetimes.alive
+        agent = self.start(len(alive))
+        seen, asked = [], []
+        for t in range(alive.shape[1]):
+            percept = Percept(*(part[:, t] for part in percepts))
+            begins = percept.last_ended & alive[:, t]
+            if begins.any():
+                before = self.observe(agent.memory, percept)
+                seen.append(Seen(*(before[name] for name in Seen._fields)))
+                asked.append(begins)
+            agent = agent._replace(memory=self.act(agent, percept)[1])
+        return Seen(*(torch.stack(parts, 2) for parts in zip(*seen, strict=True))), torch.stack(asked, 2)

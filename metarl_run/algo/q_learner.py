@@ -1,0 +1,68 @@
+"""Tabular Q-learning from zeros in every new task: what Meta-Q is without its network."""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import torch
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.q_table import QTable
+from metarl_run.env.base import TaskFamily
+from metarl_run.kinds import Fraction, NonNegative, Positive, checked
+from metarl_run.learner.base import num_actions
+from metarl_run.policy import Categorical
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+
+class QLearner(MetaAlgorithm):
+    """One Q-learner per lifetime, which learns after every step.
+
+        start:  Q = 0
+        adapt:  Q moves by Q-learning after every step, see `metarl_run.algo.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+
+    Args:
+        family: says how long an episode is.
+        observation_space: of the task family; the state, one-hot.
+        action_space: of the task family.
+        weight: w, how many visits the 0 counts as.
+        discount: γ.
+        temperature: τ, units of Q.
+
+    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("tabular",)
+    remembers: ClassVar[bool] = True
+
+    @checked
+    def __init__(
+        self,
+        *,
+        family: TaskFamily,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.Space[Any],
+        weight: NonNegative,
+        discount: Fraction,
+        temperature: Positive,
+    ) -> None:
+        self.weight = weight
+        self.table = QTable(
+            num_states=observation_space.shape[0],
+            num_actions=num_actions(action_space),
+            horizon=family.horizon,
+            discount=discount,
+            temperature=temperature,
+        )
+
+    def begin(self, task: Any) -> AgentState:
+        return AgentState(params={}, memory=self.table.blank(task.num_tasks, task.mean_reward.device))
+
+    def start(self, num_tasks: int) -> AgentState:
+        return AgentState(params={}, memory=self.table.blank(num_tasks, torch.device("cpu")))
+
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
+        memory = self.table.observe(agent.memory, percept, self.weight)
+        return self.table.policy(memory), memory
+
+    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+        return agent._replace(memory=rollout.memory)
