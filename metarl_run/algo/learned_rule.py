@@ -1,0 +1,115 @@
+"""A learned inner rule: a small recurrent network that bends a hand-made rule's steps, coordinate by coordinate."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.algo.inner_rule import InnerRule
+from metarl_run.types import Memory, Params
+
+P = 10.0
+"""p of the paper's preprocessing: gradients below e⁻ᵖ count as 0."""
+DECAYS = (0.5, 0.9)
+"""β of the momenta that are read, besides those that the hand-made rule keeps for itself."""
+SMALL = 1e-8
+
+
+class LearnedRule:
+    """What is added to a hand-made rule's direction d, by one network for every coordinate.
+
+        h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = exp(o₁) d + o₂ ĝ        in the place of d
+
+    ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter. The
+    network reads x: the gradient's logarithm and sign, ĝ, its momenta, d, and which parameter the coordinate belongs
+    to. W and V start at 0, so that the rule starts as the hand-made one.
+
+    All of ψ has a leading task axis.
+
+    Args:
+        base: the hand-made rule.
+        names: of the parameters.
+        hidden: H, units of h.
+
+    Source: Andrychowicz et al. (2016), arXiv:1606.04474, section 2.1, and appendix A for logarithm and sign; Metz et al.
+    (2022), arXiv:2211.09760, appendix B, for momenta in units of their root mean square.
+    """
+
+    def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int) -> None:
+        self.base, self.names, self.hidden = base, list(names), hidden
+        self.num_inputs = 4 + len(DECAYS) + len(self.names)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """ψ, without a task axis."""
+        D, H, device = self.num_inputs, self.hidden, generator.device
+
+        def uniform(rows: int, columns: int, bound: float) -> Tensor:
+            return torch.empty(rows, columns, device=device).uniform_(-bound, bound, generator=generator)
+
+        return {
+            "input.weight": uniform(D, 3 * H, math.sqrt(6 / (D + H))),
+            "input.bias": torch.zeros(1, 3 * H, device=device),
+            "memory.weight": uniform(H, 3 * H, math.sqrt(3 / H)),
+            "memory.bias": torch.zeros(1, H, device=device),
+            "output.weight": torch.zeros(H, 2, device=device),
+            "output.shortcut": torch.zeros(D, 2, device=device),
+        }
+
+    def blank(self, params: Params) -> Memory:
+        """What is remembered before the first step."""
+        M, N = len(next(iter(params.values()))), sum(φ[0].numel() for φ in params.values())
+        g = next(iter(params.values()))
+        momenta = {f"momentum.{β}": g.new_zeros(M, N) for β in DECAYS}
+        return {**self.base.blank(params), **momenta, "h": g.new_zeros(M, N, self.hidden)}
+
+    def directions(self, ψ: Params, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
+        """u of every parameter, and what is remembered."""
+        d, memory = self.base.directions(gradients, memory)
+        g, d = flat(gradients), flat(d)
+        sizes = [gradient[0].numel() for gradient in gradients.values()]
+        g_hat = in_units_of_rms(g, sizes)
+        momenta = {f"momentum.{β}": torch.lerp(g_hat, memory[f"momentum.{β}"], β) for β in DECAYS}
+        x = torch.stack([*log_and_sign(g), g_hat, d, *momenta.values()], -1)
+        x = torch.cat([x, self.kinds(sizes, g).expand(len(g), -1, -1)], -1)
+        h = gru(ψ, x, memory["h"])
+        o = torch.bmm(h, ψ["output.weight"]) + torch.bmm(x, ψ["output.shortcut"])
+        u = o[..., 0].exp() * d + o[..., 1] * g_hat
+        return unflat(u, gradients), {**memory, **momenta, "h": h}
+
+    def kinds(self, sizes: Sequence[int], like: Tensor) -> Float[Tensor, "N kinds"]:
+        """One-hot: which parameter each coordinate belongs to."""
+        rows = torch.eye(len(sizes), dtype=like.dtype, device=like.device)
+        return torch.cat([row.expand(size, -1) for row, size in zip(rows, sizes, strict=True)])
+
+
+def gru(ψ: Params, x: Float[Tensor, "M N D"], h: Float[Tensor, "M N H"]) -> Float[Tensor, "M N H"]:
+    """What the memory becomes, see `metarl_run.network.gru`."""
+    H = h.shape[-1]
+    i, m = torch.baddbmm(ψ["input.bias"], x, ψ["input.weight"]), torch.bmm(h, ψ["memory.weight"])
+    r, z = (i[..., : 2 * H] + m[..., : 2 * H]).sigmoid().chunk(2, -1)
+    n = (i[..., 2 * H :] + r * (m[..., 2 * H :] + ψ["memory.bias"])).tanh()
+    return torch.lerp(n, h, z)
+
+
+def log_and_sign(g: Tensor) -> tuple[Tensor, Tensor]:
+    """(log|g| / p, sign g) where |g| ≥ e⁻ᵖ, else (−1, eᵖ g)."""
+    large = g.abs() >= math.exp(-P)
+    return torch.where(large, g.abs().clamp(min=SMALL).log() / P, -1.0), torch.where(large, g.sign(), math.exp(P) * g)
+
+
+def in_units_of_rms(g: Float[Tensor, "M N"], sizes: Sequence[int]) -> Float[Tensor, "M N"]:
+    """Each coordinate over the root mean square of its parameter's."""
+    return torch.cat([part / (part.square().mean(-1, keepdim=True).sqrt() + SMALL) for part in g.split(sizes, -1)], -1)
+
+
+def flat(params: Params) -> Float[Tensor, "M N"]:
+    """All coordinates of each task's parameters, one parameter after another."""
+    return torch.cat([φ.flatten(1) for φ in params.values()], -1)
+
+
+def unflat(x: Float[Tensor, "M N"], like: Params) -> Params:
+    """The inverse of `flat`."""
+    parts = x.split([φ[0].numel() for φ in like.values()], -1)
+    return {name: part.view_as(φ) for (name, φ), part in zip(like.items(), parts, strict=True)}
