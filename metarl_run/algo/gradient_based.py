@@ -26,7 +26,7 @@ class GradientBased(MetaAlgorithm):
         inner_lr: α > 0.
         first_order: treat ∇L as a constant when differentiating through φₖ₊₁.
         head_only: adapt the network's last layer alone.
-        rule: the way of a step, in the place of ∇L.
+        inner_rule: which way a step goes; None: against ∇L.
 
     Attributes:
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
@@ -43,10 +43,10 @@ class GradientBased(MetaAlgorithm):
         *,
         first_order: bool,
         head_only: bool = False,
-        rule: InnerRule | None = None,
+        inner_rule: InnerRule | None = None,
     ) -> None:
         self.learner, self.network, self.inner_lr, self.first_order = learner, network, inner_lr, first_order
-        self.rule = rule or SGD()
+        self.inner_rule = inner_rule or SGD()
         self.initial = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
         head = network.head_names()
         self.adapted = [name for name in self.initial if not head_only or name in head]
@@ -58,7 +58,7 @@ class GradientBased(MetaAlgorithm):
 
     def start(self, num_tasks: int) -> AgentState:
         stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.initial.items()}
-        return AgentState(params=stacks, memory=self.rule.blank({name: stacks[name] for name in self.adapted}))
+        return AgentState(params=stacks, memory=self.inner_rule.blank({name: stacks[name] for name in self.adapted}))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         output, memory = self.network(agent.params, percept.observation, agent.memory)
@@ -122,7 +122,7 @@ class GradientBased(MetaAlgorithm):
 
     def move(self, agent: AgentState, gradients: Params) -> AgentState:
         """The agents after one step, given the gradient of every adapted parameter."""
-        directions, memory = self.rule.directions(gradients, agent.memory)
+        directions, memory = self.inner_rule.directions(gradients, agent.memory)
         moved = {name: self.step(name, agent.params[name], d) for name, d in directions.items()}
         return AgentState(agent.params | moved, memory)
 

@@ -20,25 +20,24 @@ SMALL = 1e-8
 class LearnedRule:
     """What is added to a hand-made rule's direction d, by one network for every coordinate.
 
-        h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = exp(o₁) d + o₂ ĝ        in the place of d
+        h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) ĝ
 
     ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter. The
     network reads x: the gradient's logarithm and sign, ĝ, its momenta, d, and which parameter the coordinate belongs
-    to. W and V start at 0, so that the rule starts as the hand-made one.
-
-    All of ψ has a leading task axis.
+    to. W and V start at 0, so that the rule starts as the hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + |ĝ|.
 
     Args:
         base: the hand-made rule.
         names: of the parameters.
         hidden: H, units of h.
+        bound: B > 1.
 
-    Source: Andrychowicz et al. (2016), arXiv:1606.04474, section 2.1, and appendix A for logarithm and sign; Metz et al.
-    (2022), arXiv:2211.09760, appendix B, for momenta in units of their root mean square.
+    Source: Andrychowicz et al. (2016), arXiv:1606.04474, section 2.1; its appendix A for logarithm and sign; Metz et
+    al. (2022), arXiv:2211.09760, for momenta in units of their root mean square.
     """
 
-    def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int) -> None:
-        self.base, self.names, self.hidden = base, list(names), hidden
+    def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int, bound: float) -> None:
+        self.base, self.names, self.hidden, self.bound = base, list(names), hidden, bound
         self.num_inputs = 4 + len(DECAYS) + len(self.names)
 
     def init(self, generator: torch.Generator) -> Params:
@@ -65,9 +64,9 @@ class LearnedRule:
         return {**self.base.blank(params), **momenta, "h": g.new_zeros(M, N, self.hidden)}
 
     def directions(self, ψ: Params, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
-        """u of every parameter, and what is remembered."""
-        d, memory = self.base.directions(gradients, memory)
-        g, d = flat(gradients), flat(d)
+        """u of every parameter, and what is remembered; `ψ` has a task axis."""
+        proposed, memory = self.base.directions(gradients, memory)
+        g, d = flat(gradients), flat(proposed)
         sizes = [gradient[0].numel() for gradient in gradients.values()]
         g_hat = in_units_of_rms(g, sizes)
         momenta = {f"momentum.{β}": torch.lerp(g_hat, memory[f"momentum.{β}"], β) for β in DECAYS}
@@ -75,10 +74,10 @@ class LearnedRule:
         x = torch.cat([x, self.kinds(sizes, g).expand(len(g), -1, -1)], -1)
         h = gru(ψ, x, memory["h"])
         o = torch.bmm(h, ψ["output.weight"]) + torch.bmm(x, ψ["output.shortcut"])
-        u = o[..., 0].exp() * d + o[..., 1] * g_hat
+        u = self.bound ** o[..., 0].tanh() * d + o[..., 1].tanh() * g_hat
         return unflat(u, gradients), {**memory, **momenta, "h": h}
 
-    def kinds(self, sizes: Sequence[int], like: Tensor) -> Float[Tensor, "N kinds"]:
+    def kinds(self, sizes: list[int], like: Tensor) -> Float[Tensor, "N kinds"]:
         """One-hot: which parameter each coordinate belongs to."""
         rows = torch.eye(len(sizes), dtype=like.dtype, device=like.device)
         return torch.cat([row.expand(size, -1) for row, size in zip(rows, sizes, strict=True)])
@@ -99,9 +98,11 @@ def log_and_sign(g: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(large, g.abs().clamp(min=SMALL).log() / P, -1.0), torch.where(large, g.sign(), math.exp(P) * g)
 
 
-def in_units_of_rms(g: Float[Tensor, "M N"], sizes: Sequence[int]) -> Float[Tensor, "M N"]:
+def in_units_of_rms(g: Float[Tensor, "M N"], sizes: list[int]) -> Float[Tensor, "M N"]:
     """Each coordinate over the root mean square of its parameter's."""
-    return torch.cat([part / (part.square().mean(-1, keepdim=True).sqrt() + SMALL) for part in g.split(sizes, -1)], -1)
+    return torch.cat(
+        [part / (part.square().mean(-1, keepdim=True).sqrt() + SMALL) for part in torch.split(g, sizes, -1)], -1
+    )
 
 
 def flat(params: Params) -> Float[Tensor, "M N"]:
@@ -111,5 +112,5 @@ def flat(params: Params) -> Float[Tensor, "M N"]:
 
 def unflat(x: Float[Tensor, "M N"], like: Params) -> Params:
     """The inverse of `flat`."""
-    parts = x.split([φ[0].numel() for φ in like.values()], -1)
+    parts = torch.split(x, [φ[0].numel() for φ in like.values()], -1)
     return {name: part.view_as(φ) for (name, φ), part in zip(like.items(), parts, strict=True)}

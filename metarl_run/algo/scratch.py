@@ -34,4 +34,4 @@ class Scratch(GradientBased):
         rule: Literal["sgd", "adam"],
         inner_lr: Positive,
     ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=True, rule=RULES[rule])
+        super().__init__(learner, network, meta_params, inner_lr, first_order=True, inner_rule=RULES[rule])
