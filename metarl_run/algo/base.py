@@ -6,7 +6,7 @@ environments nor rollouts: lifetimes on fresh tasks reach them through `live`.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -14,6 +14,7 @@ from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Lifetime, Memory, Percept, Rollout
 
 
+@runtime_checkable
 class Live(Protocol):
     """Lifetimes on fresh meta-training tasks; `again`: in the tasks of the call before, with the same randomness."""
 
