@@ -128,10 +128,15 @@ class LearnedOptimizer(GradientBased, MetaLearner):
     # --- Saving and resuming ---
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "evolution": self.evolution.generator.get_state()}
+        # φ₀ never changes, but it is the one that ψ was learned from.
+        initial = {name: φ.detach() for name, φ in self.initial.items()}
+        return {**super().state(), "initial": initial, "evolution": self.evolution.generator.get_state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
+        with torch.no_grad():
+            for name, φ in self.initial.items():
+                φ.copy_(state["initial"][name])
         self.evolution.generator.set_state(state["evolution"])
 
 

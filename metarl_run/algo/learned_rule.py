@@ -11,7 +11,7 @@ from metarl_run.algo.inner_rule import InnerRule
 from metarl_run.types import Memory, Params
 
 P = 10.0
-"""p of the paper's preprocessing: gradients below e⁻ᵖ count as 0."""
+"""p of the paper's preprocessing."""
 DECAYS = (0.5, 0.9)
 """β of the momenta that are read, besides those that the hand-made rule keeps for itself."""
 SMALL = 1e-8
@@ -23,8 +23,8 @@ class LearnedRule:
         h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) ĝ
 
     ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter. The
-    network reads x: the gradient's logarithm and sign, ĝ, its momenta, d, and which parameter the coordinate belongs
-    to. W and V start at 0, so that the rule starts as the hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + |ĝ|.
+    network reads x: the gradient's logarithm and sign, ĝ, its momenta, and which parameter the coordinate belongs to.
+    W and V start at 0, so that the rule starts as the hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + |ĝ|.
 
     Args:
         base: the hand-made rule.
@@ -38,7 +38,7 @@ class LearnedRule:
 
     def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int, bound: float) -> None:
         self.base, self.names, self.hidden, self.bound = base, list(names), hidden, bound
-        self.num_inputs = 4 + len(DECAYS) + len(self.names)
+        self.num_inputs = 3 + len(DECAYS) + len(self.names)
 
     def init(self, generator: torch.Generator) -> Params:
         """ψ, without a task axis."""
@@ -70,7 +70,7 @@ class LearnedRule:
         sizes = [gradient[0].numel() for gradient in gradients.values()]
         g_hat = in_units_of_rms(g, sizes)
         momenta = {f"momentum.{β}": torch.lerp(g_hat, memory[f"momentum.{β}"], β) for β in DECAYS}
-        x = torch.stack([*log_and_sign(g), g_hat, d, *momenta.values()], -1)
+        x = torch.stack([*log_and_sign(g), g_hat, *momenta.values()], -1)
         x = torch.cat([x, self.kinds(sizes, g).expand(len(g), -1, -1)], -1)
         h = gru(ψ, x, memory["h"])
         o = torch.bmm(h, ψ["output.weight"]) + torch.bmm(x, ψ["output.shortcut"])
