@@ -30,8 +30,8 @@ class LearnedOptimizer(GradientBased, MetaLearner):
 
         start:  φ₀ = random,    h₀ = 0
         adapt:  φₖ₊₁ = φₖ − α u_ψ(∇ L(φₖ, rolloutₖ), hₖ),        see `metarl_run.algo.learned_rule` for u and h
-        learn:  truncated   ∇_ψ (1/M) Σᵢ (1/K) Σₖ L(φₖⁱ, rolloutₖⁱ),        k in [1, K]
-                evolution   an estimate of ∇_ψ of the mean return of these rollouts, see `metarl_run.algo.evolution`
+        learn:  truncated   ∇_ψ (1/M) Σᵢ Σₖ wₖ L(φₖⁱ, rolloutₖⁱ),        k in [1, K]
+                evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ), see `metarl_run.algo.evolution`
 
     φ₀ is not learned. Before any learning u is a hand-made rule's step, so that `scratch` with that rule is the
     beginning of the learning curve. Meta-training sees lifetimes cut after K updates; the rule may be used for longer.
@@ -47,12 +47,13 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         bound: B > 1: a step's size stays within [1 / B, B] of the hand-made one's.
         adaptation_steps: K in meta-training.
         meta_gradient: `truncated` back-propagates through the K updates; `evolution` differentiates nothing.
+        objective: `every_step`: wₖ = 1 / K; `last_step`: w_K = 1 alone.
         first_order: truncated: gradients are constants to the rule that reads them, as in the paper.
         deviation: evolution: σ of what is tried.
         meta_optimizer: how ψ follows.
 
     Differs from the paper: each loss is that of a policy on episodes of its own; the rule starts as a hand-made one.
-    Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 with every w equal, and section 2.1.
+    Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 and section 2.1.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
@@ -71,6 +72,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         bound: Positive,
         adaptation_steps: Count,
         meta_gradient: Literal["truncated", "evolution"],
+        objective: Literal["every_step", "last_step"],
         first_order: bool,
         deviation: Positive,
         meta_optimizer: GradientRule,
@@ -81,6 +83,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         for ψ in self.meta_params.values():
             ψ.requires_grad_()
         self.adaptation_steps, self.meta_gradient = adaptation_steps, meta_gradient
+        self.counted = slice(1, None) if objective == "every_step" else slice(-1, None)
         self.meta_optimizer = self.rule = meta_optimizer
         meta_optimizer.attach(self.meta_params)
         self.evolution = Evolution(deviation=deviation, generator=streams("evolution"))
@@ -107,8 +110,8 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         return self.rule.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
 
     def losses_along(self, agents: Agents, rollouts: Sequence[Rollout]) -> Losses:
-        """(1/K) Σₖ L(φₖ, rolloutₖ) of each task, `[M]`."""
-        lived = list(zip(agents, rollouts, strict=True))[1:]
+        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`."""
+        lived = list(zip(agents, rollouts, strict=True))[self.counted]
         return torch.stack([self.loss(agent.params, rollout)[0] for agent, rollout in lived]).mean(0), {}
 
     def evolve(self, live: Live) -> dict[str, Tensor]:
@@ -118,12 +121,25 @@ class LearnedOptimizer(GradientBased, MetaLearner):
             for self.evolution.sign in (1, -1):
                 with torch.no_grad():
                     lifetime = live(self.adaptation_steps, again=self.evolution.sign < 0)
-                fitness[self.evolution.sign] = fitness_of(lifetime)
+                fitness[self.evolution.sign] = self.fitness_of(lifetime)
         finally:
             self.evolution.sign = 0
         losses = [-g for g in self.evolution.gradients(in_units_of_rms(fitness[1] - fitness[-1]))]
         norm = self.rule.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
         return {"fitness": (fitness[1] + fitness[-1]).mean() / 2, "gradient_norm": norm}
+
+    def fitness_of(self, lifetime: Lifetime) -> Float[Tensor, " M"]:
+        """Σₖ wₖ of the mean return over episodes of each task.
+
+        Raises:
+            NumericalError: if an adapted parameter is not finite.
+        """
+        stacks = list(lifetime.agents[-1].params.values())
+        if not all(bool(φ.isfinite().all()) for φ in stacks):
+            reason = f"must be finite, got nan or inf in {task_at_fault(stacks)}"
+            raise NumericalError("adapted parameters", reason, "lower inner_lr")
+        returns = [rollout.reward.sum(1).mean(-1) for rollout in lifetime.rollouts[self.counted]]
+        return torch.stack(returns).mean(0)
 
     # --- Saving and resuming ---
 
@@ -138,19 +154,6 @@ class LearnedOptimizer(GradientBased, MetaLearner):
             for name, φ in self.initial.items():
                 φ.copy_(state["initial"][name])
         self.evolution.generator.set_state(state["evolution"])
-
-
-def fitness_of(lifetime: Lifetime) -> Float[Tensor, " M"]:
-    """The mean return of the adapted agents of each task, over k in [1, K] and episodes.
-
-    Raises:
-        NumericalError: if an adapted parameter is not finite.
-    """
-    stacks = list(lifetime.agents[-1].params.values())
-    if not all(bool(φ.isfinite().all()) for φ in stacks):
-        reason = f"must be finite, got nan or inf in {task_at_fault(stacks)}"
-        raise NumericalError("adapted parameters", reason, "lower inner_lr")
-    return torch.stack([rollout.reward.sum(1).mean(-1) for rollout in lifetime.rollouts[1:]]).mean(0)
 
 
 def in_units_of_rms(difference: Float[Tensor, " M"]) -> Float[Tensor, " M"]:

@@ -20,11 +20,12 @@ SMALL = 1e-8
 class LearnedRule:
     """What is added to a hand-made rule's direction d, by one network for every coordinate.
 
-        h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) ĝ
+        h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) rms(d) ĝ
 
-    ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter. The
-    network reads x: the gradient's logarithm and sign, ĝ, its momenta, and which parameter the coordinate belongs to.
-    W and V start at 0, so that the rule starts as the hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + |ĝ|.
+    ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter; the
+    second term has the length of the hand-made step, too. The network reads x: the gradient's logarithm and sign, ĝ,
+    its momenta, and which parameter the coordinate belongs to. W and V start at 0, so that the rule starts as the
+    hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + rms(d) |ĝ|.
 
     Args:
         base: the hand-made rule.
@@ -68,13 +69,13 @@ class LearnedRule:
         proposed, memory = self.base.directions(gradients, memory)
         g, d = flat(gradients), flat(proposed)
         sizes = [gradient[0].numel() for gradient in gradients.values()]
-        g_hat = in_units_of_rms(g, sizes)
+        g_hat = g / rms(g, sizes).clamp(min=SMALL)
         momenta = {f"momentum.{β}": torch.lerp(g_hat, memory[f"momentum.{β}"], β) for β in DECAYS}
         x = torch.stack([*log_and_sign(g), g_hat, *momenta.values()], -1)
         x = torch.cat([x, self.kinds(sizes, g).expand(len(g), -1, -1)], -1)
         h = gru(ψ, x, memory["h"])
         o = torch.bmm(h, ψ["output.weight"]) + torch.bmm(x, ψ["output.shortcut"])
-        u = self.bound ** o[..., 0].tanh() * d + o[..., 1].tanh() * g_hat
+        u = self.bound ** o[..., 0].tanh() * d + o[..., 1].tanh() * rms(d, sizes) * g_hat
         return unflat(u, gradients), {**memory, **momenta, "h": h}
 
     def kinds(self, sizes: list[int], like: Tensor) -> Float[Tensor, "N kinds"]:
@@ -98,11 +99,10 @@ def log_and_sign(g: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(large, g.abs().clamp(min=SMALL).log() / P, -1.0), torch.where(large, g.sign(), math.exp(P) * g)
 
 
-def in_units_of_rms(g: Float[Tensor, "M N"], sizes: list[int]) -> Float[Tensor, "M N"]:
-    """Each coordinate over the root mean square of its parameter's."""
-    return torch.cat(
-        [part / (part.square().mean(-1, keepdim=True).sqrt() + SMALL) for part in torch.split(g, sizes, -1)], -1
-    )
+def rms(x: Float[Tensor, "M N"], sizes: list[int]) -> Float[Tensor, "M N"]:
+    """The root mean square of the coordinates of the same parameter, at each of them."""
+    parts = torch.split(x, sizes, -1)
+    return torch.cat([part.square().mean(-1, keepdim=True).sqrt().expand_as(part) for part in parts], -1)
 
 
 def flat(params: Params) -> Float[Tensor, "M N"]:

@@ -9,7 +9,7 @@ from recorded import ALPHA, ROLLOUTS, M, Recorder, make, replay
 from metarl_run.algo.evolution import Evolution
 from metarl_run.algo.inner_rule import RULES, Adam
 from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer
-from metarl_run.algo.learned_rule import LearnedRule, flat, in_units_of_rms, log_and_sign
+from metarl_run.algo.learned_rule import LearnedRule, flat, log_and_sign, rms
 from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.algo.scratch import Scratch
 from metarl_run.errors import NumericalError
@@ -30,6 +30,7 @@ def learned(*, weights=0.0, dtype=torch.float64, **arguments):
         "bound": BOUND,
         "adaptation_steps": K,
         "meta_gradient": "truncated",
+        "objective": "every_step",
         "first_order": True,
         "deviation": 0.1,
         "meta_optimizer": Recorder(),
@@ -161,8 +162,8 @@ def test_no_weights_make_a_step_longer_than_its_bound(base):
     for g in gradients:
         u, memory = rule.directions(ψ, g, memory)
         d, base_memory = rule.base.directions(g, base_memory)
-        g_hat = in_units_of_rms(flat(g), [12, 3])
-        limit = BOUND * flat(d).abs() + g_hat.abs()
+        g_hat = flat(g) / rms(flat(g), [12, 3])
+        limit = BOUND * flat(d).abs() + rms(flat(d), [12, 3]) * g_hat.abs()
         assert (flat(u).abs() <= limit * (1 + 1e-12)).all()
         reached = max(reached, (flat(u).abs() / limit).max().item())
     assert reached > 0.9
