@@ -116,9 +116,12 @@ class Training:
     def _meta_iteration(self, algo: MetaLearner) -> None:
         start = time.perf_counter()
         lifetimes: list[Lifetime] = []
+        batches = 0
 
-        def live_on_fresh_tasks(adaptation_steps: int) -> Lifetime:
-            index = (self.iteration, len(lifetimes))
+        def live_on_fresh_tasks(adaptation_steps: int, *, again: bool = False) -> Lifetime:
+            nonlocal batches
+            batches += not again
+            index = (self.iteration, batches - 1)
             task = self.family.sample(self.meta_batch_size, "meta_train", self.streams("meta_train/tasks", *index))
             env = TaskVectorEnv(
                 self.family,

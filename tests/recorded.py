@@ -78,6 +78,7 @@ def make(kind, surrogate="score", **arguments):
         "first_order": False,
         "head_only": False,
         "sampling_correction": False,
+        "rule": "sgd",
     } | arguments
     taken = inspect.signature(kind).parameters
     return kind(**{name: value for name, value in usual.items() if name in taken or name in arguments})

@@ -6,16 +6,19 @@ environments nor rollouts: lifetimes on fresh tasks reach them through `live`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Lifetime, Memory, Percept, Rollout
 
-Live = Callable[[int], Lifetime]
-"""`live(adaptation_steps)`: lifetimes on fresh meta-training tasks."""
+
+@runtime_checkable
+class Live(Protocol):
+    """Lifetimes on fresh meta-training tasks; `again`: in the tasks of the call before, with the same randomness."""
+
+    def __call__(self, adaptation_steps: int, *, again: bool = False) -> Lifetime: ...
 
 
 class MetaAlgorithm(ABC):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.inner_rule import SGD, InnerRule
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
@@ -25,6 +26,7 @@ class GradientBased(MetaAlgorithm):
         inner_lr: α > 0.
         first_order: treat ∇L as a constant when differentiating through φₖ₊₁.
         head_only: adapt the network's last layer alone.
+        inner_rule: which way a step goes; None: against ∇L.
 
     Attributes:
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
@@ -41,8 +43,10 @@ class GradientBased(MetaAlgorithm):
         *,
         first_order: bool,
         head_only: bool = False,
+        inner_rule: InnerRule | None = None,
     ) -> None:
         self.learner, self.network, self.inner_lr, self.first_order = learner, network, inner_lr, first_order
+        self.inner_rule = inner_rule or SGD()
         self.initial = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
         head = network.head_names()
         self.adapted = [name for name in self.initial if not head_only or name in head]
@@ -54,7 +58,7 @@ class GradientBased(MetaAlgorithm):
 
     def start(self, num_tasks: int) -> AgentState:
         stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.initial.items()}
-        return AgentState(params=stacks, memory={})
+        return AgentState(params=stacks, memory=self.inner_rule.blank({name: stacks[name] for name in self.adapted}))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         output, memory = self.network(agent.params, percept.observation, agent.memory)
@@ -98,10 +102,11 @@ class GradientBased(MetaAlgorithm):
             behaviour: output of the agent that lived it; None if that is φₖ.
         """
         differentiable = torch.is_grad_enabled()
-        params = agent.params
         for _ in range(self.learner.epochs):
             with torch.enable_grad():
-                φ = params if differentiable else {name: p.detach().requires_grad_() for name, p in params.items()}
+                φ = agent.params
+                if not differentiable:
+                    φ = {name: p.detach().requires_grad_() for name, p in φ.items()}
                 output = self.output(φ, rollout)
                 losses, _ = self._loss(output, rollout, behaviour, self.inner_surrogate)
                 # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
@@ -110,13 +115,17 @@ class GradientBased(MetaAlgorithm):
                     [φ[name] for name in self.adapted],
                     create_graph=differentiable and not self.first_order,
                 )
-            params = params | {
-                name: self.step(name, params[name], g) for name, g in zip(self.adapted, gradients, strict=True)
-            }
+            agent = self.move(agent, dict(zip(self.adapted, gradients, strict=True)))
             if behaviour is None:  # the epochs to come learn from what another policy did
                 behaviour = {head: value.detach() for head, value in output.items()}
-        return AgentState(params=params, memory=agent.memory)
+        return agent
 
-    def step(self, name: str, φ: Tensor, gradient: Tensor) -> Tensor:
+    def move(self, agent: AgentState, gradients: Params) -> AgentState:
+        """The agents after one step, given the gradient of every adapted parameter."""
+        directions, memory = self.inner_rule.directions(gradients, agent.memory)
+        moved = {name: self.step(name, agent.params[name], d) for name, d in directions.items()}
+        return AgentState(agent.params | moved, memory)
+
+    def step(self, name: str, φ: Tensor, direction: Tensor) -> Tensor:
         """Where the parameter called `name` goes from `φ`."""
-        return φ - self.inner_lr * gradient
+        return φ - self.inner_lr * direction

@@ -36,5 +36,5 @@ class MetaSGD(MAML):
             PREFIX + name: torch.full_like(self.initial[name], self.inner_lr).requires_grad_() for name in self.adapted
         }
 
-    def step(self, name: str, φ: Tensor, gradient: Tensor) -> Tensor:
-        return φ - self.meta_params[PREFIX + name] * gradient
+    def step(self, name: str, φ: Tensor, direction: Tensor) -> Tensor:
+        return φ - self.meta_params[PREFIX + name] * direction

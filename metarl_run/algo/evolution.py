@@ -1,0 +1,48 @@
+"""Evolution strategies: a gradient from lifetimes alone, whatever is or is not differentiable in them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.types import Params
+
+
+class Evolution:
+    """The gradient of a smoothed fitness from antithetic pairs of perturbed parameters, one pair per task.
+
+        ĝ = (1/M) Σᵢ (Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ)) / (2 σ) · εᵢ,        εᵢ ~ N(0, I),        E ĝ = ∇ E_ε F(ψ + σ ε)
+
+    Args:
+        deviation: σ.
+        generator: of ε.
+
+    Attributes:
+        sign: 1 or −1 while the one or the other of each pair lives; 0: nothing is perturbed.
+
+    Source: Salimans et al. (2017), arXiv:1703.03864, section 2 and 2.1 (mirrored sampling).
+    """
+
+    def __init__(self, *, deviation: float, generator: torch.Generator) -> None:
+        self.deviation, self.generator = deviation, generator
+        self.sign = 0
+        self.ε: Params = {}
+
+    def perturbed(self, ψ: Params) -> Params:
+        """ψ of each task, `[M, …]`, as it is tried now."""
+        if self.sign == 0:
+            return ψ
+        if self.sign > 0:
+            self.ε = {name: self._normal(w) for name, w in ψ.items()}
+        return {name: w + self.sign * self.deviation * self.ε[name] for name, w in ψ.items()}
+
+    def _normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=like.device)
+
+    def gradients(self, difference: Float[Tensor, " M"]) -> list[Tensor]:
+        """What each task adds to the mean that is ĝ, `[M, …]` each.
+
+        Args:
+            difference: Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ).
+        """
+        slope = difference / (2 * self.deviation)
+        return [slope.view(-1, *[1] * (ε.dim() - 1)) * ε for ε in self.ε.values()]

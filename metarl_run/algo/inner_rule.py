@@ -1,0 +1,63 @@
+"""Hand-made inner rules: which way a step goes, given the gradient and what is remembered of earlier ones."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from metarl_run.types import Memory, Params
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+class InnerRule(ABC):
+    """A rule φ ← φ − α d, the same for every coordinate of every task's parameters."""
+
+    def blank(self, params: Params) -> Memory:
+        """What is remembered before the first step, each tensor `[M, …]`; nothing unless a rule says otherwise."""
+        return {}
+
+    @abstractmethod
+    def directions(self, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
+        """d of every parameter that has a gradient, and what is remembered of it."""
+
+
+class SGD(InnerRule):
+    """Plain gradient descent: d = g."""
+
+    def directions(self, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
+        return gradients, memory
+
+
+class Adam(InnerRule):
+    """Adam with the usual moments: β₁ = .9, β₂ = .999, ε = 1e-8.
+
+        m ← β₁ m + (1 − β₁) g,    v ← β₂ v + (1 − β₂) g²,    d = m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε)
+
+    Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1.
+    """
+
+    def blank(self, params: Params) -> Memory:
+        moments = {f"{moment}.{name}": torch.zeros_like(φ) for name, φ in params.items() for moment in ("m", "v")}
+        first = next(iter(params.values()))
+        return {**moments, "t": first.new_zeros(len(first))}
+
+    def directions(self, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
+        t = memory["t"] + 1
+        memory = {**memory, "t": t}
+        found = {}
+        for name, g in gradients.items():
+            m = torch.lerp(g, memory[f"m.{name}"], BETA1)
+            v = torch.lerp(g * g, memory[f"v.{name}"], BETA2)
+            steps = t.view(-1, *[1] * (g.dim() - 1))
+            found[name] = debiased(m, BETA1, steps) / (debiased(v, BETA2, steps).sqrt() + EPSILON)
+            memory |= {f"m.{name}": m, f"v.{name}": v}
+        return found, memory
+
+
+def debiased(moment: Tensor, β: float, t: Tensor) -> Tensor:
+    """An average that began at 0, as if it had not: divided by the weight that t gradients have in it."""
+    return moment / (1 - β**t)
+
+
+RULES: dict[str, InnerRule] = {"sgd": SGD(), "adam": Adam()}

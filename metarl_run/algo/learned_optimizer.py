@@ -1,0 +1,161 @@
+"""A learned optimizer: the inner update itself is meta-learned."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.evolution import Evolution
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.inner_rule import RULES
+from metarl_run.algo.learned_rule import LearnedRule
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective, task_at_fault
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.errors import NumericalError
+from metarl_run.kinds import Count, Positive, checked
+from metarl_run.learner.base import BaseLearner
+from metarl_run.network.base import Network
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Lifetime, Params, Rollout
+
+PREFIX = "rule."
+
+
+class LearnedOptimizer(GradientBased, MetaLearner):
+    """Meta-learn the rule of the steps, from the random initialisation that learning from scratch starts at.
+
+        start:  φ₀ = random,    h₀ = 0
+        adapt:  φₖ₊₁ = φₖ − α u_ψ(∇ L(φₖ, rolloutₖ), hₖ),        see `metarl_run.algo.learned_rule` for u and h
+        learn:  truncated   ∇_ψ (1/M) Σᵢ Σₖ wₖ L(φₖⁱ, rolloutₖⁱ),        k in [1, K]
+                evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ), see `metarl_run.algo.evolution`
+
+    φ₀ is not learned. Before any learning u is a hand-made rule's step, so that `scratch` with that rule is the
+    beginning of the learning curve. Meta-training sees lifetimes cut after K updates; the rule may be used for longer.
+
+    Args:
+        learner: supplies the policy and L, the loss of one task.
+        network: maps parameters and observations to what the learner reads.
+        meta_params: φ₀.
+        streams: of the rule's initial weights, and of what evolution tries.
+        rule: the hand-made rule, see `metarl_run.algo.inner_rule`.
+        inner_lr: α.
+        hidden: units of each coordinate's memory.
+        bound: B > 1: a step's size stays within [1 / B, B] of the hand-made one's.
+        adaptation_steps: K in meta-training.
+        meta_gradient: `truncated` back-propagates through the K updates; `evolution` differentiates nothing.
+        objective: `every_step`: wₖ = 1 / K; `last_step`: w_K = 1 alone.
+        first_order: truncated: gradients are constants to the rule that reads them, as in the paper.
+        deviation: evolution: σ of what is tried.
+        meta_optimizer: how ψ follows.
+
+    Differs from the paper: each loss is that of a policy on episodes of its own; the rule starts as a hand-made one.
+    Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 and section 2.1.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: BaseLearner,
+        network: Network,
+        meta_params: Params,
+        streams: Streams,
+        rule: Literal["sgd", "adam"],
+        inner_lr: Positive,
+        hidden: Count,
+        bound: Positive,
+        adaptation_steps: Count,
+        meta_gradient: Literal["truncated", "evolution"],
+        objective: Literal["every_step", "last_step"],
+        first_order: bool,
+        deviation: Positive,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        super().__init__(learner, network, meta_params, inner_lr, first_order=first_order)
+        self.learned_rule = LearnedRule(base=RULES[rule], names=self.adapted, hidden=hidden, bound=bound)
+        self.meta_params = self.learned_rule.init(streams("init", 1))
+        for ψ in self.meta_params.values():
+            ψ.requires_grad_()
+        self.adaptation_steps, self.meta_gradient = adaptation_steps, meta_gradient
+        self.counted = slice(1, None) if objective == "every_step" else slice(-1, None)
+        self.meta_optimizer = self.rule = meta_optimizer
+        meta_optimizer.attach(self.meta_params)
+        self.evolution = Evolution(deviation=deviation, generator=streams("evolution"))
+
+    # --- Adapting ---
+
+    def start(self, num_tasks: int) -> AgentState:
+        agent = super().start(num_tasks)
+        ψ = {name: w.expand(num_tasks, *w.shape) for name, w in self.meta_params.items()}
+        rule = {PREFIX + name: w for name, w in self.evolution.perturbed(ψ).items()}
+        return agent._replace(memory={**rule, **self.learned_rule.blank(agent.params)})
+
+    def move(self, agent: AgentState, gradients: Params) -> AgentState:
+        ψ = {name: agent.memory[PREFIX + name] for name in self.meta_params}
+        directions, memory = self.learned_rule.directions(ψ, gradients, agent.memory)
+        moved = {name: self.step(name, agent.params[name], u) for name, u in directions.items()}
+        return AgentState(agent.params | moved, memory)
+
+    # --- Learning ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        if self.meta_gradient == "evolution":
+            return self.evolve(live)
+        return self.rule.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
+
+    def losses_along(self, agents: Agents, rollouts: Sequence[Rollout]) -> Losses:
+        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`."""
+        lived = list(zip(agents, rollouts, strict=True))[self.counted]
+        return torch.stack([self.loss(agent.params, rollout)[0] for agent, rollout in lived]).mean(0), {}
+
+    def evolve(self, live: Live) -> dict[str, Tensor]:
+        """Both of each task's pair live with the same randomness, so that what differs is the rule."""
+        fitness = {}
+        try:
+            for self.evolution.sign in (1, -1):
+                with torch.no_grad():
+                    lifetime = live(self.adaptation_steps, again=self.evolution.sign < 0)
+                fitness[self.evolution.sign] = self.fitness_of(lifetime)
+        finally:
+            self.evolution.sign = 0
+        losses = [-g for g in self.evolution.gradients(in_units_of_rms(fitness[1] - fitness[-1]))]
+        norm = self.rule.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
+        return {"fitness": (fitness[1] + fitness[-1]).mean() / 2, "gradient_norm": norm}
+
+    def fitness_of(self, lifetime: Lifetime) -> Float[Tensor, " M"]:
+        """Σₖ wₖ of the mean return over episodes of each task.
+
+        Raises:
+            NumericalError: if an adapted parameter is not finite.
+        """
+        stacks = list(lifetime.agents[-1].params.values())
+        if not all(bool(φ.isfinite().all()) for φ in stacks):
+            reason = f"must be finite, got nan or inf in {task_at_fault(stacks)}"
+            raise NumericalError("adapted parameters", reason, "lower inner_lr")
+        returns = [rollout.reward.sum(1).mean(-1) for rollout in lifetime.rollouts[self.counted]]
+        return torch.stack(returns).mean(0)
+
+    # --- Saving and resuming ---
+
+    def state(self) -> dict[str, Any]:
+        # φ₀ never changes, but it is the one that ψ was learned from.
+        initial = {name: φ.detach() for name, φ in self.initial.items()}
+        return {**super().state(), "initial": initial, "evolution": self.evolution.generator.get_state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        with torch.no_grad():
+            for name, φ in self.initial.items():
+                φ.copy_(state["initial"][name])
+        self.evolution.generator.set_state(state["evolution"])
+
+
+def in_units_of_rms(difference: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """Over their root mean square, so that a step of the meta-optimizer does not depend on the unit of the reward."""
+    return difference / difference.square().mean().sqrt().clamp(min=1e-8)
