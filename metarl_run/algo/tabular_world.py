@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from metarl_run.algo import moments
 from metarl_run.algo.world import World
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
@@ -56,7 +57,7 @@ class TabularWorld(World):
     (2017), arXiv:1703.06114, Eq. 4, for f and g; Chua et al. (2018), arXiv:1805.12114, section 4, for the ensemble.
     """
 
-    measured = frozenset({"reward.count", "reward.mean", "reward.square"})
+    measured = moments.names("reward")
 
     @checked
     def __init__(
@@ -80,15 +81,12 @@ class TabularWorld(World):
         S, A, E = self.num_states, self.num_actions, self.members
         device = generator.device
         networks = [self.network.init(generator) for _ in range(E)]
-        one = torch.ones(1, device=device)
         return {
             **{name: torch.stack([θ[name] for θ in networks]) for name in networks[0]},
             "log_concentration": torch.zeros(S, A, S, device=device),
             "prior_mean": torch.zeros(S, A, device=device),
             "log_deviation": torch.zeros(E, 1, device=device),
-            "reward.count": 0 * one,
-            "reward.mean": 0 * one,
-            "reward.square": one.clone(),
+            **moments.fresh("reward", 1, device),
         }
 
     def blank(self, params: Params, num_tasks: int) -> Memory:
@@ -116,7 +114,7 @@ class TabularWorld(World):
         state = percept.observation.argmax(-1)
         happened = (old["lived"] > 0).to(percept.last_reward.dtype)
         steps = (x.flatten().unsqueeze(-1) for x in (old["state"], percept.last_action, state))
-        r = self.standardised(params, percept.last_reward) * happened
+        r = moments.standardised(params, "reward", percept.last_reward) * happened
         more = self.counted(*steps, *(x.flatten().unsqueeze(-1) for x in (r, happened, happened * ~ended)))
         counts = {name: old[name] + more[name].view(old[name].shape) for name in COUNTS}
         step = torch.where(ended, 0, old["step"]) + 1
@@ -188,18 +186,8 @@ class TabularWorld(World):
 
     # --- Learning ---
 
-    def standardised(self, params: Params, reward: Tensor) -> Tensor:
-        """A reward less the mean and over the deviation of those in meta-training."""
-        variance = params["reward.square"] - params["reward.mean"] ** 2
-        return (reward - params["reward.mean"]) / variance.clamp(min=1e-8).sqrt()
-
     def measure(self, params: Params, lifetimes: Rollout) -> None:
-        r, alive = lifetimes.reward, lifetimes.alive
-        new = alive.sum()
-        count = params["reward.count"] + new
-        for name, x in (("reward.mean", r), ("reward.square", r * r)):
-            params[name] += ((x * alive).sum() - new * params[name]) / count
-        params["reward.count"].copy_(count)
+        moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
 
     def loss(
         self, params: Params, lifetimes: Rollout, generator: torch.Generator
@@ -208,7 +196,7 @@ class TabularWorld(World):
         alive = lifetimes.alive.T.to(lifetimes.reward.dtype)
         followed = alive * ~lifetimes.ended.T
         states = lifetimes.observation.argmax(-1).T
-        r = self.standardised(params, lifetimes.reward.T) * alive
+        r = moments.standardised(params, "reward", lifetimes.reward.T) * alive
         steps = (states[:, :-1], lifetimes.action.T, states[:, 1:])
         weight = self.shares(N, generator)
         transition_loss, reward_loss = torch.zeros_like(r[0, 0]), torch.zeros_like(r[0, 0])
