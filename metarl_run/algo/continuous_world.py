@@ -1,7 +1,7 @@
 """A world of states that are numbers: a network whose last layer adapts to the task, and plans drawn in it."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import torch
@@ -23,6 +23,20 @@ from metarl_run.types import Memory, Params, Percept, Rollout
 
 FARTHEST = 10.0
 """Deviations from the mean that an imagined state is held to."""
+
+
+class Steps(NamedTuple):
+    """What T steps of N lifetimes teach.
+
+    Attributes:
+        φ: features of each member.
+        y: outputs, of which the last is the reward.
+        counts: 1 where an output was seen, else 0: what follows the last step of an episode is not.
+    """
+
+    φ: Float[Tensor, "N E T F"]
+    y: Float[Tensor, "N T D1"]
+    counts: Float[Tensor, "N T D1"]
 
 
 class ContinuousWorld(World):
@@ -126,7 +140,9 @@ class ContinuousWorld(World):
     # --- Acting ---
 
     def act(self, params: Params, memory: Memory, percept: Percept) -> tuple[Categorical, Memory]:
-        return Categorical(memory["choice"].expand(*percept.last_reward.shape, -1)), self.observe(params, memory, percept)
+        return Categorical(memory["choice"].expand(*percept.last_reward.shape, -1)), self.observe(
+            params, memory, percept
+        )
 
     def draw(self, params: Params, memory: Memory, percept: Percept, generator: torch.Generator) -> Memory:
         seen = self.observe(params, memory, percept)
@@ -135,7 +151,9 @@ class ContinuousWorld(World):
         z = moments.standardised(params, "state", percept.observation).flatten(0, 1)
         p = memory["plan"].expand(M, B, -1, -1)
         uniform = torch.full_like(p[..., :1, :], 1 / self.num_actions)
-        p = torch.where(percept.last_ended[..., None, None], 1 / self.num_actions, torch.cat([p[..., 1:, :], uniform], -2))
+        p = torch.where(
+            percept.last_ended[..., None, None], 1 / self.num_actions, torch.cat([p[..., 1:, :], uniform], -2)
+        )
         best, p = self.planner.search(lambda a: self.worth(params, K, z, a), p.flatten(0, 1), generator)
         choice = one_hot(best[:, 0], self.num_actions).to(p.dtype).log().view(M, B, -1)
         return {**memory, "plan": p.view(M, B, *p.shape[1:]), "choice": choice}
@@ -193,7 +211,9 @@ class ContinuousWorld(World):
             K = torch.cat([each.mean for each in both], -1)
         else:
             σ = self.noise(params).double().unsqueeze(-2)
-            K = torch.cat([each.sample(s, generator) for each, s in zip(both, (σ[..., :-1], σ[..., -1:]), strict=True)], -1)
+            K = torch.cat(
+                [each.sample(s, generator) for each, s in zip(both, (σ[..., :-1], σ[..., -1:]), strict=True)], -1
+            )
         return K.to(seen["products"].dtype).transpose(0, 1).contiguous()
 
     def worth(
@@ -201,7 +221,7 @@ class ContinuousWorld(World):
     ) -> Float[Tensor, "N C"]:
         """J of sequences of actions that begin in the standardised states z."""
         E, (N, C, H), γ = self.members, actions.shape, self.discount
-        φ, e = self.part(params, "features."), self.part(params, "end.")
+        φ = self.part(params, "features.")
         K = K.flatten(0, 1)
         taken = one_hot(actions, self.num_actions).to(z.dtype)
         z = z.view(1, N, 1, -1).expand(E, -1, C, -1)
@@ -212,13 +232,17 @@ class ContinuousWorld(World):
             y = torch.bmm(self.φ(φ, x.flatten(1, 2), {})[0]["features"].view(E * N, C, -1), K).view(E, N, C, -1)
             total = total + γ**h * alive * (y[..., -1] * r_deviation + r_mean)
             z = self.moved(params, z, y[..., :-1])
-            alive = alive * torch.sigmoid(-self.e(e, torch.cat([x, z], -1), {})[0]["end"].squeeze(-1))
+            alive = alive * torch.sigmoid(-self.ends(params, x, z))
         return (total + γ**H * alive * self.value(params, z)).mean(0)
 
     def moved(self, params: Params, z: Tensor, change: Tensor) -> Tensor:
         """The standardised state after a standardised change."""
         step = change * moments.deviation(params, "change") + params["change.mean"]
         return (z + step / moments.deviation(params, "state")).clamp(-FARTHEST, FARTHEST)
+
+    def ends(self, params: Params, before: Float[Tensor, "*X DA"], after: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
+        """e: the log-odds that a step from a state and action to the expected next state ends the episode."""
+        return self.e(self.part(params, "end."), torch.cat([before, after], -1), {})[0]["end"].squeeze(-1)
 
     def value(self, params: Params, z: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
         """V at standardised states, in units of the reward."""
@@ -233,9 +257,7 @@ class ContinuousWorld(World):
         moments.follow(params, "change", after - before, lifetimes.alive & ~lifetimes.ended)
         moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
 
-    def loss(
-        self, params: Params, lifetimes: Rollout, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         model = self.model_loss(params, lifetimes, generator)
         value = self.value_loss(params, lifetimes)
         told = {"model_loss": model[0].detach(), "end_loss": model[1].detach(), "value_loss": value.detach()}
@@ -243,42 +265,53 @@ class ContinuousWorld(World):
 
     def model_loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """−log p of steps to come, and the cross-entropy of the ends among them."""
-        T, N = lifetimes.reward.shape
-        E, J, device = self.members, self.targets, lifetimes.reward.device
-        s = lifetimes.observation[:-1]
-        φ = self.featured(params, s.flatten(0, 1), lifetimes.action.flatten()).view(E, T, N, -1).permute(2, 0, 1, 3)
-        y = self.outputs(params, s, lifetimes.observation[1:], lifetimes.reward).transpose(0, 1)  # [N, T, D + 1]
-        followed = (lifetimes.alive & ~lifetimes.ended).T.to(y.dtype)
-        alive = lifetimes.alive.T.to(y.dtype)
-        of_output = torch.cat([followed.unsqueeze(-1).expand(-1, -1, self.size), alive.unsqueeze(-1)], -1)
-        length = lifetimes.alive.sum(0)
-        n = torch.arange(N, device=device).unsqueeze(-1)
-        σ = self.noise(params).unsqueeze(1)
+        steps, length = self.steps(params, lifetimes), lifetimes.alive.sum(0)
+        N, device = len(length), length.device
+        n, σ = torch.arange(N, device=device).unsqueeze(-1), self.noise(params).unsqueeze(1)
         shares = self.shares(N, generator)
-        surprise, ends = torch.zeros_like(y[0, 0, 0]), torch.zeros_like(y[0, 0, 0])
+        z = moments.standardised(params, "state", lifetimes.observation[:-1].transpose(0, 1))
+        before = torch.cat([z, one_hot(lifetimes.action.T, self.num_actions).to(z.dtype)], -1)
+        surprise, ends = z.new_zeros(()), z.new_zeros(())
         for _ in range(self.contexts):
-            u = torch.rand(N, 1 + J, generator=generator, device=device)
-            t = (length * u[:, 0].square()).long().unsqueeze(-1)  # beginnings are short more often than not
-            past = (torch.arange(T, device=device) < t).to(y.dtype)
-            masks = torch.stack([past * followed, past * alive], 1)[:, None, :, :, None]  # [N, 1, 2, T, 1]
-            squares = (φ.unsqueeze(2) * masks).mT @ φ.unsqueeze(2)  # [N, E, 2, F, F]
-            products = φ.mT @ (y * of_output * past.unsqueeze(-1)).unsqueeze(1)
-            at = t + ((length.unsqueeze(-1) - t) * u[:, 1:]).long()  # [N, J], at or after t
-            both = self.posteriors(params, squares, products)
-            φ_at, y_at = φ[n, :, at].transpose(1, 2), y[n, at].unsqueeze(1)  # [N, E, J, F], [N, 1, J, D + 1]
-            expected = torch.cat([(φ_at.double() @ each.mean).to(y.dtype) for each in both], -1)
-            spread = [each.spread(φ_at.double()).to(y.dtype).unsqueeze(-1) for each in both]
-            variance = σ.square() * (1 + torch.cat([spread[0].expand(-1, -1, -1, self.size), spread[1]], -1))
-            nll = 0.5 * ((y_at - expected).square() / variance + (2 * math.pi * variance).log())
-            surprise = surprise + ((nll * of_output[n, at].unsqueeze(1)).sum(-1).mean(-1) * shares.T).mean()
-            z = moments.standardised(params, "state", s.transpose(0, 1)[n, at])
-            a = one_hot(lifetimes.action.T[n, at], self.num_actions).to(z.dtype)
-            before = torch.cat([z, a], -1).unsqueeze(1).expand(-1, E, -1, -1)
-            after = self.moved(params, z.unsqueeze(1), expected[..., :-1].detach())
-            logit = self.e(self.part(params, "end."), torch.cat([before, after], -1), {})[0]["end"].squeeze(-1)
+            u = torch.rand(N, 1 + self.targets, generator=generator, device=device)
+            t = (length * u[:, :1].square().squeeze(-1)).long().unsqueeze(-1)  # short beginnings more often than long
+            at = t + ((length.unsqueeze(-1) - t) * u[:, 1:]).long()  # [N, J], steps to come
+            both = self.posteriors(params, *self.sums(steps, t))
+            mean, spread = self.expected(both, steps.φ[n, :, at].transpose(1, 2))  # [N, E, J, D + 1]
+            variance = σ.square() * (1 + spread)
+            error = (steps.y[n, at].unsqueeze(1) - mean).square()
+            nll = 0.5 * (error / variance + (2 * math.pi * variance).log()) * steps.counts[n, at].unsqueeze(1)
+            surprise = surprise + (nll.sum(-1).mean(-1) * shares.T).mean()
+            after = self.moved(params, z[n, at].unsqueeze(1), mean[..., :-1].detach())
+            logit = self.ends(params, before[n, at].unsqueeze(1).expand(-1, self.members, -1, -1), after)
             ended = lifetimes.terminated.T[n, at].to(z.dtype).unsqueeze(1).expand_as(logit)
             ends = ends + binary_cross_entropy_with_logits(logit, ended)
         return surprise / self.contexts, ends / self.contexts
+
+    def steps(self, params: Params, lifetimes: Rollout) -> "Steps":
+        """What each step of N lifetimes teaches."""
+        T, N = lifetimes.reward.shape
+        s = lifetimes.observation[:-1]
+        φ = self.featured(params, s.flatten(0, 1), lifetimes.action.flatten())
+        y = self.outputs(params, s, lifetimes.observation[1:], lifetimes.reward)
+        followed = (lifetimes.alive & ~lifetimes.ended).unsqueeze(-1).expand(-1, -1, self.size)
+        counts = torch.cat([followed, lifetimes.alive.unsqueeze(-1)], -1).to(y.dtype)
+        return Steps(φ.view(-1, T, N, self.features).permute(2, 0, 1, 3), y.transpose(0, 1), counts.transpose(0, 1))
+
+    def sums(self, steps: "Steps", t: Int[Tensor, "N 1"]) -> tuple[Tensor, Tensor]:
+        """The squares and products, see `observe`, after the first t steps of each lifetime."""
+        φ, T = steps.φ.unsqueeze(2), steps.φ.shape[2]
+        counts = steps.counts * (torch.arange(T, device=t.device) < t).unsqueeze(-1)
+        which = counts[..., [0, -1]].mT[:, None, :, :, None]
+        squares = (φ * which).mT @ φ  # [N, E, 2, F, F]
+        return squares, steps.φ.mT @ (steps.y * counts).unsqueeze(1)
+
+    def expected(self, both: tuple[Posterior, Posterior], φ: Float[Tensor, "*N J F"]) -> tuple[Tensor, Tensor]:
+        """Kᵀ φ on average and its variance over σ², `[…, J, D + 1]` each."""
+        of_change, of_reward = both
+        mean = torch.cat([φ.double() @ each.mean for each in both], -1)
+        spread = of_change.spread(φ.double()).unsqueeze(-1).expand(*φ.shape[:-1], self.size)
+        return mean.to(φ.dtype), torch.cat([spread, of_reward.spread(φ.double()).unsqueeze(-1)], -1).to(φ.dtype)
 
     def value_loss(self, params: Params, lifetimes: Rollout) -> Tensor:
         """The squared error of V to λ-returns, in units of 1 / (1 − γ) rewards.

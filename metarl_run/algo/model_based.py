@@ -79,7 +79,8 @@ class ModelBased(MetaLearner):
             return AgentState(params={}, memory=self.world.blank(self.meta_params, num_tasks))
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
-        return agent._replace(memory=self.world.draw(self.meta_params, agent.memory, percept, generator))
+        with torch.no_grad():
+            return agent._replace(memory=self.world.draw(self.meta_params, agent.memory, percept, generator))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         with torch.no_grad():

@@ -57,6 +57,7 @@ class TabularWorld(World):
     (2017), arXiv:1703.06114, Eq. 4, for f and g; Chua et al. (2018), arXiv:1805.12114, section 4, for the ensemble.
     """
 
+    START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward
     measured = moments.names("reward")
 
     @checked
@@ -169,7 +170,7 @@ class TabularWorld(World):
         network = {name: θ for name, θ in params.items() if name.startswith("prior.")}
         out = self.network(network, x.reshape(1, N * S * A, -1).expand(self.members, -1, -1), {})[0]["prior"]
         shift, weight = out.view(self.members, N, S, A, 2).unbind(-1)
-        w = softplus(weight + 0.5) + 1e-3  # about 1 to begin with
+        w = softplus(weight + self.START_WEIGHT) + self.LEAST_WEIGHT
         μ = params["prior_mean"] + shift
         mean = (w * μ + counts["total_reward"]) / (w + counts["visits"])
         return mean, w, params["log_deviation"].exp().clamp(min=self.least_deviation).view(-1, 1, 1, 1)
@@ -189,9 +190,7 @@ class TabularWorld(World):
     def measure(self, params: Params, lifetimes: Rollout) -> None:
         moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
 
-    def loss(
-        self, params: Params, lifetimes: Rollout, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         T, N = lifetimes.reward.shape
         alive = lifetimes.alive.T.to(lifetimes.reward.dtype)
         followed = alive * ~lifetimes.ended.T

@@ -40,7 +40,5 @@ class World(ABC):
         """Take `lifetimes`, `[T, N, …]`, into the statistics, in place."""
 
     @abstractmethod
-    def loss(
-        self, params: Params, lifetimes: Rollout, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """How badly the first part of each lifetime, `[T, N, …]`, predicts its rest; and quantities worth logging."""
