@@ -98,12 +98,11 @@ class ContinuousWorld(World):
         targets: Count,
         least_noise: Positive,
     ) -> None:
-        D, A = observation_size(observation_space), action_space.n if hasattr(action_space, "n") else 1
-        self.size, self.num_actions, self.planner = D, int(A), planner
+        D, A = observation_size(observation_space), num_actions(action_space)
+        self.size, self.num_actions, self.planner = D, A, planner
         self.members, self.features, self.belief = members, features, belief
         self.discount, self.value_lambda = discount, value_lambda
         self.contexts, self.targets, self.least_noise = contexts, targets, least_noise
-        A = self.num_actions
         self.last = f"features.{len(hidden)}.weight"
         self.φ = MLP(num_inputs=D + A, heads={"features": features}, hidden=hidden, activation=activation)
         self.e = MLP(num_inputs=D + A + D, heads={"end": 1}, hidden=end_hidden, activation=activation)
@@ -165,7 +164,7 @@ class ContinuousWorld(World):
         happened = old["lived"] > 0
         followed = happened & ~percept.last_ended
         φ = self.featured(params, old["observation"].flatten(0, 1), percept.last_action.flatten())
-        φ = φ.movedim(0, 1).unflatten(0, shape)  # [M, B, E, F]
+        φ = φ.movedim(0, 1).reshape(*shape, self.members, -1)
         y = self.outputs(params, old["observation"], percept.observation, percept.last_reward)
         counts = torch.stack([followed, happened], -1).to(φ.dtype)
         square = φ.unsqueeze(-1) * φ.unsqueeze(-2)

@@ -20,13 +20,14 @@ class Posterior(NamedTuple):
 
     def spread(self, φ: Float[Tensor, "*N X F"]) -> Float[Tensor, "*N X"]:
         """φᵀ Λ⁻¹ φ: times σᵢ², the variance of what is expected at φ."""
-        whitened = torch.linalg.solve_triangular(self.factor, φ.mT, upper=False)
+        whitened: Tensor = torch.linalg.solve_triangular(self.factor, φ.mT, upper=False)
         return whitened.square().sum(-2)
 
     def sample(self, deviation: Tensor, generator: torch.Generator) -> Float[Tensor, "*N F D"]:
         """One K of the posterior: K̄ + L⁻ᵀ ε diag(σ)."""
         ε = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + torch.linalg.solve_triangular(self.factor.mT, ε, upper=True) * deviation
+        coloured: Tensor = torch.linalg.solve_triangular(self.factor.mT, ε, upper=True)
+        return self.mean + coloured * deviation
 
 
 def posterior(

@@ -30,7 +30,7 @@ class Replay:
         N = lifetimes.reward.shape[1]
         lifetimes = lifetimes.slots(slice(max(0, N - self.capacity), None))
         missing = self.steps - len(lifetimes.reward)
-        new = {name: pad(x, (0, 0) * (x.dim() - 1) + (0, missing)) for name, x in zip(FIELDS, lifetimes, strict=False)}
+        new = {name: self._padded(getattr(lifetimes, name), missing) for name in FIELDS}
         if not self.kept:
             self.kept = {name: x.new_zeros(len(x), self.capacity, *x.shape[2:]) for name, x in new.items()}
         kept = min(N, self.capacity)
@@ -38,6 +38,10 @@ class Replay:
         for name, x in new.items():
             self.kept[name].index_copy_(1, place, x)
         self.seen += N
+
+    @staticmethod
+    def _padded(x: Tensor, steps: int) -> Tensor:
+        return pad(x, (0, 0) * (x.dim() - 1) + (0, steps))
 
     def sample(self, number: int, generator: torch.Generator) -> Rollout:
         """Some of those kept, drawn with replacement, `[T, number, …]`."""

@@ -142,7 +142,7 @@ def test_trap_23_every_parameter_hears_of_every_task(agent):
 
 
 def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
-    family, algo, rollout = agent
+    _, algo, rollout = agent
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
     with torch.no_grad():

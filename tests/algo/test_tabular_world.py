@@ -50,7 +50,7 @@ def lifetimes(family, episodes=5, M=3, B=2):
 def test_with_hand_set_parameters_it_is_the_exact_posterior():
     """At the first step of every episode, when the reference has counted all of them."""
     family, algo = make()
-    rollout, percepts = lifetimes(family)
+    _, percepts = lifetimes(family)
     params = bayesian(algo)
     prior = Prior(reward_mean=μ0, reward_precision=τ0, noise_precision=τ, concentration=α0)
     exact = Experience(num_states=3, num_actions=2, horizon=4, prior=prior)
