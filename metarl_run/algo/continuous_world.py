@@ -63,11 +63,14 @@ class ContinuousWorld(World):
         end_hidden: units of each hidden layer of e.
         value_hidden: units of each hidden layer of V.
         belief: K in a plan: its `mean`, or a `sample` of each member, anew at every step.
-        discount: γ, per step.
+        discount: γ < 1, per step.
         value_lambda: λ of V's targets, in [0, 1]: λ-returns.
         contexts: beginnings of each lifetime that its rest is predicted from, per step of the optimiser.
         targets: steps of that rest.
         least_noise: in units of the outputs' deviations; σ is no smaller.
+
+    Raises:
+        ValueError: if γ is 1.
 
     Differs from the papers: members have last layers that adapt, and learn from other lifetimes each, weighted at
     random; plans end in V.
@@ -98,6 +101,8 @@ class ContinuousWorld(World):
         targets: Count,
         least_noise: Positive,
     ) -> None:
+        if discount == 1:
+            raise ValueError("discount must be < 1: V, in units of 1 / (1 - discount), would have no bound; got 1")
         D, A = observation_size(observation_space), num_actions(action_space)
         self.size, self.num_actions, self.planner = D, A, planner
         self.members, self.features, self.belief = members, features, belief

@@ -44,7 +44,6 @@ class ModelBased(MetaLearner):
     online, from lifetimes lived by planning in it.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers",)
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True

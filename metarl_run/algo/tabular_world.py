@@ -206,7 +206,7 @@ class TabularWorld(World):
             coming = self.counted(*steps, r * future, alive * future, followed * future)
             squares = self.counted(*steps, r * r * future, alive * future, followed * future)["total_reward"]
             P = self.transition(params, known)
-            transition_loss -= (coming["transitions"] * P.log()).sum() / followed.sum()
+            transition_loss -= (coming["transitions"] * P.log()).sum() / followed.sum().clamp(min=1)
             mean, w, σ = self.rewards(params, known, P)
             n, variance = coming["visits"], σ.square() * (1 + 1 / (w + known["visits"]))
             errors = squares - 2 * mean * coming["total_reward"] + mean.square() * n
