@@ -1,0 +1,115 @@
+"""An agent that plans in a model of its task; how a model adapts to a task is what meta-training learns."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.replay import Replay
+from metarl_run.algo.world import World
+from metarl_run.env.base import TaskFamily
+from metarl_run.errors import NumericalError
+from metarl_run.kinds import Count, checked
+from metarl_run.policy import Distribution
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Memory, Percept, Rollout
+
+
+class ModelBased(MetaLearner):
+    """Fit a model to the task by all of its experience, plan in it, act, and fit again: at every step.
+
+        start:  the prior of θ
+        adapt:  p̂ₜ = p_θ(s′, r | s, a, τ_{:t}),    aₜ = the first action of a plan in p̂ₜ        τ: the lifetime so far
+        learn:  ∇_θ of −log p_θ(τ_{t:} | τ_{:t}), t anywhere in lifetimes of the agent itself
+
+    θ stays as it is in a new task.
+
+    Args:
+        family: says whether states can be counted, and how long an episode is.
+        streams: of initial parameters and of what learning draws.
+        tabular: model and planner for families whose states can be counted.
+        continuous: model and planner for others.
+        episodes: n, per lifetime in meta-training.
+        replay: lifetimes kept to learn from, the latest.
+        steps: of the optimiser per meta-iteration.
+        lifetimes: in each such step, drawn from the replay.
+        meta_optimizer: how θ follows.
+
+    Differs from the paper: what adapts is a posterior, not a recurrent state or parameters; the agent plans with the
+    whole lifetime in view, not with the latest steps alone.
+    Source: Nagabandi et al. (2019), arXiv:1803.11347, section 4, Algorithms 1 and 2: meta-learn to adapt a model
+    online, from lifetimes lived by planning in it.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
+    advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
+    remembers: ClassVar[bool] = True
+    meta_optimizer: GradientRule
+
+    @checked
+    def __init__(
+        self,
+        *,
+        family: TaskFamily,
+        streams: Streams,
+        tabular: World,
+        continuous: World,
+        episodes: Count,
+        replay: Count,
+        steps: Count,
+        lifetimes: Count,
+        meta_optimizer: GradientRule,
+    ) -> None:
+        self.world = tabular if "tabular" in family.provides else continuous
+        self.episodes, self.steps, self.lifetimes = episodes, steps, lifetimes
+        self.meta_params = self.world.init(streams("init"))
+        learned = {name: θ.requires_grad_() for name, θ in self.meta_params.items() if name not in self.world.measured}
+        self.meta_optimizer = meta_optimizer
+        meta_optimizer.attach(learned)
+        self.replay = Replay(replay, episodes * family.horizon)
+        self.noise = streams("model")
+
+    # --- Acting ---
+
+    def start(self, num_tasks: int) -> AgentState:
+        with torch.no_grad():
+            return AgentState(params={}, memory=self.world.blank(self.meta_params, num_tasks))
+
+    def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
+        with torch.no_grad():
+            return agent._replace(memory=self.world.draw(self.meta_params, agent.memory, percept, generator))
+
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        with torch.no_grad():
+            return self.world.act(self.meta_params, agent.memory, percept)
+
+    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
+        return agent._replace(memory=rollout.memory)
+
+    # --- Learning ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        self.world.measure(self.meta_params, lifetimes)
+        self.replay.add(lifetimes)
+        for _ in range(self.steps):
+            some = self.replay.sample(self.lifetimes, self.noise)
+            loss, told = self.world.loss(self.meta_params, some, self.noise)
+            if not torch.isfinite(loss):
+                raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
+            gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
+            norm = self.meta_optimizer.step(gradients, lambda: "the mean over lifetimes")
+        return {"loss": loss.detach(), "gradient_norm": norm, **told}
+
+    # --- Saving and resuming ---
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "replay": self.replay.state(), "noise": self.noise.get_state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.replay.load_state(state["replay"])
+        self.noise.set_state(state["noise"])

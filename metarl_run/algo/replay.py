@@ -1,0 +1,58 @@
+"""Lifetimes that were lived lately."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from metarl_run.types import Rollout
+
+FIELDS = Rollout._fields[:-1]
+
+
+class Replay:
+    """The latest lifetimes, the oldest overwritten by the newest; each padded to the same number of steps.
+
+    Args:
+        capacity: lifetimes kept, at most.
+        steps: of the longest lifetime.
+    """
+
+    def __init__(self, capacity: int, steps: int) -> None:
+        self.capacity, self.steps = capacity, steps
+        self.kept: dict[str, Tensor] = {}
+        self.seen = 0
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def add(self, lifetimes: Rollout) -> None:
+        """Keep `lifetimes`, `[T, N, …]`; of more than there is room for, the last."""
+        N = lifetimes.reward.shape[1]
+        lifetimes = lifetimes.slots(slice(max(0, N - self.capacity), None))
+        missing = self.steps - len(lifetimes.reward)
+        new = {name: self._padded(getattr(lifetimes, name), missing) for name in FIELDS}
+        if not self.kept:
+            self.kept = {name: x.new_zeros(len(x), self.capacity, *x.shape[2:]) for name, x in new.items()}
+        kept = min(N, self.capacity)
+        place = (self.seen + N - kept + torch.arange(kept, device=lifetimes.reward.device)) % self.capacity
+        for name, x in new.items():
+            self.kept[name].index_copy_(1, place, x)
+        self.seen += N
+
+    @staticmethod
+    def _padded(x: Tensor, steps: int) -> Tensor:
+        return pad(x, (0, 0) * (x.dim() - 1) + (0, steps))
+
+    def sample(self, number: int, generator: torch.Generator) -> Rollout:
+        """Some of those kept, drawn with replacement, `[T, number, …]`."""
+        place = torch.randint(len(self), (number,), generator=generator, device=generator.device)
+        return Rollout._make([*(self.kept[name][:, place] for name in FIELDS), {}])
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that is kept."""
+        return {**self.kept, "seen": torch.tensor(self.seen, device="cpu")}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        self.kept = {name: state[name].clone() for name in FIELDS if name in state}
+        self.seen = int(state["seen"])

@@ -1,0 +1,44 @@
+"""What a meta-learned model of an environment must be able to do for an agent that plans in it."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from metarl_run.policy import Categorical
+from metarl_run.types import Memory, Params, Percept, Rollout
+
+
+class World(ABC):
+    """A model that one lifetime's experience fits to its task, and the plans made in it.
+
+    It holds no parameters: θ comes in from outside, and what a lifetime has taught is memory, each tensor `[M, B, …]`.
+    Parameters named in `measured` are statistics: they follow what meta-training sees, not a gradient, and nothing
+    moves them in a new task.
+    """
+
+    measured: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh θ, statistics included."""
+
+    @abstractmethod
+    def blank(self, params: Params, num_tasks: int) -> Memory:
+        """The memory before any experience, `[M, 1, …]`."""
+
+    def draw(self, params: Params, memory: Memory, percept: Percept, generator: torch.Generator) -> Memory:
+        """The memory with a plan made by drawing, if plans are made so."""
+        return memory
+
+    @abstractmethod
+    def act(self, params: Params, memory: Memory, percept: Percept) -> tuple[Categorical, Memory]:
+        """What to do, and the memory after seeing `percept`."""
+
+    @abstractmethod
+    def measure(self, params: Params, lifetimes: Rollout) -> None:
+        """Take `lifetimes`, `[T, N, …]`, into the statistics, in place."""
+
+    @abstractmethod
+    def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """How badly the first part of each lifetime, `[T, N, …]`, predicts its rest; and quantities worth logging."""
