@@ -97,13 +97,12 @@ class Constants(NamedTuple):
 
 
 class CartPoleState(NamedTuple):
-    """Position (m), angle from the upright (rad), and the velocity of each: what is observed.
+    """What is observed: position (m), angle from the upright (rad), and the velocity of each."""
 
-    Attributes:
-        values: x, ẋ, θ, θ̇; best if each of the four lies in one block of memory, as in those of `reset`.
-    """
-
-    values: Float[Tensor, "M B 4"]
+    x: Float[Tensor, "M B"]
+    x_dot: Float[Tensor, "M B"]
+    theta: Float[Tensor, "M B"]
+    theta_dot: Float[Tensor, "M B"]
 
 
 class CartPoleFamily(TaskFamily):
@@ -132,6 +131,7 @@ class CartPoleFamily(TaskFamily):
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
+    step_draws: ClassVar[bool] = False
 
     @checked
     def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
@@ -155,13 +155,13 @@ class CartPoleFamily(TaskFamily):
 
     def reset(self, task: CartPoleTask, num_episodes: int, generator: torch.Generator) -> CartPoleState:
         start = torch.empty(4, task.num_tasks, num_episodes, device=generator.device)
-        return CartPoleState(start.uniform_(-START, START, generator=generator).movedim(0, -1))
+        return CartPoleState(*start.uniform_(-START, START, generator=generator).unbind())
 
     def step(
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
         gravity, push, moment_ratio, inertia = task.constants
-        x, x_dot, theta, theta_dot = state.values.movedim(-1, 0).unbind()
+        x, x_dot, theta, theta_dot = state
         sin, cos = theta.sin(), theta.cos()
         moment = cos * moment_ratio
         tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
@@ -178,4 +178,4 @@ class CartPoleFamily(TaskFamily):
         return state, torch.ones_like(tmp), outside.clamp_(min=0).bool()
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
-        return state.values.clone()
+        return torch.stack(state, -1)

@@ -107,6 +107,7 @@ class GridWorld(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    step_draws: ClassVar[bool] = False
 
     @checked
     def __init__(

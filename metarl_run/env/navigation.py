@@ -63,6 +63,7 @@ class Navigation(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
+    step_draws: ClassVar[bool] = False
 
     @checked
     def __init__(

@@ -3,8 +3,9 @@
 Two faces of one thing. Rollouts use `start` and `advance`: tensors `[M, B, …]`, and a slot lives a given number of
 consecutive episodes. Gymnasium uses `reset` and `step`: arrays `[M·B, …]`, episodes without end, next-step autoreset.
 
-Whenever an episode ends its slot is reset at once, even if it has no episode left to live: so a family is never stepped
-from a final state, and what such a slot goes on to do is finite and does not count.
+Whenever an episode ends its slot begins anew at once, even if it has no episode left to live: so a family is never
+stepped from a final state, and what such a slot goes on to do is finite and does not count. Where slots live a single
+episode it is put back to where it began, which draws nothing; else it is reset like the others.
 """
 
 from typing import Any, NamedTuple
@@ -42,6 +43,13 @@ class Transition(NamedTuple):
         return self.terminated if self.truncated is None else self.terminated | self.truncated
 
 
+def put_back(state: Any, slots: Bool[Tensor, "M B"], begun: Any) -> Any:
+    """The state, that of some slots replaced by the one they began with."""
+    shape = slots.shape
+    pairs = zip(begun, state, strict=True)
+    return type(state)(*(torch.where(slots.view(*shape, *[1] * (old.dim() - 2)), new, old) for new, old in pairs))
+
+
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """A batch of tasks with several episode slots in each.
 
@@ -63,6 +71,11 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._state: Any = None
 
     @property
+    def state(self) -> Any:
+        """The family's record of every slot, which the next step overwrites."""
+        return self._state
+
+    @property
     def alive(self) -> Bool[Tensor, "M B"]:
         """Slots that still have an episode to live."""
         return self._alive
@@ -76,6 +89,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
         self._all_alive, self._several_episodes = True, episodes > 1
+        self._begun = None if episodes > 1 else type(self._state)(*(x.clone() for x in self._state))
         return self.family.observe(self.task, self._state)
 
     def advance(self, action: Tensor) -> Transition:
@@ -93,7 +107,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ended = terminated | (self._limit <= self._now)
             truncated = ended ^ terminated
         if ended.count_nonzero():
-            self._begin_anew(ended, observation if self._several_episodes else None)
+            if self._several_episodes:
+                self._begin_anew(ended, observation)
+            else:
+                self._retire(ended)
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
@@ -101,14 +118,21 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         truncated = None if truncated is None else truncated & alive
         return Transition(observation, reward * alive, terminated & alive, truncated, alive)
 
-    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"] | None) -> None:
+    def _retire(self, slots: Bool[Tensor, "M B"]) -> None:
+        """End the only episode of some slots."""
+        self._state = put_back(self._state, slots, self._begun)
+        self._limit.masked_fill_(slots, self._now + self.horizon)
+        self._episodes_left.masked_fill_(slots, 0)
+        self._alive, self._all_alive = self._episodes_left > 0, False
+
+    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"]) -> None:
         """Begin a new episode in some slots; where it is one that they have left to live, it is what they observe.
 
         Only these slots are touched: on thousands, a few of which end at a time, that is half of a step's time.
 
         Args:
             slots: where.
-            observation: of all slots, overwritten in these; None to leave them with the last one of their episodes.
+            observation: of all slots, overwritten in those that live on.
         """
         where = slots.nonzero().unbind(1)
         number = len(where[0])
@@ -129,9 +153,8 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not lives_on.all():
             self._alive, self._all_alive = self._episodes_left > 0, False
             where = (where[0][lives_on], where[1][lives_on])
-        if observation is not None:
-            first = self.family.observe(task, fresh).flatten(0, 1)
-            observation[where] = first if len(where[0]) == number else first[lives_on]
+        first = self.family.observe(task, fresh).flatten(0, 1)
+        observation[where] = first if len(where[0]) == number else first[lives_on]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
