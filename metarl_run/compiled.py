@@ -35,7 +35,7 @@ class CompiledRollouts:
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
-        self.suited = algo.acts_on_arguments and not algo.remembers
+        self.suited = algo.compilable and not algo.remembers
         self.programs: dict[tuple[int, int], Program] = {}
 
     def __call__(
@@ -49,7 +49,7 @@ class CompiledRollouts:
         episodes: int = 1,
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
-        if not self.suited or env.family.step_draws or episodes > 1:
+        if not self.suited or not env.family.compilable or episodes > 1:
             return collect(env, act, agent, generator, draw=draw, episodes=episodes)
         with torch.no_grad():
             return self._collect(env, act, agent.params, generator)
@@ -65,11 +65,12 @@ class CompiledRollouts:
         for of_steps in noise.split(STEPS):
             if parts and not now.alive.any():
                 break
-            tensors = [*given.tensors(), *now.tensors(), of_steps]
+            # All laid out alike, lest another layout be compiled for.
+            tensors = [x.contiguous() for x in (*given.tensors(), *now.tensors(), of_steps)]
             if (M, B) not in self.programs:
                 self.programs[M, B] = compiled(steps, tensors)
-            observation, action, reward, terminated, alive, goes_on, *state = self.programs[M, B](*tensors)
-            now = Moment(observation[:, -1], goes_on, state)
+            observation, action, reward, terminated, alive, last, goes_on, *state = self.programs[M, B](*tensors)
+            now = Moment(last, goes_on, state)
             parts.append((observation, action, reward, terminated, alive))
         observation, action, reward, terminated, alive = (torch.cat(x, 1)[:, :T] for x in zip(*parts, strict=True))
         truncated = torch.zeros_like(terminated)
@@ -123,9 +124,8 @@ class Steps:
         begun = kind(*(next(unread) for _ in self.given.begun))
         observation, alive = next(unread), next(unread)
         state = kind(*(x.clone() for x in unread))
-        nothing = torch.zeros_like(
-            alive, dtype=observation.dtype
-        )  # an agent without memory looks at observations alone
+        # An agent without memory looks at the observation alone.
+        nothing = torch.zeros_like(alive, dtype=observation.dtype)
         recorded = []
         for noise in tensors[-1].unbind():
             percept = Percept(observation, nothing.long(), nothing, ~alive)
@@ -135,7 +135,8 @@ class Steps:
             recorded.append((observation, action, reward * alive, terminated & alive, alive))
             state = kind(*(x.clone() for x in put_back(state, terminated, begun)))
             alive = alive & ~terminated
-        return (*(torch.stack(x, 1) for x in zip(*recorded, strict=True)), alive, *state)
+        rows = (torch.stack(x, 1) for x in zip(*recorded, strict=True))
+        return tuple(x.contiguous() for x in (*rows, observation, alive, *state))
 
 
 # --- The compiler ---

@@ -32,7 +32,7 @@ class GradientBased(MetaAlgorithm):
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
     """
 
-    acts_on_arguments: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
     inner_surrogate: Surrogate | None = None
 
     def __init__(

@@ -53,8 +53,8 @@ class TaskFamily(ABC):
         action_space: of ONE environment.
         horizon: steps after which an episode is truncated.
         starts_alike: first states are drawn alike in all tasks.
-        step_draws: `step` makes use of its generator. One that does not, and that only computes with tensors, can be
-            compiled; see `metarl_run.compiled`.
+        compilable: `step` draws nothing, and it and `observe` compute with tensors without looking at their values; see
+            `metarl_run.compiled`.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -63,7 +63,7 @@ class TaskFamily(ABC):
     action_space: gymnasium.spaces.Space[Any]
     horizon: int
     starts_alike: ClassVar[bool] = False
-    step_draws: ClassVar[bool] = True
+    compilable: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

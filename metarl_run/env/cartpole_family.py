@@ -97,12 +97,13 @@ class Constants(NamedTuple):
 
 
 class CartPoleState(NamedTuple):
-    """What is observed: position (m), angle from the upright (rad), and the velocity of each."""
+    """Position (m), angle from the upright (rad), and the velocity of each: what is observed.
 
-    x: Float[Tensor, "M B"]
-    x_dot: Float[Tensor, "M B"]
-    theta: Float[Tensor, "M B"]
-    theta_dot: Float[Tensor, "M B"]
+    Attributes:
+        values: x, ẋ, θ, θ̇; best if each of the four lies in one block of memory, as in those of `reset`.
+    """
+
+    values: Float[Tensor, "M B 4"]
 
 
 class CartPoleFamily(TaskFamily):
@@ -131,7 +132,7 @@ class CartPoleFamily(TaskFamily):
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
-    step_draws: ClassVar[bool] = False
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
@@ -155,13 +156,13 @@ class CartPoleFamily(TaskFamily):
 
     def reset(self, task: CartPoleTask, num_episodes: int, generator: torch.Generator) -> CartPoleState:
         start = torch.empty(4, task.num_tasks, num_episodes, device=generator.device)
-        return CartPoleState(*start.uniform_(-START, START, generator=generator).unbind())
+        return CartPoleState(start.uniform_(-START, START, generator=generator).movedim(0, -1))
 
     def step(
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
         gravity, push, moment_ratio, inertia = task.constants
-        x, x_dot, theta, theta_dot = state
+        x, x_dot, theta, theta_dot = state.values.movedim(-1, 0).unbind()
         sin, cos = theta.sin(), theta.cos()
         moment = cos * moment_ratio
         tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
@@ -178,4 +179,4 @@ class CartPoleFamily(TaskFamily):
         return state, torch.ones_like(tmp), outside.clamp_(min=0).bool()
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
-        return torch.stack(state, -1)
+        return state.values.clone()

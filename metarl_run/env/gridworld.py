@@ -107,7 +107,6 @@ class GridWorld(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
-    step_draws: ClassVar[bool] = False
 
     @checked
     def __init__(

@@ -63,7 +63,7 @@ class Navigation(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
-    step_draws: ClassVar[bool] = False
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(

@@ -50,6 +50,11 @@ def put_back(state: Any, slots: Bool[Tensor, "M B"], begun: Any) -> Any:
     return type(state)(*(torch.where(slots.view(*shape, *[1] * (old.dim() - 2)), new, old) for new, old in pairs))
 
 
+def with_rows(x: Tensor, where: Tensor, rows: Tensor) -> Tensor:
+    """`x`, `[M, B, …]`, with other rows at some of its M · B places; may overwrite it."""
+    return x.flatten(0, 1).index_copy_(0, where, rows).view(x.shape)
+
+
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """A batch of tasks with several episode slots in each.
 
@@ -108,7 +113,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             truncated = ended ^ terminated
         if ended.count_nonzero():
             if self._several_episodes:
-                self._begin_anew(ended, observation)
+                observation = self._begin_anew(ended, observation)
             else:
                 self._retire(ended)
         if self._now == self._first_limit:
@@ -125,36 +130,39 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes_left.masked_fill_(slots, 0)
         self._alive, self._all_alive = self._episodes_left > 0, False
 
-    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"]) -> None:
+    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"]) -> Float[Tensor, "M B D"]:
         """Begin a new episode in some slots; where it is one that they have left to live, it is what they observe.
 
         Only these slots are touched: on thousands, a few of which end at a time, that is half of a step's time.
 
         Args:
             slots: where.
-            observation: of all slots, overwritten in those that live on.
+            observation: of all slots; may be overwritten.
+
+        Returns:
+            It, in those that live on the first of the new episode.
         """
-        where = slots.nonzero().unbind(1)
-        number = len(where[0])
+        where = slots.flatten().nonzero().squeeze(1)
+        number = len(where)
         if number == self.num_envs:
             task = self.task
             self._state = fresh = self.family.reset(task, self.episodes_per_task, self.generator)
         else:
             alike = self.family.starts_alike
-            task = self.task.select(slice(0, 1) if alike else where[0])
+            task = self.task.select(slice(0, 1) if alike else where // self.episodes_per_task)
             fresh = self.family.reset(task, number if alike else 1, self.generator)
             # Not in place: what was observed may be a view of the old state.
-            pairs = zip(fresh, self._state, strict=True)
-            self._state = type(fresh)(*(old.index_put(where, new.flatten(0, 1)) for new, old in pairs))
-        self._limit[where] = self._now + self.horizon
-        left = self._episodes_left[where] - 1
-        self._episodes_left[where] = left
-        lives_on = left > 0
-        if not lives_on.all():
-            self._alive, self._all_alive = self._episodes_left > 0, False
-            where = (where[0][lives_on], where[1][lives_on])
+            pairs = zip(self._state, fresh, strict=True)
+            self._state = type(fresh)(*(with_rows(old.clone(), where, new.flatten(0, 1)) for old, new in pairs))
+        self._limit.view(-1).index_fill_(0, where, self._now + self.horizon)
+        left = self._episodes_left.view(-1).index_select(0, where).sub_(1)
+        self._episodes_left.view(-1).index_copy_(0, where, left)
         first = self.family.observe(task, fresh).flatten(0, 1)
-        observation[where] = first if len(where[0]) == number else first[lives_on]
+        if left.min() <= 0:
+            self._alive, self._all_alive = self._episodes_left > 0, False
+            lives_on = left > 0
+            where, first = where[lives_on], first[lives_on]
+        return with_rows(observation, where, first)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -184,7 +192,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         observation = transition.observation
         if waiting.any():
             self._episodes_left.masked_fill_(waiting, 2)  # the one that is over, and the next
-            self._begin_anew(waiting, observation)
+            observation = self._begin_anew(waiting, observation)
             self._alive = self._episodes_left > 0
             self._all_alive = bool(self._alive.all())
         truncated = transition.ended ^ transition.terminated

@@ -58,12 +58,12 @@ def reference_of(physics):
 
 def state_of(x: torch.Tensor) -> CartPoleState:
     """x, ẋ, θ, θ̇, Gymnasium's order, `[4, M, B]`, as a state with memory of its own."""
-    return CartPoleState(*x.clone())
+    return CartPoleState(x.clone().movedim(0, -1))
 
 
 def numbers(state: CartPoleState) -> torch.Tensor:
     """The state in Gymnasium's order, `[4, M, B]`."""
-    return torch.stack(state)
+    return state.values.clone().movedim(-1, 0)
 
 
 @pytest.mark.parametrize("physics", PHYSICS.values(), ids=PHYSICS.keys())
