@@ -5,7 +5,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.rollout import collect
+from metarl_run.rollout import Collect, collect
 from metarl_run.types import Lifetime
 
 
@@ -16,6 +16,7 @@ def live(
     *,
     adaptation_steps: int,
     tasks_at_once: int | None = None,
+    collect: Collect = collect,
 ) -> Lifetime:
     """One lifetime in each task of `env`.
 
@@ -31,6 +32,7 @@ def live(
         adaptation_steps: K ≥ 0.
         tasks_at_once: so many tasks adapt at a time, without a graph; None for all at once. Rollouts are of all tasks
             either way: they take little memory, and so the noise in them depends on the tasks alone.
+        collect: how rollouts are made.
     """
     agents = [algo.begin(env.task)]
     if algo.remembers:

@@ -1,6 +1,7 @@
 """Experience: the one place where actions are sampled."""
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,23 @@ from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 Act = Callable[[AgentState, Percept], tuple[Distribution, Memory]]
 Draw = Callable[[AgentState, Percept, torch.Generator], AgentState]
+
+
+@runtime_checkable
+class Collect(Protocol):
+    """How experience is collected: `collect`, or something that does the same."""
+
+    def __call__(
+        self,
+        env: TaskVectorEnv,
+        act: Act,
+        agent: AgentState,
+        generator: torch.Generator,
+        *,
+        draw: Draw | None = None,
+        episodes: int = 1,
+    ) -> Rollout: ...
+
 
 STEPS_BETWEEN_CHECKS = 8
 """Asking whether any slot still lives costs about as much as one operation on all of them."""

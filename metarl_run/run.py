@@ -24,6 +24,7 @@ from metarl_run import __version__, checkpoint
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.atomic import write_atomically
+from metarl_run.compiled import CompiledRollouts
 from metarl_run.config.build import build
 from metarl_run.crash import Contained
 from metarl_run.env.base import TaskFamily
@@ -38,6 +39,7 @@ from metarl_run.network.constants import WithConstants
 from metarl_run.plan import Plan, stored_plan
 from metarl_run.report import curve as curve_report
 from metarl_run.report.folder import read_summary
+from metarl_run.rollout import collect
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
 from metarl_run.types import Params
@@ -92,6 +94,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     }
     training = Training(
         algo=algo,
+        collect=CompiledRollouts(algo) if config["compile"] else collect,
         family=family,
         streams=streams,
         sinks=sinks,

@@ -82,6 +82,7 @@ def _resume(composed: Composed) -> int:
         changed = compose_points([*flags, *kept, *given]).points[0]
         plan = Plan(changed.config, changed.choices, plan.overrides)
     _refuse_absent_device(plan.config)
+    _refuse_absent_compiler(plan.config)
     run(plan, folder, stop)
     return DONE
 
@@ -225,6 +226,7 @@ class Carrier(AbstractContextManager["Carrier"]):
 def _refuse_impossible(composed: Composed) -> None:
     for point in composed.points:
         _refuse_absent_device(point.config)
+        _refuse_absent_compiler(point.config)
         for key in ("checkpoint", "resume"):
             if point.config[key] is not None and not Path(str(point.config[key])).is_dir():
                 raise StateError(
@@ -244,3 +246,12 @@ def _refuse_absent_device(config: Mapping[str, Any]) -> None:
         if not torch.cuda.is_available():
             reason = "must be one of the devices available: cpu, got cuda"
             raise ConfigError("device", reason, "device=cpu; device=auto takes a GPU where there is one")
+
+
+def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
+    if config["compile"]:
+        import torch
+
+        from metarl_run.compiled import require_compiler
+
+        require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))

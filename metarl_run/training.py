@@ -20,6 +20,7 @@ from metarl_run.evaluation import Evaluation, curve_of, episode_sums, evaluate, 
 from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
+from metarl_run.rollout import Collect
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime
 
@@ -29,6 +30,7 @@ class Training:
 
     Args:
         algo: what is meta-trained.
+        collect: how rollouts of meta-training are made.
         family: where tasks come from.
         streams: the run's randomness.
         sinks: where rows go, by name; opened already.
@@ -50,6 +52,7 @@ class Training:
         self,
         *,
         algo: MetaAlgorithm,
+        collect: Collect,
         family: TaskFamily,
         streams: Streams,
         sinks: Mapping[str, Sink],
@@ -65,6 +68,7 @@ class Training:
         checkpoint_every: int,
     ) -> None:
         self.algo, self.family, self.streams, self.sinks, self.stop = algo, family, streams, sinks, stop
+        self.collect = collect
         self.folder, self.checkpoints = folder, folder / "checkpoints"
         self.meta_iterations = meta_iterations if isinstance(algo, MetaLearner) else 0
         self.meta_batch_size, self.meta_batch_chunk = meta_batch_size, meta_batch_chunk
@@ -130,7 +134,14 @@ class Training:
                 generator=self.streams("meta_train/env", *index),
             )
             actions = self.streams("meta_train/actions", *index)
-            lifetime = live(algo, env, actions, adaptation_steps=adaptation_steps, tasks_at_once=self.meta_batch_chunk)
+            lifetime = live(
+                algo,
+                env,
+                actions,
+                adaptation_steps=adaptation_steps,
+                tasks_at_once=self.meta_batch_chunk,
+                collect=self.collect,
+            )
             lifetimes.append(lifetime)
             return lifetime
 

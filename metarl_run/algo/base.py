@@ -26,11 +26,14 @@ class MetaAlgorithm(ABC):
 
     Attributes:
         provides, requires: words that must match between the chosen components; see `metarl_run.config`.
+        compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
+            `metarl_run.compiled`.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
+    compilable: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
 
     def begin(self, task: Any) -> AgentState:

@@ -1,5 +1,7 @@
 """What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class GradientBased(MetaAlgorithm):
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
     """
 
+    compilable: ClassVar[bool] = True
     inner_surrogate: Surrogate | None = None
 
     def __init__(

@@ -45,6 +45,7 @@ class Settings:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
         threads: CPU threads of torch; part of the result, since it orders sums.
+        compile: rollouts of meta-training as compiled programs.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
@@ -69,6 +70,7 @@ class Settings:
     seed: Whole
     device: Literal["auto", "cpu", "cuda"]
     threads: Count
+    compile: bool
     meta_iterations: Whole
     meta_batch_size: Count
     meta_batch_chunk: Count | None

@@ -53,6 +53,8 @@ class TaskFamily(ABC):
         action_space: of ONE environment.
         horizon: steps after which an episode is truncated.
         starts_alike: first states are drawn alike in all tasks.
+        compilable: `step` draws nothing, and it and `observe` compute with tensors without looking at their values; see
+            `metarl_run.compiled`.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -61,6 +63,7 @@ class TaskFamily(ABC):
     action_space: gymnasium.spaces.Space[Any]
     horizon: int
     starts_alike: ClassVar[bool] = False
+    compilable: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

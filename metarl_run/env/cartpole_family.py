@@ -132,6 +132,7 @@ class CartPoleFamily(TaskFamily):
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:

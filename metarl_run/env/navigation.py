@@ -63,6 +63,7 @@ class Navigation(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(

@@ -3,8 +3,9 @@
 Two faces of one thing. Rollouts use `start` and `advance`: tensors `[M, B, …]`, and a slot lives a given number of
 consecutive episodes. Gymnasium uses `reset` and `step`: arrays `[M·B, …]`, episodes without end, next-step autoreset.
 
-Whenever an episode ends its slot is reset at once, even if it has no episode left to live: so a family is never stepped
-from a final state, and what such a slot goes on to do is finite and does not count.
+Whenever an episode ends its slot begins anew at once, even if it has no episode left to live: so a family is never
+stepped from a final state, and what such a slot goes on to do is finite and does not count. Where slots live a single
+episode it is put back to where it began, which draws nothing; else it is reset like the others.
 """
 
 from typing import Any, NamedTuple
@@ -42,6 +43,18 @@ class Transition(NamedTuple):
         return self.terminated if self.truncated is None else self.terminated | self.truncated
 
 
+def put_back(state: Any, slots: Bool[Tensor, "M B"], begun: Any) -> Any:
+    """The state, that of some slots replaced by the one they began with."""
+    shape = slots.shape
+    pairs = zip(begun, state, strict=True)
+    return type(state)(*(torch.where(slots.view(*shape, *[1] * (old.dim() - 2)), new, old) for new, old in pairs))
+
+
+def with_rows(x: Tensor, where: Tensor, rows: Tensor) -> Tensor:
+    """`x`, `[M, B, …]`, with other rows at some of its M · B places; may overwrite it."""
+    return x.flatten(0, 1).index_copy_(0, where, rows).view(x.shape)
+
+
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """A batch of tasks with several episode slots in each.
 
@@ -63,6 +76,11 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._state: Any = None
 
     @property
+    def state(self) -> Any:
+        """The family's record of every slot, which the next step overwrites."""
+        return self._state
+
+    @property
     def alive(self) -> Bool[Tensor, "M B"]:
         """Slots that still have an episode to live."""
         return self._alive
@@ -76,6 +94,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
         self._all_alive, self._several_episodes = True, episodes > 1
+        self._begun = None if episodes > 1 else type(self._state)(*(x.clone() for x in self._state))
         return self.family.observe(self.task, self._state)
 
     def advance(self, action: Tensor) -> Transition:
@@ -93,7 +112,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ended = terminated | (self._limit <= self._now)
             truncated = ended ^ terminated
         if ended.count_nonzero():
-            self._begin_anew(ended, observation if self._several_episodes else None)
+            if self._several_episodes:
+                observation = self._begin_anew(ended, observation)
+            else:
+                self._retire(ended)
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
@@ -101,37 +123,46 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         truncated = None if truncated is None else truncated & alive
         return Transition(observation, reward * alive, terminated & alive, truncated, alive)
 
-    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"] | None) -> None:
+    def _retire(self, slots: Bool[Tensor, "M B"]) -> None:
+        """End the only episode of some slots."""
+        self._state = put_back(self._state, slots, self._begun)
+        self._limit.masked_fill_(slots, self._now + self.horizon)
+        self._episodes_left.masked_fill_(slots, 0)
+        self._alive, self._all_alive = self._episodes_left > 0, False
+
+    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"]) -> Float[Tensor, "M B D"]:
         """Begin a new episode in some slots; where it is one that they have left to live, it is what they observe.
 
         Only these slots are touched: on thousands, a few of which end at a time, that is half of a step's time.
 
         Args:
             slots: where.
-            observation: of all slots, overwritten in these; None to leave them with the last one of their episodes.
+            observation: of all slots; may be overwritten.
+
+        Returns:
+            It, in those that live on the first of the new episode.
         """
-        where = slots.nonzero().unbind(1)
-        number = len(where[0])
+        where = slots.flatten().nonzero().squeeze(1)
+        number = len(where)
         if number == self.num_envs:
             task = self.task
             self._state = fresh = self.family.reset(task, self.episodes_per_task, self.generator)
         else:
             alike = self.family.starts_alike
-            task = self.task.select(slice(0, 1) if alike else where[0])
+            task = self.task.select(slice(0, 1) if alike else where // self.episodes_per_task)
             fresh = self.family.reset(task, number if alike else 1, self.generator)
             # Not in place: what was observed may be a view of the old state.
-            pairs = zip(fresh, self._state, strict=True)
-            self._state = type(fresh)(*(old.index_put(where, new.flatten(0, 1)) for new, old in pairs))
-        self._limit[where] = self._now + self.horizon
-        left = self._episodes_left[where] - 1
-        self._episodes_left[where] = left
-        lives_on = left > 0
-        if not lives_on.all():
+            pairs = zip(self._state, fresh, strict=True)
+            self._state = type(fresh)(*(with_rows(old.clone(), where, new.flatten(0, 1)) for old, new in pairs))
+        self._limit.view(-1).index_fill_(0, where, self._now + self.horizon)
+        left = self._episodes_left.view(-1).index_select(0, where).sub_(1)
+        self._episodes_left.view(-1).index_copy_(0, where, left)
+        first = self.family.observe(task, fresh).flatten(0, 1)
+        if left.min() <= 0:
             self._alive, self._all_alive = self._episodes_left > 0, False
-            where = (where[0][lives_on], where[1][lives_on])
-        if observation is not None:
-            first = self.family.observe(task, fresh).flatten(0, 1)
-            observation[where] = first if len(where[0]) == number else first[lives_on]
+            lives_on = left > 0
+            where, first = where[lives_on], first[lives_on]
+        return with_rows(observation, where, first)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -161,7 +192,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         observation = transition.observation
         if waiting.any():
             self._episodes_left.masked_fill_(waiting, 2)  # the one that is over, and the next
-            self._begin_anew(waiting, observation)
+            observation = self._begin_anew(waiting, observation)
             self._alive = self._episodes_left > 0
             self._all_alive = bool(self._alive.all())
         truncated = transition.ended ^ transition.terminated

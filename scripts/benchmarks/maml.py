@@ -11,8 +11,10 @@ from functools import partial
 import torch
 
 from benchmarks.project import LASTING, batch, built
-from benchmarks.timing import PROJECT, Case, Work
+from benchmarks.timing import COMPILED, PROJECT, Case, Work
+from metarl_run.compiled import CompiledRollouts
 from metarl_run.lifetime import live
+from metarl_run.rollout import collect
 from metarl_run.types import Lifetime
 
 CONFIG = ("algo=maml", "algo.adaptation_steps=1", "algo.meta_optimizer.lr=1e-8", *LASTING)
@@ -26,16 +28,21 @@ def cases(tiny: bool) -> Iterator[Case]:
         f"{M} × {B} × 2 × {family.horizon}",
         {"tasks": M, "episodes": B, "rollouts": 2, "horizon": family.horizon},
         2 * M * B * family.horizon,
-        {PROJECT: partial(project, M, B), "jax": partial(jax, M, B)},
+        {
+            PROJECT: partial(project, M, B),
+            COMPILED: partial(project, M, B, compiled=True),
+            "jax": partial(jax, M, B),
+        },
     )
 
 
-def project(M: int, B: int) -> Work:
+def project(M: int, B: int, *, compiled: bool = False) -> Work:
     family, algo = built(*CONFIG)
     env, generator = batch(family, M, B), torch.Generator().manual_seed(1)
+    how = CompiledRollouts(algo) if compiled else collect
 
     def live_here(adaptation_steps: int) -> Lifetime:
-        return live(algo, env, generator, adaptation_steps=adaptation_steps)
+        return live(algo, env, generator, adaptation_steps=adaptation_steps, collect=how)
 
     def work() -> None:
         algo.meta_update(live_here)

@@ -9,8 +9,10 @@ from functools import partial
 import torch
 
 from benchmarks.project import LASTING, batch, built
-from benchmarks.timing import PROJECT, Case, Work
+from benchmarks.timing import COMPILED, PROJECT, Case, Work
+from metarl_run.compiled import CompiledRollouts
 from metarl_run.lifetime import live
+from metarl_run.rollout import collect
 
 CONFIG = ("algo=maml", *LASTING)
 
@@ -23,17 +25,23 @@ def cases(tiny: bool) -> Iterator[Case]:
         f"{M} × {B} × {family.horizon}",
         {"tasks": M, "episodes": B, "horizon": family.horizon},
         M * B * family.horizon,
-        {PROJECT: partial(project, M, B), "gymnax": partial(gymnax, M, B), "jax": partial(jax, M, B)},
+        {
+            PROJECT: partial(project, M, B),
+            COMPILED: partial(project, M, B, compiled=True),
+            "gymnax": partial(gymnax, M, B),
+            "jax": partial(jax, M, B),
+        },
     )
 
 
-def project(M: int, B: int) -> Work:
+def project(M: int, B: int, *, compiled: bool = False) -> Work:
     family, algo = built(*CONFIG)
     env, generator = batch(family, M, B), torch.Generator().manual_seed(1)
+    how = CompiledRollouts(algo) if compiled else collect
 
     def work() -> None:
         with torch.no_grad():
-            lifetime = live(algo, env, generator, adaptation_steps=0)
+            lifetime = live(algo, env, generator, adaptation_steps=0, collect=how)
         assert lifetime.rollouts[0].reward.shape[1] == family.horizon  # no CartPole has fallen
 
     return work

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from metarl_run.errors import ConfigError
+
 PROJECT = "metarl-run"
+COMPILED = "metarl-run compiled"
 INSTALL = "pip install '.[bench]'"
 
 Clock = Callable[[], float]
@@ -116,6 +119,8 @@ def compared(case: Case, repeats: int, clock: str, *, least_seconds: float) -> I
             if (error.name or "").partition(".")[0] in ("metarl_run", "benchmarks"):
                 raise
             absent[name] = f"{INSTALL} ({error})"
+        except ConfigError as error:
+            absent[name] = error.reason
     for _ in range(repeats):
         for subject in subjects.values():
             subject.repeat(product)

@@ -105,6 +105,16 @@ def test_a_device_that_is_not_there_is_never_silently_another(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_without_a_compiler_nothing_is_begun_that_wants_one(tmp_path):
+    nowhere = {"CXX": str(tmp_path / "nowhere"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = call(*SMALL, "compile=true", cwd=tmp_path, **nowhere)
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: compile: must be false here")
+    assert second.startswith("hint: install a C++ compiler")
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_run_that_was_begun_on_a_device_does_not_silently_go_on_on_another(tmp_path):
     assert call(*SMALL, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     folder = tmp_path / "run"

@@ -67,6 +67,14 @@ def test_trap_22_the_same_seed_gives_the_same_bytes_also_seed_0(family):
     assert history(family, 0) != history(family, 1)
 
 
+def test_a_family_that_is_compiled_draws_nothing_in_its_steps(family):
+    env = make_env(family, 0)
+    env.start()
+    before = env.generator.get_state()
+    family.step(env.task, env.state, next(random_actions(env)), env.generator)
+    assert not family.compilable or torch.equal(before, env.generator.get_state())
+
+
 def test_trap_22_global_randomness_is_neither_read_nor_moved(family):
     def global_states():
         return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes(), random.getstate()
