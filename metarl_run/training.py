@@ -21,7 +21,7 @@ from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
 from metarl_run.seeding import Streams
-from metarl_run.types import Lifetime
+from metarl_run.types import AgentState, Lifetime
 
 
 class Training:
@@ -117,9 +117,11 @@ class Training:
         start = time.perf_counter()
         lifetimes: list[Lifetime] = []
 
-        def live_on_fresh_tasks(adaptation_steps: int) -> Lifetime:
+        def live_here(adaptation_steps: int, agents: AgentState | None = None) -> Lifetime:
             index = (self.iteration, len(lifetimes))
-            task = self.family.sample(self.meta_batch_size, "meta_train", self.streams("meta_train/tasks", *index))
+            fresh = agents is None
+            tasks = self.streams("meta_train/tasks", *index) if fresh else self.streams("meta_train/standing_tasks")
+            task = self.family.sample(self.meta_batch_size, "meta_train", tasks)
             env = TaskVectorEnv(
                 self.family,
                 task,
@@ -127,12 +129,19 @@ class Training:
                 generator=self.streams("meta_train/env", *index),
             )
             actions = self.streams("meta_train/actions", *index)
-            lifetime = live(algo, env, actions, adaptation_steps=adaptation_steps, tasks_at_once=self.meta_batch_chunk)
+            lifetime = live(
+                algo,
+                env,
+                actions,
+                adaptation_steps=adaptation_steps,
+                agents=agents,
+                tasks_at_once=self.meta_batch_chunk,
+            )
             lifetimes.append(lifetime)
             return lifetime
 
         try:
-            metrics = algo.meta_update(live_on_fresh_tasks)
+            metrics = algo.meta_update(live_here)
         except NumericalError as error:
             reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
             raise NumericalError(error.where, reason, error.hint) from error
