@@ -56,7 +56,7 @@ class MetricBased(MetaLearner):
         )
         inits = [network.init(streams("init", i)) for i in range(N)]
         self.policies = {name: torch.stack([p[name] for p in inits]).requires_grad_() for name in inits[0]}
-        self.encoder = {n: θ.requires_grad_() for n, θ in self.embedding.network.init(streams("init", N)).items()}
+        self.encoder = {n: θ.requires_grad_() for n, θ in self.embedding.init(streams("init", N)).items()}
         device = streams.device
         self.places = torch.zeros(N, embedding, device=device)
         self.meta_params = {f"policy.{n}": φ for n, φ in self.policies.items()}
@@ -65,7 +65,7 @@ class MetricBased(MetaLearner):
         self.meta_optimizer, self.embedding_optimizer = meta_optimizer, embedding_optimizer
         meta_optimizer.attach(self.policies)
         embedding_optimizer.attach(self.encoder)
-        self.experience = torch.zeros(N, pages * page, self.embedding.num_inputs, device=device)
+        self.experience = torch.zeros(N, pages * page, self.embedding.situation_size + self.embedding.outcome_size, device=device)
         self.earned = torch.full((N, N), torch.nan, device=device)  # [task, policy]
         self.updates = 0
         self.noise = streams("metric_based")
@@ -73,22 +73,14 @@ class MetricBased(MetaLearner):
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        D = self.embedding.num_inputs
         nothing = torch.zeros(num_tasks, 1, self.embedding.size, device=self.places.device)
-        size = int((self.embedding.num_inputs - 2 - self.num_actions) / 2)
         memory = {
             "weighted": nothing,
             "precision": nothing,
-            "last": nothing.new_zeros(num_tasks, 1, size),
+            "last": nothing.new_zeros(num_tasks, 1, self.embedding.observation_size),
             "lived": nothing.new_zeros(num_tasks, 1, 1),
         }
         return AgentState(params={}, memory=memory)
-
-    @property
-    def num_actions(self):
-        from metarl_run.learner.base import action_size
-
-        return action_size(self.action_space)
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         if agent.params:
@@ -101,10 +93,7 @@ class MetricBased(MetaLearner):
     def observe(self, memory: Memory, percept: Percept) -> Memory:
         M, B, D = percept.observation.shape
         last = memory["last"].expand(M, B, D)
-        x = self.embedding.inputs(
-            last, percept.last_action, percept.last_reward, percept.observation, percept.last_ended
-        )
-        weighted, λ = self.embedding.sights(self.encoder, x)
+        weighted, λ = self.embedding.sights(self.encoder, self.embedding.inputs(percept, last))
         lived = memory["lived"]
         return {
             "weighted": memory["weighted"] + lived * weighted,
@@ -114,7 +103,10 @@ class MetricBased(MetaLearner):
         }
 
     def weights(self, memory: Memory) -> Tensor:
-        return (log_kernel(memory["weighted"], memory["precision"], self.places) / self.temperature).softmax(-1)
+        return log_kernel(memory["weighted"], memory["precision"], self.places, self.temperature).softmax(-1)
+
+    def place(self, memory: Memory) -> Tensor:
+        return place(memory["weighted"], memory["precision"])
 
     def mixture(self, w: Tensor, observation: Tensor) -> Output:
         M, B, D = observation.shape
@@ -183,7 +175,7 @@ class MetricBased(MetaLearner):
         known = ~self.earned.isnan()
         regret = (self.earned.diagonal().unsqueeze(1) - self.earned.nan_to_num()).clamp(min=0) / self.regret_unit
         target = (-regret).masked_fill(~known, -torch.inf).softmax(-1)
-        log_w = log_kernel(*query, e).masked_fill(~known, -torch.inf).log_softmax(-1)
+        log_w = log_kernel(*query, e, self.temperature).masked_fill(~known, -torch.inf).log_softmax(-1)
         contrast = -(target * log_w.masked_fill(~known, 0)).sum(-1).mean()
         scaling = stress(e, regret, known)
         loss = contrast + self.stress_weight * scaling

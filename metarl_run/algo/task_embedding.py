@@ -1,5 +1,6 @@
 """Where a task lies, by what was lived in it: every transition is an uncertain sight of the task's place."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -11,24 +12,27 @@ from torch.nn.functional import softplus
 from metarl_run.algo.experience import action_features, observation_size
 from metarl_run.learner.base import action_size
 from metarl_run.network.mlp import MLP
-from metarl_run.types import Params, Rollout
+from metarl_run.types import Params, Percept, Rollout
 
 
 class TaskEmbedding:
-    """The embedding of experience, and its distance from other tasks' embeddings.
+    """The embedding of experience: an uncertain sight of the task's place from every transition, and their product.
 
-        Λ = Σₜ λ(xₜ),    g = Σₜ λ(xₜ) f(xₜ) / (1 + Λ),        xₜ = (sₜ, aₜ, rₜ, sₜ₊₁ − sₜ, endₜ)
+        g = Σₜ λₜ fₜ / Λ,    Λ = Σₜ λₜ        elementwise: Πₜ N(fₜ | g, 1 / λₜ) is largest there
+        fₜ = u(sₜ, aₜ) · v(rₜ, sₜ₊₁ − sₜ, endₜ),    λₜ = softplus(w(sₜ, aₜ))
 
-    elementwise: the mean of N(g | 0, 1) Πₜ N(f(xₜ) | g, 1 / λ(xₜ)). Both sums run along a lifetime, in any order.
+    What an outcome means, and how much, depends on what was done where: so f is a product, u, v and w being networks,
+    and (s, a) is read together with its outer product. The two sums are all that is carried along a lifetime.
 
     Args:
         observation_space: of the task family.
         action_space: of the task family.
         size: L, numbers of an embedding.
-        hidden: units of each hidden layer of f and of λ.
+        hidden: units of each hidden layer of u, v and w.
         activation: of their hidden layers.
 
-    Source: Rakelly et al. (2019), arXiv:1903.08254, section 4.1, for the product of Gaussians.
+    Source: Rakelly et al. (2019), arXiv:1903.08254, section 4.1, for the product of Gaussians; Jayakumar et al. (2020),
+    "Multiplicative interactions and where to find them", Eq. 2, for the product of networks.
     """
 
     def __init__(
@@ -37,48 +41,68 @@ class TaskEmbedding:
         action_space: gymnasium.Space[Any],
         *,
         size: int,
-        hidden: Any,
+        hidden: Sequence[int],
         activation: Literal["tanh", "relu"],
     ) -> None:
         self.action_space, self.size = action_space, size
         D, A = observation_size(observation_space), action_size(action_space)
-        self.num_inputs = 2 * D + A + 2
-        self.network = MLP(
-            num_inputs=self.num_inputs, heads={"sight": size, "precision": size}, hidden=hidden, activation=activation
+        self.situation_size, self.outcome_size, self.observation_size = D + A + D * A, D + 2, D
+        self.situation = MLP(
+            num_inputs=self.situation_size, heads={"u": size, "w": size}, hidden=hidden, activation=activation
         )
+        self.outcome = MLP(num_inputs=self.outcome_size, heads={"v": size}, hidden=hidden, activation=activation)
 
-    def inputs(self, observation: Tensor, action: Tensor, reward: Tensor, after: Tensor, ended: Tensor) -> Tensor:
-        """xₜ, `[…, F]`; what follows an end is another episode's first observation, of which nothing is read."""
-        goes_on = (~ended).to(observation.dtype).unsqueeze(-1)
-        a = action_features(action, self.action_space).to(observation.dtype)
-        change = (after - observation) * goes_on
-        return torch.cat([observation, a, reward.unsqueeze(-1), change, 1 - goes_on], -1)
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh parameters of u, v and w."""
+        return {**self.situation.init(generator), **self.outcome.init(generator)}
 
-    def inputs_of(self, rollout: Rollout) -> Float[Tensor, "*M T B F"]:
-        """xₜ of every step."""
-        before, after = rollout.observation[..., :-1, :, :], rollout.observation[..., 1:, :, :]
-        return self.inputs(before, rollout.action, rollout.reward, after, rollout.ended)
+    def inputs(self, percept: Percept, before: Float[Tensor, "X Y D"]) -> Float[Tensor, "X Y F"]:
+        """What is read of the step that `percept` tells of, begun at `before`.
 
-    def sights(self, params: Params, x: Float[Tensor, "*X F"]) -> tuple[Float[Tensor, "*X L"], Float[Tensor, "*X L"]]:
-        """λ(x) f(x) and λ(x)."""
-        output, _ = self.network(params, x, {})
-        λ = softplus(output["precision"])
-        return λ * output["sight"], λ
+        Where it ended an episode, what is observed now is the next one's start: nothing of it is read.
+        """
+        a = action_features(percept.last_action, self.action_space).to(before.dtype)
+        both = (before.unsqueeze(-1) * a.unsqueeze(-2)).flatten(-2)
+        ended = percept.last_ended.to(before.dtype).unsqueeze(-1)
+        change = (percept.observation - before) * (1 - ended)
+        return torch.cat([before, a, both, percept.last_reward.unsqueeze(-1), change, ended], -1)
+
+    def inputs_of(self, rollout: Rollout) -> Float[Tensor, "M T B F"]:
+        """The same of every step."""
+        before, now = rollout.observation[:, :-1], rollout.observation[:, 1:]
+        steps = Percept(now, rollout.action, rollout.reward, rollout.ended)
+        flat = Percept(*(x.flatten(0, 1) for x in steps))
+        return self.inputs(flat, before.flatten(0, 1)).unflatten(0, before.shape[:2])
+
+    def sights(self, params: Params, x: Float[Tensor, "X Y F"]) -> tuple[Float[Tensor, "X Y L"], Float[Tensor, "X Y L"]]:
+        """λ f and λ."""
+        situation, outcome = x.split([self.situation_size, self.outcome_size], -1)
+        here, _ = self.situation(params, situation, {})
+        seen, _ = self.outcome(params, outcome, {})
+        λ = softplus(here["w"])
+        return λ * here["u"] * seen["v"], λ
 
 
 def place(weighted: Tensor, precision: Tensor) -> Tensor:
-    """g of the sums Σ λ f and Λ."""
-    return weighted / (1 + precision)
+    """g = Σ λ f / Λ of the two sums; 0 of no experience."""
+    return weighted / precision.clamp(min=1e-8)
 
 
 def log_kernel(
-    weighted: Float[Tensor, "*X L"], precision: Float[Tensor, "*X L"], embeddings: Float[Tensor, "N L"]
+    weighted: Float[Tensor, "*X L"], precision: Float[Tensor, "*X L"], places: Float[Tensor, "N L"], temperature: float
 ) -> Float[Tensor, "*X N"]:
-    """−½ Σₜ ‖f(xₜ) − eᵢ‖²_λ(xₜ) for each embedding eᵢ, but for what is the same for all i.
+    """log N(g | eᵢ, 1 / Λ + τ / 2) for each place eᵢ, but for what is the same for all i.
 
-        = −½ ‖Σλf / Λ − eᵢ‖²_Λ + …  = (Σ λ f) · eᵢ − ½ Λ · eᵢ²
+        −½ ‖g − eᵢ‖²_P  =  P g · eᵢ − ½ P · eᵢ² + …,        P = Λ / (1 + τ Λ / 2)
+
+    Args:
+        weighted: Σ λ f of some experience.
+        precision: Λ = Σ λ.
+        places: eᵢ.
+        temperature: τ > 0.
     """
-    return weighted @ embeddings.mT - 0.5 * precision @ (embeddings**2).mT
+    shrink = 1 / (1 + 0.5 * temperature * precision)
+    return (weighted * shrink) @ places.mT - 0.5 * (precision * shrink) @ (places**2).mT
 
 
 def stress(
