@@ -174,9 +174,11 @@ class MetricBased(MetaLearner):
         e = place(*((part * (1 - seen)).sum(1) for part in (weighted, λ)))
         known = ~self.earned.isnan()
         regret = (self.earned.diagonal().unsqueeze(1) - self.earned.nan_to_num()).clamp(min=0) / self.regret_unit
-        target = (-regret).masked_fill(~known, -torch.inf).softmax(-1)
-        log_w = log_kernel(*query, e, self.temperature).masked_fill(~known, -torch.inf).log_softmax(-1)
-        contrast = -(target * log_w.masked_fill(~known, 0)).sum(-1).mean()
+        others = known & ~torch.eye(N, dtype=torch.bool, device=x.device)
+        usual = (regret * others).sum(1, keepdim=True) / others.sum(1, keepdim=True).clamp(min=1)
+        target = (-regret.where(known, usual)).softmax(-1)
+        log_w = log_kernel(*query, e, self.temperature).log_softmax(-1)
+        contrast = -(target * log_w).sum(-1).mean()
         scaling = stress(e, regret, known)
         loss = contrast + self.stress_weight * scaling
         gradients = torch.autograd.grad(loss, self.embedding_optimizer.tensors)
