@@ -6,24 +6,20 @@ environments nor rollouts: lifetimes on fresh tasks reach them through `live`.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Lifetime, Memory, Percept, Rollout
 
+Live = Callable[..., Lifetime]
+"""`live(adaptation_steps)`: lifetimes on fresh meta-training tasks.
 
-class Live(Protocol):
-    """Lifetimes on meta-training tasks."""
-
-    def __call__(self, adaptation_steps: int, agents: AgentState | None = None) -> Lifetime:
-        """Lives on fresh tasks at every call; or those that given agents begin in the run's standing tasks.
-
-        Args:
-            adaptation_steps: K.
-            agents: one for each standing task: the same tasks, in the same order, whenever as many are asked for.
-        """
+`live(adaptation_steps, agents)`: of given agents, each in a standing task of its own. A run has as many standing tasks
+as its meta-batches have tasks, drawn from the same distribution once: task i is the same in every call.
+"""
 
 
 class MetaAlgorithm(ABC):

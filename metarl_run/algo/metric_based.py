@@ -1,29 +1,70 @@
-"""Act as in the tasks that are near."""
+"""Act as in the tasks that are near: a learned metric of tasks, and a kernel over the policies of stored ones."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import gymnasium
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metarl_run.algo.base import Live
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.task_embedding import TaskEmbedding, log_kernel, place, stress
+from metarl_run.algo.stored_tasks import StoredTasks
+from metarl_run.algo.task_embedding import TaskEmbedding, log_kernel, place
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
 class MetricBased(MetaLearner):
-    """TODO"""
+    """Keep the meta-training tasks, each with a policy φᵢ and a place eᵢ; in a new task, mix those of the nearest.
+
+        start:  g₀ unknown, Λ₀ = 0
+        adapt:  gₜ, Λₜ: place and precision after t steps, see `metarl_run.algo.task_embedding`
+        act:    wᵢ ∝ N(gₜ | eᵢ, 1 / Λₜ + τ / 2),    output = Σᵢ wᵢ output(φᵢ, s)        logits, action values or means
+        learn:  φᵢ by the base learner in task i
+                θ by  mean over (i, j) of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)²  −  c · mean over j of Σᵢ pᵢⱼ log wᵢ(experience in j)
+
+    where ρᵢⱼ is the regret of policy i in task j, in units of u, and pᵢⱼ ∝ exp(−ρᵢⱼ). So a squared distance is a
+    regret; the weights begin equal and are sharpened as Λ grows, until exp(−‖g − eᵢ‖² / τ) is left, which is exp(−ρ) at
+    τ = 1. τ → 0 would follow the nearest task alone, τ → ∞ all alike. Places of the stored tasks come from the
+    experience that is kept of each; in the second term, from the part of it that is not the query.
+
+    Args:
+        learner: trains each stored policy, and says what its outputs mean.
+        network: of the policies.
+        observation_space: of the task family.
+        action_space: of the task family.
+        streams: of initial parameters, and of what is kept.
+        meta_batch_size: N, the tasks that are stored.
+        embedding: L, size of a place.
+        hidden: units of each hidden layer of the encoder.
+        activation: of its hidden layers.
+        temperature: τ.
+        tolerance: u, in units of the usual regret of one task's policy in another: policies that serve a task much worse
+            are not mixed in.
+        contrast_weight: c.
+        pages: parts of a task's experience; two are replaced per meta-iteration.
+        page: steps per part.
+        embedding_steps: of the encoder's optimiser per meta-iteration.
+        meta_optimizer: how the φᵢ follow.
+        embedding_optimizer: how θ, the encoder, follows.
+
+    Differs from the papers: the kernel is over policies, not labels, and its distance is learned from regrets; the
+    contrast's positives are all policies that serve the task, by how well, not the task's own experience alone.
+    Source: Vinyals et al. (2016), arXiv:1606.04080, Eq. 1, and Snell et al. (2017), arXiv:1703.05175, Eq. 2, for the
+    kernel; Kruskal (1964), "Multidimensional scaling by optimizing goodness of fit", section 3, for the first term of
+    the loss; Fu et al. (2020), arXiv:2009.13891, for the contrast of tasks; Li et al. (2020), arXiv:2010.01112, for
+    learning the metric apart from the policies.
+    """
 
     remembers: ClassVar[bool] = True
+    meta_optimizer: GradientRule
 
     @checked
     def __init__(
@@ -39,82 +80,58 @@ class MetricBased(MetaLearner):
         hidden: Widths,
         activation: Literal["tanh", "relu"],
         temperature: Positive,
-        regret_unit: Positive,
-        stress_weight: NonNegative,
+        tolerance: Positive,
+        contrast_weight: NonNegative,
         pages: Count,
         page: Count,
         embedding_steps: Count,
         meta_optimizer: GradientRule,
         embedding_optimizer: GradientRule,
     ) -> None:
-        N = meta_batch_size
-        self.learner, self.network, self.action_space = learner, network, action_space
-        self.temperature, self.regret_unit, self.stress_weight = temperature, regret_unit, stress_weight
-        self.pages, self.page, self.embedding_steps = pages, page, embedding_steps
+        self.learner, self.network, self.temperature = learner, network, temperature
+        self.tolerance, self.contrast_weight, self.embedding_steps = tolerance, contrast_weight, embedding_steps
         self.embedding = TaskEmbedding(
             observation_space, action_space, size=embedding, hidden=hidden, activation=activation
         )
-        inits = [network.init(streams("init", i)) for i in range(N)]
-        self.policies = {name: torch.stack([p[name] for p in inits]).requires_grad_() for name in inits[0]}
-        self.encoder = {n: θ.requires_grad_() for n, θ in self.embedding.init(streams("init", N)).items()}
-        device = streams.device
-        self.places = torch.zeros(N, embedding, device=device)
-        self.meta_params = {f"policy.{n}": φ for n, φ in self.policies.items()}
-        self.meta_params |= {f"encoder.{n}": θ for n, θ in self.encoder.items()}
-        self.meta_params["places"] = self.places
+        singles = [network.init(streams("init", i)) for i in range(meta_batch_size)]
+        self.policies = {name: torch.stack([φ[name] for φ in singles]).requires_grad_() for name in singles[0]}
+        θ = self.embedding.init(streams("init", meta_batch_size))
+        self.encoder = {name: x.requires_grad_() for name, x in θ.items()}
+        self.places = torch.zeros(meta_batch_size, embedding, device=streams.device)
+        policies = {f"policy.{name}": φ for name, φ in self.policies.items()}
+        self.meta_params = {**policies, **{f"encoder.{n}": x for n, x in θ.items()}, "places": self.places}
         self.meta_optimizer, self.embedding_optimizer = meta_optimizer, embedding_optimizer
         meta_optimizer.attach(self.policies)
         embedding_optimizer.attach(self.encoder)
-        self.experience = torch.zeros(N, pages * page, self.embedding.situation_size + self.embedding.outcome_size, device=device)
-        self.earned = torch.full((N, N), torch.nan, device=device)  # [task, policy]
-        self.updates = 0
-        self.noise = streams("metric_based")
+        features = self.embedding.num_features
+        self.stored = StoredTasks(meta_batch_size, features, pages=pages, page=page, generator=streams("stored_tasks"))
 
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        nothing = torch.zeros(num_tasks, 1, self.embedding.size, device=self.places.device)
-        memory = {
-            "weighted": nothing,
-            "precision": nothing,
-            "last": nothing.new_zeros(num_tasks, 1, self.embedding.observation_size),
-            "lived": nothing.new_zeros(num_tasks, 1, 1),
-        }
-        return AgentState(params={}, memory=memory)
+        return AgentState(params={}, memory=self.embedding.blank(num_tasks, self.places.device))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        """An agent with parameters is the policy of a stored task; it learns nothing by memory."""
         if agent.params:
-            output, memory = self.network(agent.params, percept.observation, agent.memory)
-            return self.learner.policy(output), memory
-        memory = self.observe(agent.memory, percept)
-        w = self.weights(memory)
-        return self.learner.policy(self.mixture(w, percept.observation)), memory
+            return self.learner.policy(self.network(agent.params, percept.observation, {})[0]), agent.memory
+        memory = self.embedding.observe(self.encoder, agent.memory, percept)
+        return self.learner.policy(self.mixture(self.weights(memory), percept.observation)), memory
 
-    def observe(self, memory: Memory, percept: Percept) -> Memory:
-        M, B, D = percept.observation.shape
-        last = memory["last"].expand(M, B, D)
-        weighted, λ = self.embedding.sights(self.encoder, self.embedding.inputs(percept, last))
-        lived = memory["lived"]
-        return {
-            "weighted": memory["weighted"] + lived * weighted,
-            "precision": memory["precision"] + lived * λ,
-            "last": percept.observation,
-            "lived": torch.ones_like(weighted[..., :1]),
-        }
-
-    def weights(self, memory: Memory) -> Tensor:
+    def weights(self, memory: Memory) -> Float[Tensor, "M B N"]:
+        """w, after what is remembered."""
         return log_kernel(memory["weighted"], memory["precision"], self.places, self.temperature).softmax(-1)
 
-    def place(self, memory: Memory) -> Tensor:
-        return place(memory["weighted"], memory["precision"])
-
-    def mixture(self, w: Tensor, observation: Tensor) -> Output:
-        M, B, D = observation.shape
-        rows = observation.reshape(1, M * B, D).expand(len(self.places), -1, -1)
+    def mixture(self, w: Float[Tensor, "M B N"], observation: Float[Tensor, "M B D"]) -> Output:
+        """Σᵢ wᵢ output(φᵢ, s)."""
+        rows = observation.flatten(0, 1).expand(len(self.places), -1, -1)
         outputs, _ = self.network(self.policies, rows, {})
-        return {
-            head: torch.einsum("xn,nxo->xo", w.flatten(0, 1), value).view(M, B, -1) for head, value in outputs.items()
-        }
+        M, B, N = w.shape
+        return {head: torch.einsum("mbn,nmbo->mbo", w, y.view(N, M, B, -1)) for head, y in outputs.items()}
+
+    def place(self, memory: Memory) -> Float[Tensor, "M B L"]:
+        """g, after what is remembered."""
+        return place(memory["weighted"], memory["precision"])
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         return agent._replace(memory=rollout.memory)
@@ -122,85 +139,76 @@ class MetricBased(MetaLearner):
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        N = len(self.places)
-        k = 1 + self.updates % (N - 1) if N > 1 else 0
-        own = {n: φ.detach() for n, φ in self.policies.items()}
-        others = {n: φ.roll(-k, 0) for n, φ in own.items()}
-        mine = live(0, AgentState(own, {})).rollouts[0]
-        theirs = live(0, AgentState(others, {})).rollouts[0]
-        number = torch.arange(N, device=self.places.device)
-        self.earned[number, number] = mine.reward.sum(1).mean(1)
-        self.earned[number, (number + k) % N] = theirs.reward.sum(1).mean(1)
-        self.keep(mine, 2 * self.updates)
-        self.keep(theirs, 2 * self.updates + 1)
-        self.updates += 1
-        told = self.improve_policies(mine)
+        own = {name: φ.detach() for name, φ in self.policies.items()}
+        partner = self.stored.partner
+        rollouts = {}
+        for k in (0, partner):
+            visitors = {name: φ.roll(-k, 0) for name, φ in own.items()}
+            rollouts[k] = live(0, AgentState(visitors, {})).rollouts[0]
+            self.stored.keep(rollouts[k], self.embedding.inputs_of(rollouts[k]), k)
+        told = self.improve_policies(rollouts[0])
         for _ in range(self.embedding_steps):
             told |= self.improve_embedding()
         with torch.no_grad():
-            weighted, λ = self.embedding.sights(self.encoder, self.known_experience())
+            weighted, λ = self.embedding.sights(self.encoder, self.stored.experience)
             self.places.copy_(place(weighted.sum(1), λ.sum(1)))
-        return told | {"own": self.earned.diagonal().mean(), "other": theirs.reward.sum(1).mean()}
-
-    def known_experience(self):
-        return self.experience[:, : min(2 * self.updates, self.pages) * self.page]
-
-    def keep(self, rollout: Rollout, number: int) -> None:
-        x = self.embedding.inputs_of(rollout).flatten(1, 2)
-        chosen = torch.multinomial(rollout.alive.flatten(1).float(), self.page, True, generator=self.noise)
-        first = number % self.pages * self.page
-        self.experience[:, first : first + self.page] = x.gather(1, chosen.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+        visited = rollouts[partner].reward.sum(1).mean()
+        return {**told, "return_of_own": rollouts[0].reward.sum(1).mean(), "return_of_other": visited}
 
     def improve_policies(self, rollout: Rollout) -> dict[str, Tensor]:
-        behaviour = None
+        """As many steps as the learner has epochs, of each stored policy in its own task."""
+        behaviour: Output | None = None
         for _ in range(self.learner.epochs):
             output, _ = self.network(self.policies, rollout.observation, {})
-            losses, _ = self.learner.loss(output, rollout, behaviour)
-            gradients = torch.autograd.grad(losses.sum(), self.meta_optimizer.tensors)
+            losses, metrics = self.learner.loss(output, rollout, behaviour)
+            gradients = torch.autograd.grad(required_finite(losses.sum()), self.meta_optimizer.tensors)
             norm = self.meta_optimizer.step(gradients, lambda: "a stored task")
             if behaviour is None:
                 behaviour = {head: value.detach() for head, value in output.items()}
-        return {"loss": losses.detach().mean(), "gradient_norm": norm}
+        return {"loss": losses.detach().mean(), "gradient_norm": norm, **metrics}
 
     def improve_embedding(self) -> dict[str, Tensor]:
-        x = self.known_experience()
-        N, E, _ = x.shape
-        weighted, λ = self.embedding.sights(self.encoder, x)
-        u = torch.rand(N, 1, generator=self.noise, device=x.device)
-        n = (E / 2) ** u  # log-uniform
-        rank = torch.rand(N, E, generator=self.noise, device=x.device).argsort(-1)
-        seen = (rank < n).to(x.dtype).unsqueeze(-1)
-        query = [(part * seen).sum(1) for part in (weighted, λ)]
-        e = place(*((part * (1 - seen)).sum(1) for part in (weighted, λ)))
-        known = ~self.earned.isnan()
-        regret = (self.earned.diagonal().unsqueeze(1) - self.earned.nan_to_num()).clamp(min=0) / self.regret_unit
-        others = known & ~torch.eye(N, dtype=torch.bool, device=x.device)
-        usual = (regret * others).sum(1, keepdim=True) / others.sum(1, keepdim=True).clamp(min=1)
-        target = (-regret.where(known, usual)).softmax(-1)
-        log_w = log_kernel(*query, e, self.temperature).log_softmax(-1)
-        contrast = -(target * log_w).sum(-1).mean()
-        scaling = stress(e, regret, known)
-        loss = contrast + self.stress_weight * scaling
+        """One step of the encoder; how well distances are regrets, and what is lost to the best of weights in nats."""
+        weighted, λ = self.embedding.sights(self.encoder, self.stored.experience)
+        query = self.stored.split()
+        rest = 1 - query
+        e = place((weighted * rest).sum(1), (λ * rest).sum(1))
+        log_w = log_kernel((weighted * query).sum(1), (λ * query).sum(1), e, self.temperature).log_softmax(-1)
+        regret, tried = self.stored.regret()
+        ρ = regret / self.tolerance
+        log_p = (-ρ).log_softmax(-1)
+        contrast = (log_p.exp() * (log_p - log_w)).sum(-1).mean()
+        scaling = stress(e, ρ, tried)
+        loss = required_finite(scaling + self.contrast_weight * contrast)
         gradients = torch.autograd.grad(loss, self.embedding_optimizer.tensors)
         self.embedding_optimizer.step(gradients, lambda: "a stored task")
-        entropy = -(target * target.clamp(min=1e-20).log()).sum(-1).mean()
-        return {"contrast": contrast.detach() - entropy, "stress": scaling.detach()}
+        return {"stress": scaling.detach(), "contrast": contrast.detach()}
 
     # --- Saving and resuming ---
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {
-            "embedding_optimizer": self.embedding_optimizer.state(),
-            "noise": self.noise.get_state(),
-            "experience": self.experience,
-            "earned": self.earned,
-            "updates": self.updates,
-        }
+        others = {"embedding_optimizer": self.embedding_optimizer.state(), "stored": self.stored.state()}
+        return {**super().state(), **others}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.embedding_optimizer.load_state(state["embedding_optimizer"])
-        self.noise.set_state(state["noise"])
-        self.experience.copy_(state["experience"])
-        self.earned.copy_(state["earned"])
-        self.updates = state["updates"]
+        self.stored.load_state(state["stored"])
+
+
+def stress(places: Float[Tensor, "N L"], regret: Float[Tensor, "N N"], tried: Bool[Tensor, "N N"]) -> Tensor:
+    """The mean of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)² over the pairs that were tried: regret regression."""
+    square = (places.unsqueeze(0) - places.unsqueeze(1)).square().sum(-1)
+    distance = (square + 1e-6).sqrt()  # whose derivative is finite at 0
+    return ((distance - regret.sqrt()).square() * tried).sum() / tried.sum()
+
+
+def required_finite(loss: Tensor) -> Tensor:
+    """`loss`.
+
+    Raises:
+        NumericalError: unless it is finite.
+    """
+    if not torch.isfinite(loss):
+        raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
+    return loss

@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 import gymnasium
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from metarl_run.algo.experience import action_features, observation_size
 from metarl_run.learner.base import action_size
 from metarl_run.network.mlp import MLP
-from metarl_run.types import Params, Percept, Rollout
+from metarl_run.types import Memory, Params, Percept, Rollout
 
 
 class TaskEmbedding:
@@ -46,11 +46,15 @@ class TaskEmbedding:
     ) -> None:
         self.action_space, self.size = action_space, size
         D, A = observation_size(observation_space), action_size(action_space)
-        self.situation_size, self.outcome_size, self.observation_size = D + A + D * A, D + 2, D
-        self.situation = MLP(
-            num_inputs=self.situation_size, heads={"u": size, "w": size}, hidden=hidden, activation=activation
-        )
-        self.outcome = MLP(num_inputs=self.outcome_size, heads={"v": size}, hidden=hidden, activation=activation)
+        self.observation_size, self.parts = D, [D + A + D * A, D + 2]
+        before, after = self.parts
+        self.situation = MLP(num_inputs=before, heads={"u": size, "w": size}, hidden=hidden, activation=activation)
+        self.outcome = MLP(num_inputs=after, heads={"v": size}, hidden=hidden, activation=activation)
+
+    @property
+    def num_features(self) -> int:
+        """F, what is read of one step."""
+        return sum(self.parts)
 
     def init(self, generator: torch.Generator) -> Params:
         """Fresh parameters of u, v and w."""
@@ -72,15 +76,41 @@ class TaskEmbedding:
         before, now = rollout.observation[:, :-1], rollout.observation[:, 1:]
         steps = Percept(now, rollout.action, rollout.reward, rollout.ended)
         flat = Percept(*(x.flatten(0, 1) for x in steps))
-        return self.inputs(flat, before.flatten(0, 1)).unflatten(0, before.shape[:2])
+        return self.inputs(flat, before.flatten(0, 1)).view(*before.shape[:-1], -1)
 
-    def sights(self, params: Params, x: Float[Tensor, "X Y F"]) -> tuple[Float[Tensor, "X Y L"], Float[Tensor, "X Y L"]]:
+    def sights(
+        self, params: Params, x: Float[Tensor, "X Y F"]
+    ) -> tuple[Float[Tensor, "X Y L"], Float[Tensor, "X Y L"]]:
         """λ f and λ."""
-        situation, outcome = x.split([self.situation_size, self.outcome_size], -1)
+        situation, outcome = torch.split(x, self.parts, -1)
         here, _ = self.situation(params, situation, {})
         seen, _ = self.outcome(params, outcome, {})
         λ = softplus(here["w"])
         return λ * here["u"] * seen["v"], λ
+
+    # --- Along a lifetime ---
+
+    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+        """Nothing was seen yet."""
+        nothing = torch.zeros(num_tasks, 1, self.size, device=device)
+        return {
+            "weighted": nothing,  # Σ λ f
+            "precision": nothing,  # Λ
+            "observation": nothing.new_zeros(num_tasks, 1, self.observation_size),
+            "lived": nothing.new_zeros(num_tasks, 1),  # 0 before the first step, then 1
+        }
+
+    def observe(self, params: Params, memory: Memory, percept: Percept) -> Memory:
+        """What is remembered after what `percept` says about the step before."""
+        before = memory["observation"].expand_as(percept.observation)
+        weighted, λ = self.sights(params, self.inputs(percept, before))
+        lived = memory["lived"].unsqueeze(-1)
+        return {
+            "weighted": memory["weighted"] + lived * weighted,
+            "precision": memory["precision"] + lived * λ,
+            "observation": percept.observation,
+            "lived": torch.ones_like(percept.last_reward),
+        }
 
 
 def place(weighted: Tensor, precision: Tensor) -> Tensor:
@@ -103,16 +133,3 @@ def log_kernel(
     """
     shrink = 1 / (1 + 0.5 * temperature * precision)
     return (weighted * shrink) @ places.mT - 0.5 * (precision * shrink) @ (places**2).mT
-
-
-def stress(
-    embeddings: Float[Tensor, "N L"], regret: Float[Tensor, "N N"], known: Bool[Tensor, "N N"]
-) -> Tensor:
-    """Mean of (‖eᵢ − eⱼ‖ − √regretᵢⱼ)² over the pairs whose regret is known.
-
-    Source: Kruskal (1964), "Multidimensional scaling by optimizing goodness of fit", Eq. (raw stress).
-    """
-    square = (embeddings.unsqueeze(0) - embeddings.unsqueeze(1)).square().sum(-1)
-    distance = (square + 1e-6).sqrt()
-    error = (distance - regret.sqrt()) ** 2
-    return (error * known).sum() / known.sum().clamp(min=1)
