@@ -46,7 +46,7 @@ class MetricBased(MetaLearner):
         hidden: units of each hidden layer of the encoder.
         activation: of its hidden layers.
         temperature: τ.
-        tolerance: u, in units of the usual regret of one task's policy in another: policies that serve a task much worse
+        tolerance: u, in units of the usual regret of one task's policy in another: those that serve a task much worse
             are not mixed in.
         contrast_weight: c.
         pages: parts of a task's experience; two are replaced per meta-iteration.

@@ -71,13 +71,13 @@ class StoredTasks:
     def split(self) -> Float[Tensor, "N E 1"]:
         """Which steps of each task are taken for little experience in it: 1 at n of them at random, else 0.
 
-        log n is uniform between 0 and the logarithm of half of all steps.
+        n is uniform on a logarithmic scale, from 1 to half of all steps.
         """
         N, E, _ = self.experience.shape
         device = self.experience.device
         n = (E / 2) ** torch.rand(N, 1, generator=self.generator, device=device)
         rank = torch.rand(N, E, generator=self.generator, device=device).argsort(-1)
-        return (rank < n).to(self.steps.dtype).unsqueeze(-1)
+        return (rank + 1 <= n).to(self.steps.dtype).unsqueeze(-1)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that changes."""
