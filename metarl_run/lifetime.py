@@ -6,7 +6,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.rollout import Collect, collect
-from metarl_run.types import Lifetime
+from metarl_run.types import AgentState, Lifetime
 
 
 def live(
@@ -15,6 +15,7 @@ def live(
     generator: torch.Generator,
     *,
     adaptation_steps: int,
+    agents: AgentState | None = None,
     tasks_at_once: int | None = None,
     collect: Collect = collect,
 ) -> Lifetime:
@@ -30,16 +31,17 @@ def live(
         env: M tasks × B episode slots.
         generator: randomness of the actions.
         adaptation_steps: K ≥ 0.
+        agents: who begins in the tasks; None: agent₀.
         tasks_at_once: so many tasks adapt at a time, without a graph; None for all at once. Rollouts are of all tasks
             either way: they take little memory, and so the noise in them depends on the tasks alone.
         collect: how rollouts are made.
     """
-    agents = [algo.begin(env.task)]
+    lived = [algo.begin(env.task) if agents is None else agents]
     if algo.remembers:
-        rollout = collect(env, algo.act, agents[0], generator, draw=algo.draw, episodes=adaptation_steps + 1)
-        return Lifetime(agents, [rollout], tasks_at_once)
-    rollouts = [collect(env, algo.act, agents[0], generator, draw=algo.draw)]
+        rollout = collect(env, algo.act, lived[0], generator, draw=algo.draw, episodes=adaptation_steps + 1)
+        return Lifetime(lived, [rollout], tasks_at_once)
+    rollouts = [collect(env, algo.act, lived[0], generator, draw=algo.draw)]
     for _ in range(adaptation_steps):
-        agents.append(adapt_in_parts(algo, agents[-1], rollouts[-1], tasks_at_once))
-        rollouts.append(collect(env, algo.act, agents[-1], generator, draw=algo.draw))
-    return Lifetime(agents, rollouts, tasks_at_once)
+        lived.append(adapt_in_parts(algo, lived[-1], rollouts[-1], tasks_at_once))
+        rollouts.append(collect(env, algo.act, lived[-1], generator, draw=algo.draw))
+    return Lifetime(lived, rollouts, tasks_at_once)

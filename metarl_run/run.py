@@ -138,6 +138,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
     offered: dict[str, Any] = {
         "streams": streams,
+        "meta_batch_size": config["meta_batch_size"],
         "family": family,
         "observation_space": family.observation_space,
         "action_space": family.action_space,

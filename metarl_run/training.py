@@ -22,7 +22,7 @@ from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
 from metarl_run.rollout import Collect
 from metarl_run.seeding import Streams
-from metarl_run.types import Lifetime
+from metarl_run.types import AgentState, Lifetime
 
 
 class Training:
@@ -122,11 +122,13 @@ class Training:
         lifetimes: list[Lifetime] = []
         batches = 0
 
-        def live_on_fresh_tasks(adaptation_steps: int, *, again: bool = False) -> Lifetime:
+        def live_here(adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime:
             nonlocal batches
             batches += not again
             index = (self.iteration, batches - 1)
-            task = self.family.sample(self.meta_batch_size, "meta_train", self.streams("meta_train/tasks", *index))
+            fresh = agents is None
+            tasks = self.streams("meta_train/tasks", *index) if fresh else self.streams("meta_train/standing_tasks")
+            task = self.family.sample(self.meta_batch_size, "meta_train", tasks)
             env = TaskVectorEnv(
                 self.family,
                 task,
@@ -139,6 +141,7 @@ class Training:
                 env,
                 actions,
                 adaptation_steps=adaptation_steps,
+                agents=agents,
                 tasks_at_once=self.meta_batch_chunk,
                 collect=self.collect,
             )
@@ -146,7 +149,7 @@ class Training:
             return lifetime
 
         try:
-            metrics = algo.meta_update(live_on_fresh_tasks)
+            metrics = algo.meta_update(live_here)
         except NumericalError as error:
             reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
             raise NumericalError(error.where, reason, error.hint) from error

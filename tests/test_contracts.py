@@ -97,17 +97,23 @@ def tasks_of(family, seed=0):
     return family.sample(M, "meta_train", torch.Generator().manual_seed(seed))
 
 
-def lifetime_of(family, algo, adaptation_steps=1, seed=0):
-    """One lifetime in each of M tasks; the seed says which."""
+def lifetime_of(family, algo, adaptation_steps=1, seed=0, agents=None):
+    """One lifetime in each of M tasks, the seed says which; or of given agents in standing tasks."""
     generator = torch.Generator().manual_seed(seed)
-    env = TaskVectorEnv(family, tasks_of(family, seed), episodes_per_task=B, generator=generator)
-    return live(algo, env, generator, adaptation_steps=adaptation_steps)
+    tasks = tasks_of(family, seed) if agents is None else standing_tasks(family, agents)
+    env = TaskVectorEnv(family, tasks, episodes_per_task=B, generator=generator)
+    return live(algo, env, generator, adaptation_steps=adaptation_steps, agents=agents)
+
+
+def standing_tasks(family, agents):
+    generator = torch.Generator().manual_seed(0)
+    return family.sample(len(next(iter(leaves(agents).values()))), "meta_train", generator)
 
 
 def lives(family, algo):
-    """`live` for `meta_update`: fresh tasks at every call."""
+    """`live` for `meta_update`: fresh tasks at every call, unless there are agents for the standing ones."""
     seeds = iter(range(1000))
-    return lambda adaptation_steps: lifetime_of(family, algo, adaptation_steps, next(seeds))
+    return lambda adaptation_steps, agents=None: lifetime_of(family, algo, adaptation_steps, next(seeds), agents)
 
 
 def leaves(tree, name=""):

@@ -280,6 +280,31 @@ def test_the_best_checkpoint_of_an_agent_that_does_not_is_the_best_after_adaptat
     assert "lifetime_return" not in (tmp_path / "metrics.csv").read_text()
 
 
+class Returning(Remembering):
+    """Lives in fresh tasks, and twice in the standing ones, as an agent that remembers two episodes."""
+
+    def meta_update(self, live):
+        live(0)
+        given = self.start(3)._replace(memory={"ended": torch.full((3, 1), 2)})
+        for _ in range(2):
+            assert live(0, given).agents == [given]
+        return {}
+
+
+def test_given_agents_live_in_the_same_tasks_at_every_call_and_nothing_else_changes(tmp_path):
+    drawn = []
+    for algo in (Remembering(), Returning()):
+        training = make(tmp_path / type(algo).__name__, PAIRS[0], meta_iterations=2, validate_every=0)
+        training.algo, training.family = algo, PaysAction(horizon=5)
+        sample, tasks = training.family.sample, []
+        training.family.sample = lambda *given, sample=sample, tasks=tasks: tasks.append(sample(*given)) or tasks[-1]
+        training.meta_train()
+        drawn.append([task.hashes() for task in tasks])
+    (fresh, later), (first, standing, *others) = drawn
+    assert first == fresh and others == [standing, later, standing, standing]
+    assert not {*standing} & {*fresh, *later}
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_a_run_that_learns_from_a_few_tasks_at_a_time_is_the_run_that_learns_from_all(tmp_path, options, size):
     whole, parts = (make(tmp_path / str(each), options, meta_batch_chunk=each) for each in (None, size))

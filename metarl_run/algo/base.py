@@ -16,9 +16,17 @@ from metarl_run.types import AgentState, Lifetime, Memory, Percept, Rollout
 
 @runtime_checkable
 class Live(Protocol):
-    """Lifetimes on fresh meta-training tasks; `again`: in the tasks of the call before, with the same randomness."""
+    """Lifetimes in meta-training tasks.
 
-    def __call__(self, adaptation_steps: int, *, again: bool = False) -> Lifetime: ...
+    `live(adaptation_steps)`: in fresh tasks.
+    `live(adaptation_steps, again=True)`: in the tasks of the call before, with the same randomness.
+    `live(adaptation_steps, agents)`: of given agents, each in a standing task of its own. A run has as many standing
+    tasks as its meta-batches have tasks, drawn from the same distribution once: task i is the same in every call.
+    """
+
+    def __call__(
+        self, adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False
+    ) -> Lifetime: ...
 
 
 class MetaAlgorithm(ABC):

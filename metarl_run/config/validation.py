@@ -32,7 +32,7 @@ BASES = {
 SUPPLIED = frozenset(
     {
         *("family", "observation_space", "action_space", "learner", "num_inputs", "heads"),
-        *("network", "meta_params", "make_network", "streams"),
+        *("network", "meta_params", "make_network", "streams", "meta_batch_size"),
     }
 )
 """Constructor arguments that the runner gives where a signature names them, so that YAML need not."""

@@ -1,0 +1,185 @@
+"""How the distances that a metric-based agent has learned compare with the true ones, and pictures of its embedding.
+
+Takes finished runs of `algo=metric_based` on one task family. In held-out tasks the agent lives some episodes, which
+give each task a place. Spearman's rank correlation is taken between the distances of these places and those of the
+tasks' parameters; and between the distance of a held-out task from a stored one and how little the stored policy earns
+there.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl_run import checkpoint
+from metarl_run.algo.metric_based import MetricBased
+from metarl_run.atomic import write_atomically
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.exact import optimal_returns
+from metarl_run.lifetime import live
+from metarl_run.plan import stored_plan
+from metarl_run.planning import finite_horizon_q
+from metarl_run.report.figure import INK, save
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase" / "metric_based"
+PHYSICS = ("signed_force", "cart_mass", "pole_mass", "half_length", "gravity")
+SERVED_TASKS, SERVED_EPISODES = 40, 10
+"""Held-out tasks that the stored policies are tried in, and how often each."""
+
+
+class Run(NamedTuple):
+    """A meta-trained agent, where its tasks come from, and its streams of randomness."""
+
+    family: TaskFamily
+    algo: MetricBased
+    streams: Streams
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="run folders; the first one's embedding is pictured")
+    parser.add_argument("--tasks", type=int, default=200, help="held-out tasks (default: 200)")
+    parser.add_argument("--episodes", type=int, default=10, help="lived in each before it is placed (default: 10)")
+    parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder (default: outputs/showcase/metric_based)")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    runs = [run_of(folder) for folder in chosen.folders]
+    held_out = [placed(run, chosen.tasks, chosen.episodes) for run in runs]
+    rows = [correlations(run, *found) for run, found in zip(runs, held_out, strict=True)]
+    env = stored_plan(chosen.folders[0]).choices["env"]
+    told = {"env": env, "tasks": chosen.tasks, "episodes": chosen.episodes}
+    record = {**told, "seeds": [run.streams.seed for run in runs], "spearman": rows}
+    write_atomically(chosen.out / f"{env}.json", (json.dumps(record, indent=1) + "\n").encode())
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        print(f"{name:<45} {fmean(values):.2f}   {' '.join(f'{value:.2f}' for value in values)}")
+    save(chosen.out / f"{env}_embedding", 8.4, 3.6, lambda figure: draw(figure, runs[0], *held_out[0]))
+
+
+# --- Living in held-out tasks ---
+
+
+def run_of(folder: Path) -> Run:
+    """The agent at the end of a run."""
+    config = stored_plan(folder).config
+    streams = Streams(config["seed"], torch.device("cpu"))
+    family, algo = build_agent(config, streams)
+    if not isinstance(algo, MetricBased):
+        raise SystemExit(f"{folder} is no run of algo=metric_based")
+    algo.load_meta_params(checkpoint.load(folder).state["algo"]["meta_params"])
+    return Run(family, algo, streams)
+
+
+def placed(run: Run, tasks: int, episodes: int) -> tuple[Any, Tensor]:
+    """Held-out tasks, and where the agent takes each to be after some episodes in it, `[M, L]`."""
+    family, algo, streams = run
+    task = family.sample(tasks, "meta_test", streams("embedding/tasks"))
+    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams("embedding/env"))
+    with torch.no_grad():
+        (rollout,) = live(algo, env, streams("embedding/actions"), adaptation_steps=episodes - 1).rollouts
+        return task, algo.place(rollout.memory).squeeze(1)
+
+
+def served(run: Run, task: Any) -> Tensor:
+    """What each stored policy earns in each task, the mean over episodes, `[M, N]`."""
+    family, algo, streams = run
+    columns = []
+    for policy in range(len(algo.places)):
+        one = {name: φ[policy].detach().expand(task.num_tasks, *φ.shape[1:]) for name, φ in algo.policies.items()}
+        generator = streams("embedding/served", policy)
+        env = TaskVectorEnv(family, task, episodes_per_task=SERVED_EPISODES, generator=generator)
+        (rollout,) = live(algo, env, generator, adaptation_steps=0, agents=AgentState(one, {})).rollouts
+        columns.append(rollout.reward.sum(1).mean(1))
+    return torch.stack(columns, 1)
+
+
+# --- Correlations ---
+
+
+def truths(family: TaskFamily, task: Any) -> dict[str, Tensor]:
+    """What the tasks truly differ in, `[M, ·]` each, by name."""
+    if "tabular" in family.provides:
+        q = finite_horizon_q(task.transition, task.mean_reward, horizon=family.horizon)[:, 0]
+        return {"mean rewards": task.mean_reward.flatten(1), "optimal action values": q.flatten(1)}
+    physics = torch.stack([getattr(task, name) for name in PHYSICS], 1)
+    standardised = (physics - physics.mean(0)) / physics.std(0)
+    return {f"{', '.join(PHYSICS)}, standardised": standardised, "signed_force": physics[:, :1]}
+
+
+def correlations(run: Run, task: Any, places: Tensor) -> dict[str, float]:
+    """Spearman's ρ of learned distances with true ones, and with what stored policies fail to earn."""
+    found = {name: spearman(pairwise(places), pairwise(x)) for name, x in truths(run.family, task).items()}
+    standing = run.family.sample(len(run.algo.places), "meta_train", run.streams("meta_train/standing_tasks"))
+    for name, x in truths(run.family, standing).items():
+        found[f"stored tasks: {name}"] = spearman(pairwise(run.algo.places), pairwise(x))
+    some = slice(0, SERVED_TASKS)
+    distance = torch.cdist(places[some], run.algo.places)
+    return {**found, "a stored policy's return, negative": spearman(distance, -served(run, task.select(some)))}
+
+
+def pairwise(x: Tensor) -> Tensor:
+    """The distance of each pair of rows, each pair once."""
+    n = len(x)
+    return torch.cdist(x, x)[torch.ones(n, n, dtype=torch.bool).triu(1)]
+
+
+def spearman(x: Tensor, y: Tensor) -> float:
+    """The correlation of ranks; equal numbers share their mean rank.
+
+    Source: Spearman (1904), "The proof and measurement of association between two things".
+    """
+    return float(torch.corrcoef(torch.stack([ranks(x), ranks(y)]))[0, 1])
+
+
+def ranks(x: Tensor) -> Tensor:
+    _, index, counts = x.flatten().double().unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[index]
+
+
+# --- The picture ---
+
+
+def colours(family: TaskFamily, task: Any) -> dict[str, tuple[Tensor, str]]:
+    """What the points are coloured by: a name, the numbers and a colour map for each panel."""
+    if "tabular" in family.provides:
+        best = torch.tensor(optimal_returns(family, task))
+        return {
+            "optimal expected return": (best, "viridis"),
+            "mean reward over all s, a": (task.mean_reward.mean((1, 2)), "cividis"),
+        }
+    return {
+        "signed force (N)": (task.signed_force, "coolwarm"),
+        "half of the pole's length (m)": (task.half_length, "viridis"),
+    }
+
+
+def draw(figure: "Figure", run: Run, task: Any, places: Tensor) -> None:
+    """Held-out tasks as points and stored ones as crosses, along the two directions in which the former vary most."""
+    centre = places.mean(0)
+    _, deviation, directions = torch.linalg.svd(places - centre, full_matrices=False)
+    share = deviation.square() / deviation.square().sum()
+    seen, stored = (places - centre) @ directions[:2].T, (run.algo.places - centre) @ directions[:2].T
+    panels = colours(run.family, task)
+    for axes, (name, (values, scale)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        axes.scatter(*stored.T.numpy(), marker="x", s=22, color=INK, linewidth=0.9, label="stored task")
+        points = axes.scatter(*seen.T.numpy(), c=values.numpy(), cmap=scale, s=20, linewidth=0, label="held-out task")
+        figure.colorbar(points, ax=axes, label=name)
+        axes.set_xlabel(f"first component ({share[0]:.0%})")
+        axes.set_ylabel(f"second component ({share[1]:.0%})")
+    figure.axes[0].legend(loc="best")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,416 @@
+"""The metric-based agent: its kernel, its places, what it stores, and who learns from what (traps 6, 13, 19, 23)."""
+
+import io
+import math
+
+import gymnasium
+import pytest
+import torch
+
+from metarl_run.algo.meta_optimizer import SGD, Adam
+from metarl_run.algo.metric_based import MetricBased, stress
+from metarl_run.algo.stored_tasks import StoredTasks
+from metarl_run.algo.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.config.compose import compose_points
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError
+from metarl_run.learner.q_learning import QLearning
+from metarl_run.lifetime import live
+from metarl_run.network.mlp import MLP
+from metarl_run.run import build_agent
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Lifetime, Percept, Rollout
+
+N, T, B, D, A, L = 4, 6, 3, 2, 3, 5
+OBSERVATIONS, ACTIONS = gymnasium.spaces.Box(-1.0, 1.0, (D,)), gymnasium.spaces.Discrete(A)
+
+
+def streams(seed=0):
+    return Streams(seed, torch.device("cpu"))
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def optimizer(lr=0.1):
+    return SGD(lr=lr, max_grad_norm=100.0)
+
+
+def make(**changes):
+    """A small agent whose encoder is far from its first values, where every place is nearly 0."""
+    usual = {
+        "learner": QLearning(discount=0.9, epsilon=0.1, epochs=2, scale=1.0),
+        "network": MLP(num_inputs=D, heads={"q": A}, hidden=[4], activation="tanh"),
+        "observation_space": OBSERVATIONS,
+        "action_space": ACTIONS,
+        "streams": streams(),
+        "meta_batch_size": N,
+        "embedding": L,
+        "hidden": [6],
+        "activation": "tanh",
+        "temperature": 1.0,
+        "tolerance": 0.5,
+        "contrast_weight": 1.0,
+        "pages": 4,
+        "page": 5,
+        "embedding_steps": 2,
+        "meta_optimizer": optimizer(),
+        "embedding_optimizer": optimizer(),
+    }
+    algo = MetricBased(**usual | changes)
+    with torch.no_grad():
+        for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.places]):
+            θ.copy_(0.7 * randn(*θ.shape, seed=seed))
+    return algo
+
+
+def lived(seed=0, M=N):
+    """One episode in each slot, of 2 to T steps."""
+    g = torch.Generator().manual_seed(seed)
+    length = torch.randint(2, T + 1, (M, 1, B), generator=g)
+    length[0, 0, 0] = T
+    time = torch.arange(T).view(1, T, 1)
+    alive = time < length
+    return Rollout(
+        observation=torch.randn(M, T + 1, B, D, generator=g),
+        action=torch.randint(A, (M, T, B), generator=g),
+        reward=torch.randn(M, T, B, generator=g) * alive,
+        terminated=(time == length - 1) & alive,
+        truncated=torch.zeros(M, T, B, dtype=torch.bool),
+        alive=alive,
+        memory={},
+    )
+
+
+def replay():
+    """`live` on recorded experience, another one at every call; the agents that were to live it are kept."""
+    agents = []
+
+    def live(adaptation_steps, given=None):
+        agents.append(given)
+        return Lifetime([given], [lived(len(agents))])
+
+    return live, agents
+
+
+# --- The kernel ---
+
+
+def test_weights_by_hand():
+    """Two places at ±1 on a line, seen at ½ with precision 2: variances ½ + τ / 2 = 1."""
+    w = log_kernel(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([[1.0], [-1.0]]), temperature=1.0).softmax(-1)
+    near, far = math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 1.5**2)
+    torch.testing.assert_close(w, torch.tensor([near, far]) / (near + far))
+
+
+def test_the_kernel_is_the_gaussian_that_it_says():
+    places, λ, f, τ = randn(N, L), randn(7, L, seed=1).exp(), randn(7, L, seed=2), 0.6
+    Λ, g = λ.sum(0), (λ * f).sum(0) / λ.sum(0)
+    density = torch.distributions.Normal(places, (1 / Λ + τ / 2).sqrt()).log_prob(g).sum(-1)
+    ours = log_kernel((λ * f).sum(0), Λ, places, τ)
+    torch.testing.assert_close(ours.softmax(-1), density.softmax(-1))
+
+
+def kernel(temperature, precision):
+    g, places = randn(L, seed=3), randn(N, L)
+    w = log_kernel(g * precision, torch.full((L,), precision), places, temperature).softmax(-1)
+    return w, (g - places).square().sum(-1)
+
+
+def test_limits_of_the_kernel():
+    """Without experience or with τ → ∞ all tasks alike; with much of it exp(−‖g − e‖² / τ); then τ → 0: the nearest."""
+    even = torch.full((N,), 1 / N)
+    torch.testing.assert_close(kernel(1.0, 0.0)[0], even)
+    torch.testing.assert_close(kernel(1e6, 1e4)[0], even, rtol=0, atol=1e-4)
+    w, distance = kernel(0.7, 1e6)
+    torch.testing.assert_close(w, (-distance / 0.7).softmax(-1), rtol=1e-3, atol=1e-5)
+    w, distance = kernel(1e-4, 1e6)
+    assert w[distance.argmin()] > 0.999
+
+
+def test_more_experience_of_the_same_place_sharpens_the_weights():
+    entropies = [
+        -(w * w.log()).sum() for w in (kernel(0.5, precision)[0] for precision in (0.0, 0.1, 1.0, 10.0, 100.0))
+    ]
+    assert entropies == sorted(entropies, reverse=True)
+
+
+# --- The mixture ---
+
+
+def percept(M=2, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return Percept(
+        torch.randn(M, B, D, generator=g),
+        torch.randint(A, (M, B), generator=g),
+        torch.randn(M, B, generator=g),
+        torch.rand(M, B, generator=g) < 0.3,
+    )
+
+
+def test_the_mixture_is_the_explicit_sum_over_stored_policies():
+    algo, now = make(), percept()
+    w = randn(2, B, N, seed=5).softmax(-1)
+    mixed = algo.mixture(w, now.observation)["q"]
+    for m in range(2):
+        for b in range(B):
+            outputs = [
+                algo.network({name: φ[i] for name, φ in algo.policies.items()}, now.observation[m, b, None], {})[0]["q"]
+                for i in range(N)
+            ]
+            torch.testing.assert_close(mixed[m, b], sum(w[m, b, i] * outputs[i][0] for i in range(N)))
+
+
+def test_the_first_action_is_of_the_plain_mean_and_an_agent_with_parameters_is_one_policy():
+    algo, now = make(), percept(M=N)
+    q = torch.stack(
+        [algo.network({n: φ[i] for n, φ in algo.policies.items()}, now.observation, {})[0]["q"] for i in range(N)]
+    )
+    first, _ = algo.act(algo.start(N), now)
+    torch.testing.assert_close(first.logits, algo.learner.policy({"q": q.mean(0)}).logits)
+    own, memory = algo.act(AgentState(algo.policies, {}), now)
+    alone = algo.learner.policy({"q": torch.stack([q[i, i] for i in range(N)])})
+    assert torch.equal(own.logits, alone.logits) and memory == {}
+
+
+# --- Places ---
+
+
+def remembered(algo, rollout):
+    """The memory after a rollout, step by step, as acting makes it; slots that are over go on with padding."""
+    agent = algo.start(len(rollout.reward))
+    told = rollout.percepts()
+    memories = []
+    for t in range(rollout.reward.shape[1]):
+        _, memory = algo.act(agent, Percept(*(x[:, t] for x in told)))
+        agent = agent._replace(memory=memory)
+        memories.append(memory)
+    last = Percept(rollout.observation[:, -1], rollout.action[:, -1], rollout.reward[:, -1], rollout.ended[:, -1])
+    return [*memories, algo.act(agent, last)[1]]
+
+
+def test_places_while_acting_are_those_of_the_update_at_every_step():
+    """Also across the end of an episode, of whose successor nothing is read."""
+    algo, rollout = make(), lived()
+    after = remembered(algo, rollout)
+    weighted, λ = algo.embedding.sights(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
+    for t in range(T + 1):
+        sums = [x.unflatten(1, (T, B))[:, :t].sum(1) for x in (weighted, λ)]
+        torch.testing.assert_close(after[t]["weighted"], sums[0].expand_as(after[t]["weighted"]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(algo.place(after[t]), place(*sums), rtol=1e-4, atol=1e-4)
+
+
+def test_what_comes_after_an_end_is_not_read_and_all_else_is():
+    algo, rollout = make(), lived()
+    x = algo.embedding.inputs_of(rollout)
+    moved = rollout._replace(observation=rollout.observation.clone())
+    moved.observation[:, 1:] += rollout.ended.unsqueeze(-1)  # what follows an end is read as the start of no step here
+    changed = (algo.embedding.inputs_of(moved) != x).any(-1)
+    assert not (changed & rollout.ended).any()
+    for name, part in (("reward", rollout.reward + 1), ("action", (rollout.action + 1) % A)):
+        other = algo.embedding.inputs_of(rollout._replace(**{name: part}))
+        assert (other != x).any(-1).all()
+
+
+def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
+    algo = make()
+    x = randn(N, 9, algo.embedding.num_features, seed=6)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
+    sums = [place(*(y.sum(1) for y in algo.embedding.sights(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
+    torch.testing.assert_close(sums[0], sums[1])
+    torch.testing.assert_close(sums[0][:2], sums[2])
+
+
+def test_a_sight_by_hand():
+    """Linear u, v and w: λ = softplus(w), f = u v."""
+    embedding = TaskEmbedding(OBSERVATIONS, ACTIONS, size=1, hidden=[], activation="tanh")
+    params = {name: torch.zeros_like(θ) for name, θ in embedding.init(torch.Generator()).items()}
+    params["u.0.weight"][D + A + 1 * A + 2] = 3.0  # second observation × action 2
+    params["v.0.weight"][0] = 2.0  # reward
+    params["v.0.weight"][2] = 10.0  # change of the second observation
+    params["w.0.bias"] += 1.0
+    now = Percept(torch.tensor([[[0.0, 0.7]]]), torch.tensor([[2]]), torch.tensor([[5.0]]), torch.tensor([[False]]))
+    weighted, λ = embedding.sights(params, embedding.inputs(now, torch.tensor([[[0.3, 0.5]]])))
+    assert λ.item() == pytest.approx(math.log(1 + math.e))
+    assert weighted.item() / λ.item() == pytest.approx(3 * 0.5 * (2 * 5 + 10 * 0.2), rel=1e-5)
+
+
+# --- What is stored ---
+
+
+def stored(**changes):
+    usual = {"pages": 2, "page": 3, "generator": torch.Generator().manual_seed(0)} | changes
+    return StoredTasks(3, 2, **usual)
+
+
+def earning(returns):
+    """One slot, one step."""
+    reward = torch.tensor(returns).view(-1, 1, 1)
+    yes = torch.ones(len(returns), 1, 1, dtype=torch.bool)
+    return Rollout(torch.zeros(len(returns), 2, 1, D), yes.long(), reward, yes, ~yes, yes, {})
+
+
+def test_regrets_by_hand():
+    bank = stored()
+    x = torch.zeros(3, 1, 1, 2)
+    bank.keep(earning([10.0, 20.0, 30.0]), x, 0)
+    bank.keep(earning([4.0, 8.0, 33.0]), x, 1)  # of tasks 1, 2 and 0
+    regret, tried = bank.regret()
+    assert tried.tolist() == [[True, True, False], [False, True, True], [True, False, True]]
+    # 6, 12 and, better than its own, 0: the usual one is 6; what was not tried counts as its task's mean.
+    torch.testing.assert_close(regret, torch.tensor([[0.0, 6, 6], [12, 0, 12], [0, 0, 0]]) / 6)
+
+
+def test_all_partners_are_tried_in_turn_and_only_steps_really_taken_are_kept():
+    bank, partners = stored(), []
+    rollout = lived(M=3)
+    x = rollout.alive.float().unsqueeze(-1).expand(-1, -1, -1, 2)
+    for _ in range(4):
+        partners.append(bank.partner)
+        bank.keep(rollout, x, 0)
+        bank.keep(rollout, x, partners[-1])
+    assert partners == [1, 2, 1, 2]
+    assert bank.experience.shape == (3, 6, 2) and (bank.experience == 1).all()
+
+
+def test_a_query_shares_no_step_with_the_rest_and_is_never_empty_nor_more_than_half():
+    bank = stored(page=10)
+    for _ in range(2):
+        bank.keep(lived(M=3), randn(3, T, B, 2), 0)
+    sizes = torch.stack([bank.split().sum((1, 2)) for _ in range(200)])
+    assert sizes.min() == 1 and 8 <= sizes.max() <= 10
+    assert set(bank.split().unique().tolist()) == {0.0, 1.0}
+
+
+# --- Learning ---
+
+
+def test_regret_regression_recovers_a_planted_metric():
+    """Of places on a plane the distances of most pairs are told; those of all are found, with dimensions to spare."""
+    planted = randn(12, 2)
+    distance = torch.cdist(planted, planted)
+    places = randn(12, L, seed=1).requires_grad_()
+    tried = torch.rand(12, 12, generator=torch.Generator().manual_seed(2)) < 0.8
+    rule = Adam(lr=0.05, decay=0.0, max_grad_norm=1e3)
+    rule.attach({"places": places})
+    for _ in range(800):
+        (gradient,) = torch.autograd.grad(stress(places, distance.square(), tried), [places])
+        rule.step([gradient], lambda: "")
+    found = torch.cdist(places.detach(), places.detach())
+    torch.testing.assert_close(found, distance, rtol=0, atol=0.05)
+
+
+def test_stress_by_hand():
+    """Places 3 and 1 apart where regrets say 1 and 2: (3 − 1)² and (1 − 2)²; what was not tried does not count."""
+    places = torch.tensor([[0.0], [3.0], [4.0]])
+    regret = torch.tensor([[0.0, 1, 7], [7, 0, 4], [7, 7, 0]])
+    tried = torch.tensor([[False, True, False], [False, False, True], [False, False, False]])
+    assert stress(places, regret, tried).item() == pytest.approx((4 + 1) / 2, abs=1e-3)
+
+
+def test_gradient_reaches_every_parameter_from_every_stored_task():
+    algo = make()
+    before = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
+    algo.meta_update(replay()[0])
+    for name, φ in algo.policies.items():
+        assert (φ != before[f"policy.{name}"]).flatten(1).any(1).all(), name
+    for name, θ in algo.encoder.items():
+        assert (θ != before[f"encoder.{name}"]).any(), name
+
+
+def test_policies_learn_in_their_own_tasks_alone():
+    """By the learner's own steps: what they do elsewhere, and the metric, is no loss of theirs."""
+    algo, (live_here, agents) = make(), replay()
+    own = {name: φ.detach().clone().requires_grad_() for name, φ in algo.policies.items()}
+    algo.meta_update(live_here)
+    φ, behaviour = own, None
+    for _ in range(2):
+        output, _ = algo.network(φ, lived(1).observation, {})
+        gradients = torch.autograd.grad(algo.learner.loss(output, lived(1), behaviour)[0].sum(), list(φ.values()))
+        φ = {name: (θ - 0.1 * g).detach().requires_grad_() for (name, θ), g in zip(φ.items(), gradients, strict=True)}
+    for name in φ:
+        torch.testing.assert_close(algo.policies[name], φ[name])
+        for task in range(N):
+            assert torch.equal(agents[0].params[name][task], own[name][task])
+            assert torch.equal(agents[1].params[name][task], own[name][(task + 1) % N])
+
+
+def test_places_are_of_the_parameters_and_the_experience_after_the_update():
+    algo = make()
+    algo.meta_update(replay()[0])
+    weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
+    torch.testing.assert_close(algo.places, place(weighted.sum(1), λ.sum(1)).detach())
+
+
+def test_a_loss_that_is_not_finite_is_refused_before_anything_moves():
+    algo = make()
+    before = {name: φ.detach().clone() for name, φ in algo.policies.items()}
+    bad = lived()._replace(reward=torch.full((N, T, B), torch.inf))
+    with pytest.raises(NumericalError, match="must be finite"):
+        algo.improve_policies(bad)
+    assert all(torch.equal(before[name], φ) for name, φ in algo.policies.items())
+
+
+def test_a_resumed_agent_goes_on_as_if_never_stopped_with_all_that_is_stored():
+    algo, other = make(), make(streams=streams(9))
+    live_here, _ = replay()
+    for _ in range(3):
+        algo.meta_update(live_here)
+    file = io.BytesIO()
+    torch.save(algo.state(), file)
+    file.seek(0)
+    other.load_state(torch.load(file, weights_only=True))
+    for one in (algo, other):
+        one.meta_update(replay()[0])
+    for name in ("steps", "earned", "written"):
+        torch.testing.assert_close(
+            getattr(other.stored, name), getattr(algo.stored, name), rtol=0, atol=0, equal_nan=True
+        )
+    assert all(torch.equal(θ, other.meta_params[name]) for name, θ in algo.meta_params.items())
+    assert torch.equal(algo.stored.generator.get_state(), other.stored.generator.get_state())
+
+
+def test_meta_parameters_alone_behave_the_same():
+    """Those are what a checkpoint hands over to another run."""
+    algo, other, now = make(), make(streams=streams(9)), percept()
+    algo.meta_update(replay()[0])
+    other.load_meta_params({name: θ.detach().clone() for name, θ in algo.meta_params.items()})
+    agents = [one.start(2) for one in (algo, other)]
+    for _ in range(2):
+        steps = [one.act(agent, now) for one, agent in zip((algo, other), agents, strict=True)]
+        assert torch.equal(steps[0][0].logits, steps[1][0].logits)
+        agents = [agent._replace(memory=memory) for agent, (_, memory) in zip(agents, steps, strict=True)]
+
+
+# --- The whole of it ---
+
+
+def test_the_sign_of_the_force_is_found_within_an_episode():
+    """CartPoles that differ in it alone: no single policy balances both kinds; a random one falls after 20 steps."""
+    kinds = {"gravity": 9.8, "cart_mass": 1.0, "pole_mass": 0.1, "half_length": 0.5, "force": 10.0}
+    point = compose_points(
+        [
+            *("experiment=smoke", "algo=metric_based", "env.horizon=60", "meta_batch_size=6", "network.hidden=[16]"),
+            *(f"env.meta_train.{name}={value}" for name, value in kinds.items()),
+        ]
+    ).points[0]
+    family, algo = build_agent(point.config, streams())
+    standing = family.sample(6, "meta_train", torch.Generator().manual_seed(2))
+    assert len(standing.force_sign.unique()) == 2
+    g = torch.Generator().manual_seed(3)
+
+    def live_here(adaptation_steps, agents):
+        env = TaskVectorEnv(family, standing, episodes_per_task=10, generator=g)
+        return live(algo, env, g, adaptation_steps=adaptation_steps, agents=agents)
+
+    for _ in range(20):
+        algo.meta_update(live_here)
+    task = family.sample(20, "meta_test", g)
+    env = TaskVectorEnv(family, task, episodes_per_task=5, generator=g)
+    with torch.no_grad():
+        rollout = live(algo, env, g, adaptation_steps=0).rollouts[0]
+    assert rollout.reward.sum(1).mean() > 45
+    places = algo.place(rollout.memory).mean(1)
+    distance, same = torch.cdist(places, places), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
+    assert distance[same].max() < distance[~same].min()
