@@ -1,5 +1,7 @@
 """What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,9 @@ from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
+
+Step = Callable[[str, Tensor, Tensor], Tensor]
+"""(name, φ, gradient) → where the parameter of that name goes."""
 
 
 class GradientBased(MetaAlgorithm):
@@ -79,15 +84,7 @@ class GradientBased(MetaAlgorithm):
             behaviour: output of the agents that lived it; None if that is these.
             surrogate: in the place of a policy-gradient learner's own.
         """
-        return self._loss(self.output(params, rollout), rollout, behaviour, surrogate)
-
-    def _loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if surrogate is None:
-            return self.learner.loss(output, rollout, behaviour)
-        assert isinstance(self.learner, PolicyGradient)  # the configuration was checked for it
-        return self.learner.loss(output, rollout, behaviour, surrogate)
+        return loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
         """Learn from `rollout`.
@@ -97,26 +94,48 @@ class GradientBased(MetaAlgorithm):
             rollout: what was lived through.
             behaviour: output of the agent that lived it; None if that is φₖ.
         """
+        return agent._replace(params=self.descend(agent.params, rollout, behaviour, self.learner, self.step))
+
+    def descend(
+        self, params: Params, rollout: Rollout, behaviour: Output | None, learner: BaseLearner, step: Step
+    ) -> Params:
+        """As many steps as the learner has epochs.
+
+        Args:
+            params: φₖ.
+            rollout: what is learned from.
+            behaviour: as in `adapt`.
+            learner: whose loss is descended.
+            step: how each parameter follows its gradient.
+        """
         differentiable = torch.is_grad_enabled()
-        params = agent.params
-        for _ in range(self.learner.epochs):
+        for _ in range(learner.epochs):
             with torch.enable_grad():
                 φ = params if differentiable else {name: p.detach().requires_grad_() for name, p in params.items()}
                 output = self.output(φ, rollout)
-                losses, _ = self._loss(output, rollout, behaviour, self.inner_surrogate)
+                losses, _ = loss_of(learner, output, rollout, behaviour, self.inner_surrogate)
                 # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
                 gradients = torch.autograd.grad(
                     losses.sum(),
                     [φ[name] for name in self.adapted],
                     create_graph=differentiable and not self.first_order,
                 )
-            params = params | {
-                name: self.step(name, params[name], g) for name, g in zip(self.adapted, gradients, strict=True)
-            }
+            moved = zip(self.adapted, gradients, strict=True)
+            params = params | {name: step(name, params[name], gradient) for name, gradient in moved}
             if behaviour is None:  # the epochs to come learn from what another policy did
                 behaviour = {head: value.detach() for head, value in output.items()}
-        return AgentState(params=params, memory=agent.memory)
+        return params
 
     def step(self, name: str, φ: Tensor, gradient: Tensor) -> Tensor:
         """Where the parameter called `name` goes from `φ`."""
         return φ - self.inner_lr * gradient
+
+
+def loss_of(
+    learner: BaseLearner, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The learner's loss of each task, with another surrogate if one is given."""
+    if surrogate is None:
+        return learner.loss(output, rollout, behaviour)
+    assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
+    return learner.loss(output, rollout, behaviour, surrogate)
