@@ -37,6 +37,7 @@ from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.plan import Plan, stored_plan
 from metarl_run.report import curve as curve_report
+from metarl_run.report import learned as learned_report
 from metarl_run.report.folder import read_summary
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
@@ -122,7 +123,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         evaluation = training.meta_test()
         summary = _summary(plan, training, evaluation, time.perf_counter() - start)
         write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
-        pictures = curve_report.write(folder)
+        pictures = [*curve_report.write(folder), *learned_report.write(folder)]
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", _json(summary))

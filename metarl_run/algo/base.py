@@ -24,11 +24,13 @@ class MetaAlgorithm(ABC):
     Attributes:
         provides, requires: words that must match between the chosen components; see `metarl_run.config`.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
+        acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[bool] = False
+    acts_on_memory: ClassVar[bool] = True
 
     def begin(self, task: Any) -> AgentState:
         """The agents before any experience in `task`. Only a privileged agent looks at more than how many there are."""

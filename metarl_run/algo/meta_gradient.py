@@ -65,7 +65,8 @@ class MetaGradient(GradientBased, MetaLearner):
         reward_activation: of its hidden layers.
         outer_discount: γ′.
         outer_steps: L′ of `all` adapted agents, or of the `last` alone.
-        meta_optimizer: how η follows.
+        meta_optimizer: how the numbers follow.
+        network_optimizer: how ψ and φ₀ follow.
 
     Differs from the paper: many short lifetimes from the start, and the exact derivative through all their steps, in
     the place of one long life and a decayed trace of derivatives.
@@ -73,6 +74,7 @@ class MetaGradient(GradientBased, MetaLearner):
     arXiv:2002.12928, section 3, for c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, section 3, for r_ψ.
     """
 
+    acts_on_memory: ClassVar[bool] = False  # it holds the number of the step
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
     requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
@@ -104,6 +106,7 @@ class MetaGradient(GradientBased, MetaLearner):
         outer_discount: Fraction,
         outer_steps: Literal["all", "last"],
         meta_optimizer: GradientRule,
+        network_optimizer: GradientRule,
     ) -> None:
         super().__init__(learner, network, meta_params, inner_lr, first_order=False)
         self.inner_learner = learner
@@ -126,17 +129,20 @@ class MetaGradient(GradientBased, MetaLearner):
             steps = adaptation_steps if name in scheduled else 1
             layers = [len(self.adapted)] if name == "step_size" and by_layer else []
             numbers[name] = torch.full([steps, *layers], quantity.raw(start), device=device)
+        parts: Params = {}
         self.intrinsic_reward = None
         if "intrinsic_reward" in learned:
             self.intrinsic_reward = IntrinsicReward(
                 observation_space, action_space, scale=reward_scale, hidden=reward_hidden, activation=reward_activation
             )
-            numbers |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(streams("init", 1)).items()}
-        self.meta_params = {name: x.requires_grad_() for name, x in numbers.items()}
+            parts |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(streams("init", 1)).items()}
         if "initialisation" in learned:
-            self.meta_params |= self.initial
-        self.meta_optimizer = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
+            parts |= self.initial
+        self.meta_params = {name: x.requires_grad_() for name, x in (numbers | parts).items()}
+        self.meta_optimizer, self.network_optimizer = meta_optimizer, network_optimizer
+        self.optimizers = {"numbers": (meta_optimizer, numbers), "networks": (network_optimizer, parts)}
+        for rule, params in self.optimizers.values():
+            rule.attach(params)
 
     # --- The numbers ---
 
@@ -183,7 +189,14 @@ class MetaGradient(GradientBased, MetaLearner):
         lifetime = live(self.adaptation_steps)
         if not self.meta_params:
             return {}
-        metrics = self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, lifetime))
+        objective = MetaObjective(self, self.meta_losses, lifetime)
+        loss, gradients, _ = objective.gradient(list(self.meta_params.values()), MetaObjective.own_losses)
+        by_name = dict(zip(self.meta_params, gradients, strict=True))
+        metrics = {"loss": loss}
+        for kind, (rule, params) in self.optimizers.items():
+            if params:
+                found = [by_name[name] for name in params]
+                metrics[f"gradient_norm/{kind}"] = rule.step(found, objective.task_at_fault)
         with torch.no_grad():
             return metrics | {f"learned/{name}": value for name, value in self.told(lifetime.rollouts[0]).items()}
 
@@ -200,7 +213,10 @@ class MetaGradient(GradientBased, MetaLearner):
         behaviours = behaviours or [None] * len(agents)
         first = 1 if self.outer_steps == "all" else len(agents) - 1
         lives = list(zip(agents, rollouts, behaviours, strict=True))[first:]
-        return torch.stack([self.outer_loss(*life) for life in lives]).mean(0), {}
+        losses = torch.stack([self.outer_loss(*life) for life in lives]).mean(0)
+        # V is a constant of every policy loss: where its φ₀ is learned too, it stays where it is.
+        held = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
+        return losses + sum((0 * φ.flatten(1).sum(1) for φ in held), losses.new_zeros(())), {}
 
     def outer_loss(self, agent: AgentState, rollout: Rollout, behaviour: Output | None) -> Tensor:
         """L′ of each task, `[M]`."""
@@ -225,10 +241,12 @@ class MetaGradient(GradientBased, MetaLearner):
     # --- Saving and resuming ---
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "initial": {name: θ.detach() for name, θ in self.initial.items()}}
+        initial = {name: θ.detach() for name, θ in self.initial.items()}  # also if it is only drawn, not learned
+        return {**super().state(), "network_optimizer": self.network_optimizer.state(), "initial": initial}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
+        self.network_optimizer.load_state(state["network_optimizer"])
         with torch.no_grad():
             for name, θ in self.initial.items():
                 θ.copy_(state["initial"][name])
