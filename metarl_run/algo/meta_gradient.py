@@ -13,7 +13,7 @@ from metarl_run.algo.intrinsic_reward import IntrinsicReward
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.quantity import Quantity
+from metarl_run.algo.quantity import Numbers, Quantity
 from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths, checked
 from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
@@ -26,7 +26,7 @@ Learned = Annotated[
     Sequence[str],
     ListOf(Literal["step_size", "discount", "gae_lambda", "entropy_weight", "intrinsic_reward", "initialisation"]),
 ]
-Numbers = Annotated[Sequence[str], ListOf(Literal["step_size", "discount", "gae_lambda", "entropy_weight"])]
+Scheduled = Annotated[Sequence[str], ListOf(Literal["step_size", "discount", "gae_lambda", "entropy_weight"])]
 
 REWARD = "intrinsic_reward."
 """Prefix of ψ among the meta-parameters."""
@@ -94,7 +94,7 @@ class MetaGradient(GradientBased, MetaLearner):
         adaptation_steps: Count,
         inner_lr: Positive,
         learned: Learned,
-        scheduled: Numbers,
+        scheduled: Scheduled,
         by_layer: bool,
         step_size_bounds: Bounds,
         discount_bounds: Bounds,
@@ -119,16 +119,14 @@ class MetaGradient(GradientBased, MetaLearner):
             "gae_lambda": gae_lambda_bounds,
             "entropy_weight": entropy_weight_bounds,
         }
-        self.quantities = {
-            name: Quantity(of_it, logarithmic=name == "step_size") for name, of_it in bounds.items() if name in learned
-        }
-        device = next(iter(meta_params.values())).device
-        numbers = {}
-        for name, quantity in self.quantities.items():
-            start = inner_lr if name == "step_size" else getattr(learner, name)
-            steps = adaptation_steps if name in scheduled else 1
-            layers = [len(self.adapted)] if name == "step_size" and by_layer else []
-            numbers[name] = torch.full([steps, *layers], quantity.raw(start), device=device)
+        chosen = [name for name in bounds if name in learned]
+        self.numbers = Numbers(
+            {name: Quantity(bounds[name], logarithmic=name == "step_size") for name in chosen},
+            {name: adaptation_steps if name in scheduled else 1 for name in chosen},
+            {name: self.adapted if name == "step_size" and by_layer else [] for name in chosen},
+        )
+        start = {name: inner_lr if name == "step_size" else getattr(learner, name) for name in chosen}
+        numbers = self.numbers.init(start, next(iter(meta_params.values())).device)
         parts: Params = {}
         self.intrinsic_reward = None
         if "intrinsic_reward" in learned:
@@ -144,12 +142,6 @@ class MetaGradient(GradientBased, MetaLearner):
         for rule, params in self.optimizers.values():
             rule.attach(params)
 
-    # --- The numbers ---
-
-    def values(self) -> Params:
-        """What each learned number is in each adaptation step, `[K or 1]`; of α by layer `[K or 1, layers]`."""
-        return {name: quantity(self.meta_params[name]) for name, quantity in self.quantities.items()}
-
     # --- Adapting ---
 
     def start(self, num_tasks: int) -> AgentState:
@@ -159,7 +151,7 @@ class MetaGradient(GradientBased, MetaLearner):
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
         k = agent.memory["step"]
-        now = {name: q[k.clamp(max=len(q) - 1)] for name, q in self.values().items()}
+        now = self.numbers.at(self.meta_params, k)
         α = now.pop("step_size", None)
 
         def step(name: str, φ: Tensor, gradient: Tensor) -> Tensor:
@@ -226,14 +218,7 @@ class MetaGradient(GradientBased, MetaLearner):
 
     def told(self, rollout: Rollout) -> dict[str, Tensor]:
         """The learned numbers as they are now, and the mean |r_ψ| of a rollout."""
-        told: dict[str, Tensor] = {}
-        for name, q in self.values().items():
-            steps = [f"_{k + 1}" for k in range(len(q))] if len(q) > 1 else [""]
-            for step, value in zip(steps, q, strict=True):
-                if value.dim():
-                    told |= {f"{name}{step}/{layer}": x for layer, x in zip(self.adapted, value, strict=True)}
-                else:
-                    told[name + step] = value
+        told = self.numbers.told(self.meta_params)
         if self.intrinsic_reward is not None:
             told["intrinsic_reward"] = masked_mean(self.intrinsic_reward(self.ψ, rollout).abs(), rollout.alive).mean()
         return told

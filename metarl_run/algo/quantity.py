@@ -1,9 +1,11 @@
-"""A number of the learner that is learned: within its bounds whatever the meta-gradient does."""
+"""Numbers of the learner that are learned: within their bounds whatever the meta-gradient does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from metarl_run.types import Params
 
 MARGIN = 1e-3
 """Of the way from bound to bound: no nearer to one does a quantity start, where a sigmoid has hardly a slope."""
@@ -39,3 +41,47 @@ class Quantity:
         low, high = self.ends
         q = low + (high - low) * x.sigmoid()
         return (q.exp() if self.logarithmic else q).clamp(self.low, self.high)  # rounding may lead a hair outside
+
+
+class Numbers:
+    """Some quantities by name, each with one value for all adaptation steps or one for each.
+
+    Args:
+        quantities: by name.
+        steps: how many values each has, by name.
+        layers: names of parameters, for each of which every step has a value of its own, by name of the quantity;
+            empty if one is for all.
+    """
+
+    def __init__(
+        self, quantities: Mapping[str, Quantity], steps: Mapping[str, int], layers: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.quantities, self.steps, self.layers = quantities, steps, layers
+
+    def init(self, start: Mapping[str, float], device: torch.device) -> Params:
+        """x of each quantity, `[steps]` or `[steps, layers]`, all at `start`."""
+        params = {}
+        for name, quantity in self.quantities.items():
+            shape = [self.steps[name], *([len(self.layers[name])] if self.layers[name] else [])]
+            params[name] = torch.full(shape, quantity.raw(start[name]), device=device)
+        return params
+
+    def values(self, x: Params) -> Params:
+        """q of each quantity, in the shape of its x."""
+        return {name: quantity(x[name]) for name, quantity in self.quantities.items()}
+
+    def at(self, x: Params, k: Tensor) -> Params:
+        """q of each quantity in step k of each task, `[M]` or `[M, layers]`; after the last step that of the last."""
+        return {name: q[k.clamp(max=len(q) - 1)] for name, q in self.values(x).items()}
+
+    def told(self, x: Params) -> dict[str, Tensor]:
+        """Every value by name: `quantity`, `quantity_k` where steps differ, either with `/layer` where layers do."""
+        told: dict[str, Tensor] = {}
+        for name, q in self.values(x).items():
+            steps = [f"{name}_{k + 1}" for k in range(len(q))] if len(q) > 1 else [name]
+            for step, value in zip(steps, q, strict=True):
+                layers = self.layers[name]
+                told |= (
+                    dict(zip([f"{step}/{layer}" for layer in layers], value, strict=True)) if layers else {step: value}
+                )
+        return told
