@@ -39,10 +39,12 @@ def expected_returns(
         task: the M tasks.
 
     Returns:
-        None where there is no table of probabilities: in a family that is not tabular, and for agents with memory, who
-        look at more than the state. A single None where the numbers of a policy are not finite.
+        None where there is no table of probabilities: in a family that is not tabular, and for agents who act on a
+        memory: they look at more than the state. A single None where the numbers of a policy are not finite.
     """
-    if "tabular" not in family.provides or algo.remembers or any(agent.memory for agent in agents):
+    if "tabular" not in family.provides or algo.remembers:
+        return None
+    if algo.acts_on_memory and any(agent.memory for agent in agents):
         return None
     everywhere = every_state(family, task)
     policies = []

@@ -61,6 +61,17 @@ class ListOf:
         return next((f"entry {i} {p}" for i, entry in enumerate(value) if (p := problem(self.kind, entry))), None)
 
 
+class Between:
+    """Two finite numbers, the first below the second."""
+
+    def problem(self, value: object) -> str | None:
+        if wrong := ListOf(Real).problem(value):
+            return wrong
+        assert isinstance(value, list | tuple)
+        right = len(value) == 2 and value[0] < value[1]
+        return None if right else f"must be [low, high] with low < high, got {value!r}"
+
+
 class Distributions:
     """A mapping with exactly the given keys; each value says how that task parameter is distributed.
 
@@ -136,6 +147,7 @@ Whole = Annotated[int, Interval(int, 0)]
 Count = Annotated[int, Interval(int, 1)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]
+Bounds = Annotated[Sequence[float], Between()]
 Words = Annotated[Sequence[str], ListOf(str)]
 
 

@@ -25,7 +25,13 @@ def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float | Tenso
 
 
 def generalized_advantages(
-    reward: Tensor, value: Tensor, terminated: Tensor, ended: Tensor, *, discount: float | Tensor, gae_lambda: float
+    reward: Tensor,
+    value: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    *,
+    discount: float | Tensor,
+    gae_lambda: float | Tensor,
 ) -> Tensor:
     """Advantages by exponentially weighted TD errors.
 
@@ -40,7 +46,7 @@ def generalized_advantages(
         terminated: dₜ, the MDP ended at step t. Truncation is not termination: it keeps its bootstrap.
         ended: the episode ended at step t, for either reason: nothing flows back across it.
         discount: γ in [0, 1], per step; or γₜ of each step, `[…, T, B]`.
-        gae_lambda: λ in [0, 1].
+        gae_lambda: λ in [0, 1]; or of each step.
 
     Source: Schulman et al. (2016), arXiv:1506.02438, Eq. 16.
     """
@@ -68,10 +74,10 @@ def running_sum(x: Tensor, ended: Tensor) -> Tensor:
     return total - before
 
 
-def discount_weights(ended: Tensor, *, discount: float, dtype: torch.dtype) -> Tensor:
-    """γᵗ with t counted from the beginning of each step's episode, `[…, T, B]`."""
+def discount_weights(ended: Tensor, *, discount: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """γᵗ with t counted from the beginning of each step's episode, `[…, T, B]`; γ of all steps, or `[…, 1, 1]`."""
     t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)
-    return torch.tensor(discount, dtype=dtype, device=ended.device) ** (t - first_step(ended))
+    return torch.as_tensor(discount, dtype=dtype, device=ended.device) ** (t - first_step(ended))
 
 
 def mean_of_others(x: Tensor, mask: Tensor) -> Tensor:
@@ -94,7 +100,9 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def mean_and_deviation(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of `x` over the task's entries where `mask` is true: `[…, T, B]` → `[…, 1, 1]` each."""
     mean = masked_mean(x, mask)[..., None, None]
-    deviation = masked_mean((x - mean) ** 2, mask).sqrt()[..., None, None]
+    variance = masked_mean((x - mean) ** 2, mask)
+    # The root has no derivative at 0; a number so small that it changes no other keeps gradients finite there.
+    deviation = variance.clamp(min=torch.finfo(x.dtype).tiny).sqrt()[..., None, None]
     return mean, deviation + 1e-8
 
 

@@ -38,6 +38,7 @@ from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.plan import Plan, stored_plan
 from metarl_run.report import curve as curve_report
+from metarl_run.report import learned as learned_report
 from metarl_run.report.folder import read_summary
 from metarl_run.rollout import collect
 from metarl_run.seeding import Streams
@@ -126,7 +127,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         summary = _summary(plan, training, evaluation, seconds, cpu_seconds)
         write_atomically(folder / "summary.json", _json({**summary, "status": "reporting"}))
-        pictures = curve_report.write(folder)
+        pictures = [*curve_report.write(folder), *learned_report.write(folder)]
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", _json(summary))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl_run.kinds import (
+    Bounds,
     Count,
     Distributions,
     Fraction,
@@ -34,6 +35,7 @@ ACCEPTED = [
     (Count, 1),
     (Widths, []),
     (Widths, [64, 64]),
+    (Bounds, [-1, 0.5]),
     (Words, ["a"]),
     (bool, False),
     (str, ""),
@@ -55,6 +57,10 @@ REFUSED = [
     (Whole, -1, "must be an integer >= 0, got -1"),
     (Whole, 1.0, "must be an integer >= 0, got 1.0"),
     (Count, 0, "must be an integer >= 1, got 0"),
+    (Bounds, 0.5, "must be a list, got 0.5"),
+    (Bounds, [0.5], "must be [low, high] with low < high, got [0.5]"),
+    (Bounds, [1, 1.0], "must be [low, high] with low < high, got [1, 1.0]"),
+    (Bounds, [0, "1"], "entry 1 must be a finite number, got '1'"),
     (Widths, 64, "must be a list, got 64"),
     (Widths, [64, 0], "entry 1 must be an integer >= 1, got 0"),
     (Words, [1], "entry 0 must be a word, got 1"),

@@ -37,12 +37,14 @@ class MetaAlgorithm(ABC):
         compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
             `metarl_run.compiled`.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
+        acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     compilable: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    acts_on_memory: ClassVar[bool] = True
 
     def begin(self, task: Any) -> AgentState:
         """The agents before any experience in `task`. Only a privileged agent looks at more than how many there are."""

@@ -1,5 +1,6 @@
 """What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,9 @@ from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
+
+Move = Callable[[AgentState, Params], AgentState]
+"""(agents, gradient of every adapted parameter) → the agents after one step."""
 
 
 class GradientBased(MetaAlgorithm):
@@ -34,6 +38,7 @@ class GradientBased(MetaAlgorithm):
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
     """
 
+    acts_on_memory: ClassVar[bool] = False  # at most its inner rule remembers something
     compilable: ClassVar[bool] = True
     inner_surrogate: Surrogate | None = None
 
@@ -86,15 +91,21 @@ class GradientBased(MetaAlgorithm):
             behaviour: output of the agents that lived it; None if that is these.
             surrogate: in the place of a policy-gradient learner's own.
         """
-        return self._loss(self.output(params, rollout), rollout, behaviour, surrogate)
+        return self.loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
 
-    def _loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
+    def loss_of(
+        self,
+        learner: BaseLearner,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Output | None,
+        surrogate: Surrogate | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The learner's loss of each task, with another surrogate if one is given."""
         if surrogate is None:
-            return self.learner.loss(output, rollout, behaviour)
-        assert isinstance(self.learner, PolicyGradient)  # the configuration was checked for it
-        return self.learner.loss(output, rollout, behaviour, surrogate)
+            return learner.loss(output, rollout, behaviour)
+        assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
+        return learner.loss(output, rollout, behaviour, surrogate)
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
         """Learn from `rollout`.
@@ -104,21 +115,35 @@ class GradientBased(MetaAlgorithm):
             rollout: what was lived through.
             behaviour: output of the agent that lived it; None if that is φₖ.
         """
+        return self.descend(agent, rollout, behaviour, self.learner, self.move)
+
+    def descend(
+        self, agent: AgentState, rollout: Rollout, behaviour: Output | None, learner: BaseLearner, move: Move
+    ) -> AgentState:
+        """The agents after as many steps as the learner has epochs.
+
+        Args:
+            agent: φₖ.
+            rollout: what is learned from.
+            behaviour: as in `adapt`.
+            learner: whose loss is descended.
+            move: how the agents follow its gradients.
+        """
         differentiable = torch.is_grad_enabled()
-        for _ in range(self.learner.epochs):
+        for _ in range(learner.epochs):
             with torch.enable_grad():
                 φ = agent.params
                 if not differentiable:
                     φ = {name: p.detach().requires_grad_() for name, p in φ.items()}
                 output = self.output(φ, rollout)
-                losses, _ = self._loss(output, rollout, behaviour, self.inner_surrogate)
+                losses, _ = self.loss_of(learner, output, rollout, behaviour, self.inner_surrogate)
                 # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
                 gradients = torch.autograd.grad(
                     losses.sum(),
                     [φ[name] for name in self.adapted],
                     create_graph=differentiable and not self.first_order,
                 )
-            agent = self.move(agent, dict(zip(self.adapted, gradients, strict=True)))
+            agent = move(agent, dict(zip(self.adapted, gradients, strict=True)))
             if behaviour is None:  # the epochs to come learn from what another policy did
                 behaviour = {head: value.detach() for head, value in output.items()}
         return agent

@@ -13,7 +13,7 @@ from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.kinds import Count, NonNegative, Positive, checked
 from metarl_run.learner.actor_critic import Critic
-from metarl_run.learner.base import Output, rows
+from metarl_run.learner.base import BaseLearner, Output, rows
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
 from metarl_run.returns import masked_mean
@@ -93,10 +93,15 @@ class SharedPrior(GradientBased, MetaLearner):
             bonus = self.kl_weight * log_π0 - (self.kl_weight + self.entropy_weight) * log_π
         return rollout._replace(reward=rollout.reward + bonus * rollout.alive)
 
-    def _loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None, surrogate: Surrogate | None
+    def loss_of(
+        self,
+        learner: BaseLearner,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Output | None,
+        surrogate: Surrogate | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return super()._loss(output, self.regularised(output, rollout), behaviour, surrogate)
+        return super().loss_of(learner, output, self.regularised(output, rollout), behaviour, surrogate)
 
     # --- The lower levels are distilled into the upper one ---
 

@@ -23,7 +23,8 @@ class Declaration:
 
     Attributes:
         provides, requires: words, whatever the arguments are.
-        provides_if, requires_if: argument → value → words, for a component configured with that value.
+        provides_if, requires_if: argument → value → words, for a component configured with that value or with a
+            list that holds it.
         advice: argument → the hint that goes with a refused value.
     """
 
@@ -65,7 +66,9 @@ def _conditional(words_if: WordsIf, arguments: Mapping[str, Any]) -> Iterator[tu
 
 
 def _same(configured: object, value: object) -> bool:
-    """Equality in which true is not 1."""
+    """Equality in which true is not 1; a list is the same as each of its entries."""
+    if isinstance(configured, list):
+        return any(_same(entry, value) for entry in configured)
     return configured == value and isinstance(configured, bool) == isinstance(value, bool)
 
 

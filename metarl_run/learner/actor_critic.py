@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Fraction, NonNegative, Positive, checked
 from metarl_run.learner.base import Output, rows
-from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind
+from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind, over_steps
 from metarl_run.learner.surrogate import SURROGATES, Surrogate
 from metarl_run.returns import generalized_advantages, masked_mean
 from metarl_run.types import Rollout
@@ -26,11 +26,13 @@ class Critic(PolicyGradient):
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
 
+    quantities: ClassVar[tuple[str, ...]] = ("discount", "gae_lambda", "entropy_weight")
+
     lifetime_discount: float
-    gae_lambda: float
+    gae_lambda: float | Tensor
     value_weight: float
     value_scale: float
-    entropy_weight: float
+    entropy_weight: float | Tensor
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {**super().heads(action_space), "value": 1}
@@ -42,10 +44,10 @@ class Critic(PolicyGradient):
     def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
         v = self.value(output).detach()
         last = rollout.last
-        γ = torch.where(rollout.ended & ~last, v.new_tensor(self.lifetime_discount), v.new_tensor(self.discount))
-        advantage = generalized_advantages(
-            rollout.reward, v, rollout.terminated & last, last, discount=γ, gae_lambda=self.gae_lambda
-        )
+        within = torch.as_tensor(over_steps(self.discount), dtype=v.dtype, device=v.device)
+        γ = torch.where(rollout.ended & ~last, v.new_tensor(self.lifetime_discount), within)
+        λ = over_steps(self.gae_lambda)
+        advantage = generalized_advantages(rollout.reward, v, rollout.terminated & last, last, discount=γ, gae_lambda=λ)
         return advantage + v[..., :-1, :], v[..., :-1, :]
 
     def loss(

@@ -1,7 +1,9 @@
 """What policy-gradient learners share: the policy, and the loss that a surrogate makes of returns and a baseline."""
 
+import copy
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -38,7 +40,13 @@ class PolicyGradient(BaseLearner):
             their own, or `gaussian_state_dependent`, whose deviations the network puts out; `auto` is `categorical` or
             `gaussian`.
         initial_deviation: of a Gaussian policy, in units of the action, about what it starts with.
+
+    Attributes:
+        quantities: the numbers that `with_quantities` can exchange.
     """
+
+    quantities: ClassVar[tuple[str, ...]] = ("discount",)
+    discount: float | Tensor
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
@@ -68,6 +76,18 @@ class PolicyGradient(BaseLearner):
         if discrete != (self.kind == "categorical"):
             raise ValueError(f"policy {self.kind} does not suit the action space {action_space}; choose auto")
         self.initial_log_deviation = math.log(initial_deviation)
+
+    def with_quantities(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
+        """This learner with other numbers, among `quantities`; the loss is differentiable in them.
+
+        Args:
+            values: by name; a tensor has one value per task, `[…]`.
+        """
+        if unknown := sorted(values.keys() - set(self.quantities)):
+            raise ValueError(f"{type(self).__name__} has no quantity {unknown[0]!r}")
+        other = copy.copy(self)
+        vars(other).update(values)
+        return other
 
     # --- The policy ---
 
@@ -135,7 +155,7 @@ class PolicyGradient(BaseLearner):
         """What the loss follows the derivative of: the mean return, in the units of the loss and a constant, `[…]`."""
         reward = rollout.reward
         if self.discount_steps:
-            reward = reward * discount_weights(rollout.ended, discount=self.discount, dtype=reward.dtype)
+            reward = reward * discount_weights(rollout.ended, discount=over_steps(self.discount), dtype=reward.dtype)
         gain = self._total(reward, rollout)
         if self.standardise:
             returns, baseline = self.returns_and_baseline(output, rollout)
@@ -145,10 +165,15 @@ class PolicyGradient(BaseLearner):
     def _mean(self, gain: Tensor, rollout: Rollout) -> Tensor:
         """E[cₜ gainₜ]."""
         if self.discount_steps:
-            gain = gain * discount_weights(rollout.ended, discount=self.discount, dtype=gain.dtype)
+            gain = gain * discount_weights(rollout.ended, discount=over_steps(self.discount), dtype=gain.dtype)
         return self._total(gain, rollout)
 
     def _total(self, x: Tensor, rollout: Rollout) -> Tensor:
         if self.average == "steps":
             return masked_mean(x, rollout.alive)
         return (x * rollout.alive).sum((-2, -1)) / num_episodes(rollout.alive, rollout.ended)
+
+
+def over_steps(x: float | Tensor) -> float | Tensor:
+    """A number of each task, `[…]`, as one of each of its steps, `[…, 1, 1]`."""
+    return x[..., None, None] if isinstance(x, Tensor) else x

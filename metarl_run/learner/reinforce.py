@@ -9,7 +9,7 @@ from torch import Tensor
 from metarl_run.kinds import Fraction, Positive, checked
 from metarl_run.learner.base import Output
 from metarl_run.learner.linear_baseline import linear_baseline
-from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind
+from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind, over_steps
 from metarl_run.learner.surrogate import SURROGATES
 from metarl_run.returns import discounted_returns, mean_of_others
 from metarl_run.types import Rollout
@@ -68,7 +68,7 @@ class Reinforce(PolicyGradient):
 
     def returns_and_baseline(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
         alive = rollout.alive
-        returns = discounted_returns(rollout.reward, rollout.ended, discount=self.discount)
+        returns = discounted_returns(rollout.reward, rollout.ended, discount=over_steps(self.discount))
         match self.baseline:
             case "time":
                 living = alive.sum(-1, keepdim=True).clamp(min=1)

@@ -37,7 +37,7 @@ def at_few_steps(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[Mappin
 
 
 class Wandb(Sink):
-    """Rows, curve, picture and table of a run in Weights & Biases.
+    """Rows, curve, pictures and table of a run in Weights & Biases.
 
     Charts have x axes of their own: `meta_train/…` and `meta_validation/…` the iteration, `meta_test/…` the episodes
     seen. Whatever goes wrong is one warning, and the run goes on: its own files are the record.
@@ -129,7 +129,7 @@ class Wandb(Sink):
             columns=columns,
             data=[[row[name] for name in columns] for row in at_few_steps(self.table, MOST_TABLE_ROWS)],
             summary={key: summary[key] for key in kept if key in summary},
-            picture=next((str(path.absolute()) for path in pictures if path.suffix == ".png"), None),
+            pictures={path.stem: str(path.absolute()) for path in pictures if path.suffix == ".png"},
         )
         self.close()
         if "folder" in self.answer and self.says_how_to_sync:

@@ -27,8 +27,8 @@ def main() -> None:
     while (order := orders.get())["do"] == "log":
         run.log(order["row"])
     if order["do"] == "finish":
-        if order["picture"] is not None:
-            run.log({"adaptation_curve": wandb.Image(order["picture"])})
+        for name, path in order["pictures"].items():
+            run.log({name: wandb.Image(path)})
         run.log({"adaptation_table": wandb.Table(columns=order["columns"], data=order["data"])})
         run.summary.update(order["summary"])
     run.finish(exit_code=0 if order["do"] == "finish" else 1)

@@ -20,6 +20,7 @@ from metarl_run.report.published import precise, told, verdict
 FILES = {
     "adaptation_curve.png": "the picture",
     "adaptation_curve.svg": "the same, scalable",
+    "learned.png": "what the learner's numbers became",
     "adaptation.csv": "one row per task and adaptation step",
     "metrics.csv": "one row per meta-iteration",
     "summary.json": "the numbers above",

@@ -45,7 +45,9 @@ def test_words_depend_on_the_values_of_arguments(make_package: MakePackage, name
     assert found.required({}) == [ground]
     assert found.required({"mode": "fast"}) == [ground, ("mode", "road"), ("mode", "fuel")]
     assert found.required({"mode": "slow", "deep": True}) == [ground, ("deep", "water")]
-    assert found.required({"mode": None, "deep": [1, 2]}) == [ground, ("mode", "rails")]
+    assert found.required({"mode": None, "deep": 1}) == [ground, ("mode", "rails")]
+    assert found.required({"deep": [1, 2, True]}) == [ground, ("deep", "water"), ("deep", "two")]
+    assert found.required({"deep": [1, [3]]}) == [ground]
     assert found.provided({"mode": "slow"}) == {"always"}
     assert found.provided({"mode": "fast"}) == {"always", "speed"}
     assert found.advice == {"mode": "fast is fine"}

@@ -1,0 +1,240 @@
+"""Meta-gradients: the learner's own numbers, learned over tasks."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Live
+from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.intrinsic_reward import IntrinsicReward
+from metarl_run.algo.meta_learner import MetaLearner
+from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
+from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.quantity import Numbers, Quantity
+from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths, checked
+from metarl_run.learner.base import Output
+from metarl_run.learner.policy_gradient import PolicyGradient
+from metarl_run.network.base import Network
+from metarl_run.returns import discounted_returns, masked_mean, mean_of_others
+from metarl_run.seeding import Streams
+from metarl_run.types import AgentState, Params, Rollout
+
+Learned = Annotated[
+    Sequence[str],
+    ListOf(Literal["step_size", "discount", "gae_lambda", "entropy_weight", "intrinsic_reward", "initialisation"]),
+]
+Scheduled = Annotated[Sequence[str], ListOf(Literal["step_size", "discount", "gae_lambda", "entropy_weight"])]
+
+REWARD = "intrinsic_reward."
+"""Prefix of ψ among the meta-parameters."""
+
+
+class MetaGradient(GradientBased, MetaLearner):
+    """Meta-learn how to learn: the numbers η of the learner, and a reward for its eyes alone.
+
+        start:  φ₀ = random, the same for all tasks
+        adapt:  φₖ₊₁ = φₖ − αₖ ∇ L(φₖ, rolloutₖ; γₖ, λₖ, cₖ, r + r_ψ)
+        learn:  ∇_η  (1/M) Σᵢ (1/K) Σₖ L′(φₖⁱ, rolloutₖⁱ; γ′, r)        k in [1, K], the rollouts held fixed
+
+    with η of any of α, γ, λ, the entropy weight c_e, ψ and φ₀. What is not learned stays as configured. L′ is the
+    learner's policy loss alone, of whole returns under a fixed γ′ and with what the other episodes returned at the same
+    step as a baseline, so that nothing learned can make it small but better agents.
+
+    Args:
+        learner: supplies the policy and L, the loss of one task, and the numbers at the start.
+        network: maps parameters and observations to what the learner reads.
+        meta_params: φ₀.
+        observation_space: of the task family.
+        action_space: of the task family.
+        streams: of ψ at the start.
+        adaptation_steps: K in meta-training; in later steps the numbers are those of the last.
+        inner_lr: α at the start.
+        learned: what is learned, of `step_size`, `discount`, `gae_lambda`, `entropy_weight`, `intrinsic_reward` and
+            `initialisation`.
+        scheduled: those of the numbers that have a value for each step k; the others have one for all.
+        by_layer: α has a value for each weight and bias, too.
+        step_size_bounds: of α, > 0, on a logarithmic scale.
+        discount_bounds: of γ.
+        gae_lambda_bounds: of λ.
+        entropy_weight_bounds: of c_e.
+        reward_scale: largest |r_ψ|, in units of the task's reward.
+        reward_hidden: units of each hidden layer of r_ψ.
+        reward_activation: of its hidden layers.
+        outer_discount: γ′.
+        outer_steps: L′ of `all` adapted agents, or of the `last` alone.
+        meta_optimizer: how the numbers follow.
+        network_optimizer: how ψ and φ₀ follow.
+
+    Differs from the paper: many short lifetimes from the start, and the exact derivative through all their steps, in
+    the place of one long life and a decayed trace of derivatives.
+    Source: Xu, van Hasselt & Silver (2018), arXiv:1805.09801, Eq. 1 and 2, for γ and λ; Zahavy et al. (2020),
+    arXiv:2002.12928, section 3, for c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, section 3, for r_ψ.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+    requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "learned": {"gae_lambda": ("critic",), "entropy_weight": ("critic",)}
+    }
+
+    @checked
+    def __init__(
+        self,
+        *,
+        learner: PolicyGradient,
+        network: Network,
+        meta_params: Params,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        streams: Streams,
+        adaptation_steps: Count,
+        inner_lr: Positive,
+        learned: Learned,
+        scheduled: Scheduled,
+        by_layer: bool,
+        step_size_bounds: Bounds,
+        discount_bounds: Bounds,
+        gae_lambda_bounds: Bounds,
+        entropy_weight_bounds: Bounds,
+        reward_scale: Positive,
+        reward_hidden: Widths,
+        reward_activation: Literal["tanh", "relu"],
+        outer_discount: Fraction,
+        outer_steps: Literal["all", "last"],
+        meta_optimizer: GradientRule,
+        network_optimizer: GradientRule,
+    ) -> None:
+        super().__init__(learner, network, meta_params, inner_lr, first_order=False)
+        self.inner_learner = learner
+        self.adaptation_steps, self.outer_steps = adaptation_steps, outer_steps
+        self.outer_discount = outer_discount
+        self.outer_learner = learner.with_quantities({"discount": outer_discount})
+        bounds = {
+            "step_size": step_size_bounds,
+            "discount": discount_bounds,
+            "gae_lambda": gae_lambda_bounds,
+            "entropy_weight": entropy_weight_bounds,
+        }
+        chosen = [name for name in bounds if name in learned]
+        self.numbers = Numbers(
+            {name: Quantity(bounds[name], logarithmic=name == "step_size") for name in chosen},
+            {name: adaptation_steps if name in scheduled else 1 for name in chosen},
+            {name: self.adapted if name == "step_size" and by_layer else [] for name in chosen},
+        )
+        start = {name: inner_lr if name == "step_size" else getattr(learner, name) for name in chosen}
+        numbers = self.numbers.init(start, next(iter(meta_params.values())).device)
+        parts: Params = {}
+        self.intrinsic_reward = None
+        if "intrinsic_reward" in learned:
+            self.intrinsic_reward = IntrinsicReward(
+                observation_space, action_space, scale=reward_scale, hidden=reward_hidden, activation=reward_activation
+            )
+            parts |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(streams("init", 1)).items()}
+        if "initialisation" in learned:
+            parts |= self.initial
+        self.meta_params = {name: x.requires_grad_() for name, x in (numbers | parts).items()}
+        self.meta_optimizer, self.network_optimizer = meta_optimizer, network_optimizer
+        self.optimizers = {"numbers": (meta_optimizer, numbers), "networks": (network_optimizer, parts)}
+        for rule, params in self.optimizers.values():
+            rule.attach(params)
+
+    # --- Adapting ---
+
+    def start(self, num_tasks: int) -> AgentState:
+        agent = super().start(num_tasks)
+        device = next(iter(agent.params.values())).device
+        return agent._replace(memory={"step": torch.zeros(num_tasks, dtype=torch.int64, device=device)})
+
+    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
+        k = agent.memory["step"]
+        now = self.numbers.at(self.meta_params, k)
+        α = now.pop("step_size", None)
+
+        def step(name: str, φ: Tensor, gradient: Tensor) -> Tensor:
+            if α is None:
+                return φ - self.inner_lr * gradient
+            mine = α[:, self.adapted.index(name)] if α.dim() == 2 else α
+            return φ - mine.view(-1, *[1] * (φ.dim() - 1)) * gradient
+
+        def move(agent: AgentState, gradients: Params) -> AgentState:
+            moved = {name: step(name, agent.params[name], gradient) for name, gradient in gradients.items()}
+            return agent._replace(params=agent.params | moved)
+
+        learner = self.inner_learner.with_quantities(now)
+        agent = self.descend(agent, self.paid(rollout), behaviour, learner, move)
+        return agent._replace(memory={"step": k + 1})
+
+    def paid(self, rollout: Rollout) -> Rollout:
+        """The rollout with r + r_ψ in the place of r."""
+        if self.intrinsic_reward is None:
+            return rollout
+        return rollout._replace(reward=rollout.reward + self.intrinsic_reward(self.ψ, rollout))
+
+    @property
+    def ψ(self) -> Params:
+        """Parameters of the intrinsic reward."""
+        return {name.removeprefix(REWARD): x for name, x in self.meta_params.items() if name.startswith(REWARD)}
+
+    # --- Learning ---
+
+    def meta_update(self, live: Live) -> dict[str, Tensor]:
+        lifetime = live(self.adaptation_steps)
+        if not self.meta_params:
+            return {}
+        objective = MetaObjective(self, self.meta_losses, lifetime)
+        loss, gradients, _ = objective.gradient(list(self.meta_params.values()), MetaObjective.own_losses)
+        by_name = dict(zip(self.meta_params, gradients, strict=True))
+        metrics = {"loss": loss}
+        for kind, (rule, params) in self.optimizers.items():
+            if params:
+                found = [by_name[name] for name in params]
+                metrics[f"gradient_norm/{kind}"] = rule.step(found, objective.task_at_fault)
+        with torch.no_grad():
+            return metrics | {f"learned/{name}": value for name, value in self.told(lifetime.rollouts[0]).items()}
+
+    def meta_losses(
+        self, agents: Agents, rollouts: Sequence[Rollout], behaviours: Sequence[Output | None] | None = None
+    ) -> Losses:
+        """(1/K) Σₖ L′(φₖ, rolloutₖ) of each task, `[M]`.
+
+        Args:
+            agents: φ₀, …, φ_K.
+            rollouts: 0, …, K.
+            behaviours: output of the agents that lived them; None if that is these.
+        """
+        behaviours = behaviours or [None] * len(agents)
+        first = 1 if self.outer_steps == "all" else len(agents) - 1
+        lives = list(zip(agents, rollouts, behaviours, strict=True))[first:]
+        losses = torch.stack([self.outer_loss(*life) for life in lives]).mean(0)
+        # V is a constant of every policy loss: where its φ₀ is learned too, it stays where it is.
+        held = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
+        return losses + sum((0 * φ.flatten(1).sum(1) for φ in held), losses.new_zeros(())), {}
+
+    def outer_loss(self, agent: AgentState, rollout: Rollout, behaviour: Output | None) -> Tensor:
+        """L′ of each task, `[M]`."""
+        G = discounted_returns(rollout.reward, rollout.ended, discount=self.outer_discount)
+        b = mean_of_others(G, rollout.alive)
+        return self.outer_learner.policy_loss(self.output(agent.params, rollout), rollout, behaviour, None, G, b)
+
+    def told(self, rollout: Rollout) -> dict[str, Tensor]:
+        """The learned numbers as they are now, and the mean |r_ψ| of a rollout."""
+        told = self.numbers.told(self.meta_params)
+        if self.intrinsic_reward is not None:
+            told["intrinsic_reward"] = masked_mean(self.intrinsic_reward(self.ψ, rollout).abs(), rollout.alive).mean()
+        return told
+
+    # --- Saving and resuming ---
+
+    def state(self) -> dict[str, Any]:
+        initial = {name: θ.detach() for name, θ in self.initial.items()}  # also if it is only drawn, not learned
+        return {**super().state(), "network_optimizer": self.network_optimizer.state(), "initial": initial}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.network_optimizer.load_state(state["network_optimizer"])
+        with torch.no_grad():
+            for name, θ in self.initial.items():
+                θ.copy_(state["initial"][name])

@@ -1,0 +1,85 @@
+"""Learners with other numbers, one for each task, in which their losses are differentiable."""
+
+import gymnasium
+import pytest
+import torch
+from recorded import ROLLOUTS, A, B, M, T, parts
+
+from metarl_run.learner.actor_critic import ActorCritic
+from metarl_run.learner.ppo import PPO
+from metarl_run.learner.reinforce import Reinforce
+
+COMMON = {
+    "action_space": gymnasium.spaces.Discrete(A),
+    "discount": 0.9,
+    "average": "steps",
+    "policy": "auto",
+    "initial_deviation": 1.0,
+    "standardise": True,
+}
+CRITIC = {"lifetime_discount": 0.5, "value_scale": 2.0, "gae_lambda": 0.8, "value_weight": 0.5, "entropy_weight": 0.1}
+MAKERS = {
+    "reinforce": lambda **k: Reinforce(surrogate="dice", baseline="time", **COMMON | k),
+    "actor_critic": lambda **k: ActorCritic(surrogate="dice", **COMMON | CRITIC | k),
+    "ppo": lambda **k: PPO(clip=0.2, epochs=2, **COMMON | CRITIC | k),
+}
+VALUES = {"discount": (0.3, 0.99, 1.0), "gae_lambda": (0.0, 0.5, 1.0), "entropy_weight": (0.0, 0.7, 0.2)}
+
+
+def output():
+    g = torch.Generator().manual_seed(3)
+    return {
+        "policy": torch.randn(M, T + 1, B, A, generator=g, dtype=torch.float64),
+        "value": torch.randn(M, T + 1, B, 1, generator=g, dtype=torch.float64),
+    }
+
+
+@pytest.mark.parametrize("discount_steps", [False, True])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_each_task_has_the_loss_of_a_learner_configured_with_its_numbers(kind, discount_steps):
+    learner = MAKERS[kind](discount_steps=discount_steps)
+    values = {name: VALUES[name] for name in learner.quantities}
+    stacked = {name: torch.tensor(of_tasks, dtype=torch.float64) for name, of_tasks in values.items()}
+    losses, _ = learner.with_quantities(stacked).loss(output(), ROLLOUTS[0])
+    assert losses.shape == (M,)
+    for task in range(M):
+        numbers = {name: of_tasks[task] for name, of_tasks in values.items()}
+        alone, _ = MAKERS[kind](discount_steps=discount_steps, **numbers).loss(output(), ROLLOUTS[0])
+        torch.testing.assert_close(losses[task], alone[task], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
+    learner = MAKERS[kind](discount_steps=True)
+    start = {"discount": 0.9, "gae_lambda": 0.8, "entropy_weight": 0.1}
+    at = {name: torch.full((M,), start[name], dtype=torch.float64).requires_grad_() for name in learner.quantities}
+    old = {head: value + 0.3 for head, value in output().items()}  # the ratios are not 1
+
+    def losses(**shift):
+        moved = {name: q + shift.get(name, 0.0) for name, q in at.items()}
+        return learner.with_quantities(moved).loss(output(), ROLLOUTS[0], old)[0]
+
+    for name, q in at.items():
+        (gradient,) = torch.autograd.grad(losses().sum(), q)
+        ε = 1e-6
+        slope = (losses(**{name: ε}) - losses(**{name: -ε})) / (2 * ε)
+        torch.testing.assert_close(gradient, slope.detach(), rtol=1e-6, atol=1e-8)
+        assert (gradient != 0).all()
+
+
+def test_the_learner_itself_stays_as_it_is_and_has_no_other_numbers():
+    learner, _, _ = parts()
+    other = learner.with_quantities({"discount": 0.1})
+    assert (learner.discount, other.discount) == (0.9, 0.1)
+    with pytest.raises(ValueError, match="Reinforce has no quantity 'gae_lambda'"):
+        learner.with_quantities({"gae_lambda": 0.5})
+
+
+def test_returns_that_are_all_equal_leave_gradients_finite():
+    """Their deviation is 0, where a root has no derivative."""
+    learner = MAKERS["actor_critic"](discount_steps=False)
+    γ = torch.full((M,), 0.9, dtype=torch.float64).requires_grad_()
+    nothing = ROLLOUTS[0]._replace(reward=torch.zeros_like(ROLLOUTS[0].reward))
+    flat = output() | {"value": torch.zeros(M, T + 1, B, 1, dtype=torch.float64)}
+    (gradient,) = torch.autograd.grad(learner.with_quantities({"discount": γ}).loss(flat, nothing)[0].sum(), γ)
+    assert gradient.isfinite().all()
