@@ -321,3 +321,29 @@ def test_a_run_that_learns_from_a_few_tasks_at_a_time_is_the_run_that_learns_fro
         assert told == pytest.approx(other_told, rel=1e-5, abs=1e-5)
     for name, θ in whole.algo.meta_params.items():
         torch.testing.assert_close(parts.algo.meta_params[name], θ, rtol=1e-5, atol=1e-5)
+
+
+class LivesAgain(MetaLearner):
+    """Asks for lifetimes twice over; the agent is that of the algorithm it wraps."""
+
+    def __init__(self, algo):
+        self.start, self.act, self.adapt, self.lifetimes = algo.start, algo.act, algo.adapt, []
+
+    def meta_update(self, live):
+        self.lifetimes += [live(1), live(1, again=True), live(1), live(0, again=True)]
+        return {}
+
+    def start(self, num_tasks): ...
+    def act(self, agent, percept): ...
+    def adapt(self, agent, rollout): ...
+
+
+def test_lives_lived_again_are_the_same_and_fresh_ones_are_not(tmp_path):
+    training = make(tmp_path / "run", PAIRS[0])
+    algo = LivesAgain(training.algo)
+    training._meta_iteration(algo)
+    first, again, fresh, shorter = (lifetime.rollouts for lifetime in algo.lifetimes)
+    for one, other in zip(first, again, strict=True):
+        assert torch.equal(one.observation, other.observation) and torch.equal(one.action, other.action)
+    assert not torch.equal(first[0].observation[:, 0], fresh[0].observation[:, 0])
+    assert len(shorter) == 1 and torch.equal(fresh[0].observation, shorter[0].observation)

@@ -245,6 +245,20 @@ def test_to_first_order_it_is_the_derivative_at_fixed_data_and_fixed_gradients(b
     assert abs(whole - expected) > 1e-4 * abs(expected)
 
 
+def test_the_last_step_alone_counts_if_asked_for():
+    """φ_K depends on the earlier updates: a sum that dropped these would be another number."""
+    algo = learned(weights=0.3, objective="last_step", first_order=False, inner_lr=0.1)
+
+    def last_loss():
+        return algo.loss(lived(algo).agents[K].params, ROLLOUTS[K])[0].mean().item()
+
+    expected, direction = slope(algo, last_loss)
+    assert along(meta_gradient_of(algo), direction) == pytest.approx(expected, rel=1e-6)
+    lives = replay(algo, [r._replace(reward=r.reward * k) for k, r in enumerate(ROLLOUTS)])(K)
+    returns = lives.rollouts[K].reward.sum(1).mean(-1)
+    torch.testing.assert_close(algo.fitness_of(lives), returns)
+
+
 def test_every_task_reaches_every_weight():
     algo = learned(weights=0.3)
     for task in range(M):
