@@ -62,7 +62,7 @@ class CompiledRollouts:
         noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program ends too late
         steps = Steps(env, act, given)
         parts: list[Sequence[Tensor]] = []
-        for of_steps in noise.split(STEPS):
+        for of_steps in torch.split(noise, STEPS):
             if parts and not now.alive.any():
                 break
             # All laid out alike, lest another layout be compiled for.
@@ -78,7 +78,7 @@ class CompiledRollouts:
             truncated[:, -1] = alive[:, -1] & ~terminated[:, -1]
         lived = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :lived] for x in (action, reward, terminated, truncated, alive))
-        return Rollout(torch.cat([first.unsqueeze(1), observation[:, :lived]], 1), *recorded, {})
+        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :lived]], 1), *recorded, {}])
 
 
 class Given(NamedTuple):
@@ -157,7 +157,7 @@ def compiled(function: Callable[..., Any], tensors: Sequence[Tensor]) -> Program
 
     def call(*tensors: Tensor) -> Sequence[Tensor]:
         if on_gpu:  # a graph's outputs are overwritten by its next run
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return [x.clone() for x in program(*tensors)]
         return program(*tensors)
 
@@ -194,7 +194,8 @@ def rational_tanh(x: Tensor) -> Tensor:
     """
     x = x.clamp(-7.90531110763549805, 7.90531110763549805)
     square = x * x
-    return x * polynomial(P, square) / polynomial(Q, square)
+    result: Tensor = x * polynomial(P, square) / polynomial(Q, square)
+    return result
 
 
 P = (
@@ -204,7 +205,7 @@ P = (
 Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 
 
-def polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+def polynomial(coefficients: Sequence[float], x: Tensor) -> Any:
     """Horner's scheme, the highest power first."""
     total: Any = coefficients[0]
     for c in coefficients[1:]:

@@ -13,6 +13,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
+from metarl_run.rollout import collect
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
@@ -63,6 +64,7 @@ def make(
     folder.mkdir(exist_ok=True)
     training = Training(
         algo=algo,
+        collect=collect,
         family=family,
         streams=streams,
         sinks={"files": Files()},
