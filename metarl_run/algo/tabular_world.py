@@ -199,9 +199,11 @@ class TabularWorld(World):
         steps = (states[:, :-1], lifetimes.action.T, states[:, 1:])
         weight = self.shares(N, generator)
         transition_loss, reward_loss = torch.zeros_like(r[0, 0]), torch.zeros_like(r[0, 0])
-        until = torch.arange(T, device=r.device)
-        for t in torch.randint(T, (self.contexts,), generator=generator, device=generator.device):
-            past, future = (until < t).to(r.dtype), (until >= t).to(r.dtype)
+        begun = torch.arange(T, device=r.device)
+        length = lifetimes.alive.sum(0).unsqueeze(-1)
+        for _ in range(self.contexts):
+            t = (length * torch.rand(N, 1, generator=generator, device=r.device)).long()
+            past, future = (begun < t).to(r.dtype), (begun >= t).to(r.dtype)
             known = self.counted(*steps, r * past, alive * past, followed * past)
             coming = self.counted(*steps, r * future, alive * future, followed * future)
             squares = self.counted(*steps, r * r * future, alive * future, followed * future)["total_reward"]

@@ -72,7 +72,7 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     family, algo = make("algo.tabular.contexts=1")
     rollout, _ = lifetimes(family, M=2, B=2)
     merged, params, t = rollout.merged(), bayesian(algo), 9
-    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([t]))
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.full((4, 1), (t + 0.5) / 20))
     monkeypatch.setattr(algo.world, "shares", lambda number, _: torch.ones(algo.world.members, number))
     loss, _ = algo.world.loss(params, merged, torch.Generator())
     T, N = merged.reward.shape
