@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import ConfigError
 from metarl_run.lifetime import live
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
@@ -33,9 +35,7 @@ def agent():
     """One after a meta-update, so that no parameter is where it started."""
     family, algo = make()
     seeds = iter(range(100))
-    algo.meta_update(
-        lambda steps: __import__("types").SimpleNamespace(rollouts=[lived(family, algo, seed=next(seeds))])
-    )
+    algo.meta_update(lambda steps: SimpleNamespace(rollouts=[lived(family, algo, seed=next(seeds))]))
     return family, algo, lived(family, algo, seed=50)
 
 
@@ -170,3 +170,24 @@ def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated
     left = torch.arange(T, 0, -1)
     wanted = (1 - γ**left) if terminated else torch.ones(T)  # in units of 1 / (1 − γ)
     torch.testing.assert_close(algo.world.value_loss(params, rollout), 0.5 * (1 - wanted).square().mean())
+
+
+def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unknown(agent):
+    """Before any experience the covariance of a column is σ² I."""
+    _, algo, _ = agent
+    world, params, generator = algo.world, algo.meta_params, torch.Generator().manual_seed(0)
+    memory = {name: x.expand(4000, *x.shape[1:]) for name, x in algo.start(1).memory.items()}
+    with torch.no_grad():
+        mean = world.believed(params, memory, generator)
+        world.belief = "sample"
+        draws = world.believed(params, memory, generator)
+        world.belief = "mean"
+    σ = world.noise(params).detach()[:, None, None]
+    standard = (draws - mean) / σ
+    assert standard.mean(1).abs().max() < 0.1
+    torch.testing.assert_close(standard.var(1), torch.ones_like(standard[:, 0]), rtol=0.15, atol=0)
+
+
+def test_a_discount_of_one_is_refused():
+    with pytest.raises(ConfigError, match="discount: must be < 1"):
+        make("algo.continuous.discount=1")
