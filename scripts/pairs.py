@@ -21,6 +21,7 @@ from metarl_run.crash import Contained
 from metarl_run.errors import ConfigError, RunError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.interruption import StopRequest
+from metarl_run.rollout import collect
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
@@ -135,7 +136,16 @@ def live(config: Mapping[str, Any], folder: Path) -> None:
     streams = Streams(config["seed"], torch.device("cpu"))
     family, algo = build_agent(config, streams)
     plan = {key: config[key] for key in PLAN}
-    training = Training(algo=algo, family=family, streams=streams, sinks={}, stop=StopRequest(), folder=folder, **plan)
+    training = Training(
+        algo=algo,
+        family=family,
+        streams=streams,
+        sinks={},
+        stop=StopRequest(),
+        folder=folder,
+        collect=collect,
+        **plan,
+    )
     training.meta_train()
     training.meta_test()
 

@@ -78,7 +78,10 @@ def draw_panel(
         axes.minorticks_off()
     else:
         few_ticks(axes, longest["episodes_seen"])
-    axes.legend(loc="best")
+    if panel is None:
+        axes.legend(loc="best")
+    else:  # so many lines that some go behind it
+        axes.legend(loc="best", fontsize=7.5, frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def draw_optima(axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]]) -> None:
