@@ -26,7 +26,7 @@ from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
+OUTPUTS = Path(__file__).resolve().parents[1] / "outputs"
 USUAL_NETWORK = "mlp"
 SMALL = ("experiment=smoke", "threads=1")
 PLAN = (
@@ -74,7 +74,7 @@ class Pair:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder for pairs.md (default: outputs/showcase)")
+    parser.add_argument("--out", type=Path, default=OUTPUTS, help="folder for pairs.md (default: outputs)")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     pairs = list(examined(options("algo"), options("learner"), options("env")))
