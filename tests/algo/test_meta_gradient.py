@@ -99,7 +99,7 @@ def objective_of(algo):
 def test_with_nothing_learned_agents_are_those_of_scratch_bit_for_bit(maker):
     algo = make(maker(), [])
     network, initial = network_of(maker())
-    scratch = Scratch(learner=maker(), network=network, meta_params=initial, inner_lr=ALPHA)
+    scratch = Scratch(learner=maker(), network=network, meta_params=initial, rule="sgd", inner_lr=ALPHA)
     mine, theirs = algo.start(M), scratch.start(M)
     for rollout in ROLLOUTS:
         mine, theirs = algo.adapt(mine, rollout), scratch.adapt(theirs, rollout)
@@ -124,10 +124,10 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
         algo.meta_params[name].data = torch.tensor(raw, dtype=torch.float64)
     network, initial = network_of(reinforce())
     mine = algo.start(M)
-    theirs = Scratch(learner=reinforce(), network=network, meta_params=initial, inner_lr=1.0).start(M)
+    theirs = Scratch(learner=reinforce(), network=network, meta_params=initial, rule="sgd", inner_lr=1.0).start(M)
     for k, rollout in enumerate(ROLLOUTS):
         α, γ = step_sizes[min(k, 1)], discounts[min(k, 1)]
-        scratch = Scratch(learner=reinforce(discount=γ), network=network, meta_params=initial, inner_lr=α)
+        scratch = Scratch(learner=reinforce(discount=γ), network=network, meta_params=initial, rule="sgd", inner_lr=α)
         mine, theirs = algo.adapt(mine, rollout), scratch.adapt(theirs, rollout)
         for name in theirs.params:
             torch.testing.assert_close(mine.params[name], theirs.params[name], rtol=1e-10, atol=1e-12)

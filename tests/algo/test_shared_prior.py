@@ -109,7 +109,11 @@ def test_the_rewards_are_distrals(space):
 def test_without_weights_a_lower_level_is_the_learner_alone():
     algo = make(kl_weight=0.0, entropy_weight=0.0)
     alone = Scratch(
-        learner=algo.critic, network=algo.network, meta_params=random_params(algo.network, 9), inner_lr=ALPHA
+        learner=algo.critic,
+        network=algo.network,
+        meta_params=random_params(algo.network, 9),
+        rule="sgd",
+        inner_lr=ALPHA,
     )
     for agent in (algo.start(M), random_agents(algo, 1)):
         with torch.no_grad():
