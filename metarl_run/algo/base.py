@@ -24,9 +24,7 @@ class Live(Protocol):
     tasks as its meta-batches have tasks, drawn from the same distribution once: task i is the same in every call.
     """
 
-    def __call__(
-        self, adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False
-    ) -> Lifetime: ...
+    def __call__(self, adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime: ...
 
 
 class MetaAlgorithm(ABC):
