@@ -32,7 +32,7 @@ class ListedSweeper(BasicSweeper):
     ) -> list[list[list[str]]]:
         """The overrides of each job, in batches."""
         assert self.config is not None
-        sweep = OmegaConf.to_container(self.config, resolve=False)["sweep"]  # type: ignore[index,call-overload]
+        sweep = OmegaConf.to_container(self.config.sweep)
         (products,) = BasicSweeper.split_arguments(overrides, None)
         jobs = [job for run in listed_runs(sweep) for given in products if (job := together(run, given)) is not None]
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]

@@ -331,13 +331,3 @@ class ContinuousWorld(World):
         scale = moments.deviation(params, "reward") / (1 - self.discount)
         error = (v[:-1] - known[:-1] - advantage) / scale
         return 0.5 * masked_mean(error.square(), lifetimes.alive)
-
-    def shares(self, number: int, generator: torch.Generator) -> Float[Tensor, "E N"]:
-        """How much each lifetime counts for each member: 1 on average, exponentially distributed.
-
-        Source: Rubin (1981), "The Bayesian bootstrap".
-        """
-        if self.members == 1:
-            return torch.ones(1, number, device=generator.device)
-        u = torch.rand(self.members, number, generator=generator, device=generator.device)
-        return u.clamp(min=1e-6).log().neg()

@@ -216,13 +216,3 @@ class TabularWorld(World):
             reward_loss += (surprise * weight).sum() / (self.members * alive.sum())
         told = {"transition_loss": transition_loss.detach() / self.contexts, "reward_loss": reward_loss.detach()}
         return (transition_loss + reward_loss) / self.contexts, told
-
-    def shares(self, number: int, generator: torch.Generator) -> Float[Tensor, "E N"]:
-        """How much each lifetime counts for each member: 1 on average, exponentially distributed.
-
-        Source: Rubin (1981), "The Bayesian bootstrap".
-        """
-        if self.members == 1:
-            return torch.ones(1, number, device=generator.device)
-        u = torch.rand(self.members, number, generator=generator, device=generator.device)
-        return u.clamp(min=1e-6).log().neg()

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.policy import Categorical
@@ -15,9 +16,14 @@ class World(ABC):
     It holds no parameters: θ comes in from outside, and what a lifetime has taught is memory, each tensor `[M, B, …]`.
     Parameters named in `measured` are statistics: they follow what meta-training sees, not a gradient, and nothing
     moves them in a new task.
+
+    Attributes:
+        measured: names of the statistics.
+        members: E, of the ensemble.
     """
 
     measured: frozenset[str] = frozenset()
+    members: int
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
@@ -42,3 +48,13 @@ class World(ABC):
     @abstractmethod
     def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """How badly the first part of each lifetime, `[T, N, …]`, predicts its rest; and quantities worth logging."""
+
+    def shares(self, number: int, generator: torch.Generator) -> Float[Tensor, "E N"]:
+        """How much each lifetime counts for each member: 1 on average, exponentially distributed.
+
+        Source: Rubin (1981), "The Bayesian bootstrap".
+        """
+        if self.members == 1:
+            return torch.ones(1, number, device=generator.device)
+        u = torch.rand(self.members, number, generator=generator, device=generator.device)
+        return u.clamp(min=1e-6).log().neg()
