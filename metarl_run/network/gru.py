@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, through_sigmoid, through_tanh
+from metarl_run.network.tanh_layer import tanh_
 from metarl_run.types import Memory, Params
 
 
@@ -44,7 +45,7 @@ class GRU(Recurrent):
         h, U, H = state["h"], params["memory.weight"], self.hidden
         r, z = g[:, : 2 * H].addmm_(h, U[:, : 2 * H]).sigmoid_().chunk(2, -1)
         inner = torch.addmm(params["memory.bias"], h, U[:, 2 * H :])
-        n = torch.addcmul(g[:, 2 * H :], r, inner).tanh_()
+        n = tanh_(torch.addcmul(g[:, 2 * H :], r, inner))
         return {"h": torch.lerp(n, h, z)}
 
     def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
@@ -70,7 +71,7 @@ class Scan(torch.autograd.Function):
             for now, i, of, into in zip(*(x.unbind(0) for x in block), strict=True):
                 rz = torch.addmm(now[:, : 2 * H], before, U[:, : 2 * H], out=i[:, : 2 * H]).sigmoid_()
                 torch.addmm(c, before, U[:, 2 * H :], out=of)
-                n = torch.addcmul(now[:, 2 * H :], rz[:, :H], of, out=i[:, 2 * H :]).tanh_()
+                n = tanh_(torch.addcmul(now[:, 2 * H :], rz[:, :H], of, out=i[:, 2 * H :]))
                 before = torch.lerp(n, before, rz[:, H:], out=into)
         ctx.save_for_backward(U, h, gate, inner)
         return h

@@ -10,6 +10,7 @@ from torch import Tensor
 from metarl_run.kinds import Widths, checked
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
+from metarl_run.network.tanh_layer import tanh_layer
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -60,6 +61,11 @@ class MLP(Network):
     def _trunk(self, head: str, params: Params, x: Tensor) -> Tensor:
         last = len(self.widths[head]) - 2
         for layer in range(last + 1):
-            x = affine(params[f"{head}.{layer}.bias"], x, params[f"{head}.{layer}.weight"])
-            x = x if layer == last else self.activation(x)
+            bias, weight = params[f"{head}.{layer}.bias"], params[f"{head}.{layer}.weight"]
+            if layer == last:
+                x = affine(bias, x, weight)
+            elif self.activation is torch.tanh:
+                x = tanh_layer(bias, x, weight)
+            else:
+                x = self.activation(affine(bias, x, weight))
         return x
