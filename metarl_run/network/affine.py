@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 NARROW = 12
-"""Products with fewer columns are slow in MKL on an AMD EPYC, unless their second factor lies column by column in memory:
-from 64 to 2 numbers, five times as slow for 40 × 2000 rows."""
+"""Products with fewer columns are slow in MKL on an AMD EPYC unless their second factor lies column by column in
+memory: from 64 to 2, five times as slow for 40 × 2000 rows."""
 
 
 def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
