@@ -25,7 +25,7 @@ class Task:
 
     @property
     def num_tasks(self) -> int:
-        return len(next(iter(self.tensors().values())))
+        return len(next(iter(vars(self).values())))
 
     def select(self, index: Any) -> "Task":
         """The tasks at `index`: a slice or an index tensor along M."""
@@ -79,4 +79,4 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:
-        """What the agent sees of `state`: float32 `[M, B, D]`."""
+        """What the agent sees of `state`: float32 `[M, B, D]`, no view of it."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
@@ -162,7 +163,7 @@ class CartPoleFamily(TaskFamily):
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
         gravity, push, moment_ratio, inertia = task.constants
-        x, x_dot, theta, theta_dot = state.values.movedim(-1, 0).unbind()
+        x, x_dot, theta, theta_dot = state.values.unbind(-1)
         sin, cos = theta.sin(), theta.cos()
         moment = cos * moment_ratio
         tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
@@ -174,9 +175,9 @@ class CartPoleFamily(TaskFamily):
         theta.add_(theta_dot, alpha=TIME_STEP)
         x_dot.add_(x_acc, alpha=TIME_STEP)
         theta_dot.add_(theta_acc, alpha=TIME_STEP)
-        # How far outside: comparing floats costs several times as much as subtracting them, which has the same sign.
-        outside = torch.maximum(x.abs().sub_(MAX_POSITION), theta.abs().sub_(MAX_ANGLE))
-        return state, torch.ones_like(tmp), outside.clamp_(min=0).bool()
+        # What is within its limit shrinks to 0: comparing floats takes twice as long.
+        outside = torch.logical_or(hardshrink(x, MAX_POSITION), hardshrink(theta, MAX_ANGLE))
+        return state, torch.ones_like(tmp), outside
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
         return state.values.clone()

@@ -67,13 +67,17 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def __init__(self, family: TaskFamily, task: Task, *, episodes_per_task: int, generator: torch.Generator) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        self.family, self.task, self.generator = family, task, generator
+        self.family, self.generator = family, generator
+        self._live_in(task)
         self.num_tasks, self.episodes_per_task, self.horizon = task.num_tasks, episodes_per_task, family.horizon
         self.num_envs = self.num_tasks * episodes_per_task
         self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
         self.observation_space = batch_space(family.observation_space, self.num_envs)
         self.action_space = batch_space(family.action_space, self.num_envs)
         self._state: Any = None
+
+    def _live_in(self, task: Task) -> None:
+        self.task, self._first_task = task, task.select(slice(0, 1))
 
     @property
     def state(self) -> Any:
@@ -93,7 +97,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._limit = torch.full(shape, self.horizon, dtype=torch.int32, device=device)  # when it will be reached
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
+        self._limits, self._lefts = self._limit.view(-1), self._episodes_left.view(-1)
+        self._one = torch.ones(1, dtype=torch.int32, device=device)
         self._all_alive, self._several_episodes = True, episodes > 1
+        self._sure_episodes = episodes  # that every slot has left, at least: looking costs more than counting
         self._begun = None if episodes > 1 else type(self._state)(*(x.clone() for x in self._state))
         return self.family.observe(self.task, self._state)
 
@@ -105,17 +112,18 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         alive, all_alive = self._alive, self._all_alive
         self._state, reward, terminated = self.family.step(self.task, self._state, action, self.generator)
-        observation = self.family.observe(self.task, self._state)
         self._now += 1
         ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step
             ended = terminated | (self._limit <= self._now)
             truncated = ended ^ terminated
-        if ended.count_nonzero():
-            if self._several_episodes:
-                observation = self._begin_anew(ended, observation)
-            else:
-                self._retire(ended)
+        if not ended.count_nonzero():
+            observation = self.family.observe(self.task, self._state)
+        elif self._several_episodes:
+            observation = self._begin_anew(ended)
+        else:
+            observation = self.family.observe(self.task, self._state)
+            self._retire(ended)
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
@@ -130,39 +138,34 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes_left.masked_fill_(slots, 0)
         self._alive, self._all_alive = self._episodes_left > 0, False
 
-    def _begin_anew(self, slots: Bool[Tensor, "M B"], observation: Float[Tensor, "M B D"]) -> Float[Tensor, "M B D"]:
-        """Begin a new episode in some slots; where it is one that they have left to live, it is what they observe.
+    def _begin_anew(self, slots: Bool[Tensor, "M B"]) -> Float[Tensor, "M B D"]:
+        """Begin a new episode in some slots.
 
         Only these slots are touched: on thousands, a few of which end at a time, that is half of a step's time.
 
-        Args:
-            slots: where.
-            observation: of all slots; may be overwritten.
-
         Returns:
-            It, in those that live on the first of the new episode.
+            What is observed of all slots: the first of the new episode where it is one that they have left to live.
         """
-        where = slots.flatten().nonzero().squeeze(1)
+        last = self.family.observe(self.task, self._state) if self._sure_episodes <= 1 else None
+        where = slots.view(-1).nonzero().squeeze(1)
         number = len(where)
         if number == self.num_envs:
-            task = self.task
-            self._state = fresh = self.family.reset(task, self.episodes_per_task, self.generator)
+            self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
         else:
             alike = self.family.starts_alike
-            task = self.task.select(slice(0, 1) if alike else where // self.episodes_per_task)
+            task = self._first_task if alike else self.task.select(where // self.episodes_per_task)
             fresh = self.family.reset(task, number if alike else 1, self.generator)
-            # Not in place: what was observed may be a view of the old state.
             pairs = zip(self._state, fresh, strict=True)
-            self._state = type(fresh)(*(with_rows(old.clone(), where, new.flatten(0, 1)) for old, new in pairs))
-        self._limit.view(-1).index_fill_(0, where, self._now + self.horizon)
-        left = self._episodes_left.view(-1).index_select(0, where).sub_(1)
-        self._episodes_left.view(-1).index_copy_(0, where, left)
-        first = self.family.observe(task, fresh).flatten(0, 1)
-        if left.min() <= 0:
-            self._alive, self._all_alive = self._episodes_left > 0, False
-            lives_on = left > 0
-            where, first = where[lives_on], first[lives_on]
-        return with_rows(observation, where, first)
+            self._state = type(fresh)(*(with_rows(old, where, new.flatten(0, 1)) for old, new in pairs))
+        self._limits.index_fill_(0, where, self._now + self.horizon)
+        self._lefts.index_add_(0, where, self._one.expand(number), alpha=-1)
+        self._sure_episodes -= 1
+        observation = self.family.observe(self.task, self._state)
+        if last is None:
+            return observation
+        self._alive = self._episodes_left > 0
+        self._all_alive = bool(self._alive.all())
+        return torch.where(self._alive.unsqueeze(-1), observation, last)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -179,7 +182,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         task = (options or {}).get("task", self.task)
         if task.num_tasks != self.num_tasks:
             raise ValueError(f"options['task'] must hold {self.num_tasks} tasks, got {task.num_tasks}")
-        self.task = task
+        self._live_in(task)
         return self._flat(self.start()), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -192,9 +195,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         observation = transition.observation
         if waiting.any():
             self._episodes_left.masked_fill_(waiting, 2)  # the one that is over, and the next
-            observation = self._begin_anew(waiting, observation)
-            self._alive = self._episodes_left > 0
-            self._all_alive = bool(self._alive.all())
+            observation = torch.where(waiting.unsqueeze(-1), self._begin_anew(waiting), observation)
         truncated = transition.ended ^ transition.terminated
         reward = self._flat(transition.reward).astype(np.float64)
         return self._flat(observation), reward, self._flat(transition.terminated), self._flat(truncated), {}
