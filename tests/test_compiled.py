@@ -5,7 +5,7 @@ import torch
 from suited import suited
 
 from metarl_run import compiled
-from metarl_run.compiled import CompiledRollouts, rational_tanh
+from metarl_run.compiled import FEW, CompiledRollouts, baddbmm, sigmoid
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
 from metarl_run.rollout import collect
@@ -90,9 +90,16 @@ def test_what_cannot_be_compiled_runs_as_ever(overrides):
     assert all(map(torch.equal, drawn, drawn_too))
 
 
-def test_the_rational_function_is_tanh():
-    x = torch.cat([torch.linspace(-12, 12, 200_001), torch.logspace(-30, 0, 1001)])
-    error = (rational_tanh(x).double() - x.double().tanh()).abs()
-    assert error.max() < 4e-7
-    assert (error <= 4e-7 * x.double().tanh().abs()).all()
-    assert torch.equal(rational_tanh(-x), -rational_tanh(x))
+def test_the_rational_function_is_the_logistic_one():
+    x = torch.cat([torch.linspace(-40, 40, 200_001), torch.logspace(-30, 0, 1001)])
+    error = (sigmoid(x).double() - x.double().sigmoid()).abs()
+    assert error.max() < 2e-7
+    assert torch.equal(sigmoid(torch.zeros(1)), torch.full((1,), 0.5))
+
+
+@pytest.mark.parametrize("inputs", [1, FEW, FEW + 1])
+def test_the_generated_product_is_the_product(inputs):
+    generator = torch.Generator().manual_seed(0)
+    bias, x, weight = (torch.randn(M, *shape, generator=generator) for shape in ((1, 5), (B, inputs), (inputs, 5)))
+    expected = torch.baddbmm(bias, x, weight, beta=-2, alpha=3)
+    torch.testing.assert_close(baddbmm(bias, x, weight, beta=-2, alpha=3), expected)

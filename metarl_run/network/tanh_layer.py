@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 CACHED = 2**17
 """Numbers of one activation at a time: a core's second cache holds a few of that size."""
 
@@ -30,7 +29,7 @@ def tanh_layer(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     if x.dim() == 2:
         return tanh_layer(bias.unsqueeze(0), x.unsqueeze(0), weight.unsqueeze(0)).squeeze(0)
     if not torch.is_grad_enabled():
-        return one_minus_twice_(torch.baddbmm(bias, x, weight, beta=-2, alpha=-2).sigmoid_())
+        return one_minus_twice_(torch.baddbmm(bias, x, weight, beta=-2, alpha=-2).sigmoid())
     y: Tensor = TanhLayer.apply(bias, x, weight)  # type: ignore[no-untyped-call]
     return y
 
@@ -90,17 +89,20 @@ class Back(torch.autograd.Function):
         dy, x, weight, y = ctx.saved_tensors
         needs_x = ctx.needs_input_grad[1]
         if torch.is_grad_enabled():
-            return *through(dy, x, weight, y, β, ξ, Ω, needs_x), None
+            return *through(dy, x, weight, y, β, Ω, ξ=ξ, needs_x=needs_x), None
         outs = [torch.empty_like(of) for of in (dy, x, weight, y)]
-        for *given, ζ, Λ, to_v, to_u, to_W, to_h in blocks(dy, x, weight, y, β, x if ξ is None else ξ, Ω, *outs):
-            found = through(*given, None if ξ is None else ζ, Λ, needs_x)
-            for into, value in zip((to_v, to_u, to_W, to_h), found, strict=True):
+        given = (dy, x, weight, y, β, Ω, x if ξ is None else ξ)
+        for v, u, W, h, κ, Λ, ζ, *to in blocks(*given, *outs):
+            found = through(v, u, W, h, κ, Λ, ξ=None if ξ is None else ζ, needs_x=needs_x)
+            for into, value in zip(to, found, strict=True):
                 if value is not None:
                     into.copy_(value)
         return outs[0], outs[1] if needs_x else None, None if ξ is None else outs[2], outs[3], None
 
 
-def through(dy: Tensor, x: Tensor, W: Tensor, y: Tensor, β: Tensor, ξ: Tensor | None, Ω: Tensor, needs_x: bool) -> Any:
+def through(
+    dy: Tensor, x: Tensor, W: Tensor, y: Tensor, β: Tensor, Ω: Tensor, *, ξ: Tensor | None, needs_x: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
     """See `Back.backward`."""
     a = torch.ops.aten.tanh_backward(dy, y)
     ā = torch.baddbmm(β, x, Ω)
