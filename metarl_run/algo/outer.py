@@ -45,12 +45,14 @@ class Outer:
         minibatches = min(self.minibatches, lifetimes.reward.shape[1])
         parts = [slice(first, None, minibatches) for first in range(minibatches)]
         with torch.no_grad():
-            behaviours = [with_end(outputs(part)) for part in parts]
+            behaviours = [{}, *(dict(with_end(outputs(part))) for part in parts[1:])]
         metrics: dict[str, Tensor] = {}
         steps = 0
         for _ in range(self.learner.epochs):
             for part, behaviour in zip(parts, behaviours, strict=True):
                 experience, output = lifetimes.slots(part), with_end(outputs(part))
+                if not behaviour:  # nothing has moved yet
+                    behaviour.update({head: value.detach() for head, value in output.items()})
                 kl = self.learner.divergence(behaviour, output, experience).detach()
                 if kl > self.max_kl:
                     return {**metrics, "kl": kl, "steps": torch.tensor(steps)}

@@ -14,7 +14,7 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """y = x W + b.
 
     Args:
-        bias: b, `[1, out]`, or `[M, 1, out]` for a stack.
+        bias: b, `[1, out]`, or `[M, 1, out]` for a stack; or one for each row, N in place of 1.
         x: `[N, in]`, or `[M, N, in]`.
         weight: W, `[in, out]`, or `[M, in, out]`.
 
@@ -35,13 +35,15 @@ class Affine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
+        ctx.one_bias = bias.shape[-2] == 1
         return torch.matmul(x, by_columns(weight)).add_(bias)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         x, weight = ctx.saved_tensors
         dx = torch.matmul(dy, weight.mT) if ctx.needs_input_grad[1] else None
-        return dy.sum(-2, keepdim=True), dx, SumOfOuterProducts.apply(x, dy)  # type: ignore[no-untyped-call]
+        db = dy.sum(-2, keepdim=True) if ctx.one_bias else dy
+        return db, dx, SumOfOuterProducts.apply(x, dy)  # type: ignore[no-untyped-call]
 
 
 class SumOfOuterProducts(torch.autograd.Function):

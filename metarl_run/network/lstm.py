@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, through_sigmoid, through_tanh
+from metarl_run.network.tanh_layer import tanh_
 from metarl_run.types import Memory, Params
 
 
@@ -48,11 +49,11 @@ class LSTM(Recurrent):
         H = self.hidden
         m = g.addmm_(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid_().chunk(3, -1)
-        c = torch.addcmul(f * state["c"], i, m[:, 3 * H :].tanh())
-        return {"h": o * c.tanh(), "c": c}
+        c = torch.addcmul(f * state["c"], i, tanh_(m[:, 3 * H :]))
+        return {"h": tanh_(c.clone()).mul_(o), "c": c}
 
-    def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
-        h: Tensor = Scan.apply(g, params["memory.weight"])  # type: ignore[no-untyped-call]
+    def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:
+        h: Tensor = Scan.apply(x @ W, params["memory.weight"])  # type: ignore[no-untyped-call]
         return h
 
 
@@ -70,8 +71,8 @@ class Scan(torch.autograd.Function):
             for now, a, c, into in zip(*(x.unbind(0) for x in block), strict=True):
                 torch.addmm(now, before, U, out=a)
                 i, f, o = a[:, : 3 * H].sigmoid_().chunk(3, -1)
-                torch.mul(f, old, out=c).addcmul_(i, a[:, 3 * H :].tanh_())
-                before, old = torch.tanh(c, out=into).mul_(o), c
+                torch.mul(f, old, out=c).addcmul_(i, tanh_(a[:, 3 * H :]))
+                before, old = tanh_(into.copy_(c)).mul_(o), c
         ctx.save_for_backward(U, h, gate, cell)
         return h
 
@@ -88,7 +89,7 @@ class Scan(torch.autograd.Function):
             for now, before, old, c, a, da in reversed(steps):
                 (i, f, o, n), (di, df, do, dn) = a.split(H, -1), da.split(H, -1)
                 torch.add(now, back, out=d)
-                torch.tanh(c, out=s)
+                tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
                 through_sigmoid(torch.mul(dc, n, out=e), i, out=di)

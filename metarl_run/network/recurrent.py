@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
@@ -78,24 +79,25 @@ class Recurrent(Network):
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         T, N, _ = x.shape
-        x = x.reshape(T * N, -1)
         # b as one more row of W: added to so large a product, it would be copied to all rows first, and later summed.
         W = torch.cat([params["input.weight"], params["input.bias"]])
-        g = (pad(x, (0, 1), value=1.0) @ W).view(T, N, -1)
-        h = self.scan(params, g).view(T * N, -1)
+        h = self.scan(params, pad(x, (0, 1), value=1.0), W).view(T * N, -1)
+        x = x.reshape(T * N, -1)
         return {head: value.view(T, N, -1) for head, value in self._heads(params, h, x).items()}
 
     def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
-        direct = {head: torch.addmm(params[f"{head}.bias"], x, params[f"{head}.shortcut"]) for head in self.heads}
-        return {head: value.addmm(h, params[f"{head}.weight"]) for head, value in direct.items()}
+        return {
+            head: affine(affine(params[f"{head}.bias"], x, params[f"{head}.shortcut"]), h, params[f"{head}.weight"])
+            for head in self.heads
+        }
 
     @abstractmethod
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read. `g` may be overwritten."""
 
     @abstractmethod
-    def scan(self, params: Params, g: Float[Tensor, "T N GH"]) -> Float[Tensor, "T N H"]:
-        """h after each of T steps from a blank memory."""
+    def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:
+        """h after each of T steps from a blank memory, with g = x W."""
 
 
 # --- What is common to derivatives over time ---
@@ -108,13 +110,13 @@ def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tenso
 
 
 def through_sigmoid(d: Tensor, σ: Tensor, *, out: Tensor) -> Tensor:
-    """d σ (1 − σ); overwrites d."""
-    return torch.mul(d.addcmul_(d, σ, value=-1), σ, out=out)
+    """d σ (1 − σ)."""
+    return torch.ops.aten.sigmoid_backward.grad_input(d, σ, grad_input=out)  # type: ignore[no-any-return]
 
 
 def through_tanh(d: Tensor, τ: Tensor, *, out: Tensor) -> Tensor:
     """d (1 − τ²)."""
-    return torch.addcmul(d, torch.mul(d, τ, out=out), τ, value=-1, out=out)
+    return torch.ops.aten.tanh_backward.grad_input(d, τ, grad_input=out)  # type: ignore[no-any-return]
 
 
 def orthogonal(size: int, generator: torch.Generator) -> Tensor:

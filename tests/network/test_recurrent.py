@@ -33,10 +33,6 @@ def params(network):
     return {name: θ.double() + 0.3 * normals(*θ.shape, seed=1) for name, θ in network.init(generator()).items()}
 
 
-def inputs_of_gates(params, x):
-    return x @ params["input.weight"] + params["input.bias"]
-
-
 def of_torch(network, params):
     """torch's module with these parameters. Its LSTM orders its blocks i, f, n, o; ours is i, f, o, n."""
     kind = torch.nn.GRU if isinstance(network, GRU) else torch.nn.LSTM
@@ -60,7 +56,9 @@ def of_torch(network, params):
 def test_a_sequence_and_a_step_are_those_of_torch(network, params):
     x = normals(T, N, D, seed=2)
     expected, last = of_torch(network, params)(x)
-    torch.testing.assert_close(network.scan(params, inputs_of_gates(params, x)), expected)
+    with_one = torch.cat([x, torch.ones(T, N, 1)], -1)
+    W = torch.cat([params["input.weight"], params["input.bias"]])
+    torch.testing.assert_close(network.scan(params, with_one, W), expected)
     memory = network.blank(params, N)
     for now in x:
         _, memory = network(params, now.unsqueeze(1), memory)
@@ -72,11 +70,17 @@ def test_a_sequence_and_a_step_are_those_of_torch(network, params):
 
 @pytest.mark.parametrize("cell", SCANS)
 @pytest.mark.parametrize("length", [1, 5])
-def test_the_derivative_that_is_written_out_is_that_of_finite_differences(cell, length):
+@pytest.mark.parametrize("data", [False, True], ids=["", "of data"])
+def test_the_derivative_that_is_written_out_is_that_of_finite_differences(cell, length, data):
     gates = CELLS[cell].gates
-    inputs = [normals(length, 3, gates * H, seed=3), 0.5 * normals(H, gates * H, seed=4)]
-    inputs += [normals(1, H, seed=5)] if cell == "gru" else []
-    assert torch.autograd.gradcheck(SCANS[cell].apply, [x.requires_grad_() for x in inputs])
+    U, c = 0.5 * normals(H, gates * H, seed=4), normals(1, H, seed=5)
+    inputs = {
+        "gru": [normals(length, 3, D, seed=3), 0.5 * normals(D, gates * H, seed=6), U, c],
+        "lstm": [normals(length, 3, gates * H, seed=3), U],
+    }[cell]
+    assert torch.autograd.gradcheck(
+        SCANS[cell].apply, [x.requires_grad_(k > 0 or not data) for k, x in enumerate(inputs)]
+    )
 
 
 def test_fresh_parameters_are_reproducible_and_keep_what_is_remembered(network):

@@ -44,7 +44,7 @@ def test_first_and_second_derivatives_are_those_of_differences(cached, stack, co
 
 
 def test_second_derivatives_in_blocks_equal_autograds_of_the_plain_expression(cached):
-    """As the meta-gradient takes them: without a graph of their own, of an input that is data and of one that is not."""
+    """As the meta-gradient takes them: without a graph of their own; the input is data, or a layer's output."""
 
     def second(f, data):
         bias, x, weight = arguments(M)
