@@ -53,7 +53,7 @@ class PaysAction(TaskFamily):
         return Clock(time), action + task.bonus[:, None], time >= limit
 
     def observe(self, task: Bonus, state: Clock) -> Tensor:
-        return state.time.unsqueeze(-1)
+        return state.time.unsqueeze(-1).clone()
 
 
 def surely(action: Tensor) -> Categorical:

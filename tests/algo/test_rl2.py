@@ -229,7 +229,7 @@ class PaysAtTheEnd(TaskFamily):
         return Clock(time), (over & (action == task.action[:, None])).float(), over
 
     def observe(self, task: Secret, state: Clock) -> Tensor:
-        return state.time.unsqueeze(-1)
+        return state.time.unsqueeze(-1).clone()
 
 
 def test_trap_5_the_second_episode_begins_with_the_last_reward_of_the_first_and_its_end():
