@@ -89,21 +89,26 @@ class Back(torch.autograd.Function):
         dy, x, weight, y = ctx.saved_tensors
         needs_x = ctx.needs_input_grad[1]
         if torch.is_grad_enabled():
-            return *through(dy, x, weight, y, β, Ω, ξ=ξ, needs_x=needs_x), None
-        outs = [torch.empty_like(of) for of in (dy, x, weight, y)]
-        given = (dy, x, weight, y, β, Ω, x if ξ is None else ξ)
-        for v, u, W, h, κ, Λ, ζ, *to in blocks(*given, *outs):
-            found = through(v, u, W, h, κ, Λ, ξ=None if ξ is None else ζ, needs_x=needs_x)
-            for into, value in zip(to, found, strict=True):
-                if value is not None:
-                    into.copy_(value)
-        return outs[0], outs[1] if needs_x else None, None if ξ is None else outs[2], outs[3], None
+            return *through(dy, x, weight, y, β, ξ, Ω, needs_x), None
+        to_dy, to_x, to_weight, to_y = (torch.empty_like(of) for of in (dy, x, weight, y))
+        inputs, outputs = (dy, x, weight, y, β, x if ξ is None else ξ, Ω), (to_dy, to_x, to_weight, to_y)
+        for v, u, W, h, κ, ζ, Λ, to_v, to_u, to_W, to_h in blocks(*inputs, *outputs):
+            a = torch.ops.aten.tanh_backward(v, h)
+            if needs_x:
+                torch.bmm(a, Λ.mT, out=to_u)
+            ā = torch.baddbmm(κ, u, Λ)
+            if ξ is not None:
+                torch.bmm(ζ.mT, a, out=to_W)
+                ā.baddbmm_(ζ, W)
+            torch.ops.aten.tanh_backward.grad_input(ā, h, grad_input=to_v)
+            torch.mul(ā, v, out=to_h).mul_(h).mul_(-2)
+        return to_dy, to_x if needs_x else None, None if ξ is None else to_weight, to_y, None
 
 
 def through(
-    dy: Tensor, x: Tensor, W: Tensor, y: Tensor, β: Tensor, Ω: Tensor, *, ξ: Tensor | None, needs_x: bool
+    dy: Tensor, x: Tensor, W: Tensor, y: Tensor, β: Tensor, ξ: Tensor | None, Ω: Tensor, needs_x: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
-    """See `Back.backward`."""
+    """What `Back.backward` gives, as expressions with derivatives of their own."""
     a = torch.ops.aten.tanh_backward(dy, y)
     ā = torch.baddbmm(β, x, Ω)
     if ξ is not None:
