@@ -23,7 +23,7 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled():
         if x.dim() == 3 and weight.shape[-1] < NARROW:
-            return torch.baddbmm(bias.mT, weight.mT.contiguous(), x.mT).mT
+            return torch.baddbmm(bias.mT, weight.mT.contiguous(), x.mT).mT.contiguous()
         return torch.matmul(x, by_columns(weight)).add_(bias)  # baddbmm would first copy b to every row
     y: Tensor = Affine.apply(bias, x, weight)  # type: ignore[no-untyped-call]
     return y
