@@ -35,10 +35,12 @@ def tanh_layer(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """tanh x = 1 − 2 σ(−2 x), written over `x`; within 2e-7.
+    """tanh x = 1 − 2 σ(−2 x), written over `x` where no graph needs it; within 2e-7.
 
     MKL's tanh, which is torch's, takes four times as long on an AMD EPYC, and as long on a Xeon.
     """
+    if torch.is_grad_enabled() and x.requires_grad:
+        return x.tanh()
     return one_minus_twice_(x.mul_(-2).sigmoid_())
 
 
