@@ -45,7 +45,7 @@ class GRU(Recurrent):
         h, H = state["h"], self.hidden
         m = h @ params["memory.weight"]
         r, z = m[:, : 2 * H].add_(g[:, : 2 * H]).sigmoid_().chunk(2, -1)
-        n = tanh_(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :].add_(params["memory.bias"])))
+        n = tanh_(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
         return {"h": torch.lerp(n, h, z)}
 
     def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:

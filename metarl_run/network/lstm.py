@@ -50,7 +50,7 @@ class LSTM(Recurrent):
         m = g.addmm_(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid_().chunk(3, -1)
         c = torch.addcmul(f * state["c"], i, tanh_(m[:, 3 * H :]))
-        return {"h": tanh_(c.clone()).mul_(o), "c": c}
+        return {"h": o * tanh_(c.clone()), "c": c}
 
     def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:
         h: Tensor = Scan.apply(x @ W, params["memory.weight"])  # type: ignore[no-untyped-call]
