@@ -16,7 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_run import machine
-from metarl_run.config.compose import Composed, compose_points
+from metarl_run.config.compose import compose_points
+from metarl_run.config.point import Composed
 from metarl_run.config.validation import validate
 from metarl_run.crash import Contained
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
