@@ -32,7 +32,7 @@ class ContinuousModel:
         members, features, hidden, activation, end_hidden, value_hidden, discount, least_noise: as in
             `metarl_run.algo.continuous_world`.
 
-    Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, section 3, for φ and K.
+    Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, for φ and K.
     """
 
     measured = moments.names("state", "change", "reward")
