@@ -16,7 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from metarl_run import machine
-from metarl_run.config.compose import Composed, compose_points
+from metarl_run.config.compose import compose_points
+from metarl_run.config.listed import key_of
+from metarl_run.config.point import Composed
 from metarl_run.config.validation import validate
 from metarl_run.crash import Contained
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
@@ -75,10 +77,10 @@ def _resume(composed: Composed) -> int:
         )
     folder = Path(str(point.config["resume"]))
     plan = _stored_plan(folder, point.config["plugins"])
-    given = [text for text in point.overrides if _key(text) != "resume"]
-    if any(_key(text) != "plugins" for text in given):
+    given = [text for text in point.overrides if key_of(text) != "resume"]
+    if any(key_of(text) != "plugins" for text in given):
         flags = [text for text in composed.arguments if text not in point.overrides]
-        kept = [text for text in plan.overrides if _key(text) not in {"plugins", *map(_key, given)}]
+        kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
         changed = compose_points([*flags, *kept, *given]).points[0]
         plan = Plan(changed.config, changed.choices, plan.overrides)
     _refuse_absent_device(plan.config)
@@ -96,17 +98,17 @@ def _table(composed: Composed) -> int:
     if others:
         raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
     for text in point.overrides:
-        if _key(text).partition(".")[0] not in TABLES_OWN:
-            raise ConfigError(_key(text), "cannot be given with a table, whose cells choose it", "leave it out")
+        if key_of(text).partition(".")[0] not in TABLES_OWN:
+            raise ConfigError(key_of(text), "cannot be given with a table, whose cells choose it", "leave it out")
     from metarl_run.table.asked import as_asked
     from metarl_run.table.reproduce import reproduce
 
     config: Mapping[str, Any] = point.config
     folder = Path(config["table"]["output"] or Path(config["output_root"], point.choices.get("experiment", "table")))
     flags = [text for text in composed.arguments if text not in point.overrides]
-    plugins = [text for text in point.overrides if _key(text) == "plugins"]
+    plugins = [text for text in point.overrides if key_of(text) == "plugins"]
     if config["table"]["report_only"]:
-        config = as_asked(config, folder, [*map(_key, point.overrides)])
+        config = as_asked(config, folder, [*map(key_of, point.overrides)])
     return reproduce(config, folder, [*flags, *plugins], stop)
 
 
@@ -190,10 +192,6 @@ def _run_here(cfg: DictConfig) -> None:
 
 def _nothing(cfg: DictConfig) -> None:
     """Hydra shows something instead of running."""
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _quoted(path: str) -> str:

@@ -2,7 +2,8 @@
 
 import re
 
-from metarl_run.config.compose import Point, compose_points
+from metarl_run.config.compose import compose_points
+from metarl_run.config.point import Point
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 

@@ -48,9 +48,8 @@ class EquivariantQ:
         hidden: units of each hidden layer of g.
         activation: of its hidden layers.
 
-    Source: Tamar et al. (2016), arXiv:1602.02867, section 4, for value iteration as layers, and Deac et al. (2020),
-    arXiv:2010.13146, for message passing over any MDP; Hartford et al. (2018), arXiv:1803.02879, section 2, for the
-    pools.
+    Source: Tamar et al. (2016), arXiv:1602.02867, for value iteration as layers, and Deac et al. (2020),
+    arXiv:2010.13146, for message passing over any MDP; Hartford et al. (2018), arXiv:1803.02879, for the pools.
     """
 
     def __init__(self, *, hidden: Widths, activation: Literal["tanh", "relu"]) -> None:

@@ -28,7 +28,7 @@ def hindsight_q(
     Returns:
         Q, and where it is known: of pairs whose next state was seen, and at the last step of all that were tried.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1, at its fixed point.
+    Source: Watkins & Dayan (1992), Machine Learning 8: its update, at the fixed point.
     """
     M, S, A = len(rollout.reward), rollout.observation.shape[-1], num_actions
     state = rollout.observation.argmax(-1)

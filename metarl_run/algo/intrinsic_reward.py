@@ -25,7 +25,7 @@ class IntrinsicReward:
         hidden: units of each hidden layer of f.
         activation: of its hidden layers.
 
-    Source: Zheng et al. (2018), arXiv:1804.06459, section 3; bounded by a tanh as in its section 4.
+    Source: Zheng et al. (2018), arXiv:1804.06459.
     """
 
     def __init__(

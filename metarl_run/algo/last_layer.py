@@ -44,7 +44,7 @@ def posterior(
         squares: Φᵀ Φ.
         products: Φᵀ Y.
 
-    Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, section 3, with Λ₀ = I.
+    Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, with Λ₀ = I.
     """
     identity = torch.eye(squares.shape[-1], device=squares.device, dtype=squares.dtype)
     factor = torch.linalg.cholesky(squares + identity)

@@ -71,8 +71,8 @@ class MetaGradient(GradientBased, MetaLearner):
     Differs from the paper: many short lifetimes from the start, and the exact derivative through all their steps, in
     the place of one long life and a decayed trace of derivatives. How V steps, and so what later advantages are, has no
     derivative: a learner holds V constant in its policy loss, so the α of V's layers and V's φ₀ stay where they start.
-    Source: Xu, van Hasselt & Silver (2018), arXiv:1805.09801, Eq. 1 and 2, for γ and λ; Zahavy et al. (2020),
-    arXiv:2002.12928, section 3, for c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, section 3, for r_ψ.
+    Source: Xu, van Hasselt & Silver (2018), arXiv:1805.09801, for γ and λ; Zahavy et al. (2020), arXiv:2002.12928, for
+    c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, for r_ψ.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)

@@ -40,8 +40,8 @@ class ModelBased(MetaLearner):
 
     Differs from the paper: what adapts is a posterior, not a recurrent state or parameters; the agent plans with the
     whole lifetime in view, not with the latest steps alone.
-    Source: Nagabandi et al. (2019), arXiv:1803.11347, section 4, Algorithms 1 and 2: meta-learn to adapt a model
-    online, from lifetimes lived by planning in it.
+    Source: Nagabandi et al. (2019), arXiv:1803.11347: meta-learn to adapt a model online, from lifetimes lived by
+    planning in it.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)

@@ -20,7 +20,7 @@ class Quantity:
         bounds: low and high.
         logarithmic: equal steps of x are equal factors of q about the middle; needs low > 0.
 
-    Source: Zahavy et al. (2020), arXiv:2002.12928, section 3, for the sigmoid.
+    Source: Zahavy et al. (2020), arXiv:2002.12928, for the sigmoid.
     """
 
     def __init__(self, bounds: Sequence[float], *, logarithmic: bool = False) -> None:

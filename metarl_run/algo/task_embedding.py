@@ -32,7 +32,7 @@ class TaskEmbedding:
         activation: of their hidden layers.
 
     Source: Rakelly et al. (2019), arXiv:1903.08254, section 4.1, for the product of Gaussians; Jayakumar et al. (2020),
-    "Multiplicative interactions and where to find them", Eq. 2, for the product of networks.
+    "Multiplicative interactions and where to find them", for the product of networks.
     """
 
     def __init__(

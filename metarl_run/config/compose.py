@@ -7,12 +7,10 @@ work as ever; whatever they say about a mistake becomes one line.
 import contextlib
 import copy
 import io
-import itertools
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,56 +36,19 @@ from omegaconf.errors import OmegaConfBaseException
 from metarl_run.config.budget import check_budget
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
 from metarl_run.config.hydra_tree import check_hydra
-from metarl_run.config.listed import listed_runs, require_some, together
+from metarl_run.config.listed import listed_runs
 from metarl_run.config.nearest import hint
+from metarl_run.config.point import Composed, Point
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
 from metarl_run.config.signature import signature
+from metarl_run.config.sweep import sweep_points
 from metarl_run.config.syntax import check_yaml
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
-MOST_POINTS = 10_000
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One run that the command line asks for.
-
-    Attributes:
-        overrides: its own `key=value` arguments, Hydra's left out.
-        config: resolved and validated, plain containers, without the `hydra` key.
-        choices: the chosen option of each group.
-        folder: the run folder of a single run.
-        sweep_folder: the folder of the sweep if this is one of its jobs.
-    """
-
-    overrides: tuple[str, ...]
-    config: dict[str, Any]
-    choices: dict[str, str]
-    folder: str
-    sweep_folder: str
-
-
-@dataclass(frozen=True)
-class Composed:
-    """What the command line asks for.
-
-    Attributes:
-        points: the runs, in Hydra's order; empty if nothing is to be run.
-        multirun: they are jobs of a sweep.
-        passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
-        arguments: the command line in the order that Hydra understands: flags first, then overrides.
-        lists: the sweep is one over listed runs, see `metarl_run.config.listed`.
-    """
-
-    points: tuple[Point, ...]
-    multirun: bool
-    passthrough: bool
-    arguments: tuple[str, ...]
-    lists: bool = False
 
 
 class CheckedFileSource(FileConfigSource):
@@ -241,8 +202,8 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
 
 
 def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
-    """All combinations of the swept values, as Hydra's basic sweeper makes them, of every listed run."""
-    master = _load(loader, name, [str(o.input_line) for o in parsed], RunMode.MULTIRUN)
+    """The jobs of a sweep; what is swept is said on the command line, in `hydra.sweeper.params` and in `sweep`."""
+    master = _load(loader, name, _lines(parsed), RunMode.MULTIRUN)
     _check_hydra(master)
     runs = listed_runs(_plain(master, "sweep") if "sweep" in master else None)
     keys = [o.get_key_element() for o in parsed]
@@ -254,24 +215,7 @@ def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plug
             raise ConfigError(override.key_or_group, "cannot be swept over an interval", "write choice(…) or range(…)")
         swept_to = [f"{override.get_key_element()}={text}" for text in _texts(override, loader)]
         choices.append(swept_to or [str(override.input_line)])
-    count = len(runs)
-    for texts in choices:
-        count *= len(texts)
-    if count > MOST_POINTS:
-        raise ConfigError("command line", f"must ask for at most {MOST_POINTS} runs, got {count}")
-    number = 0
-    for run, overrides in itertools.product(runs, itertools.product(*choices)):
-        joint = together(run, overrides)
-        if joint is None:
-            continue
-        number += 1
-        try:
-            yield _point(loader, name, joint, plugins)
-        except ConfigError as error:
-            mine = [text for text, texts in zip(overrides, choices, strict=True) if len(texts) > 1]
-            which = f"in {' '.join([*run, *mine])}, one of {count} combinations: {error.reason}"
-            raise ConfigError(error.where, which, error.hint) from error
-    require_some(runs, number, [str(o.input_line) for o in parsed])
+    return sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins))
 
 
 def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:
@@ -279,9 +223,13 @@ def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override])
     if not {o.key_or_group for o in parsed} & {"experiment", "sweep"}:
         return False
     with contextlib.suppress(ConfigError):  # which the points themselves will tell
-        master = _load(loader, name, [str(o.input_line) for o in parsed], RunMode.MULTIRUN)
+        master = _load(loader, name, _lines(parsed), RunMode.MULTIRUN)
         return master.get("sweep") is not None
     return False
+
+
+def _lines(parsed: Sequence[Override]) -> list[str]:
+    return [str(override.input_line) for override in parsed]
 
 
 def _texts(override: Override, loader: ConfigLoaderImpl) -> list[str]:

@@ -63,8 +63,8 @@ def together(run: Run, given: Sequence[str]) -> list[str] | None:
     Returns:
         The overrides; None if the run is none of those that the command line asks for.
     """
-    asked = {_key(text): text for text in given}
-    mine = {_key(text): text for text in run}  # the last of several counts
+    asked = {key_of(text): text for text in given}
+    mine = {key_of(text): text for text in run}  # the last of several counts
     if any(key in asked and asked[key] != text for key, text in mine.items() if key in GROUPS):
         return None
     return [*(text for key, text in mine.items() if key not in asked), *given]
@@ -76,11 +76,12 @@ def require_some(runs: Sequence[Run], number: int, given: Sequence[str]) -> None
         return
     for text in given:
         key, _, option = text.partition("=")
-        options = sorted({word.partition("=")[2] for run in runs for word in run if _key(word) == key})
+        options = sorted({word.partition("=")[2] for run in runs for word in run if key_of(word) == key})
         if key in GROUPS and options and option not in options:
             raise ConfigError(key, f"the sweep lists no run with {text}", hint(option, options))
     raise ConfigError("sweep", f"lists no run with {' '.join(given)}", "leave out one of them")
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """What an override is about, whether it changes, adds or deletes."""
     return override.partition("=")[0].lstrip("+~")

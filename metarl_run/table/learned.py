@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metarl_run.config.compose import Point, compose_points
+from metarl_run.config.compose import compose_points
+from metarl_run.config.point import Point
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from metarl_run.algo.continuous_loss import sums_after, taught, value_loss
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
@@ -100,10 +101,10 @@ def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(ag
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
     with torch.no_grad():
-        steps = algo.world.steps(algo.meta_params, merged)
+        steps = taught(algo.world.model, algo.meta_params, merged)
         for t in range(rollout.reward.shape[1]):
             memory = algo.world.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
-            squares, products = algo.world.sums(steps, torch.full((M * B, 1), t))
+            squares, products = sums_after(steps, torch.full((M * B, 1), t))
             here = rollout.alive[:, t].flatten()
             torch.testing.assert_close(memory["squares"].flatten(0, 1)[here], squares[here], rtol=1e-4, atol=1e-3)
             torch.testing.assert_close(memory["products"].flatten(0, 1)[here], products[here], rtol=1e-4, atol=1e-3)
@@ -127,7 +128,7 @@ def test_trap_14_statistics_are_those_of_all_that_was_lived():
     torch.testing.assert_close(algo.meta_params["state.variance"], states.var(0, correction=0))
     assert algo.meta_params["reward.count"].item() == len(states)
     reward = torch.ones(1, 1, requires_grad=False)
-    outputs = algo.world.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
+    outputs = algo.world.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
     assert outputs[..., -1].abs().max() == 0, "a reward that never varies is told as 0"
 
 
@@ -146,8 +147,8 @@ def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
     with torch.no_grad():
-        one, changed = (algo.world.steps(algo.meta_params, part.merged()) for part in (rollout, other))
-        sums = [algo.world.sums(steps, torch.full((M * B, 1), 9)) for steps in (one, changed)]
+        one, changed = (taught(algo.world.model, algo.meta_params, part.merged()) for part in (rollout, other))
+        sums = [sums_after(steps, torch.full((M * B, 1), 9)) for steps in (one, changed)]
     for x, y in zip(*sums, strict=True):
         assert torch.equal(x[:B], y[:B])
     assert not torch.equal(sums[0][1][B:], sums[1][1][B:])
@@ -169,7 +170,8 @@ def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated
     params["value.0.bias"] += 1
     left = torch.arange(T, 0, -1)
     wanted = (1 - γ**left) if terminated else torch.ones(T)  # in units of 1 / (1 − γ)
-    torch.testing.assert_close(algo.world.value_loss(params, rollout), 0.5 * (1 - wanted).square().mean())
+    loss = value_loss(algo.world.model, params, rollout, value_lambda=algo.world.value_lambda)
+    torch.testing.assert_close(loss, 0.5 * (1 - wanted).square().mean())
 
 
 def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unknown(agent):
@@ -182,7 +184,7 @@ def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unkn
         world.belief = "sample"
         draws = world.believed(params, memory, generator)
         world.belief = "mean"
-    σ = world.noise(params).detach()[:, None, None]
+    σ = world.model.noise(params).detach()[:, None, None]
     standard = (draws - mean) / σ
     assert standard.mean(1).abs().max() < 0.1
     torch.testing.assert_close(standard.var(1), torch.ones_like(standard[:, 0]), rtol=0.15, atol=0)

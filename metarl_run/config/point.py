@@ -1,0 +1,42 @@
+"""What a command line asks for: one run, or the jobs of a sweep."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run that the command line asks for.
+
+    Attributes:
+        overrides: its own `key=value` arguments, Hydra's left out.
+        config: resolved and validated, plain containers, without the `hydra` key.
+        choices: the chosen option of each group.
+        folder: the run folder of a single run.
+        sweep_folder: the folder of the sweep if this is one of its jobs.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    choices: dict[str, str]
+    folder: str
+    sweep_folder: str
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What the command line asks for.
+
+    Attributes:
+        points: the runs, in Hydra's order; empty if nothing is to be run.
+        multirun: they are jobs of a sweep.
+        passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
+        arguments: the command line in the order that Hydra understands: flags first, then overrides.
+        lists: the sweep is one over listed runs, see `metarl_run.config.listed`.
+    """
+
+    points: tuple[Point, ...]
+    multirun: bool
+    passthrough: bool
+    arguments: tuple[str, ...]
+    lists: bool = False
