@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl_run.kinds import Widths, checked
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
-from metarl_run.network.tanh_layer import tanh_layer
+from metarl_run.network.tanh_network import tanh_network
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -59,13 +59,10 @@ class MLP(Network):
         return {head: self._trunk(head, params, rows).view(*x.shape[:-1], -1) for head in self.widths}, memory
 
     def _trunk(self, head: str, params: Params, x: Tensor) -> Tensor:
-        last = len(self.widths[head]) - 2
-        for layer in range(last + 1):
-            bias, weight = params[f"{head}.{layer}.bias"], params[f"{head}.{layer}.weight"]
-            if layer == last:
-                x = affine(bias, x, weight)
-            elif self.activation is torch.tanh:
-                x = tanh_layer(bias, x, weight)
-            else:
-                x = self.activation(affine(bias, x, weight))
-        return x
+        layers = range(len(self.widths[head]) - 1)
+        biases, weights = ([params[f"{head}.{layer}.{part}"] for layer in layers] for part in ("bias", "weight"))
+        if self.activation is torch.tanh:
+            return tanh_network(x, biases, weights, linear=True)
+        for b, W in zip(biases[:-1], weights[:-1], strict=True):
+            x = self.activation(affine(b, x, W))
+        return affine(biases[-1], x, weights[-1])
