@@ -17,7 +17,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import Task
 from metarl_run.env.vector import TaskVectorEnv, put_back
 from metarl_run.errors import ConfigError
-from metarl_run.policy import sampling_noise
+from metarl_run.policy import Distribution, sampling_noise
 from metarl_run.rollout import Act, Draw, collect
 from metarl_run.types import AgentState, Params, Percept, Rollout
 
@@ -47,10 +47,11 @@ class CompiledRollouts:
         *,
         draw: Draw | None = None,
         episodes: int = 1,
+        chosen: list[Distribution] | None = None,
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
-        if not self.suited or not env.family.compilable or episodes > 1:
-            return collect(env, act, agent, generator, draw=draw, episodes=episodes)
+        if not self.suited or not env.family.compilable or episodes > 1 or chosen is not None:
+            return collect(env, act, agent, generator, draw=draw, episodes=episodes, chosen=chosen)
         with torch.no_grad():
             return self._collect(env, act, agent.params, generator)
 

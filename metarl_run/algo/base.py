@@ -35,6 +35,7 @@ class MetaAlgorithm(ABC):
         compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
             `metarl_run.compiled`.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
+        keeps_policy: what its actions were chosen from is kept, see `metarl_run.types.Lifetime`.
         acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.
     """
 
@@ -42,6 +43,7 @@ class MetaAlgorithm(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     compilable: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    keeps_policy: ClassVar[bool] = False
     acts_on_memory: ClassVar[bool] = True
 
     def begin(self, task: Any) -> AgentState:

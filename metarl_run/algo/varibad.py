@@ -67,6 +67,7 @@ class VariBAD(MetaLearner):
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
+    keeps_policy: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -154,11 +155,11 @@ class VariBAD(MetaLearner):
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        lifetimes, policy = live(self.episodes - 1).merged()
         x = encoded(lifetimes.percepts(), self.action_space)
         with torch.no_grad():
             y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
-        metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes)
+        metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes, policy)
         every = -(-x.shape[1] // self.belief_lifetimes)
         for step in range(self.belief_steps):
             part = slice(step % every, None, every)

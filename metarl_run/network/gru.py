@@ -76,7 +76,7 @@ class Scan(torch.autograd.Function):
         scaled[:, 2 * H : 3 * H] *= -2
         for block in blocks(H, x, gate, y, h, inner):
             m = torch.zeros_like(block[1][0])
-            head, m_n, m_rz = m.split([P, H, 2 * H], -1)
+            head, m_n, m_rz = torch.split(m, [P, H, 2 * H], -1)
             before = torch.zeros_like(m_n)
             left = T
             for now, i, out, into, of, rz, r, z, n, v in steps(*block, block[1][..., : 2 * H], *parts(block[1], H)):
@@ -102,7 +102,7 @@ class Scan(torch.autograd.Function):
             blank, d, e = (h.new_zeros(N, H) for _ in range(3))  # h₀; d: what reaches hₜ
             both = h.new_zeros(N, P + 4 * H + P)
             dm, di = both[:, : P + 3 * H], both[:, P + H :]
-            dm_head, dm_n, dr, dz, dn, dv = both.split([P, H, H, H, H, P], -1)
+            dm_head, dm_n, dr, dz, dn, dv = torch.split(both, [P, H, H, H, H, P], -1)
             sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
             used = slice(P)  # nothing reaches the last memory but from the heads
             lived = list(steps(*block[1:], *parts(block[0], H)[:3]))
@@ -127,4 +127,4 @@ class Scan(torch.autograd.Function):
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
     """r, z, n and v."""
-    return gate.split([H, H, H, gate.shape[-1] - 3 * H], -1)
+    return torch.split(gate, [H, H, H, gate.shape[-1] - 3 * H], -1)

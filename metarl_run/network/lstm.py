@@ -76,7 +76,7 @@ class Scan(torch.autograd.Function):
             weight[:, 3 * H : 4 * H] *= -2  # tanh a = 1 − 2 σ(−2 a)
         for block in blocks(H, x, gate, y, h, cell):
             m = torch.zeros_like(block[1][0])
-            m_gates, head = m.split([4 * H, P], -1)
+            m_gates, head = torch.split(m, [4 * H, P], -1)
             old = torch.zeros_like(block[-1][0])
             left = T
             for now, a, out, into, c, ifon, i, f, o, n, v in steps(*block, block[1][..., : 4 * H], *parts(block[1], H)):
@@ -94,7 +94,7 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, W, U, gate, h, cell = ctx.saved_tensors
-        H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
+        H, Ut, Wt = len(U), U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU = torch.zeros_like(W), torch.zeros_like(U)
         for block in blocks(H, gate, cell, h, dy, x, x if dx is None else dx):
@@ -126,4 +126,4 @@ class Scan(torch.autograd.Function):
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
     """i, f, o, n and v."""
-    return gate.split([H, H, H, H, gate.shape[-1] - 4 * H], -1)
+    return torch.split(gate, [H, H, H, H, gate.shape[-1] - 4 * H], -1)

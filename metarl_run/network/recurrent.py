@@ -88,7 +88,7 @@ class Recurrent(Network):
         W = torch.cat([params["input.weight"], V], -1), torch.cat([params["input.bias"], b], -1)
         filled = -W_head.shape[-1] % COLUMNS
         out = self.scan(params, pad(x, (0, 1), value=1.0), pad(torch.cat(W), (0, filled)), pad(W_head, (0, filled)))
-        return dict(zip(self.heads, out.split([*self.heads.values(), filled], -1), strict=False))
+        return dict(zip(self.heads, torch.split(out, [*self.heads.values(), filled], -1), strict=False))
 
     def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
         return {
