@@ -49,10 +49,10 @@ class GRU(Recurrent):
         return {"h": torch.lerp(n, h, z)}
 
     def scan(
-        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GHP"], W_head: Float[Tensor, "H P"]
+        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
     ) -> Float[Tensor, "T N P"]:
         U_rz, U_n = params["memory.weight"].tensor_split([2 * self.hidden], -1)
-        U = torch.cat([W_head, U_n, U_rz], -1)
+        U = torch.cat([U_n, W_head, U_rz], -1)
         y: Tensor = Scan.apply(x, W, U, params["memory.bias"])  # type: ignore[no-untyped-call]
         return y
 
@@ -60,33 +60,35 @@ class GRU(Recurrent):
 class Scan(torch.autograd.Function):
     """y₁ … y_T from x₁ … x_T and h₀ = 0, with the derivative written out.
 
-        (i_r, i_z, i_n, v) = x W,        (y − v, m_n, m_r, m_z) = h U        of one step; m is for the next
+        (v, i_r, i_z, i_n) = x W,        (m_n, y − v, m_r, m_z) = h U        of one step; m is for the next
 
     Autograd would keep and walk a dozen operations per step. Here a step is a product with W and one with U, a step
     backwards two of each, and a few passes over what the cache holds. The columns of W and U are in this order so that
-    the derivatives of i and m, which are the same in r and z, overlap in memory.
+    what both derivatives have in common lies in memory once.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, U: Tensor, c: Tensor) -> Tensor:
         (T, N, _), H, P = x.shape, len(U), U.shape[1] - 3 * len(U)
         y, h, inner = (x.new_empty(T, N, size) for size in (P, H, H))  # inner: m_n + c
-        gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
+        gate = x.new_empty(T, N, P + 3 * H)  # v, and r, z, n of every step
         one, scaled = x.new_ones(()), W.clone()
-        scaled[:, 2 * H : 3 * H] *= -2
+        scaled[:, P + 2 * H :] *= -2
         for block in blocks(H, x, gate, y, h, inner):
             m = torch.zeros_like(block[1][0])
-            head, m_n, m_rz = torch.split(m, [P, H, 2 * H], -1)
+            m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
             before = torch.zeros_like(m_n)
+            wide, narrow = (U, m), (U[:, H : H + P], head)
             left = T
-            for now, i, out, into, of, rz, r, z, n, v in steps(*block, block[1][..., : 2 * H], *parts(block[1], H)):
+            of_steps = steps(*block, block[1][..., P : P + 2 * H], *parts(block[1], H))
+            for now, i, out, into, of, rz, v, r, z, n in of_steps:
                 left -= 1
                 torch.mm(now, scaled, out=i)
                 rz.add_(m_rz).sigmoid_()
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
-                used = slice(None if left else P)  # the last memory is for the heads alone
-                torch.mm(before, U[:, used], out=m[:, used])
+                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                torch.mm(before, weight, out=product)
                 torch.add(v, head, out=out)
         ctx.save_for_backward(x, W, U, gate, h, inner)
         return y
@@ -99,32 +101,30 @@ class Scan(torch.autograd.Function):
         dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
         for block in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
             N = block[0].shape[1]
-            blank, d, e = (h.new_zeros(N, H) for _ in range(3))  # h₀; d: what reaches hₜ
-            both = h.new_zeros(N, P + 4 * H + P)
-            dm, di = both[:, : P + 3 * H], both[:, P + H :]
-            dm_head, dm_n, dr, dz, dn, dv = torch.split(both, [P, H, H, H, H, P], -1)
+            d, e, q = (h.new_zeros(N, H) for _ in range(3))  # d: what reaches hₜ, q = (1 − z) d
+            both = h.new_empty(N, H + P + 3 * H)
+            dm, di = both[:, : 3 * H + P], both[:, H:]
+            dm_n, to_head, dr, dz, dn = torch.split(both, [H, P, H, H, H], -1)
             sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
-            used = slice(P)  # nothing reaches the last memory but from the heads
-            lived = list(steps(*block[1:], *parts(block[0], H)[:3]))
-            for before, (now, from_y, u, of, to_x, r, z, n) in zip(
-                (*(step[0] for step in lived[-2::-1]), blank), reversed(lived), strict=True
-            ):
-                dm_head.copy_(from_y)
-                dv.copy_(from_y)
-                d.addmm_(dm[:, used], Ut[used])
-                dU[:, used].addmm_(now.t(), dm[:, used])
-                through_sigmoid(torch.sub(before, n, out=e).mul_(d), z, out=dz)
-                through_tanh(torch.addcmul(d, d, z, value=-1, out=e), n, out=dn)
+            back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
+            of_steps = steps(*block[1:], *parts(block[0], H)[1:], *(of.mT for of in (block[1], block[3])))
+            for now, from_y, _, of, to_x, r, z, n, nowt, ut in reversed(list(of_steps)):
+                to_head.copy_(from_y)
+                d.addmm_(back, weight)
+                to_U.addmm_(nowt, back)
+                torch.addcmul(d, d, z, value=-1, out=q)
+                d.sub_(q)
+                torch.mul(torch.sub(now, n, out=e), q, out=dz)  # (hₜ₋₁ − n) z = hₜ − n
+                through_tanh(q, n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
                 dc.addmm_(sums, torch.mul(dn, r, out=dm_n))
-                dW.addmm_(u.t(), di)
+                dW.addmm_(ut, di)
                 if dx is not None:
                     torch.mm(di, Wt, out=to_x)
-                d.mul_(z)
-                used = slice(None)
+                back, weight, to_U = dm, Ut, dU
         return dx, dW, dU, dc
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
-    """r, z, n and v."""
-    return torch.split(gate, [H, H, H, gate.shape[-1] - 3 * H], -1)
+    """v, r, z and n."""
+    return torch.split(gate, [gate.shape[-1] - 3 * H, H, H, H], -1)

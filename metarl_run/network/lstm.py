@@ -53,9 +53,9 @@ class LSTM(Recurrent):
         return {"h": o * tanh_(c.clone()), "c": c}
 
     def scan(
-        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GHP"], W_head: Float[Tensor, "H P"]
+        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
     ) -> Float[Tensor, "T N P"]:
-        U = torch.cat([params["memory.weight"], W_head], -1)
+        U = torch.cat([W_head, params["memory.weight"]], -1)
         y: Tensor = Scan.apply(x, W, U)  # type: ignore[no-untyped-call]
         return y
 
@@ -63,30 +63,31 @@ class LSTM(Recurrent):
 class Scan(torch.autograd.Function):
     """y₁ … y_T from x₁ … x_T and h₀ = c₀ = 0, with the derivative written out as that of `metarl_run.network.gru`.
 
-    (g_i, g_f, g_o, g_n, v) = x W,        (m_i, m_f, m_o, m_n, y − v) = h U        of one step; m is for the next
+    (v, g_i, g_f, g_o, g_n) = x W,        (y − v, m_i, m_f, m_o, m_n) = h U        of one step; m is for the next
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, U: Tensor) -> Tensor:
         (T, N, _), H, P = x.shape, len(U), U.shape[1] - 4 * len(U)
         y, h, cell = (x.new_empty(T, N, size) for size in (P, H, H))  # cell: c
-        gate = x.new_empty(T, N, 4 * H + P)  # σ(i), σ(f), σ(o), tanh(n) of every step, and v
+        gate = x.new_empty(T, N, P + 4 * H)  # v, and σ(i), σ(f), σ(o), tanh(n) of every step
         one, scaled_W, scaled_U = x.new_ones(()), W.clone(), U.clone()
         for weight in (scaled_W, scaled_U):
-            weight[:, 3 * H : 4 * H] *= -2  # tanh a = 1 − 2 σ(−2 a)
+            weight[:, P + 3 * H :] *= -2  # tanh a = 1 − 2 σ(−2 a)
         for block in blocks(H, x, gate, y, h, cell):
             m = torch.zeros_like(block[1][0])
-            m_gates, head = torch.split(m, [4 * H, P], -1)
+            head, m_gates = torch.split(m, [P, 4 * H], -1)
             old = torch.zeros_like(block[-1][0])
+            wide, narrow = (scaled_U, m), (U[:, :P], head)
             left = T
-            for now, a, out, into, c, ifon, i, f, o, n, v in steps(*block, block[1][..., : 4 * H], *parts(block[1], H)):
+            of_steps = steps(*block, block[1][..., P:], *parts(block[1], H))
+            for now, a, out, into, c, gates, v, i, f, o, n in of_steps:
                 left -= 1
                 torch.mm(now, scaled_W, out=a)
-                ifon.add_(m_gates).sigmoid_()
-                torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
-                before, old = tanh_(into.copy_(c)).mul_(o), c
-                used = slice(0 if left else 4 * H, None)  # the last memory is for the heads alone
-                torch.mm(before, scaled_U[:, used], out=m[:, used])
+                gates.add_(m_gates).sigmoid_()
+                old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
+                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
                 torch.add(v, head, out=out)
         ctx.save_for_backward(x, W, U, gate, h, cell)
         return y
@@ -94,22 +95,21 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, W, U, gate, h, cell = ctx.saved_tensors
-        H, Ut, Wt = len(U), U.t().contiguous(), W.t()
+        H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU = torch.zeros_like(W), torch.zeros_like(U)
-        for block in blocks(H, gate, cell, h, dy, x, x if dx is None else dx):
+        for block in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
             N = block[0].shape[1]
-            blank, d, e, s, dc = (h.new_zeros(N, H) for _ in range(5))  # c₀; dc: what reaches cₜ
-            da = torch.zeros_like(block[0][0])
-            di, df, do, dn, da_head = parts(da, H)
-            used = slice(4 * H, None)  # nothing reaches the last memory but from the heads
-            lived = list(steps(*block[1:], *parts(block[0], H)[:4]))
-            for old, (c, now, from_y, u, to_x, i, f, o, n) in zip(
-                (*(step[0] for step in lived[-2::-1]), blank), reversed(lived), strict=True
-            ):
-                da_head.copy_(from_y)
-                torch.mm(da[:, used], Ut[used], out=d)
-                dU[:, used].addmm_(now.t(), da[:, used])
+            blank, d, e, s, dc = (h.new_zeros(N, H) for _ in range(5))  # c₀; d and dc: what reaches hₜ and cₜ
+            da = torch.empty_like(block[0][0])
+            to_head, di, df, do, dn = parts(da, H)
+            back, weight, to_U = to_head, Ut[:P], dU[:, :P]  # only heads have read the last memory
+            olds = (blank, *block[2].unbind(0)[:-1])
+            of_steps = steps(*block[2:], *parts(block[0], H)[1:], *(of.mT for of in (block[1], block[4])))
+            for old, (c, from_y, _, to_x, i, f, o, n, ht, ut) in reversed(list(zip(olds, of_steps, strict=True))):
+                to_head.copy_(from_y)
+                torch.mm(back, weight, out=d)
+                to_U.addmm_(ht, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -117,13 +117,13 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dW.addmm_(u.t(), da)
+                dW.addmm_(ut, da)
                 if dx is not None:
                     torch.mm(da, Wt, out=to_x)
-                used = slice(None)
+                back, weight, to_U = da, Ut, dU
         return dx, dW, dU
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
-    """i, f, o, n and v."""
-    return torch.split(gate, [H, H, H, H, gate.shape[-1] - 4 * H], -1)
+    """v, i, f, o and n."""
+    return torch.split(gate, [gate.shape[-1] - 4 * H, H, H, H, H], -1)

@@ -85,10 +85,12 @@ class Recurrent(Network):
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("shortcut", "bias", "weight")
         )
         # b as one more row of W: added to so large a product, it would be copied to all rows first, and later summed.
-        W = torch.cat([params["input.weight"], V], -1), torch.cat([params["input.bias"], b], -1)
+        W = torch.cat([V, params["input.weight"]], -1), torch.cat([b, params["input.bias"]], -1)
         filled = -W_head.shape[-1] % COLUMNS
-        out = self.scan(params, pad(x, (0, 1), value=1.0), pad(torch.cat(W), (0, filled)), pad(W_head, (0, filled)))
-        return dict(zip(self.heads, torch.split(out, [*self.heads.values(), filled], -1), strict=False))
+        W_head, W_all = (pad(weight, (filled, 0)) for weight in (W_head, torch.cat(W)))
+        out = self.scan(params, pad(x, (0, 1), value=1.0), W_all, W_head)
+        _, *outputs = torch.split(out, [filled, *self.heads.values()], -1)
+        return dict(zip(self.heads, outputs, strict=True))
 
     def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
         return {
@@ -102,9 +104,9 @@ class Recurrent(Network):
 
     @abstractmethod
     def scan(
-        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GHP"], W_head: Float[Tensor, "H P"]
+        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
     ) -> Float[Tensor, "T N P"]:
-        """All heads after each of T steps from a blank memory, with (gₜ, xₜ V_head) = xₜ W.
+        """All heads after each of T steps from a blank memory, with (xₜ V_head, gₜ) = xₜ W.
 
         They are a few more columns of two products that the memory needs anyway, made while h is in the cache.
         """
@@ -119,7 +121,7 @@ def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tenso
     return zip(*(torch.split(tensor, max(size, 1), 1) for tensor in tensors), strict=True)
 
 
-def steps(*tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tensor, ...]]:
+def steps(*tensors: Float[Tensor, "T _ _"]) -> Iterator[tuple[Tensor, ...]]:
     """Step by step, views of each tensor."""
     return zip(*(tensor.unbind(0) for tensor in tensors), strict=True)
 
