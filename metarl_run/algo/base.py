@@ -68,6 +68,9 @@ class MetaAlgorithm(ABC):
         An agent without memory looks at the observation alone.
         """
 
-    @abstractmethod
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        """The agents after learning from `rollout`: step k → k + 1. Differentiable where gradients are enabled."""
+        """The agents after learning from `rollout`: step k → k + 1. Differentiable where gradients are enabled.
+
+        Who learns while it acts has nothing to do: it goes on with the memory that it ended with.
+        """
+        return agent._replace(memory=rollout.memory)

@@ -133,9 +133,6 @@ class MetricBased(MetaLearner):
         """g, after what is remembered."""
         return place(memory["weighted"], memory["precision"])
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:

@@ -82,9 +82,6 @@ class RL2(MetaLearner):
         output, hidden = self.network(self.meta_params, x, hidden)
         return self.learner.policy(output), {**noted, **hidden}
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         lifetimes, policy = live(self.episodes - 1).merged()
         x = self.senses(lifetimes)

@@ -22,7 +22,7 @@ from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
 from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class VariBAD(MetaLearner):
@@ -148,9 +148,6 @@ class VariBAD(MetaLearner):
         belief, memory = self.encoder(encoded(percept, self.action_space), agent.memory)
         output, _ = self.policy(self.policy_params, torch.cat([percept.observation, *belief], -1), {})
         return self.learner.policy(output), memory
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
 
     # --- Learning ---
 
