@@ -67,9 +67,8 @@ class Categorical(NamedTuple):
     def entropy(self) -> Tensor:
         """H = −Σₐ π(a) log π(a), with 0 · log 0 = 0."""
         log_p = self.log_probs()
-        p = log_p.exp()
-        # Filling before the product, not after it, keeps NaN out of the gradient too.
-        return -(p * log_p.masked_fill(p == 0, 0.0)).sum(-1)
+        # −∞ limited before the product, not the product filled after it, keeps NaN out of the gradient too.
+        return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
     def kl(self, other: "Categorical") -> Tensor:
         """KL = Σₐ π(a) (log π(a) − log other(a)), with 0 · log 0 = 0; ∞ if π does what `other` never does."""

@@ -71,20 +71,20 @@ class Scan(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, W: Tensor, U: Tensor, c: Tensor) -> Tensor:
         (T, N, _), H, P = x.shape, len(U), U.shape[1] - 3 * len(U)
         y, h, inner = (x.new_empty(T, N, size) for size in (P, H, H))  # inner: m_n + c
-        gate = x.new_empty(T, N, P + 3 * H)  # v, and r, z, n of every step
-        one, scaled = x.new_ones(()), W.clone()
-        scaled[:, P + 2 * H :] *= -2
+        gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
+        one, W_rz = x.new_ones(()), W[:, P : P + 2 * H]
+        W_nv = torch.cat([-2 * W[:, P + 2 * H :], W[:, :P]], -1)
         for block in blocks(H, x, gate, y, h, inner):
             m = torch.zeros_like(block[1][0])
             m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
             before = torch.zeros_like(m_n)
             wide, narrow = (U, m), (U[:, H : H + P], head)
             left = T
-            of_steps = steps(*block, block[1][..., P : P + 2 * H], *parts(block[1], H))
-            for now, i, out, into, of, rz, v, r, z, n in of_steps:
+            of_steps = steps(*block, *torch.split(block[1], [2 * H, H + P], -1), *parts(block[1], H))
+            for now, _, out, into, of, rz, nv, r, z, n, v in of_steps:
                 left -= 1
-                torch.mm(now, scaled, out=i)
-                rz.add_(m_rz).sigmoid_()
+                torch.sigmoid(m_rz.addmm_(now, W_rz), out=rz)
+                torch.mm(now, W_nv, out=nv)
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
                 weight, product = wide if left else narrow  # the last memory is for the heads alone
@@ -107,8 +107,11 @@ class Scan(torch.autograd.Function):
             dm_n, to_head, dr, dz, dn = torch.split(both, [H, P, H, H, H], -1)
             sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
             back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
-            of_steps = steps(*block[1:], *parts(block[0], H)[1:], *(of.mT for of in (block[1], block[3])))
-            for now, from_y, _, of, to_x, r, z, n, nowt, ut in reversed(list(of_steps)):
+            of_steps = steps(*block, *(of.mT for of in (block[1], block[3])))
+            hot = torch.empty_like(block[0][0])  # gates of one step: read in a row once, they are in the cache thereafter
+            r, z, n, _ = parts(hot, H)
+            for i, now, from_y, _, of, to_x, nowt, ut in reversed(list(of_steps)):
+                hot.copy_(i)
                 to_head.copy_(from_y)
                 d.addmm_(back, weight)
                 to_U.addmm_(nowt, back)
@@ -126,5 +129,5 @@ class Scan(torch.autograd.Function):
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
-    """v, r, z and n."""
-    return torch.split(gate, [gate.shape[-1] - 3 * H, H, H, H], -1)
+    """r, z, n and v."""
+    return torch.split(gate, [H, H, H, gate.shape[-1] - 3 * H], -1)
