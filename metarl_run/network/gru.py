@@ -108,7 +108,7 @@ class Scan(torch.autograd.Function):
             sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
             back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
             of_steps = steps(*block, *(of.mT for of in (block[1], block[3])))
-            hot = torch.empty_like(block[0][0])  # gates of one step: read in a row once, they are in the cache thereafter
+            hot = torch.empty_like(block[0][0])  # of one step: read in a row once, then in the cache
             r, z, n, _ = parts(hot, H)
             for i, now, from_y, _, of, to_x, nowt, ut in reversed(list(of_steps)):
                 hot.copy_(i)
