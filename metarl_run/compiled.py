@@ -134,7 +134,7 @@ class Steps:
             state, reward, terminated = self.family.step(task, state, action, self.generator)
             observation = self.family.observe(task, state)
             recorded.append((observation, action, reward * alive, terminated & alive, alive))
-            state = kind(*(x.clone() for x in put_back(state, terminated, begun)))
+            put_back(state, terminated, begun)
             alive = alive & ~terminated
         rows = (torch.stack(x, 1) for x in zip(*recorded, strict=True))
         return tuple(x.contiguous() for x in (*rows, observation, alive, *state))

@@ -71,11 +71,17 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def reset(self, task: Any, num_episodes: int, generator: torch.Generator) -> Any:
-        """The first state of `num_episodes` episodes in each task: a NamedTuple of tensors `[M, B, …]`."""
+        """The first state of `num_episodes` episodes in each task: a NamedTuple of tensors `[M, B, …]`.
+
+        They are written into, and `view` must be able to make one axis of M and B, as of those that `step` returns.
+        """
 
     @abstractmethod
     def step(self, task: Any, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
-        """One step everywhere: the next state, reward `[M, B]`, terminated `[M, B]`. `state` must not be used again."""
+        """One step everywhere: the next state, reward `[M, B]`, terminated `[M, B]`. `state` must not be used again.
+
+        The next state may be `state` itself, overwritten, and the reward a tensor that every step returns.
+        """
 
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:

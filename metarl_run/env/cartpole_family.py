@@ -72,12 +72,13 @@ class CartPoleTask(Task):
     @functools.cached_property
     def constants(self) -> "Constants":
         """What a step needs, computed once per batch of tasks."""
-        push = self.signed_force / self.total_mass
+        push = self.signed_force / self.pole_mass_length
+        ratio = self.pole_mass_length / self.total_mass
         return Constants(
-            gravity=self.gravity[:, None],
             push=torch.stack([-push, push], -1),
-            moment_ratio=(self.pole_mass_length / self.total_mass)[:, None],
-            inertia=(self.half_length * 4 / 3)[:, None],
+            minus_gravity=(-self.gravity / ratio)[:, None],
+            inertia=(self.half_length * 4 / 3 / ratio - 1)[:, None],
+            cart=(ratio * TIME_STEP)[:, None],
         )
 
 
@@ -85,20 +86,20 @@ class Constants(NamedTuple):
     """Combinations of a batch's parameters.
 
     Attributes:
-        gravity: g, `[M, 1]`.
-        push: ± F / total mass, one column per action, `[M, 2]`.
-        moment_ratio: m l / total mass, `[M, 1]`.
-        inertia: 4 l / 3, `[M, 1]`.
+        push: ± F / (m l), one column per action, `[M, 2]`.
+        minus_gravity: − g total / (m l), `[M, 1]`.
+        inertia: 4 total / (3 m) − 1, `[M, 1]`.
+        cart: m l / total · time step, `[M, 1]`.
     """
 
-    gravity: Tensor
     push: Tensor
-    moment_ratio: Tensor
+    minus_gravity: Tensor
     inertia: Tensor
+    cart: Tensor
 
 
-class CartPoleState(NamedTuple):
-    """Position (m), angle from the upright (rad), and the velocity of each: what is observed.
+class Values(NamedTuple):
+    """The record that a `CartPoleState` is.
 
     Attributes:
         values: x, ẋ, θ, θ̇; best if each of the four lies in one block of memory, as in those of `reset`.
@@ -107,13 +108,22 @@ class CartPoleState(NamedTuple):
     values: Float[Tensor, "M B 4"]
 
 
+class CartPoleState(Values):
+    """Position (m), angle from the upright (rad), and the velocity of each: what is observed."""
+
+    @functools.cached_property
+    def parts(self) -> tuple[Tensor, ...]:
+        """Views that a step needs, made once: x, ẋ, θ, θ̇; x and θ; ẋ and θ̇; and the reward of every step."""
+        values = self.values
+        return (*values.unbind(-1), values[..., ::2], values[..., 1::2], torch.ones_like(values[..., 0]))
+
+
 class CartPoleFamily(TaskFamily):
     """Balance a pole on a cart whose physics, and the meaning of whose actions, vary from task to task.
 
-        push = ± F / total                        + for action 1, times the hidden force_sign
-        tmp  = push + (m l / total) θ̇² sin θ
-        θ̈    = (g sin θ − tmp cos θ) / (l (4/3 − m cos² θ / total))
-        ẍ    = tmp − (m l / total) θ̈ cos θ
+        p = ± F / (m l) + θ̇² sin θ                + for action 1, times the hidden force_sign
+        θ̈ = (g total / (m l) · sin θ − p cos θ) / (4 total / (3 m) − cos² θ)
+        ẍ = (m l / total) (p − θ̈ cos θ)
 
     integrated by explicit Euler steps of 0.02 s. Task: six numbers, each with a distribution of its own.
     Observation: x, ẋ, θ, θ̇. Action: 0 or 1. Reward: 1 for every step. Start: each of the four in U[−0.05, 0.05].
@@ -162,22 +172,18 @@ class CartPoleFamily(TaskFamily):
     def step(
         self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
     ) -> tuple[CartPoleState, Tensor, Tensor]:
-        gravity, push, moment_ratio, inertia = task.constants
-        x, x_dot, theta, theta_dot = state.values.unbind(-1)
+        push, minus_gravity, inertia, cart = task.constants
+        x, x_dot, theta, theta_dot, positions, velocities, reward = state.parts
         sin, cos = theta.sin(), theta.cos()
-        moment = cos * moment_ratio
-        tmp = torch.addcmul(push.gather(1, action), sin * theta_dot, theta_dot * moment_ratio)
-        # m l cos² θ / total = cos θ · moment
-        torque = sin.mul_(gravity).addcmul_(cos, tmp, value=-1)
-        theta_acc = torque.div_(torch.addcmul(inertia, cos, moment, value=-1))
-        x_acc = tmp.addcmul_(moment, theta_acc, value=-1)
-        x.add_(x_dot, alpha=TIME_STEP)
-        theta.add_(theta_dot, alpha=TIME_STEP)
-        x_dot.add_(x_acc, alpha=TIME_STEP)
-        theta_dot.add_(theta_acc, alpha=TIME_STEP)
+        p = push.gather(1, action).addcmul_(sin * theta_dot, theta_dot)
+        divisor = torch.addcmul(inertia, sin, sin)  # cos² θ = 1 − sin² θ
+        # −θ̈, because adding a product takes less time than subtracting one.
+        minus_theta_acc = sin.mul_(minus_gravity).addcmul_(p, cos).div_(divisor)
+        positions.add_(velocities, alpha=TIME_STEP)
+        x_dot.addcmul_(p.addcmul_(minus_theta_acc, cos), cart)
+        theta_dot.sub_(minus_theta_acc, alpha=TIME_STEP)
         # What is within its limit shrinks to 0: comparing floats takes twice as long.
-        outside = torch.logical_or(hardshrink(x, MAX_POSITION), hardshrink(theta, MAX_ANGLE))
-        return state, torch.ones_like(tmp), outside
+        return state, reward, torch.logical_or(hardshrink(x, MAX_POSITION), hardshrink(theta, MAX_ANGLE))
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
         return state.values.clone()

@@ -43,16 +43,15 @@ class Transition(NamedTuple):
         return self.terminated if self.truncated is None else self.terminated | self.truncated
 
 
-def put_back(state: Any, slots: Bool[Tensor, "M B"], begun: Any) -> Any:
-    """The state, that of some slots replaced by the one they began with."""
-    shape = slots.shape
-    pairs = zip(begun, state, strict=True)
-    return type(state)(*(torch.where(slots.view(*shape, *[1] * (old.dim() - 2)), new, old) for new, old in pairs))
+def put_back(state: Any, slots: Bool[Tensor, "M B"], begun: Any) -> None:
+    """Overwrite the state of some slots by the one they began with."""
+    for old, new in zip(state, begun, strict=True):
+        torch.where(slots.view(*slots.shape, *[1] * (old.dim() - 2)), new, old, out=old)
 
 
-def with_rows(x: Tensor, where: Tensor, rows: Tensor) -> Tensor:
-    """`x`, `[M, B, …]`, with other rows at some of its M · B places; may overwrite it."""
-    return x.flatten(0, 1).index_copy_(0, where, rows).view(x.shape)
+def by_slot(state: Any) -> list[Tensor]:
+    """Views of a state's tensors, `[M · B, …]`."""
+    return [x.view(-1, *x.shape[2:]) for x in state]
 
 
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -98,7 +97,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
         self._limits, self._lefts = self._limit.view(-1), self._episodes_left.view(-1)
-        self._one = torch.ones(1, dtype=torch.int32, device=device)
+        self._minus_ones = torch.full_like(self._lefts, -1)
+        self._viewed: Any = None  # the state that `_views` are of
+        self._views, self._starts, self._used = list[Tensor](), list[Tensor](), self.num_envs
         self._all_alive, self._several_episodes = True, episodes > 1
         self._sure_episodes = episodes  # that every slot has left, at least: looking costs more than counting
         self._begun = None if episodes > 1 else type(self._state)(*(x.clone() for x in self._state))
@@ -117,13 +118,12 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._now == self._first_limit:  # a comparison costs more than most of a step
             ended = terminated | (self._limit <= self._now)
             truncated = ended ^ terminated
-        if not ended.count_nonzero():
-            observation = self.family.observe(self.task, self._state)
-        elif self._several_episodes:
+        if self._several_episodes:
             observation = self._begin_anew(ended)
         else:
             observation = self.family.observe(self.task, self._state)
-            self._retire(ended)
+            if ended.count_nonzero():
+                self._retire(ended)
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
@@ -133,32 +133,34 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _retire(self, slots: Bool[Tensor, "M B"]) -> None:
         """End the only episode of some slots."""
-        self._state = put_back(self._state, slots, self._begun)
-        self._limit.masked_fill_(slots, self._now + self.horizon)
-        self._episodes_left.masked_fill_(slots, 0)
-        self._alive, self._all_alive = self._episodes_left > 0, False
+        put_back(self._state, slots, self._begun)
+        if self._now == self._first_limit:
+            self._limit.masked_fill_(slots, self._now + self.horizon)
+        self._alive, self._all_alive = self._episodes_left.masked_fill_(slots, 0).bool(), False
 
     def _begin_anew(self, slots: Bool[Tensor, "M B"]) -> Float[Tensor, "M B D"]:
-        """Begin a new episode in some slots.
+        """Begin a new episode in some slots, if in any.
 
         Only these slots are touched: on thousands, a few of which end at a time, that is half of a step's time.
 
         Returns:
             What is observed of all slots: the first of the new episode where it is one that they have left to live.
         """
+        where = slots.view(-1).nonzero()  # at once, for counting them costs half as much
+        number = where.shape[0]
+        if not number:
+            return self.family.observe(self.task, self._state)
+        where = where.view(-1)
         last = self.family.observe(self.task, self._state) if self._sure_episodes <= 1 else None
-        where = slots.view(-1).nonzero().squeeze(1)
-        number = len(where)
         if number == self.num_envs:
             self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
         else:
-            alike = self.family.starts_alike
-            task = self._first_task if alike else self.task.select(where // self.episodes_per_task)
-            fresh = self.family.reset(task, number if alike else 1, self.generator)
-            pairs = zip(self._state, fresh, strict=True)
-            self._state = type(fresh)(*(with_rows(old, where, new.flatten(0, 1)) for old, new in pairs))
+            if self._viewed is not self._state:
+                self._viewed, self._views = self._state, by_slot(self._state)
+            for old, new in zip(self._views, self._new_starts(where), strict=True):
+                old.index_copy_(0, where, new)
         self._limits.index_fill_(0, where, self._now + self.horizon)
-        self._lefts.index_add_(0, where, self._one.expand(number), alpha=-1)
+        self._lefts.scatter_add_(0, where, self._minus_ones)
         self._sure_episodes -= 1
         observation = self.family.observe(self.task, self._state)
         if last is None:
@@ -166,6 +168,18 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._alive = self._episodes_left > 0
         self._all_alive = bool(self._alive.all())
         return torch.where(self._alive.unsqueeze(-1), observation, last)
+
+    def _new_starts(self, where: Tensor) -> list[Tensor]:
+        """States to begin with, one for each of some slots; drawn ahead if they are alike in all tasks."""
+        if not self.family.starts_alike:
+            task = self.task.select(where // self.episodes_per_task)
+            return by_slot(self.family.reset(task, 1, self.generator))
+        begin, end = self._used, self._used + where.shape[0]
+        if end > self.num_envs:
+            self._starts = by_slot(self.family.reset(self._first_task, self.num_envs, self.generator))
+            begin, end = 0, where.shape[0]
+        self._used = end
+        return [x[begin:end] for x in self._starts]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
