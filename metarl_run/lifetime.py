@@ -5,6 +5,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.parts import adapt_in_parts
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.policy import Distribution, stacked
 from metarl_run.rollout import Collect, collect
 from metarl_run.types import AgentState, Lifetime
 
@@ -38,8 +39,10 @@ def live(
     """
     lived = [algo.begin(env.task) if agents is None else agents]
     if algo.remembers:
-        rollout = collect(env, algo.act, lived[0], generator, draw=algo.draw, episodes=adaptation_steps + 1)
-        return Lifetime(lived, [rollout], tasks_at_once)
+        chosen: list[Distribution] | None = [] if algo.keeps_policy else None
+        episodes = adaptation_steps + 1
+        rollout = collect(env, algo.act, lived[0], generator, draw=algo.draw, episodes=episodes, chosen=chosen)
+        return Lifetime(lived, [rollout], tasks_at_once, stacked(chosen, 1) if chosen else None)
     rollouts = [collect(env, algo.act, lived[0], generator, draw=algo.draw)]
     for _ in range(adaptation_steps):
         lived.append(adapt_in_parts(algo, lived[-1], rollouts[-1], tasks_at_once))

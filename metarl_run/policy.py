@@ -5,6 +5,7 @@ Drawing the noise of many steps at once costs a fraction of drawing it step by s
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
@@ -27,6 +28,16 @@ class Distribution(Protocol):
 
     def kl(self, other: Any) -> Tensor:
         """KL(π ‖ other) = E_π[log π − log other] from a distribution of the same kind, `[…]`."""
+
+
+def each(policy: Distribution, function: Callable[[Tensor], Tensor]) -> Distribution:
+    """The distribution that `function` makes of every tensor of `policy`."""
+    return type(policy)(*map(function, policy))  # type: ignore[call-overload]
+
+
+def stacked(policies: Sequence[Distribution], dim: int) -> Distribution:
+    """Distributions of one kind and shape as one, along a new axis."""
+    return type(policies[0])(*(torch.stack(x, dim) for x in zip(*policies, strict=True)))
 
 
 class Categorical(NamedTuple):
@@ -56,9 +67,8 @@ class Categorical(NamedTuple):
     def entropy(self) -> Tensor:
         """H = −Σₐ π(a) log π(a), with 0 · log 0 = 0."""
         log_p = self.log_probs()
-        p = log_p.exp()
-        # Filling before the product, not after it, keeps NaN out of the gradient too.
-        return -(p * log_p.masked_fill(p == 0, 0.0)).sum(-1)
+        # −∞ limited before the product, not the product filled after it, keeps NaN out of the gradient too.
+        return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
     def kl(self, other: "Categorical") -> Tensor:
         """KL = Σₐ π(a) (log π(a) − log other(a)), with 0 · log 0 = 0; ∞ if π does what `other` never does."""

@@ -19,7 +19,7 @@ def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float | Tenso
     total = torch.zeros_like(rewards[0])
     returns = []
     for r, γ in zip(reversed(rewards), reversed(factor), strict=True):
-        total = r + γ * total
+        total = torch.addcmul(r, γ, total)
         returns.append(total)
     return torch.stack(returns[::-1], dim=-2)
 

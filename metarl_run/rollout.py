@@ -27,6 +27,7 @@ class Collect(Protocol):
         *,
         draw: Draw | None = None,
         episodes: int = 1,
+        chosen: list[Distribution] | None = None,
     ) -> Rollout: ...
 
 
@@ -42,6 +43,7 @@ def collect(
     *,
     draw: Draw | None = None,
     episodes: int = 1,
+    chosen: list[Distribution] | None = None,
 ) -> Rollout:
     """Let the agent live `episodes` consecutive episodes in every slot of `env`.
 
@@ -52,6 +54,7 @@ def collect(
         generator: randomness of the actions, and of what the agent draws.
         draw: what the agent draws for itself before each step, if anything.
         episodes: episodes per slot, one after another.
+        chosen: takes what the actions of each step were chosen from, `[M, B]`.
 
     Returns:
         The rollout, cut after the last step that any slot took; no gradient flows through it.
@@ -81,6 +84,8 @@ def collect(
             if draw is not None:
                 agent = draw(agent, last, generator)
             distribution, memory = act(agent, last)
+            if chosen is not None:
+                chosen.append(distribution)
             actions[t].copy_(distribution.sample(noise[t % env.horizon]))
             step = env.advance(actions[t])
             observations[t + 1].copy_(step.observation)
@@ -93,6 +98,8 @@ def collect(
             last = Percept(observations[t + 1], actions[t], rewards[t], step.ended)
             agent = agent._replace(memory=memory)
     lived = int(alive.any(-1).any(0).sum())
+    if chosen is not None:
+        del chosen[lived:]
     return Rollout(
         observation[:, : lived + 1],
         action[:, :lived],

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.policy import Distribution, each
+
 Params = dict[str, Tensor]
 """Named parameters of one agent, or of M agents stacked along a leading task axis."""
 
@@ -97,7 +99,7 @@ class Rollout(NamedTuple):
 
     def merged(self) -> "Rollout":
         """All slots of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
-        return Rollout._make([*(x.transpose(0, 1).flatten(1, 2) for x in self[:-1]), {}])
+        return Rollout._make([*map(merged, self[:-1]), {}])
 
     def tasks(self, index: slice) -> "Rollout":
         """What the agents of some tasks lived through."""
@@ -125,18 +127,30 @@ class Lifetime:
     Attributes:
         agents: 0, …, K; with the graph of their adaptation, if all tasks are learned from at once.
         rollouts: 0, …, K.
+        policy: what every action of the last rollout was chosen from, `[M, T, B]`, if the algorithm keeps it.
         tasks_at_once: so many tasks are learned from at a time, to bound memory; None for all.
     """
 
     agents: Sequence[AgentState]
     rollouts: Sequence[Rollout]
     tasks_at_once: int | None = None
+    policy: Distribution | None = None
+
+    def merged(self) -> tuple[Rollout, Distribution]:
+        """The rollout of an algorithm that keeps its policy, and that, of all tasks as one: `[T, M·B, …]`."""
+        assert self.policy is not None
+        return self.rollouts[0].merged(), each(self.policy, merged)
 
     def parts(self) -> "Iterator[Lifetime]":
         """The lives in `tasks_at_once` tasks, in the next as many, …"""
         for index in chunks(len(self.rollouts[0].reward), self.tasks_at_once):
             agents = [agent.tasks(index) for agent in self.agents]
             yield Lifetime(agents, [rollout.tasks(index) for rollout in self.rollouts], self.tasks_at_once)
+
+
+def merged(x: Tensor) -> Tensor:
+    """`[M, T, B, …]` → `[T, M·B, …]`."""
+    return x.transpose(0, 1).flatten(1, 2)
 
 
 def chunks(num_tasks: int, tasks_at_once: int | None) -> list[slice]:

@@ -140,6 +140,8 @@ def spearman(x: Tensor, y: Tensor) -> float:
 
     Source: Spearman (1904), "The proof and measurement of association between two things".
     """
+    if any(len(numbers.unique()) == 1 for numbers in (x, y)):
+        raise SystemExit("distances must differ to be compared, all are equal: take more tasks, or tasks that differ")
     return float(torch.corrcoef(torch.stack([ranks(x), ranks(y)]))[0, 1])
 
 

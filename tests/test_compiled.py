@@ -5,7 +5,7 @@ import torch
 from suited import suited
 
 from metarl_run import compiled
-from metarl_run.compiled import FEW, CompiledRollouts, baddbmm, sigmoid
+from metarl_run.compiled import FEW, SMALL, CompiledRollouts, baddbmm, sigmoid
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
 from metarl_run.rollout import collect
@@ -64,7 +64,7 @@ def test_a_compiled_lifetime_is_the_lifetime(monkeypatch):
 )
 def test_what_is_compiled_is_the_lifetime(overrides, monkeypatch):
     """Traced, but not compiled: whatever is to be compiled, however episodes end."""
-    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
     eager, drawn, _ = lived(False, *overrides, steps=2)
     found, drawn_too, programs = lived(True, *overrides, steps=2)
     assert programs == 1
@@ -97,9 +97,11 @@ def test_the_rational_function_is_the_logistic_one():
     assert torch.equal(sigmoid(torch.zeros(1)), torch.full((1,), 0.5))
 
 
-@pytest.mark.parametrize("inputs", [1, FEW, FEW + 1])
-def test_the_generated_product_is_the_product(inputs):
+@pytest.mark.parametrize("inputs", [1, FEW, FEW + 1, SMALL // 5 + 1])
+@pytest.mark.parametrize("rows", [1, 2, 7, 12, 15])
+def test_the_generated_product_is_the_product(inputs, rows):
     generator = torch.Generator().manual_seed(0)
-    bias, x, weight = (torch.randn(M, *shape, generator=generator) for shape in ((1, 5), (B, inputs), (inputs, 5)))
+    shapes = (M, 1, 5), (M, rows, inputs), (M, inputs, 5)
+    bias, x, weight = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
     expected = torch.baddbmm(bias, x, weight, beta=-2, alpha=3)
     torch.testing.assert_close(baddbmm(bias, x, weight, beta=-2, alpha=3), expected)

@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.learner.base import num_actions
 from metarl_run.policy import Categorical
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class BanditAgent(MetaAlgorithm):
@@ -54,9 +54,6 @@ class BanditAgent(MetaAlgorithm):
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
         memory = self.observe(agent.memory, percept)
         return Categorical(self.logits(memory)), memory
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent
 
     @abstractmethod
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:

@@ -35,6 +35,7 @@ class MetaAlgorithm(ABC):
         compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
             `metarl_run.compiled`.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
+        keeps_policy: what its actions were chosen from is kept, see `metarl_run.types.Lifetime`.
         acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.
     """
 
@@ -42,6 +43,7 @@ class MetaAlgorithm(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     compilable: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    keeps_policy: ClassVar[bool] = False
     acts_on_memory: ClassVar[bool] = True
 
     def begin(self, task: Any) -> AgentState:
@@ -66,6 +68,9 @@ class MetaAlgorithm(ABC):
         An agent without memory looks at the observation alone.
         """
 
-    @abstractmethod
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        """The agents after learning from `rollout`: step k → k + 1. Differentiable where gradients are enabled."""
+        """The agents after learning from `rollout`: step k → k + 1. Differentiable where gradients are enabled.
+
+        Who learns while it acts has nothing to do: it goes on with the memory that it ended with.
+        """
+        return agent._replace(memory=rollout.memory)

@@ -80,7 +80,7 @@ class GradientBased(MetaAlgorithm):
         self,
         params: Params,
         rollout: Rollout,
-        behaviour: Output | None = None,
+        behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """L of each task, `[M]`, and the learner's metrics.
@@ -88,7 +88,7 @@ class GradientBased(MetaAlgorithm):
         Args:
             params: of the agents.
             rollout: what was lived through.
-            behaviour: output of the agents that lived it; None if that is these.
+            behaviour: the policy of the agents that lived it; None if that is these.
             surrogate: in the place of a policy-gradient learner's own.
         """
         return self.loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
@@ -98,7 +98,7 @@ class GradientBased(MetaAlgorithm):
         learner: BaseLearner,
         output: Output,
         rollout: Rollout,
-        behaviour: Output | None,
+        behaviour: Distribution | None,
         surrogate: Surrogate | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The learner's loss of each task, with another surrogate if one is given."""
@@ -107,18 +107,18 @@ class GradientBased(MetaAlgorithm):
         assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
         return learner.loss(output, rollout, behaviour, surrogate)
 
-    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
+    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
         """Learn from `rollout`.
 
         Args:
             agent: φₖ.
             rollout: what was lived through.
-            behaviour: output of the agent that lived it; None if that is φₖ.
+            behaviour: the policy of the agent that lived it; None if that is φₖ.
         """
         return self.descend(agent, rollout, behaviour, self.learner, self.move)
 
     def descend(
-        self, agent: AgentState, rollout: Rollout, behaviour: Output | None, learner: BaseLearner, move: Move
+        self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None, learner: BaseLearner, move: Move
     ) -> AgentState:
         """The agents after as many steps as the learner has epochs.
 
@@ -130,7 +130,7 @@ class GradientBased(MetaAlgorithm):
             move: how the agents follow its gradients.
         """
         differentiable = torch.is_grad_enabled()
-        for _ in range(learner.epochs):
+        for epoch in range(learner.epochs):
             with torch.enable_grad():
                 φ = agent.params
                 if not differentiable:
@@ -144,8 +144,8 @@ class GradientBased(MetaAlgorithm):
                     create_graph=differentiable and not self.first_order,
                 )
             agent = move(agent, dict(zip(self.adapted, gradients, strict=True)))
-            if behaviour is None:  # the epochs to come learn from what another policy did
-                behaviour = {head: value.detach() for head, value in output.items()}
+            if behaviour is None and epoch + 1 < learner.epochs:  # which learn from what another policy did
+                behaviour = learner.behaviour(output)
         return agent
 
     def move(self, agent: AgentState, gradients: Params) -> AgentState:

@@ -13,9 +13,10 @@ from metarl_run.algo.meta_objective import Agents, Losses, MetaLosses, MetaObjec
 from metarl_run.algo.meta_optimizer import MetaOptimizer
 from metarl_run.algo.sampling_correction import Batch, batch_of, sampling_correction
 from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.base import BaseLearner
 from metarl_run.learner.surrogate import Surrogate, score
 from metarl_run.network.base import Network
+from metarl_run.policy import Distribution
 from metarl_run.types import Params, Rollout
 
 
@@ -82,7 +83,7 @@ class MAML(GradientBased, MetaLearner):
         self,
         agents: Agents,
         rollouts: Sequence[Rollout],
-        behaviour: Output | None = None,
+        behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
         batch: Batch | None = None,
     ) -> Losses:

@@ -15,9 +15,9 @@ from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.algo.quantity import Numbers, Quantity
 from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths, checked
-from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.network.base import Network
+from metarl_run.policy import Distribution
 from metarl_run.returns import discounted_returns, masked_mean, mean_of_others
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Params, Rollout
@@ -149,7 +149,7 @@ class MetaGradient(GradientBased, MetaLearner):
         device = next(iter(agent.params.values())).device
         return agent._replace(memory={"step": torch.zeros(num_tasks, dtype=torch.int64, device=device)})
 
-    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Output | None = None) -> AgentState:
+    def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
         k = agent.memory["step"]
         now = self.numbers.at(self.meta_params, k)
         α = now.pop("step_size", None)
@@ -197,14 +197,14 @@ class MetaGradient(GradientBased, MetaLearner):
             return metrics | {f"learned/{name}": value for name, value in self.told(lifetime.rollouts[0]).items()}
 
     def meta_losses(
-        self, agents: Agents, rollouts: Sequence[Rollout], behaviours: Sequence[Output | None] | None = None
+        self, agents: Agents, rollouts: Sequence[Rollout], behaviours: Sequence[Distribution | None] | None = None
     ) -> Losses:
         """(1/K) Σₖ L′(φₖ, rolloutₖ) of each task, `[M]`.
 
         Args:
             agents: φ₀, …, φ_K.
             rollouts: 0, …, K.
-            behaviours: output of the agents that lived them; None if that is these.
+            behaviours: the policies of the agents that lived them; None if that is these.
         """
         behaviours = behaviours or [None] * len(agents)
         first = 1 if self.outer_steps == "all" else len(agents) - 1
@@ -214,7 +214,7 @@ class MetaGradient(GradientBased, MetaLearner):
         held = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
         return losses + sum((0 * φ.flatten(1).sum(1) for φ in held), losses.new_zeros(())), {}
 
-    def outer_loss(self, agent: AgentState, rollout: Rollout, behaviour: Output | None) -> Tensor:
+    def outer_loss(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None) -> Tensor:
         """L′ of each task, `[M]`."""
         G = discounted_returns(rollout.reward, rollout.ended, discount=self.outer_discount)
         b = mean_of_others(G, rollout.alive)

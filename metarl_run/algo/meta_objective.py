@@ -8,9 +8,9 @@ from torch import Tensor
 
 from metarl_run.algo.gradient_based import GradientBased
 from metarl_run.errors import NumericalError
-from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
+from metarl_run.policy import Distribution, each
 from metarl_run.types import AgentState, Lifetime, Rollout
 
 Agents = Sequence[AgentState]
@@ -41,7 +41,7 @@ class MetaObjective:
     def __init__(self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime) -> None:
         self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
         self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
-        self._behaviours: list[Output] | None = None
+        self._behaviours: list[Distribution] | None = None
         self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
 
     @property
@@ -50,12 +50,12 @@ class MetaObjective:
         return len(self.rollouts[0].reward)
 
     @property
-    def behaviours(self) -> list[Output]:
-        """What the agent that collected each rollout had put out."""
+    def behaviours(self) -> list[Distribution]:
+        """The policy of the agent that collected each rollout."""
         if self._behaviours is None:
             with torch.no_grad():
                 self._behaviours = [
-                    self.algo.output(agent.params, rollout)
+                    self.algo.learner.behaviour(self.algo.output(agent.params, rollout))
                     for agent, rollout in zip(self._recorded, self.rollouts, strict=True)
                 ]
         return self._behaviours
@@ -143,12 +143,12 @@ class MetaObjective:
         return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
 
 
-def part(rollout: Rollout, behaviour: Output, share: float) -> tuple[Rollout, Output]:
-    """A share of each task's slots, at least one, and what was put out there."""
+def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:
+    """A share of each task's slots, at least one, and the policy there."""
     slots = max(1, round(share * rollout.reward.shape[-1]))
     if slots == rollout.reward.shape[-1]:
         return rollout, behaviour
-    return rollout.first_slots(slots), {head: value[..., :slots, :] for head, value in behaviour.items()}
+    return rollout.first_slots(slots), each(behaviour, lambda x: x[..., :slots, :])
 
 
 def task_at_fault(stacks: Sequence[Tensor]) -> str:

@@ -82,9 +82,9 @@ class GradientRule(MetaOptimizer):
         Raises:
             NumericalError: if a gradient is not finite; θ is as before.
         """
-        self.require_finite(gradients, task_at_fault)
         norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not torch.isfinite(norm):
+            self.require_finite(gradients, task_at_fault)
             raise NumericalError("meta-gradient", "must have a finite norm, got inf", "lower the step sizes")
         scale = (self.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():

@@ -124,9 +124,6 @@ class MetaQ(MetaLearner):
             **self.table.observe(memory, percept, self.network.reward_weight(self.meta_params)),
         }
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:

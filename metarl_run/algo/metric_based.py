@@ -133,9 +133,6 @@ class MetricBased(MetaLearner):
         """g, after what is remembered."""
         return place(memory["weighted"], memory["precision"])
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
@@ -157,14 +154,14 @@ class MetricBased(MetaLearner):
 
     def improve_policies(self, rollout: Rollout) -> dict[str, Tensor]:
         """As many steps as the learner has epochs, of each stored policy in its own task."""
-        behaviour: Output | None = None
+        behaviour: Distribution | None = None
         for _ in range(self.learner.epochs):
             output, _ = self.network(self.policies, rollout.observation, {})
             losses, metrics = self.learner.loss(output, rollout, behaviour)
             gradients = torch.autograd.grad(required_finite(losses.sum()), self.meta_optimizer.tensors)
             norm = self.meta_optimizer.step(gradients, lambda: "a stored task")
             if behaviour is None:
-                behaviour = {head: value.detach() for head, value in output.items()}
+                behaviour = self.learner.behaviour(output)
         return {"loss": losses.detach().mean(), "gradient_norm": norm, **metrics}
 
     def improve_embedding(self) -> dict[str, Tensor]:

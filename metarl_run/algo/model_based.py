@@ -15,7 +15,7 @@ from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, checked
 from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class ModelBased(MetaLearner):
@@ -85,9 +85,6 @@ class ModelBased(MetaLearner):
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         with torch.no_grad():
             return self.world.act(self.meta_params, agent.memory, percept)
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
 
     # --- Learning ---
 

@@ -10,7 +10,7 @@ from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import checked
 from metarl_run.planning import finite_horizon_q
 from metarl_run.policy import Categorical
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class Oracle(MetaAlgorithm):
@@ -45,6 +45,3 @@ class Oracle(MetaAlgorithm):
         best = q[task, t.clamp(max=self.horizon - 1), state].argmax(-1, keepdim=True)
         logits = torch.full((*state.shape, q.shape[-1]), -math.inf, device=q.device).scatter(-1, best, 0.0)
         return Categorical(logits), {"q": q, "t": t + 1}
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent

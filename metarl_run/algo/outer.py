@@ -1,6 +1,7 @@
 """The outer learner of agents with memory: several passes of a base learner over whole lifetimes."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.errors import NumericalError
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import Output
+from metarl_run.policy import Distribution, each
 from metarl_run.types import Rollout
 
 
@@ -29,13 +31,16 @@ class Outer:
     def __init__(self, learner: Critic, optimizer: GradientRule, minibatches: int, max_kl: float) -> None:
         self.learner, self.optimizer, self.minibatches, self.max_kl = learner, optimizer, minibatches, max_kl
 
-    def improve(self, outputs: Callable[[slice], Output], lifetimes: Rollout) -> dict[str, Tensor]:
+    def improve(
+        self, outputs: Callable[[slice], Output], lifetimes: Rollout, policy: Distribution
+    ) -> dict[str, Tensor]:
         """Move the parameters; quantities worth logging, of the first minibatch of the last pass.
 
         Args:
             outputs: what the network puts out before every step of some lifetimes, `[T, n, ·]` per head, as a function
                 of the parameters.
             lifetimes: `[T, N, …]`, slots of one task, as far as the learner knows.
+            policy: what the actions were chosen from, `[T, N]`.
 
         Raises:
             NumericalError: if a loss or gradient is not finite; the parameters were finite before.
@@ -44,15 +49,12 @@ class Outer:
         lifetimes = lifetimes._replace(terminated=lifetimes.terminated | lifetimes.last)
         minibatches = min(self.minibatches, lifetimes.reward.shape[1])
         parts = [slice(first, None, minibatches) for first in range(minibatches)]
-        with torch.no_grad():
-            behaviours = [{}, *(dict(with_end(outputs(part))) for part in parts[1:])]
+        behaviours = [each(policy, partial(slots, index=part)) for part in parts]
         metrics: dict[str, Tensor] = {}
         steps = 0
         for _ in range(self.learner.epochs):
             for part, behaviour in zip(parts, behaviours, strict=True):
                 experience, output = lifetimes.slots(part), with_end(outputs(part))
-                if not behaviour:  # nothing has moved yet
-                    behaviour.update({head: value.detach() for head, value in output.items()})
                 kl = self.learner.divergence(behaviour, output, experience).detach()
                 if kl > self.max_kl:
                     return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
@@ -65,6 +67,11 @@ class Outer:
                 if part == parts[0]:
                     metrics = {"loss": loss.detach(), "gradient_norm": norm, **told}
         return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
+
+
+def slots(x: Tensor, index: slice) -> Tensor:
+    """Of some lifetimes, `[T, N, …]` → `[T, n, …]`."""
+    return x[:, index]
 
 
 def with_end(output: Output) -> Output:

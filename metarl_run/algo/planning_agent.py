@@ -14,7 +14,7 @@ from metarl_run.algo.tabular_posterior import Belief, Experience, Prior
 from metarl_run.env.base import TaskFamily
 from metarl_run.learner.base import num_actions
 from metarl_run.policy import Categorical
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class PlanningAgent(MetaAlgorithm):
@@ -89,6 +89,3 @@ class PlanningAgent(MetaAlgorithm):
         row = (t * q.shape[3] + seen["state"])[..., None, None].expand(*t.shape, 1, q.shape[4])
         now = q.flatten(2, 3).expand(*t.shape, -1, -1).gather(2, row).squeeze(2)
         return self.behaviour(now), {**seen, "q": q}
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)

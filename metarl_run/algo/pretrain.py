@@ -11,9 +11,10 @@ from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
 from metarl_run.kinds import Positive, checked
-from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.base import BaseLearner
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
+from metarl_run.policy import Distribution
 from metarl_run.types import Params, Rollout
 
 
@@ -57,7 +58,7 @@ class Pretrain(GradientBased, MetaLearner):
         self,
         agents: Agents,
         rollouts: Sequence[Rollout],
-        behaviour: Output | None = None,
+        behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
     ) -> Losses:
         """L(θ, rollout₀) of each task, `[M]`."""

@@ -11,7 +11,7 @@ from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Fraction, NonNegative, Positive, checked
 from metarl_run.learner.base import num_actions
 from metarl_run.policy import Categorical
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class QLearner(MetaAlgorithm):
@@ -28,7 +28,7 @@ class QLearner(MetaAlgorithm):
         discount: γ.
         temperature: τ, units of Q.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1.
+    Source: Watkins & Dayan (1992), Machine Learning 8.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
@@ -63,6 +63,3 @@ class QLearner(MetaAlgorithm):
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
         memory = self.table.observe(agent.memory, percept, self.weight)
         return self.table.policy(memory), memory
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)

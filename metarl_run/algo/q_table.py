@@ -27,8 +27,8 @@ class QTable:
         discount: γ in [0, 1], per step.
         temperature: τ > 0, units of Q.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1; Sutton and Barto (2018), Reinforcement Learning, Eq.
-    13.2, for the softmax.
+    Source: Watkins & Dayan (1992), Machine Learning 8; Sutton and Barto (2018), Reinforcement Learning, Eq. 13.2, for
+    the softmax.
     """
 
     def __init__(self, *, num_states: int, num_actions: int, horizon: int, discount: float, temperature: float) -> None:

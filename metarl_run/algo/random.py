@@ -10,7 +10,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.kinds import checked
 from metarl_run.learner.base import num_actions
 from metarl_run.policy import Categorical, Distribution, Uniform
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class Random(MetaAlgorithm):
@@ -40,6 +40,3 @@ class Random(MetaAlgorithm):
         device, shape = percept.last_reward.device, percept.last_reward.shape
         parts = (torch.as_tensor(part, device=device).expand(*shape, *part.shape) for part in self.everywhere)
         return self.kind(*parts), agent.memory
-
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent

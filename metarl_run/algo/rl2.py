@@ -48,6 +48,7 @@ class RL2(MetaLearner):
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
+    keeps_policy: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -81,13 +82,10 @@ class RL2(MetaLearner):
         output, hidden = self.network(self.meta_params, x, hidden)
         return self.learner.policy(output), {**noted, **hidden}
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        lifetimes, policy = live(self.episodes - 1).merged()
         x = self.senses(lifetimes)
-        return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes)
+        return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes, policy)
 
     # --- What the network reads ---
 

@@ -16,6 +16,7 @@ from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import BaseLearner, Output, rows
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
+from metarl_run.policy import Distribution
 from metarl_run.returns import masked_mean
 from metarl_run.types import Params, Rollout
 
@@ -98,7 +99,7 @@ class SharedPrior(GradientBased, MetaLearner):
         learner: BaseLearner,
         output: Output,
         rollout: Rollout,
-        behaviour: Output | None,
+        behaviour: Distribution | None,
         surrogate: Surrogate | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         return super().loss_of(learner, output, self.regularised(output, rollout), behaviour, surrogate)
@@ -133,4 +134,5 @@ class SharedPrior(GradientBased, MetaLearner):
         """
         output = self.output(params, rollout)
         error = (self.critic.value(rows(output)) - returns) / self.critic.value_scale
-        return self.critic.divergence(expert, output, rollout), masked_mean(error**2, rollout.alive)
+        kl = self.critic.divergence(self.critic.behaviour(expert), output, rollout)
+        return kl, masked_mean(error**2, rollout.alive)

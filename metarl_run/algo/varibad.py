@@ -22,7 +22,7 @@ from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
 from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Percept
 
 
 class VariBAD(MetaLearner):
@@ -67,6 +67,7 @@ class VariBAD(MetaLearner):
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
+    keeps_policy: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -148,17 +149,14 @@ class VariBAD(MetaLearner):
         output, _ = self.policy(self.policy_params, torch.cat([percept.observation, *belief], -1), {})
         return self.learner.policy(output), memory
 
-    def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
-        return agent._replace(memory=rollout.memory)
-
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetimes = live(self.episodes - 1).rollouts[0].merged()
+        lifetimes, policy = live(self.episodes - 1).merged()
         x = encoded(lifetimes.percepts(), self.action_space)
         with torch.no_grad():
             y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
-        metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes)
+        metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes, policy)
         every = -(-x.shape[1] // self.belief_lifetimes)
         for step in range(self.belief_steps):
             part = slice(step % every, None, every)

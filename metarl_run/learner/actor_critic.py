@@ -10,6 +10,7 @@ from metarl_run.kinds import Fraction, NonNegative, Positive, checked
 from metarl_run.learner.base import Output, rows
 from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind, over_steps
 from metarl_run.learner.surrogate import SURROGATES, Surrogate
+from metarl_run.policy import Distribution
 from metarl_run.returns import generalized_advantages, masked_mean
 from metarl_run.types import Rollout
 
@@ -51,7 +52,11 @@ class Critic(PolicyGradient):
         return advantage + v[..., :-1, :], v[..., :-1, :]
 
     def loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None = None, surrogate: Surrogate | None = None
+        self,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Distribution | None = None,
+        surrogate: Surrogate | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         returns, baseline = self.returns_and_baseline(output, rollout)
         policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gymnasium
 from torch import Tensor
 
-from metarl_run.policy import Distribution
+from metarl_run.policy import Distribution, each
 from metarl_run.types import Rollout
 
 Output = Mapping[str, Tensor]
@@ -43,15 +43,19 @@ class BaseLearner(ABC):
 
     @abstractmethod
     def loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None = None
+        self, output: Output, rollout: Rollout, behaviour: Distribution | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each task, and quantities worth logging.
 
         Args:
             output: of the network at every row of `rollout.observation`: `[…, T + 1, B, ·]` per head.
             rollout: what the policy that is to be improved lived through.
-            behaviour: the same output of the agent that collected the rollout; None if that is this agent.
+            behaviour: the policy that collected the rollout, `[…, T, B]`; None if that is this one.
         """
+
+    def behaviour(self, output: Output) -> Distribution:
+        """The policy that these outputs make at the T rows that were acted on, as a constant."""
+        return each(self.policy(rows(output)), Tensor.detach)
 
 
 def rows(output: Output) -> Output:

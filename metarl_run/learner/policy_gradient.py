@@ -107,9 +107,9 @@ class PolicyGradient(BaseLearner):
         mean, log_deviation = output["policy"].chunk(2, -1)
         return Gaussian(mean, log_deviation + self.initial_log_deviation)
 
-    def divergence(self, behaviour: Output, output: Output, rollout: Rollout) -> Tensor:
+    def divergence(self, behaviour: Distribution, output: Output, rollout: Rollout) -> Tensor:
         """How far the policy has moved: KL(π_old(· | s) ‖ π(· | s)), the mean over each task's steps, `[…]`."""
-        kl = self.policy(rows(behaviour)).kl(self.policy(rows(output)))
+        kl = behaviour.kl(self.policy(rows(output)))
         return masked_mean(kl, rollout.alive)
 
     def log_prob(self, output: Output, rollout: Rollout) -> Tensor:
@@ -126,7 +126,7 @@ class PolicyGradient(BaseLearner):
         self,
         output: Output,
         rollout: Rollout,
-        behaviour: Output | None = None,
+        behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """As every learner's; `surrogate` stands in for the configured one."""
@@ -137,14 +137,14 @@ class PolicyGradient(BaseLearner):
         self,
         output: Output,
         rollout: Rollout,
-        behaviour: Output | None,
+        behaviour: Distribution | None,
         surrogate: Surrogate | None,
         returns: Tensor,
         baseline: Tensor,
     ) -> Tensor:
         """L for the given Gₜ and bₜ."""
         log_prob = self.log_prob(output, rollout)
-        old = log_prob.detach() if behaviour is None else self.log_prob(behaviour, rollout).detach()
+        old = log_prob.detach() if behaviour is None else behaviour.log_prob(rollout.action)
         if self.standardise:
             mean, deviation = mean_and_deviation(returns - baseline, rollout.alive)
             returns, baseline = returns / deviation, (baseline + mean) / deviation

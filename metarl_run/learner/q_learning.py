@@ -9,7 +9,7 @@ from torch.nn.functional import huber_loss
 
 from metarl_run.kinds import Count, Fraction, Positive, checked
 from metarl_run.learner.base import BaseLearner, Output, num_actions
-from metarl_run.policy import Categorical
+from metarl_run.policy import Categorical, Distribution
 from metarl_run.returns import masked_mean
 from metarl_run.types import Rollout
 
@@ -52,7 +52,7 @@ class QLearning(BaseLearner):
         return Categorical(probability.log())
 
     def loss(
-        self, output: Output, rollout: Rollout, behaviour: Output | None = None
+        self, output: Output, rollout: Rollout, behaviour: Distribution | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         q = output["q"]
         goes_on = (~rollout.terminated).to(q.dtype)

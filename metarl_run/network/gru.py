@@ -1,6 +1,6 @@
 """Gated recurrent units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.kinds import Count, checked
-from metarl_run.network.recurrent import Recurrent, blocks, through_sigmoid, through_tanh
+from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh_layer import tanh_
 from metarl_run.types import Memory, Params
 
@@ -48,61 +48,86 @@ class GRU(Recurrent):
         n = tanh_(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
         return {"h": torch.lerp(n, h, z)}
 
-    def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:
-        h: Tensor = Scan.apply(x, W, params["memory.weight"], params["memory.bias"])  # type: ignore[no-untyped-call]
-        return h
+    def scan(
+        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
+    ) -> Float[Tensor, "T N P"]:
+        U_rz, U_n = params["memory.weight"].tensor_split([2 * self.hidden], -1)
+        U = torch.cat([U_n, W_head, U_rz], -1)
+        y: Tensor = Scan.apply(x, W, U, params["memory.bias"])  # type: ignore[no-untyped-call]
+        return y
 
 
 class Scan(torch.autograd.Function):
-    """h₁ … h_T from x₁ … x_T and h₀ = 0, with the derivative written out.
+    """y₁ … y_T from x₁ … x_T and h₀ = 0, with the derivative written out.
+
+        (v, i_r, i_z, i_n) = x W,        (m_n, y − v, m_r, m_z) = h U        of one step; m is for the next
 
     Autograd would keep and walk a dozen operations per step. Here a step is a product with W and one with U, a step
-    backwards two of each, and a few passes over what the cache holds.
+    backwards two of each, and a few passes over what the cache holds. The columns of W and U are in this order so that
+    what both derivatives have in common lies in memory once.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, U: Tensor, c: Tensor) -> Tensor:
-        T, N, H = *x.shape[:2], len(U)
-        h, inner = (x.new_empty(T, N, H) for _ in range(2))  # inner: m_n + c
-        gate = x.new_empty(T, N, 3 * H)  # r, z, n of every step
-        for block in blocks(H, x, gate, inner, h):
-            before = torch.zeros_like(block[-1][0])
-            m = torch.empty_like(block[1][0])
-            m_rz, m_n = m[:, : 2 * H], m[:, 2 * H :]
-            for now, i, of, into in zip(*(x.unbind(0) for x in block), strict=True):
-                torch.mm(now, W, out=i)
-                torch.mm(before, U, out=m)
-                rz, n = i[:, : 2 * H].add_(m_rz).sigmoid_(), i[:, 2 * H :]
-                tanh_(n.addcmul_(rz[:, :H], torch.add(m_n, c, out=of)))
-                before = torch.lerp(n, before, rz[:, H:], out=into)
-        ctx.save_for_backward(x, W, U, h, gate, inner)
-        return h
+        (T, N, _), H, P = x.shape, len(U), U.shape[1] - 3 * len(U)
+        y, h, inner = (x.new_empty(T, N, size) for size in (P, H, H))  # inner: m_n + c
+        gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
+        one, W_rz = x.new_ones(()), W[:, P : P + 2 * H]
+        W_nv = torch.cat([-2 * W[:, P + 2 * H :], W[:, :P]], -1)
+        for block in blocks(H, x, gate, y, h, inner):
+            m = torch.zeros_like(block[1][0])
+            m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
+            before = torch.zeros_like(m_n)
+            wide, narrow = (U, m), (U[:, H : H + P], head)
+            left = T
+            of_steps = steps(*block, *torch.split(block[1], [2 * H, H + P], -1), *parts(block[1], H))
+            for now, _, out, into, of, rz, nv, r, z, n, v in of_steps:
+                left -= 1
+                torch.sigmoid(m_rz.addmm_(now, W_rz), out=rz)
+                torch.mm(now, W_nv, out=nv)
+                n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
+                before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
+                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                torch.mm(before, weight, out=product)
+                torch.add(v, head, out=out)
+        ctx.save_for_backward(x, W, U, gate, h, inner)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-        x, W, U, h, gate, inner = ctx.saved_tensors
-        H, Ut, Wt = len(U), U.t().contiguous(), W.t()
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+        x, W, U, gate, h, inner = ctx.saved_tensors
+        H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
-        for block in blocks(H, dh, h, x, gate, inner, x if dx is None else dx):
-            dhs, hs, *others = (x.unbind(0) for x in block)
-            blank, back = (torch.zeros_like(hs[0]) for _ in range(2))  # h₀, and what reaches hₜ from later steps
-            d, e = torch.empty_like(blank), torch.empty_like(blank)
-            di, dm = (torch.empty_like(others[1][0]) for _ in range(2))
-            dr, dz, dn = di.chunk(3, -1)
-            sums = blank.new_ones(1, len(blank))  # a product adds up rows faster than a sum does
-            steps = list(zip(dhs, (blank, *hs[:-1]), *others, strict=True))
-            for now, before, u, i, of, to_x in reversed(steps):
-                r, z, n = i.chunk(3, -1)
-                torch.add(now, back, out=d)
-                through_sigmoid(torch.sub(before, n, out=e).mul_(d), z, out=dz)
-                through_tanh(torch.addcmul(d, d, z, value=-1, out=e), n, out=dn)
+        for block in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
+            N = block[0].shape[1]
+            d, e, q = (h.new_zeros(N, H) for _ in range(3))  # d: what reaches hₜ, q = (1 − z) d
+            both = h.new_empty(N, H + P + 3 * H)
+            dm, di = both[:, : 3 * H + P], both[:, H:]
+            dm_n, to_head, dr, dz, dn = torch.split(both, [H, P, H, H, H], -1)
+            sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
+            back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
+            of_steps = steps(*block, *(of.mT for of in (block[1], block[3])))
+            hot = torch.empty_like(block[0][0])  # of one step: read in a row once, then in the cache
+            r, z, n, _ = parts(hot, H)
+            for i, now, from_y, _, of, to_x, nowt, ut in reversed(list(of_steps)):
+                hot.copy_(i)
+                to_head.copy_(from_y)
+                d.addmm_(back, weight)
+                to_U.addmm_(nowt, back)
+                torch.addcmul(d, d, z, value=-1, out=q)
+                d.sub_(q)
+                torch.mul(torch.sub(now, n, out=e), q, out=dz)  # (hₜ₋₁ − n) z = hₜ − n
+                through_tanh(q, n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
-                dm[:, : 2 * H] = di[:, : 2 * H]
-                dc.addmm_(sums, torch.mul(dn, r, out=dm[:, 2 * H :]))
-                dU.addmm_(before.t(), dm)
-                dW.addmm_(u.t(), di)
+                dc.addmm_(sums, torch.mul(dn, r, out=dm_n))
+                dW.addmm_(ut, di)
                 if dx is not None:
                     torch.mm(di, Wt, out=to_x)
-                torch.addmm(d.mul_(z), dm, Ut, out=back)
+                back, weight, to_U = dm, Ut, dU
         return dx, dW, dU, dc
+
+
+def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
+    """r, z, n and v."""
+    return torch.split(gate, [H, H, H, gate.shape[-1] - 3 * H], -1)

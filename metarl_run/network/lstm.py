@@ -1,6 +1,6 @@
 """Long short-term memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.kinds import Count, checked
-from metarl_run.network.recurrent import Recurrent, blocks, through_sigmoid, through_tanh
+from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh_layer import tanh_
 from metarl_run.types import Memory, Params
 
@@ -52,43 +52,64 @@ class LSTM(Recurrent):
         c = torch.addcmul(f * state["c"], i, tanh_(m[:, 3 * H :]))
         return {"h": o * tanh_(c.clone()), "c": c}
 
-    def scan(self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D GH"]) -> Float[Tensor, "T N H"]:
-        h: Tensor = Scan.apply(x @ W, params["memory.weight"])  # type: ignore[no-untyped-call]
-        return h
+    def scan(
+        self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
+    ) -> Float[Tensor, "T N P"]:
+        U = torch.cat([W_head, params["memory.weight"]], -1)
+        y: Tensor = Scan.apply(x, W, U)  # type: ignore[no-untyped-call]
+        return y
 
 
 class Scan(torch.autograd.Function):
-    """h₁ … h_T from g₁ … g_T and h₀ = c₀ = 0, with the derivative written out as that of `metarl_run.network.gru`."""
+    """y₁ … y_T from x₁ … x_T and h₀ = c₀ = 0, with the derivative written out as that of `metarl_run.network.gru`.
+
+    (v, g_i, g_f, g_o, g_n) = x W,        (y − v, m_i, m_f, m_o, m_n) = h U        of one step; m is for the next
+    """
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, U: Tensor) -> Tensor:
-        T, N, H = *g.shape[:2], len(U)
-        h = g.new_empty(T, N, H)
-        gate = torch.empty_like(g)  # σ(i), σ(f), σ(o), tanh(n) of every step
-        cell = torch.empty_like(h)  # c
-        for block in blocks(H, g, gate, cell, h):
-            before = old = torch.zeros_like(block[-1][0])
-            for now, a, c, into in zip(*(x.unbind(0) for x in block), strict=True):
-                torch.addmm(now, before, U, out=a)
-                i, f, o = a[:, : 3 * H].sigmoid_().chunk(3, -1)
-                torch.mul(f, old, out=c).addcmul_(i, tanh_(a[:, 3 * H :]))
-                before, old = tanh_(into.copy_(c)).mul_(o), c
-        ctx.save_for_backward(U, h, gate, cell)
-        return h
+    def forward(ctx: Any, x: Tensor, W: Tensor, U: Tensor) -> Tensor:
+        (T, N, _), H, P = x.shape, len(U), U.shape[1] - 4 * len(U)
+        y, h, cell = (x.new_empty(T, N, size) for size in (P, H, H))  # cell: c
+        gate = x.new_empty(T, N, P + 4 * H)  # v, and σ(i), σ(f), σ(o), tanh(n) of every step
+        one, scaled_W, scaled_U = x.new_ones(()), W.clone(), U.clone()
+        for weight in (scaled_W, scaled_U):
+            weight[:, P + 3 * H :] *= -2  # tanh a = 1 − 2 σ(−2 a)
+        for block in blocks(H, x, gate, y, h, cell):
+            m = torch.zeros_like(block[1][0])
+            head, m_gates = torch.split(m, [P, 4 * H], -1)
+            old = torch.zeros_like(block[-1][0])
+            wide, narrow = (scaled_U, m), (U[:, :P], head)
+            left = T
+            of_steps = steps(*block, block[1][..., P:], *parts(block[1], H))
+            for now, a, out, into, c, gates, v, i, f, o, n in of_steps:
+                left -= 1
+                torch.mm(now, scaled_W, out=a)
+                gates.add_(m_gates).sigmoid_()
+                old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
+                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
+                torch.add(v, head, out=out)
+        ctx.save_for_backward(x, W, U, gate, h, cell)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor]:
-        U, h, gate, cell = ctx.saved_tensors
-        H, Ut = len(U), U.t().contiguous()
-        dg, dU = torch.empty_like(gate), torch.zeros_like(U)
-        for block in blocks(H, dh, h, cell, gate, dg):
-            dhs, hs, cs, *others = (x.unbind(0) for x in block)
-            blank, back, dc = (torch.zeros_like(hs[0]) for _ in range(3))  # and what reaches hₜ and cₜ from later steps
-            d, e, s = (torch.empty_like(blank) for _ in range(3))
-            steps = list(zip(dhs, (blank, *hs[:-1]), (blank, *cs[:-1]), cs, *others, strict=True))
-            for now, before, old, c, a, da in reversed(steps):
-                (i, f, o, n), (di, df, do, dn) = a.split(H, -1), da.split(H, -1)
-                torch.add(now, back, out=d)
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, W, U, gate, h, cell = ctx.saved_tensors
+        H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dW, dU = torch.zeros_like(W), torch.zeros_like(U)
+        for block in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
+            N = block[0].shape[1]
+            blank, d, e, s, dc = (h.new_zeros(N, H) for _ in range(5))  # c₀; d and dc: what reaches hₜ and cₜ
+            da = torch.empty_like(block[0][0])
+            to_head, di, df, do, dn = parts(da, H)
+            back, weight, to_U = to_head, Ut[:P], dU[:, :P]  # only heads have read the last memory
+            olds = (blank, *block[2].unbind(0)[:-1])
+            of_steps = steps(*block[2:], *parts(block[0], H)[1:], *(of.mT for of in (block[1], block[4])))
+            for old, (c, from_y, _, to_x, i, f, o, n, ht, ut) in reversed(list(zip(olds, of_steps, strict=True))):
+                to_head.copy_(from_y)
+                torch.mm(back, weight, out=d)
+                to_U.addmm_(ht, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -96,6 +117,13 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dU.addmm_(before.t(), da)
-                torch.mm(da, Ut, out=back)
-        return dg, dU
+                dW.addmm_(ut, da)
+                if dx is not None:
+                    torch.mm(da, Wt, out=to_x)
+                back, weight, to_U = da, Ut, dU
+        return dx, dW, dU
+
+
+def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
+    """v, i, f, o and n."""
+    return torch.split(gate, [gate.shape[-1] - 4 * H, H, H, H, H], -1)

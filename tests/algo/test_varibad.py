@@ -17,7 +17,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.learner.ppo import PPO
 from metarl_run.network.gru import GRU
-from metarl_run.policy import Gaussian
+from metarl_run.policy import Categorical, Gaussian
 from metarl_run.rollout import collect
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
@@ -118,7 +118,8 @@ def inputs(rollout):
 def replay(rollout):
     """`live` on recorded lifetimes, one slot in each of N tasks."""
     stack = Rollout(*(x.transpose(0, 1).unsqueeze(2) for x in rollout[:-1]), memory={})
-    return lambda adaptation_steps: Lifetime([], [stack])
+    policy = Categorical(torch.zeros(*stack.reward.shape, A))
+    return lambda adaptation_steps: Lifetime([], [stack], policy=policy)
 
 
 def errors(algo, m, rollout):
@@ -372,7 +373,7 @@ def test_the_elbo_reaches_every_parameter_of_encoder_and_decoder_from_every_life
 def test_the_loss_of_the_policy_reaches_the_policy_alone():
     algo, rollout = make(), lifetimes()
     outputs = []
-    algo.outer.improve = lambda output, lived: outputs.append(output(slice(None))) or {}
+    algo.outer.improve = lambda output, lived, policy: outputs.append(output(slice(None))) or {}
     algo.meta_update(replay(rollout))
     for head in outputs[0].values():
         reached = {name for name, g in gradients(head.sum(), algo).items() if g is not None}
@@ -396,7 +397,7 @@ def test_the_policy_learns_from_the_beliefs_that_acted_before_these_improve():
     q = algo.encoder.sequence(x)
     expected = algo.policy(algo.policy_params, torch.cat([rollout.observation[:-1], *q], -1), {})[0]["policy"].clone()
     outputs = []
-    algo.outer.improve = lambda output, lived: outputs.append(output(slice(None))["policy"]) or {}
+    algo.outer.improve = lambda output, lived, policy: outputs.append(output(slice(None))["policy"]) or {}
     algo.meta_update(replay(rollout))
     torch.testing.assert_close(outputs[0], expected)
     assert not torch.allclose(algo.encoder.sequence(x).mean, q.mean)

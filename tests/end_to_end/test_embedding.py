@@ -47,6 +47,11 @@ def test_correlations_of_ranks_are_spearmans(script, x, y, wanted):
     assert script.spearman(torch.tensor(x), torch.tensor(y)) == pytest.approx(wanted)
 
 
+def test_distances_that_are_all_equal_are_refused(script):
+    with pytest.raises(SystemExit, match="all are equal"):
+        script.spearman(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3))
+
+
 def test_each_pair_counts_once(script):
     assert script.pairwise(torch.tensor([[0.0, 0], [3, 4], [0, 1]])).tolist() == pytest.approx([5, 1, 18**0.5])
 

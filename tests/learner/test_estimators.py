@@ -384,7 +384,7 @@ def test_trap_16_the_surrogate_evaluated_twice_on_the_same_data_is_the_same_numb
     _, others = drawn_episodes(5, seed=1, ends=True)
     params = lab.params(lab.random_params(0))
     algo = Estimator(lab, surrogate, baseline=baseline, learner={"standardise": standardise}).algo
-    behaviour = algo.output(lab.params(lab.random_params(1)), rollout)
+    behaviour = algo.learner.behaviour(algo.output(lab.params(lab.random_params(1)), rollout))
     first = algo.loss(params, rollout, behaviour)[0]
     algo.loss(lab.params(lab.random_params(2)), others)  # nothing of it is kept
     assert torch.equal(algo.loss(params, rollout, behaviour)[0], first)

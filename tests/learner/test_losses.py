@@ -11,6 +11,7 @@ from metarl_run.learner.ppo import PPO
 from metarl_run.learner.q_learning import QLearning
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.learner.tabular_q_learning import TabularQLearning
+from metarl_run.policy import Categorical
 from metarl_run.types import Rollout
 
 γ = 0.9
@@ -173,11 +174,11 @@ def test_termination_does_not():
 
 def test_ppo_by_hand():
     """The first action became three times as likely: with ε = .2 its ratio counts as 1.2 if that was good."""
-    logits, old = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
+    logits, old = torch.zeros(3, 2, 2), torch.zeros(2, 2, 2)
     logits[0, 0] = torch.tensor([math.log(3), 0.0])  # π(0) = 3/4, was 1/2: ρ = 1.5
     logits[0, 1] = torch.tensor([math.log(3), 0.0])  # action 1: π(1) = 1/4, ρ = 1/2
     value = torch.zeros(3, 2, 1)
-    loss, _ = ppo().loss({"policy": logits, "value": value}, ROLLOUT, {"policy": old, "value": value})
+    loss, _ = ppo().loss({"policy": logits, "value": value}, ROLLOUT, Categorical(old))
     gains = [1.2 * RETURNS[0], 0.5 * RETURNS[1], 1.0 * RETURNS[2]]  # min(ρA, clip(ρ)A) with A > 0
     assert loss.item() == pytest.approx(-sum(gains) / 3, rel=1e-6)
 

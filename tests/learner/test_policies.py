@@ -68,4 +68,4 @@ def test_the_divergence_of_a_gaussian_is_its_kl_over_the_steps_that_were_taken()
     old, new = torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
     new[0, 0, 0] = 0.4  # one mean of one step is two deviations away: KL = 2
     new[1, 1, 0] = 9.0  # never taken
-    assert one.divergence({"policy": old}, {"policy": new}, rollout).item() == pytest.approx(2 / 3)
+    assert one.divergence(one.behaviour({"policy": old}), {"policy": new}, rollout).item() == pytest.approx(2 / 3)

@@ -53,7 +53,7 @@ def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
     learner = MAKERS[kind](discount_steps=True)
     start = {"discount": 0.9, "gae_lambda": 0.8, "entropy_weight": 0.1}
     at = {name: torch.full((M,), start[name], dtype=torch.float64).requires_grad_() for name in learner.quantities}
-    old = {head: value + 0.3 for head, value in output().items()}  # the ratios are not 1
+    old = learner.behaviour({head: value + 0.3 * value**2 for head, value in output().items()})  # no ratio is 1
 
     def losses(**shift):
         moved = {name: q + shift.get(name, 0.0) for name, q in at.items()}

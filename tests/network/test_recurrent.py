@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metarl_run.network import gru, lstm
+from metarl_run.network import gru, lstm, recurrent
 from metarl_run.network.gru import GRU
 from metarl_run.network.lstm import LSTM
 from metarl_run.network.recurrent import orthogonal
@@ -57,11 +57,16 @@ def test_a_sequence_and_a_step_are_those_of_torch(network, params):
     x = normals(T, N, D, seed=2)
     expected, last = of_torch(network, params)(x)
     with_one = torch.cat([x, torch.ones(T, N, 1)], -1)
-    W = torch.cat([params["input.weight"], params["input.bias"]])
-    torch.testing.assert_close(network.scan(params, with_one, W), expected)
+    V, W_head = normals(D + 1, 2, seed=7), normals(H, 2, seed=8)
+    W = torch.cat([V, torch.cat([params["input.weight"], params["input.bias"]])], -1)
+    torch.testing.assert_close(network.scan(params, with_one, W, W_head), expected @ W_head + with_one @ V)
     memory = network.blank(params, N)
+    outputs = []
     for now in x:
-        _, memory = network(params, now.unsqueeze(1), memory)
+        output, memory = network(params, now.unsqueeze(1), memory)
+        outputs.append(output)
+    for head, values in network.sequence(params, x).items():
+        torch.testing.assert_close(values, torch.stack([output[head].squeeze(1) for output in outputs]))
     last = {"h": last} if isinstance(network, GRU) else dict(zip("hc", last, strict=True))
     assert memory.keys() == last.keys()
     for name, tensor in memory.items():
@@ -71,13 +76,12 @@ def test_a_sequence_and_a_step_are_those_of_torch(network, params):
 @pytest.mark.parametrize("cell", SCANS)
 @pytest.mark.parametrize("length", [1, 5])
 @pytest.mark.parametrize("data", [False, True], ids=["", "of data"])
-def test_the_derivative_that_is_written_out_is_that_of_finite_differences(cell, length, data):
-    gates = CELLS[cell].gates
-    U, c = 0.5 * normals(H, gates * H, seed=4), normals(1, H, seed=5)
-    inputs = {
-        "gru": [normals(length, 3, D, seed=3), 0.5 * normals(D, gates * H, seed=6), U, c],
-        "lstm": [normals(length, 3, gates * H, seed=3), U],
-    }[cell]
+def test_the_derivative_that_is_written_out_is_that_of_finite_differences(cell, length, data, monkeypatch):
+    monkeypatch.setattr(recurrent, "CACHED", 2 * H)  # two lifetimes at a time, and the third alone
+    columns = CELLS[cell].gates * H + 2  # and two of heads
+    inputs = [normals(length, 3, D, seed=3), *(0.5 * normals(rows, columns, seed=rows) for rows in (D, H))]
+    if cell == "gru":
+        inputs.append(normals(1, H, seed=5))
     assert torch.autograd.gradcheck(
         SCANS[cell].apply, [x.requires_grad_(k > 0 or not data) for k, x in enumerate(inputs)]
     )
