@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
-from metarl_run.network.tanh_layer import tanh_
+from metarl_run.network.tanh import tanh_
 from metarl_run.types import Memory, Params
 
 
