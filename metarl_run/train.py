@@ -250,6 +250,6 @@ def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
     if config["compile"]:
         import torch
 
-        from metarl_run.compiled import require_compiler
+        from metarl_run.compiler import require_compiler
 
         require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))

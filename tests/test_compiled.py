@@ -5,12 +5,15 @@ import torch
 from suited import suited
 
 from metarl_run import compiled
-from metarl_run.compiled import FEW, SMALL, CompiledRollouts, baddbmm, sigmoid
+from metarl_run.compiled import CompiledRollouts
+from metarl_run.compiled_act import CompiledAct
+from metarl_run.compiler import FEW, SMALL, baddbmm, sigmoid
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
 from metarl_run.rollout import collect
 from metarl_run.run import build_agent
 from metarl_run.seeding import Streams
+from metarl_run.types import Percept
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of the compiler itself
 
@@ -26,7 +29,7 @@ def lived(compiles, *overrides, steps=1):
     how = CompiledRollouts(algo) if compiles else collect
     rollouts = live(algo, env, actions, adaptation_steps=steps, collect=how).rollouts
     drawn = [torch.rand(3, generator=generator) for generator in (dynamics, actions)]
-    return rollouts, drawn, len(how.programs) if compiles else 0
+    return rollouts, drawn, len(how.programs) + len(how.act.programs) if compiles else 0
 
 
 def assert_same(found, expected):
@@ -59,6 +62,9 @@ def test_a_compiled_lifetime_is_the_lifetime(monkeypatch):
             "learner.policy=gaussian_state_dependent",
         ),
         ("algo=fomaml", "env=cartpole_family", "env.horizon=30", "learner=q_learning"),
+        ("algo=rl2", "env=random_mdp", "network.hidden=5"),
+        ("algo=rl2", "env=cartpole_family", "env.horizon=30", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=navigation", "env.horizon=10", "network.hidden=5"),
     ],
     ids=lambda overrides: " ".join(overrides[:2]),
 )
@@ -72,10 +78,31 @@ def test_what_is_compiled_is_the_lifetime(overrides, monkeypatch):
     assert all(map(torch.equal, drawn, drawn_too))
 
 
+def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    _, algo = build_agent(
+        suited("algo=rl2", "env=random_mdp", "network.hidden=5")[0].config, Streams(0, torch.device("cpu"))
+    )
+    act, agent = CompiledAct(algo), algo.start(M)
+    states = torch.eye(10).expand(M, 10, 10)
+    percept = Percept(states, torch.zeros(M, 10).long(), torch.zeros(M, 10), torch.ones(M, 10, dtype=torch.bool))
+    with torch.no_grad():
+        agent = agent._replace(memory=act(agent, percept)[1])
+        act(agent, percept)
+        assert act.programs
+        before = act(agent, percept)[0].logits
+        for θ in algo.meta_params.values():
+            θ.add_(0.1)
+        after = act(agent, percept)[0].logits
+        torch.testing.assert_close(after, algo.act(agent, percept)[0].logits)
+    assert (after - before).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("algo=rl2", "env=cartpole_family", "network.hidden=4"),
+        ("algo=rl2", "env=cartpole_family", "network=transformer"),
+        ("algo=rl3", "env=random_mdp", "network.hidden=4"),
         ("algo=maml", "env=random_mdp", "network=table"),
         ("algo=random", "env=cartpole_family"),
     ],

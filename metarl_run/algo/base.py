@@ -33,7 +33,7 @@ class MetaAlgorithm(ABC):
     Attributes:
         provides, requires: words that must match between the chosen components; see `metarl_run.config`.
         compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
-            `metarl_run.compiled`.
+            `metarl_run.compiled`. An agent that remembers has an `act_by` besides, whose first argument is θ.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
         keeps_policy: what its actions were chosen from is kept, see `metarl_run.types.Lifetime`.
         acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.

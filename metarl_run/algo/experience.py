@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from metarl_run.learner.base import action_size
 from metarl_run.types import Percept
@@ -28,7 +27,8 @@ def encoded_size(observation_space: gymnasium.Space[Any], action_space: gymnasiu
 def action_features(action: Tensor, action_space: gymnasium.Space[Any]) -> Tensor:
     """An action as numbers: one-hot where actions are discrete, else as it is."""
     if isinstance(action_space, gymnasium.spaces.Discrete):
-        return one_hot(action, int(action_space.n))
+        # torch.nn.functional.one_hot looks at all numbers first
+        return action.unsqueeze(-1) == torch.arange(int(action_space.n), device=action.device)
     return action
 
 

@@ -49,6 +49,7 @@ class RL2(MetaLearner):
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -77,9 +78,13 @@ class RL2(MetaLearner):
         return AgentState(params={}, memory=self.network.blank(self.meta_params, num_tasks))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        return self.act_by(self.meta_params, agent, percept)
+
+    def act_by(self, θ: Params, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
+        """`act`, as a function of θ too."""
         x, noted = self.sense(percept, agent.memory)
         hidden = {name: tensor for name, tensor in agent.memory.items() if name not in noted}
-        output, hidden = self.network(self.meta_params, x, hidden)
+        output, hidden = self.network(θ, x, hidden)
         return self.learner.policy(output), {**noted, **hidden}
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ class RL3(RL2):
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)
     requires: ClassVar[tuple[str, ...]] = ("tabular", "critic")
+    compilable: ClassVar[bool] = False  # its model looks at numbers
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("memory",)}}
 
     @checked

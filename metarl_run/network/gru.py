@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
-from metarl_run.network.tanh import tanh_
+from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
 
 
@@ -44,8 +44,8 @@ class GRU(Recurrent):
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         h, H = state["h"], self.hidden
         m = h @ params["memory.weight"]
-        r, z = m[:, : 2 * H].add_(g[:, : 2 * H]).sigmoid_().chunk(2, -1)
-        n = tanh_(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
+        r, z = (m[:, : 2 * H] + g[:, : 2 * H]).sigmoid().chunk(2, -1)
+        n = tanh(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
         return {"h": torch.lerp(n, h, z)}
 
     def scan(

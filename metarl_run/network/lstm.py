@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
-from metarl_run.network.tanh import tanh_
+from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
 
 
@@ -47,10 +47,10 @@ class LSTM(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         H = self.hidden
-        m = g.addmm_(state["h"], params["memory.weight"])
-        i, f, o = m[:, : 3 * H].sigmoid_().chunk(3, -1)
-        c = torch.addcmul(f * state["c"], i, tanh_(m[:, 3 * H :]))
-        return {"h": o * tanh_(c.clone()), "c": c}
+        m = g + state["h"] @ params["memory.weight"]
+        i, f, o = m[:, : 3 * H].sigmoid().chunk(3, -1)
+        c = torch.addcmul(f * state["c"], i, tanh(m[:, 3 * H :]))
+        return {"h": o * tanh(c), "c": c}
 
     def scan(
         self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]

@@ -100,7 +100,7 @@ class Recurrent(Network):
 
     @abstractmethod
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
-        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read. `g` may be overwritten."""
+        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read."""
 
     @abstractmethod
     def scan(

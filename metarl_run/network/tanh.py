@@ -7,10 +7,15 @@ import torch
 from torch import Tensor
 
 
-def tanh_(x: Tensor) -> Tensor:
-    """tanh x, written over `x` where no graph needs it."""
+def tanh(x: Tensor) -> Tensor:
+    """tanh x."""
     if torch.is_grad_enabled() and x.requires_grad:
         return x.tanh()
+    return one_minus_twice_((-2 * x).sigmoid())
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh x, written over `x`, where there is no graph."""
     return one_minus_twice_(x.mul_(-2).sigmoid_())
 
 

@@ -10,10 +10,12 @@ from functools import partial
 import torch
 
 from benchmarks.project import batch, built
-from benchmarks.timing import PROJECT, Case, Work
+from benchmarks.timing import COMPILED, PROJECT, Case, Work
 from metarl_run.algo.rl2 import RL2
+from metarl_run.compiled import CompiledRollouts
 from metarl_run.lifetime import live
 from metarl_run.network.transformer import Transformer
+from metarl_run.rollout import collect
 
 EPISODES, HORIZON, PASSES, MINIBATCHES = 10, 10, 4, 4
 CONFIG = (
@@ -40,6 +42,8 @@ def cases(tiny: bool) -> Iterator[Case]:
         forwards = lifetimes * EPISODES * HORIZON * operations(built(*CONFIG, *network)[1])
         for part, times in (("rollout", 1), ("update", 3 * PASSES)):  # backwards costs twice as much as forwards
             subjects = {PROJECT: partial(project, part, lifetimes, network)}
+            if name == "gru" and part == "rollout":
+                subjects[COMPILED] = partial(project, part, lifetimes, network, compiled=True)
             if name == "gru":
                 subjects["jax"] = partial(jax, part, lifetimes, network)
             yield Case(
@@ -61,13 +65,14 @@ def operations(algo: RL2) -> float:
     return 2 * sum(θ.numel() for θ in weights) + attention
 
 
-def project(part: str, lifetimes: int, network: tuple[str, ...]) -> Work:
+def project(part: str, lifetimes: int, network: tuple[str, ...], *, compiled: bool = False) -> Work:
     family, algo = built(*CONFIG, *network)
     env, generator = batch(family, lifetimes, 1), torch.Generator().manual_seed(1)
+    how = CompiledRollouts(algo) if compiled else collect
     lived = live(algo, env, generator, adaptation_steps=EPISODES - 1)
 
     def rollout() -> None:
-        live(algo, env, generator, adaptation_steps=EPISODES - 1)
+        live(algo, env, generator, adaptation_steps=EPISODES - 1, collect=how)
 
     def update() -> None:
         algo.meta_update(lambda _: lived)
