@@ -45,7 +45,7 @@ class Settings:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
         threads: CPU threads of torch; part of the result, since it orders sums.
-        compile: rollouts of meta-training as compiled programs.
+        compile: rollouts of meta-training as compiled programs; of agents that remember, what they do at a step.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
