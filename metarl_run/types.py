@@ -107,7 +107,7 @@ class Rollout(NamedTuple):
 
     def slots(self, index: slice) -> "Rollout":
         """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
-        return Rollout._make([*(x[:, index] for x in self[:-1]), {}])
+        return Rollout._make([*(x[:, index].contiguous() for x in self[:-1]), {}])
 
     def first_slots(self, num_slots: int) -> "Rollout":
         """What the first `num_slots` slots of every task lived through."""

@@ -50,11 +50,12 @@ class Outer:
         minibatches = min(self.minibatches, lifetimes.reward.shape[1])
         parts = [slice(first, None, minibatches) for first in range(minibatches)]
         behaviours = [each(policy, partial(slots, index=part)) for part in parts]
+        experiences = [lifetimes.slots(part) for part in parts]
         metrics: dict[str, Tensor] = {}
         steps = 0
         for _ in range(self.learner.epochs):
-            for part, behaviour in zip(parts, behaviours, strict=True):
-                experience, output = lifetimes.slots(part), with_end(outputs(part))
+            for part, behaviour, experience in zip(parts, behaviours, experiences, strict=True):
+                output = with_end(outputs(part))
                 kl = self.learner.divergence(behaviour, output, experience).detach()
                 if kl > self.max_kl:
                     return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
@@ -71,7 +72,7 @@ class Outer:
 
 def slots(x: Tensor, index: slice) -> Tensor:
     """Of some lifetimes, `[T, N, …]` → `[T, n, …]`."""
-    return x[:, index]
+    return x[:, index].contiguous()
 
 
 def with_end(output: Output) -> Output:

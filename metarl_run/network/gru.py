@@ -80,8 +80,9 @@ class Scan(torch.autograd.Function):
             before = torch.zeros_like(m_n)
             wide, narrow = (U, m), (U[:, H : H + P], head)
             left = T
-            of_steps = steps(*block, *torch.split(block[1], [2 * H, H + P], -1), *parts(block[1], H))
-            for now, _, out, into, of, rz, nv, r, z, n, v in of_steps:
+            u, gates, *outputs = block
+            of_steps = steps(u, *outputs, *torch.split(gates, [2 * H, H + P], -1), *parts(gates, H))
+            for now, out, into, of, rz, nv, r, z, n, v in of_steps:
                 left -= 1
                 torch.sigmoid(m_rz.addmm_(now, W_rz), out=rz)
                 torch.mm(now, W_nv, out=nv)
