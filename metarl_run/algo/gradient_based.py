@@ -57,6 +57,8 @@ class GradientBased(MetaAlgorithm):
         self.inner_rule = inner_rule or SGD()
         self.initial = {name: tensor.requires_grad_() for name, tensor in meta_params.items()}
         head = network.head_names()
+        if head_only:
+            network.keep_heads_apart()
         self.adapted = [name for name in self.initial if not head_only or name in head]
         self.meta_params = self.initial | self.learned_beside()
 

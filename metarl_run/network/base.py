@@ -45,6 +45,9 @@ class Network(ABC):
         parameters, takes `x` as `[M, B, D]` and its memory as `[M, B, …]` or, before any input, `[M, 1, …]`.
         """
 
+    def keep_heads_apart(self) -> None:  # noqa: B027 (most networks are differentiated layer by layer anyway)
+        """From now on a derivative by the heads' parameters alone does not pass through the layers that feed them."""
+
     def blank(self, params: Params, num_tasks: int) -> Memory:
         """The memory before any input, each tensor `[M, 1, …]`; nothing if the network has none."""
         return {}

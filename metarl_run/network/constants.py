@@ -35,6 +35,9 @@ class WithConstants(Network):
     def head_names(self) -> frozenset[str]:
         return self.network.head_names().union(self.parameter.values())
 
+    def keep_heads_apart(self) -> None:
+        self.network.keep_heads_apart()
+
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         output, memory = self.network(self._inner(params), x, memory)
         return {**output, **self._constant(params, x)}, memory

@@ -37,6 +37,7 @@ class MLP(Network):
     ) -> None:
         self.activation = ACTIVATIONS[activation]
         self.widths = {head: [num_inputs, *hidden, outputs] for head, outputs in heads.items()}
+        self.heads_apart = False
 
     def init(self, generator: torch.Generator) -> Params:
         params = {}
@@ -53,6 +54,9 @@ class MLP(Network):
         last = {head: len(widths) - 2 for head, widths in self.widths.items()}
         return frozenset(f"{head}.{layer}.{part}" for head, layer in last.items() for part in ("weight", "bias"))
 
+    def keep_heads_apart(self) -> None:
+        self.heads_apart = True
+
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         task_axes = next(iter(params.values())).dim() - 2
         rows = x.flatten(task_axes, -2)  # [M, N, D] for a stack, [N, D] for one agent
@@ -61,8 +65,10 @@ class MLP(Network):
     def _trunk(self, head: str, params: Params, x: Tensor) -> Tensor:
         layers = range(len(self.widths[head]) - 1)
         biases, weights = ([params[f"{head}.{layer}.{part}"] for layer in layers] for part in ("bias", "weight"))
-        if self.activation is torch.tanh:
+        if self.activation is torch.tanh and not self.heads_apart:
             return tanh_network(x, biases, weights, linear=True)
+        if self.activation is torch.tanh and len(weights) > 1:
+            return affine(biases[-1], tanh_network(x, biases[:-1], weights[:-1], linear=False), weights[-1])
         for b, W in zip(biases[:-1], weights[:-1], strict=True):
             x = self.activation(affine(b, x, W))
         return affine(biases[-1], x, weights[-1])

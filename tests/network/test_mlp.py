@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_run.network import tanh_network
 from metarl_run.network.mlp import MLP
 
 
@@ -64,3 +65,23 @@ def test_the_head_is_the_last_layer_of_every_trunk_and_what_feeds_it_are_feature
     emptied = {name: torch.zeros_like(p) if name in network.head_names() else p for name, p in params.items()}
     assert params.keys() == emptied.keys()
     assert not any(output.any() for output in network(emptied, x, {})[0].values())
+
+
+@pytest.mark.parametrize("hidden", [[], [4], [8, 8]])
+def test_heads_kept_apart_are_differentiated_without_the_layers_that_feed_them(hidden, monkeypatch):
+    together, apart = (MLP(num_inputs=2, heads={"policy": 3}, hidden=hidden, activation="tanh") for _ in range(2))
+    apart.keep_heads_apart()
+    params = {name: p.requires_grad_() for name, p in together.init(torch.Generator().manual_seed(0)).items()}
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
+
+    def gradients(network, names):
+        output = network(params, x, {})[0]["policy"]
+        return torch.autograd.grad(output.square().sum(), [params[name] for name in sorted(names)])
+
+    for ours, theirs in zip(gradients(apart, params), gradients(together, params), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    heads = together.head_names()
+    expected = gradients(together, heads)
+    monkeypatch.setattr(tanh_network.Back, "forward", None)  # a walk through the hidden layers would fail
+    for ours, theirs in zip(gradients(apart, heads), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
