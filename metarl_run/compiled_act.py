@@ -41,7 +41,7 @@ class CompiledAct:
         distribution, memory = self.algo.act(agent, percept)
         if all(memory[name].shape == x.shape for name, x in agent.memory.items()):
             self.kind = type(distribution)
-            self.programs[shapes] = compiled(partial(self._act, list(memory)), self._tensors(agent, percept))
+            self.programs[shapes] = compiled(partial(self._act, list(agent.memory)), self._tensors(agent, percept))
         return distribution, memory
 
     def _tensors(self, agent: AgentState, percept: Percept) -> list[Tensor]:

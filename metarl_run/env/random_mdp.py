@@ -8,6 +8,7 @@ import gymnasium
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
@@ -116,8 +117,7 @@ class RandomMDP(TaskFamily):
         return RandomMDPState(number), reward, torch.zeros_like(row, dtype=torch.bool)
 
     def observe(self, task: RandomMDPTask, state: RandomMDPState) -> Float[Tensor, "M B S"]:
-        # torch.nn.functional.one_hot looks at all numbers first
-        return (state.number.unsqueeze(-1) == torch.arange(self.num_states, device=state.number.device)).float()
+        return one_hot(state.number, self.num_states).float()
 
 
 def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:

@@ -55,15 +55,21 @@ class SumOfOuterProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         ctx.save_for_backward(x, y)
-        if y.shape[-1] < NARROW:
-            return torch.matmul(y.mT, x).mT.contiguous()
-        return torch.matmul(x.mT, y)
+        P = x.new_empty(*x.shape[:-2], x.shape[-1], y.shape[-1])
+        return outer(x, y, out=P)
 
     @staticmethod
     def backward(ctx: Any, dP: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y = ctx.saved_tensors
         needs_x, needs_y = ctx.needs_input_grad
         return torch.matmul(y, dP.mT) if needs_x else None, torch.matmul(x, by_columns(dP)) if needs_y else None
+
+
+def outer(x: Tensor, y: Tensor, *, out: Tensor) -> Tensor:
+    """xᵀ y, written into `out`."""
+    if y.shape[-1] < NARROW:
+        return out.copy_(torch.matmul(y.mT, x).mT)
+    return torch.matmul(x.mT, y, out=out)
 
 
 def by_columns(factor: Tensor) -> Tensor:

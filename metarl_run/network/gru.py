@@ -74,18 +74,17 @@ class Scan(torch.autograd.Function):
         gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
         one, W_rz = x.new_ones(()), W[:, P : P + 2 * H]
         W_nv = torch.cat([-2 * W[:, P + 2 * H :], W[:, :P]], -1)
-        for block in blocks(H, x, gate, y, h, inner):
-            m = torch.zeros_like(block[1][0])
+        for xs, gates, *written in blocks(H, x, gate, y, h, inner):
+            m = torch.zeros_like(gates[0])
             m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
             before = torch.zeros_like(m_n)
             wide, narrow = (U, m), (U[:, H : H + P], head)
             left = T
-            u, gates, *outputs = block
-            of_steps = steps(u, *outputs, *torch.split(gates, [2 * H, H + P], -1), *parts(gates, H))
-            for now, out, into, of, rz, nv, r, z, n, v in of_steps:
+            of_steps = steps(xs, *written, *torch.split(gates, [2 * H, H + P], -1), *parts(gates, H))
+            for u, out, into, of, rz, nv, r, z, n, v in of_steps:
                 left -= 1
-                torch.sigmoid(m_rz.addmm_(now, W_rz), out=rz)
-                torch.mm(now, W_nv, out=nv)
+                torch.sigmoid(m_rz.addmm_(u, W_rz), out=rz)
+                torch.mm(u, W_nv, out=nv)
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
                 weight, product = wide if left else narrow  # the last memory is for the heads alone
@@ -100,29 +99,30 @@ class Scan(torch.autograd.Function):
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
-        for block in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
-            N = block[0].shape[1]
+        for gates, hs, dys, xs, inners, to_xs in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
+            N = gates.shape[1]
             d, e, q = (h.new_zeros(N, H) for _ in range(3))  # d: what reaches hₜ, q = (1 − z) d
             both = h.new_empty(N, H + P + 3 * H)
             dm, di = both[:, : 3 * H + P], both[:, H:]
             dm_n, to_head, dr, dz, dn = torch.split(both, [H, P, H, H, H], -1)
             sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
             back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
-            of_steps = steps(*block, *(of.mT for of in (block[1], block[3])))
-            hot = torch.empty_like(block[0][0])  # of one step: read in a row once, then in the cache
-            r, z, n, _ = parts(hot, H)
-            for i, now, from_y, _, of, to_x, nowt, ut in reversed(list(of_steps)):
-                hot.copy_(i)
+            gate_now = torch.empty_like(gates[0])  # read in a row once, it is in the cache thereafter
+            r, z, n, _ = parts(gate_now, H)
+            for i, now, now_t, from_y, u_t, of, to_x in reversed(
+                list(steps(gates, hs, hs.mT, dys, xs.mT, inners, to_xs))
+            ):
+                gate_now.copy_(i)
                 to_head.copy_(from_y)
                 d.addmm_(back, weight)
-                to_U.addmm_(nowt, back)
+                to_U.addmm_(now_t, back)
                 torch.addcmul(d, d, z, value=-1, out=q)
                 d.sub_(q)
                 torch.mul(torch.sub(now, n, out=e), q, out=dz)  # (hₜ₋₁ − n) z = hₜ − n
                 through_tanh(q, n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
                 dc.addmm_(sums, torch.mul(dn, r, out=dm_n))
-                dW.addmm_(ut, di)
+                dW.addmm_(u_t, di)
                 if dx is not None:
                     torch.mm(di, Wt, out=to_x)
                 back, weight, to_U = dm, Ut, dU

@@ -74,17 +74,17 @@ class Scan(torch.autograd.Function):
         one, scaled_W, scaled_U = x.new_ones(()), W.clone(), U.clone()
         for weight in (scaled_W, scaled_U):
             weight[:, P + 3 * H :] *= -2  # tanh a = 1 − 2 σ(−2 a)
-        for block in blocks(H, x, gate, y, h, cell):
-            m = torch.zeros_like(block[1][0])
+        for xs, gates, *written in blocks(H, x, gate, y, h, cell):
+            m = torch.zeros_like(gates[0])
             head, m_gates = torch.split(m, [P, 4 * H], -1)
-            old = torch.zeros_like(block[-1][0])
+            old = torch.zeros_like(written[2][0])
             wide, narrow = (scaled_U, m), (U[:, :P], head)
             left = T
-            of_steps = steps(*block, block[1][..., P:], *parts(block[1], H))
-            for now, a, out, into, c, gates, v, i, f, o, n in of_steps:
+            of_steps = steps(xs, gates, gates[..., P:], *written, *parts(gates, H))
+            for u, a, ifon, out, into, c, v, i, f, o, n in of_steps:
                 left -= 1
-                torch.mm(now, scaled_W, out=a)
-                gates.add_(m_gates).sigmoid_()
+                torch.mm(u, scaled_W, out=a)
+                ifon.add_(m_gates).sigmoid_()
                 old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
                 weight, product = wide if left else narrow  # the last memory is for the heads alone
                 torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
@@ -98,18 +98,17 @@ class Scan(torch.autograd.Function):
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU = torch.zeros_like(W), torch.zeros_like(U)
-        for block in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
-            N = block[0].shape[1]
-            blank, d, e, s, dc = (h.new_zeros(N, H) for _ in range(5))  # c₀; d and dc: what reaches hₜ and cₜ
-            da = torch.empty_like(block[0][0])
+        for gates, hs, cells, dys, xs, to_xs in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
+            blank, d, e, s, dc = (h.new_zeros(hs.shape[1:]) for _ in range(5))  # c₀; d and dc: what reaches hₜ and cₜ
+            da = torch.empty_like(gates[0])
             to_head, di, df, do, dn = parts(da, H)
             back, weight, to_U = to_head, Ut[:P], dU[:, :P]  # only heads have read the last memory
-            olds = (blank, *block[2].unbind(0)[:-1])
-            of_steps = steps(*block[2:], *parts(block[0], H)[1:], *(of.mT for of in (block[1], block[4])))
-            for old, (c, from_y, _, to_x, i, f, o, n, ht, ut) in reversed(list(zip(olds, of_steps, strict=True))):
+            olds = (blank, *cells.unbind(0)[:-1])
+            of_steps = zip(olds, steps(cells, hs.mT, dys, xs.mT, to_xs, *parts(gates, H)[1:]), strict=True)
+            for old, (c, now_t, from_y, u_t, to_x, i, f, o, n) in reversed(list(of_steps)):
                 to_head.copy_(from_y)
                 torch.mm(back, weight, out=d)
-                to_U.addmm_(ht, back)
+                to_U.addmm_(now_t, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -117,7 +116,7 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dW.addmm_(ut, da)
+                dW.addmm_(u_t, da)
                 if dx is not None:
                     torch.mm(da, Wt, out=to_x)
                 back, weight, to_U = da, Ut, dU

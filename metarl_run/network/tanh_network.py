@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl_run.network.affine import NARROW, affine, by_columns
+from metarl_run.network.affine import NARROW, affine, by_columns, outer
 from metarl_run.network.tanh import one_minus_twice_
 
 CACHED = 2**18
@@ -93,11 +93,13 @@ class Back(torch.autograd.Function):
                 below, W = (hs[k - 1] if k else u[0]), Ws[k]
                 a = v if linear and k == len(Ws) - 1 else torch.ops.aten.tanh_backward(v, hs[k])
                 torch.sum(a, 1, keepdim=True, out=to_bs[k])
-                to_Ws[k].copy_(outer(below, a)) if W.shape[2] < NARROW else torch.bmm(below.mT, a, out=to_Ws[k])
+                outer(below, a, out=to_Ws[k])
                 if k or needs_dx:
                     v = torch.empty_like(below) if to_vs[k] is None else to_vs[k]
-                    more = extras[k - 1] if k else None
-                    torch.bmm(a, W.mT, out=v) if more is None else torch.baddbmm(more, a, W.mT, out=v)
+                    if k and extras[k - 1] is not None:
+                        torch.baddbmm(extras[k - 1], a, W.mT, out=v)
+                    else:
+                        torch.bmm(a, W.mT, out=v)
         ctx.save_for_backward(x, *rest, *vs)
         ctx.linear, ctx.needs_dx = linear, needs_dx
         return vs[0], *dbs, *dWs
@@ -132,7 +134,7 @@ class Back(torch.autograd.Function):
                     torch.bmm(a, Λ.mT, out=to_below)
                 ā = torch.bmm(below, by_columns(Λ)).add_(κ) if W.shape[2] < NARROW else torch.baddbmm(κ, below, Λ)
                 if ζ is not None:
-                    outs_W[k].copy_(outer(ζ, a)) if W.shape[2] < NARROW else torch.bmm(ζ.mT, a, out=outs_W[k])
+                    outer(ζ, a, out=outs_W[k])
                     ā.baddbmm_(ζ, by_columns(W))
                 if not straight:
                     torch.mul(ā, v, out=outs_y[k]).mul_(h).mul_(-2)
@@ -141,11 +143,6 @@ class Back(torch.autograd.Function):
                 if outs_dy[k] is not None:
                     outs_dy[k].copy_(ζ)
         return None, None, to_x, *to_Ws, *to_ys, *to_dys
-
-
-def outer(x: Tensor, y: Tensor) -> Tensor:
-    """xᵀ y of few columns."""
-    return torch.bmm(y.mT, x).mT
 
 
 def through(

@@ -115,6 +115,21 @@ def test_every_task_reaches_every_parameter(first_order):
         assert all(g.abs().max() > 0 for g in gradient.values())
 
 
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_further_steps_learn_from_what_the_policy_before_the_first_did(epochs, monkeypatch):
+    algo = make(MAML, meta_optimizer=Recorder())
+    algo.learner.epochs, loss, behaviours = epochs, algo.learner.loss, []
+    monkeypatch.setattr(algo.learner, "loss", lambda *of: behaviours.append(of[2]) or loss(*of))
+    with torch.no_grad():
+        agent = algo.start(M)
+        lived = algo.learner.policy(algo.output(agent.params, ROLLOUTS[0]))
+        algo.adapt(agent, ROLLOUTS[0])
+    first, *further = behaviours
+    assert first is None and len(further) == epochs - 1
+    for behaviour in further:
+        torch.testing.assert_close(behaviour.logits, lived.logits[:, :-1])
+
+
 def test_tasks_do_not_see_one_another():
     algo = make(MAML, adaptation_steps=1, first_order=False, meta_optimizer=Recorder())
     order = torch.tensor([2, 0, 1])

@@ -13,6 +13,7 @@ from metarl_run.algo.promp import ProMP
 from metarl_run.algo.trust_region import TrustRegion, conjugate_gradients, flat
 from metarl_run.errors import NumericalError
 from metarl_run.learner.surrogate import SURROGATES, clipped, ratio
+from metarl_run.network.tanh_network import Back
 
 TRUST_REGION = {"max_kl": 1e-10, "iterations": 60, "damping": 0.0, "backtracks": 10, "backtrack": 0.8, "episodes": 1.0}
 PROMP = {"epochs": 3, "clip": 0.3, "kl_weight": 0.5, "kl_target": 0.01}
@@ -124,6 +125,18 @@ def test_anil_adapts_the_last_layer_and_meta_learns_all():
     assert changed == {"policy.1.weight", "policy.1.bias"} == algo.network.head_names()
     gradient = meta_gradient(MAML, head_only=True)
     assert all(g.abs().max() > 0 for g in gradient.values())
+
+
+def test_anil_adapts_without_a_derivative_of_the_layers_below(monkeypatch):
+    passed = []
+    back = Back.forward
+    monkeypatch.setattr(Back, "forward", lambda *arguments: passed.append(True) or back(*arguments))
+    for head_only, expected in [(False, [True]), (True, [])]:
+        algo = make(MAML, head_only=head_only, meta_optimizer=Recorder())
+        with torch.no_grad():
+            algo.adapt(algo.start(M), ROLLOUTS[0])
+        assert passed == expected
+        passed.clear()
 
 
 def test_anil_is_not_maml():

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from recorded import random_rollout
 from scipy import stats
 
 from metarl_run.algo.random import Random
@@ -38,6 +39,12 @@ def test_a_box_is_filled_evenly():
         x = actions[..., i].flatten().double().numpy()
         assert low[i] <= x.min() and x.max() <= high[i]
         assert stats.kstest(x, stats.uniform(low[i], high[i] - low[i]).cdf).pvalue > 1e-3
+
+
+def test_an_agent_that_does_not_adapt_keeps_what_it_remembers():
+    algo, memory = Random(action_space=gymnasium.spaces.Discrete(2)), {"seen": torch.ones(M, B)}
+    rollout = random_rollout(0)._replace(memory=memory)
+    assert algo.adapt(algo.start(M), rollout).memory is memory
 
 
 def test_a_box_without_bounds_is_refused():

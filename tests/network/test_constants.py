@@ -89,5 +89,12 @@ def test_the_head_is_the_networks_and_the_constants(wrapped, network):
     assert network.head_names() <= fresh(network).keys()
 
 
+def test_heads_are_kept_apart_in_the_network_itself(network, monkeypatch):
+    told = []
+    monkeypatch.setattr(network.network, "keep_heads_apart", lambda: told.append(True))
+    network.keep_heads_apart()
+    assert told
+
+
 def test_what_the_network_offers_and_needs_stays(wrapped, network):
     assert (network.provides, network.requires) == (wrapped.provides, wrapped.requires)
