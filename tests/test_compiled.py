@@ -7,7 +7,6 @@ from suited import suited
 from metarl_run import compiled
 from metarl_run.compiled import CompiledRollouts
 from metarl_run.compiled_act import CompiledAct
-from metarl_run.compiler import FEW, SMALL, baddbmm, sigmoid
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
 from metarl_run.rollout import collect
@@ -38,11 +37,19 @@ def assert_same(found, expected):
             torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=1e-6)
 
 
-def test_a_compiled_lifetime_is_the_lifetime(monkeypatch):
-    """By the compiler itself: two rollouts by one program, and an adaptation in between."""
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*CARTPOLES, "env.horizon=61"),  # two rollouts by one program, and an adaptation in between
+        ("algo=rl2", "env=cartpole_family", "env.horizon=61", "network.hidden=32"),
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
+    """By the compiler itself."""
     monkeypatch.setattr(compiled, "STEPS", 2)  # compiled sooner
-    eager, drawn, _ = lived(False, *CARTPOLES, "env.horizon=61")
-    found, drawn_too, programs = lived(True, *CARTPOLES, "env.horizon=61")
+    eager, drawn, _ = lived(False, *overrides)
+    found, drawn_too, programs = lived(True, *overrides)
     assert programs == 1
     assert any(rollout.terminated.any() for rollout in eager)
     assert_same(found, eager)
@@ -115,20 +122,3 @@ def test_what_cannot_be_compiled_runs_as_ever(overrides):
     for ours, theirs in zip(found, eager, strict=True):
         assert all(map(torch.equal, ours[:-1], theirs[:-1]))
     assert all(map(torch.equal, drawn, drawn_too))
-
-
-def test_the_rational_function_is_the_logistic_one():
-    x = torch.cat([torch.linspace(-40, 40, 200_001), torch.logspace(-30, 0, 1001)])
-    error = (sigmoid(x).double() - x.double().sigmoid()).abs()
-    assert error.max() < 2e-7
-    assert torch.equal(sigmoid(torch.zeros(1)), torch.full((1,), 0.5))
-
-
-@pytest.mark.parametrize("inputs", [1, FEW, FEW + 1, SMALL // 5 + 1])
-@pytest.mark.parametrize("rows", [1, 2, 7, 12, 15])
-def test_the_generated_product_is_the_product(inputs, rows):
-    generator = torch.Generator().manual_seed(0)
-    shapes = (M, 1, 5), (M, rows, inputs), (M, inputs, 5)
-    bias, x, weight = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
-    expected = torch.baddbmm(bias, x, weight, beta=-2, alpha=3)
-    torch.testing.assert_close(baddbmm(bias, x, weight, beta=-2, alpha=3), expected)

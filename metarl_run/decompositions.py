@@ -1,0 +1,130 @@
+"""What compiled programs compute on a processor otherwise than torch would, to within rounding."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FEW = 4
+"""Inputs of a product that is written out, as part of what follows it."""
+THIN = 20
+"""Inputs of a product that takes less time as sums than in a library, and of which there may be many rows."""
+ROWS = 5
+"""Of a generated product at a time, at most."""
+SMALL = 2**13
+"""Numbers of a matrix that a core's first cache holds."""
+ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+# --- Products ---
+
+
+def baddbmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Any:
+    """β b + α x W, which is added to and scaled where what follows is computed."""
+    if x.shape[-1] > FEW:
+        return beta * bias + alpha * bmm(x, weight)
+    total: Any = beta * bias
+    for k in range(x.shape[-1]):
+        total = total + alpha * x[..., k : k + 1] * weight[..., k : k + 1, :]
+    return total
+
+
+def bmm(x: Tensor, weight: Tensor) -> Tensor:
+    """x W of a stack of matrices."""
+    R = together(x.shape[1])
+    return sums(x, weight, R) if R and weight[0].numel() <= SMALL else torch.bmm(x, weight)
+
+
+def addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Any:
+    """β b + α x W, which torch would begin by copying b to every row."""
+    return beta * bias + alpha * torch.mm(x, weight)
+
+
+def mm(x: Tensor, weight: Tensor) -> Any:
+    """x W of one matrix."""
+    R = together(len(x))
+    if R and len(weight) <= THIN:
+        return sums(x.unsqueeze(0), weight.unsqueeze(0), R).squeeze(0)
+    return by_onednn(x, weight) if ONEDNN and x.dtype == torch.float32 else NotImplemented
+
+
+def together(rows: int) -> int:
+    """How many rows of a product are generated at a time; 0: it is not generated."""
+    return max((R for R in range(2, ROWS + 1) if rows % R == 0), default=0)
+
+
+def sums(x: Tensor, weight: Tensor, R: int) -> Tensor:
+    """x W of a stack as sums, R rows of x at a time.
+
+    They stand in one loop, in which a vector of W is loaded once for R rows, whose sums stay in registers.
+    """
+    x = x.as_strided(x.shape, x.stride())  # is computed before, not anew for every column
+    M, N, K = x.shape
+    rows = x.reshape(M, N // R, R, K).unbind(2)
+    return torch.stack([(of.unsqueeze(-1) * weight.unsqueeze(1)).sum(-2) for of in rows], 2).flatten(1, 2)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x W by oneDNN, the library of XLA: .94 of MKL's time on an AMD EPYC ([512, 256] · [256, 768])."""
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight.mT, None, "none", [], "")  # type: ignore[no-any-return]
+
+
+# What is registered is called as it is; torch's compiler knows the operations above, but for constant weights alone.
+LIBRARY: Any = torch.library.Library("metarl_run", "DEF")  # type: ignore[no-untyped-call]
+LIBRARY.define("product(Tensor x, Tensor weight) -> Tensor")
+LIBRARY.impl("product", product, "CPU")
+LIBRARY.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]), "Meta")
+by_onednn = torch.ops.metarl_run.product.default
+
+
+# --- Functions ---
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """σ(x) = ½ + ½ tanh ½ x to within 2e-7 as ½ + x P(x²) / Q(x²), which takes fewer operations than an exponential.
+
+    Source: the coefficients of Eigen's `ptanh` for 32 bits, which were fitted on [−7.9, 7.9].
+    """
+    x = x.clamp(-2 * 7.90531110763549805, 2 * 7.90531110763549805)
+    square = x * x
+    result: Tensor = x * polynomial(P, square) / polynomial(Q, square) + 0.5
+    return result
+
+
+def of_a_quarter(coefficients: Sequence[float], factor: float) -> list[float]:
+    """Those of factor · p(y / 4), as a polynomial in y; the highest power first."""
+    top = len(coefficients) - 1
+    return [factor * c / 4 ** (top - k) for k, c in enumerate(coefficients)]
+
+
+P = of_a_quarter(
+    (
+        *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
+        *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
+    ),
+    0.25,
+)
+Q = of_a_quarter((1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03), 1.0)
+
+
+def polynomial(coefficients: Sequence[float], x: Tensor) -> Any:
+    """Estrin's scheme, the highest power first: pairs c₁ x + c₀ are coefficients in x², few wait for each other."""
+    cs: list[Any] = list(reversed(coefficients))
+    while len(cs) > 1:
+        cs, x = [b * x + a for a, b in zip(cs[::2], cs[1::2], strict=False)] + cs[len(cs) & ~1 :], x * x
+    return cs[0]
+
+
+def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """start + w (end − start); where w ≥ ½ torch would take end − (1 − w) (end − start), and compute both."""
+    return start + weight * (end - start)
+
+
+ON_CPU: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.addmm.default: addmm,
+    torch.ops.aten.baddbmm.default: baddbmm,
+    torch.ops.aten.lerp.Tensor: lerp,
+    torch.ops.aten.mm.default: mm,
+    torch.ops.aten.sigmoid.default: sigmoid,
+}
