@@ -3,8 +3,9 @@
 An operation on a few hundred slots takes less time than asking for it, and a program is asked for once. It is dense, so
 that it does the same whatever happens: a slot whose episode is over goes on from where it began, and does not count.
 
-What cannot be told as such a program runs as ever: agents that draw for themselves or look at numbers, families whose
-steps draw, and slots that live several episodes; of agents that remember, `act` alone is compiled.
+What cannot be told as such a program runs as ever: agents that draw for themselves or look at numbers, and slots that
+live several episodes. For agents that remember, see `metarl_run.compiled_lifetimes`, and where starts are drawn
+`metarl_run.compiled_act`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.compiled_act import CompiledAct
+from metarl_run.compiled_given import Given, chance
+from metarl_run.compiled_lifetimes import CompiledLifetimes
 from metarl_run.compiler import Program, compiled
-from metarl_run.env.base import Task
 from metarl_run.env.vector import TaskVectorEnv, put_back
 from metarl_run.policy import Distribution, sampling_noise
 from metarl_run.rollout import Act, Draw, collect
@@ -34,7 +36,7 @@ class CompiledRollouts:
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
-        self.algo, self.act = algo, CompiledAct(algo)
+        self.algo, self.act, self.lifetimes = algo, CompiledAct(algo), CompiledLifetimes(algo)
         self.programs: dict[tuple[int, int], Program] = {}
 
     def __call__(
@@ -49,25 +51,31 @@ class CompiledRollouts:
         chosen: list[Distribution] | None = None,
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
-        if self.algo.remembers or episodes > 1 or not (self.algo.compilable and env.family.compilable):
-            act = self.act if self.algo.remembers and self.algo.compilable else act
-            return collect(env, act, agent, generator, draw=draw, episodes=episodes, chosen=chosen)
         with torch.no_grad():
-            return self._collect(env, act, agent.params, generator)
+            if self.algo.compilable and env.family.compilable:
+                if not self.algo.remembers and episodes == 1:
+                    return self._collect(env, act, agent.params, generator)
+                if self.algo.remembers and env.family.fixed_starts:
+                    rollout = self.lifetimes(env, agent, generator, episodes, chosen)
+                    if rollout is not None:
+                        return rollout
+        act = self.act if self.algo.remembers and self.algo.compilable else act
+        return collect(env, act, agent, generator, draw=draw, episodes=episodes, chosen=chosen)
 
     def _collect(self, env: TaskVectorEnv, act: Act, params: Params, generator: torch.Generator) -> Rollout:
         M, B, T = env.num_tasks, env.episodes_per_task, env.horizon
         now = Moment(env.start(), torch.ones(M, B, dtype=torch.bool, device=generator.device), env.state)
-        first, given = now.observation, Given(params, env.task, type(now.state)(*(x.clone() for x in now.state)))
+        first, given = now.observation, Given(params, env)
         noise = sampling_noise(env.single_action_space, (T, M, B), generator)
         noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program ends too late
         steps = Steps(env, act, given)
         parts: list[Sequence[Tensor]] = []
-        for of_steps in torch.split(noise, STEPS):
-            if parts and not now.alive.any():
+        for t, of_steps in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True):
+            if t and not now.alive.any():
                 break
+            drawn = chance(env, min(STEPS, T - t), STEPS)
             # All laid out alike, lest another layout be compiled for.
-            tensors = [x.contiguous() for x in (*given.tensors(), *now.tensors(), of_steps)]
+            tensors = [x.contiguous() for x in (*given.tensors(), *now.tensors(), *drawn, of_steps)]
             if (M, B) not in self.programs:
                 self.programs[M, B] = compiled(steps, tensors)
             observation, action, reward, terminated, alive, last, goes_on, *state = self.programs[M, B](*tensors)
@@ -80,17 +88,6 @@ class CompiledRollouts:
         lived = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :lived] for x in (action, reward, terminated, truncated, alive))
         return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :lived]], 1), *recorded, {}])
-
-
-class Given(NamedTuple):
-    """What stays as it is in a rollout."""
-
-    params: Params
-    task: Task
-    begun: Any
-
-    def tensors(self) -> list[Tensor]:
-        return [*(φ.detach() for φ in self.params.values()), *self.task.tensors().values(), *self.begun]
 
 
 class Moment(NamedTuple):
@@ -114,24 +111,22 @@ class Steps:
     """
 
     def __init__(self, env: TaskVectorEnv, act: Act, given: Given) -> None:
-        self.family, self.generator, self.act, self.given = env.family, env.generator, act, given
+        self.family, self.act, self.given = env.family, act, given
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """From those of a `Given` and a `Moment`, and the noise, to what was recorded `[M, steps, B, …]`, and on."""
-        unread = iter(tensors[:-1])
-        params = {name: next(unread) for name in self.given.params}
-        task = type(self.given.task)(**{name: next(unread) for name in self.given.task.tensors()})
-        kind = type(self.given.begun)
-        begun = kind(*(next(unread) for _ in self.given.begun))
+        unread = iter(tensors)
+        params, task, begun = self.given.rebuilt(unread)
         observation, alive = next(unread), next(unread)
-        state = kind(*(x.clone() for x in unread))
+        state = type(begun)(*(next(unread).clone() for _ in begun))
+        *drawn, noise = unread
         # An agent without memory looks at the observation alone.
         nothing = torch.zeros_like(alive, dtype=observation.dtype)
         recorded = []
-        for noise in tensors[-1].unbind():
+        for t, of_action in enumerate(noise.unbind()):
             percept = Percept(observation, nothing.long(), nothing, ~alive)
-            action = self.act(AgentState(params, {}), percept)[0].sample(noise)
-            state, reward, terminated = self.family.step(task, state, action, self.generator)
+            action = self.act(AgentState(params, {}), percept)[0].sample(of_action)
+            state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
             observation = self.family.observe(task, state)
             recorded.append((observation, action, reward * alive, terminated & alive, alive))
             put_back(state, terminated, begun)

@@ -121,10 +121,17 @@ def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     return start + weight * (end - start)
 
 
+def searchsorted(bounds: Tensor, x: Tensor, *, right: bool = False, **_: Any) -> Tensor:
+    """How many of the few bounds in a row lie below x, or right: not above it."""
+    below = bounds.unsqueeze(-2) <= x.unsqueeze(-1) if right else bounds.unsqueeze(-2) < x.unsqueeze(-1)
+    return below.sum(-1)
+
+
 ON_CPU: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.addmm.default: addmm,
     torch.ops.aten.baddbmm.default: baddbmm,
     torch.ops.aten.lerp.Tensor: lerp,
     torch.ops.aten.mm.default: mm,
+    torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten.sigmoid.default: sigmoid,
 }

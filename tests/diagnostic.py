@@ -43,9 +43,7 @@ class PaysAction(TaskFamily):
     def reset(self, task: Bonus, num_episodes: int, generator: torch.Generator) -> Clock:
         return Clock(torch.zeros(task.num_tasks, num_episodes))
 
-    def step(
-        self, task: Bonus, state: Clock, action: Tensor, generator: torch.Generator
-    ) -> tuple[Clock, Tensor, Tensor]:
+    def step(self, task: Bonus, state: Clock, action: Tensor, noise: None) -> tuple[Clock, Tensor, Tensor]:
         time = state.time + 1
         limit = self.length if self.length is not None else torch.inf
         if self.uneven:  # slot b ends after b + 1 steps

@@ -4,7 +4,7 @@ import pytest
 import torch
 from suited import suited
 
-from metarl_run import compiled
+from metarl_run import compiled, compiled_lifetimes
 from metarl_run.compiled import CompiledRollouts
 from metarl_run.compiled_act import CompiledAct
 from metarl_run.env.vector import TaskVectorEnv
@@ -21,20 +21,25 @@ CARTPOLES = ("algo=maml", "env=cartpole_family", "network.hidden=[8]")
 
 
 def lived(compiles, *overrides, steps=1):
-    """A lifetime's rollouts, what its generators draw afterwards, and how many programs were made."""
+    """A lifetime, what its generators draw afterwards, and how many programs were made."""
     family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
     dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     env = TaskVectorEnv(family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics)
     how = CompiledRollouts(algo) if compiles else collect
-    rollouts = live(algo, env, actions, adaptation_steps=steps, collect=how).rollouts
+    lifetime = live(algo, env, actions, adaptation_steps=steps, collect=how)
     drawn = [torch.rand(3, generator=generator) for generator in (dynamics, actions)]
-    return rollouts, drawn, len(how.programs) + len(how.act.programs) if compiles else 0
+    programs = [*how.programs, *how.act.programs, *how.lifetimes.programs] if compiles else []
+    return lifetime, drawn, len(programs)
 
 
 def assert_same(found, expected):
-    for ours, theirs in zip(found, expected, strict=True):
-        for name in theirs._fields[:-1]:
-            torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(found.rollouts, expected.rollouts, strict=True):
+        assert ours.memory.keys() == theirs.memory.keys()
+        for x, y in zip((*ours[:-1], *ours.memory.values()), (*theirs[:-1], *theirs.memory.values()), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6)
+    assert (found.policy is None) == (expected.policy is None)
+    for x, y in zip(found.policy or (), expected.policy or (), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -42,16 +47,18 @@ def assert_same(found, expected):
     [
         (*CARTPOLES, "env.horizon=61"),  # two rollouts by one program, and an adaptation in between
         ("algo=rl2", "env=cartpole_family", "env.horizon=61", "network.hidden=32"),
+        ("algo=rl2", "env=random_mdp", "env.horizon=6", "network.hidden=32"),
     ],
     ids=lambda overrides: " ".join(overrides[:2]),
 )
 def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
     """By the compiler itself."""
-    monkeypatch.setattr(compiled, "STEPS", 2)  # compiled sooner
+    for module in (compiled, compiled_lifetimes):
+        monkeypatch.setattr(module, "STEPS", 2)  # compiled sooner
     eager, drawn, _ = lived(False, *overrides)
     found, drawn_too, programs = lived(True, *overrides)
     assert programs == 1
-    assert any(rollout.terminated.any() for rollout in eager)
+    assert any((rollout.terminated | rollout.truncated).any() for rollout in eager.rollouts)
     assert_same(found, eager)
     assert all(map(torch.equal, drawn, drawn_too))
 
@@ -69,7 +76,14 @@ def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
             "learner.policy=gaussian_state_dependent",
         ),
         ("algo=fomaml", "env=cartpole_family", "env.horizon=30", "learner=q_learning"),
+        ("algo=maml", "env=random_mdp", "env.horizon=23", "network=table"),
+        ("algo=maml", "env=bandit", "network.hidden=[3]"),
         ("algo=rl2", "env=random_mdp", "network.hidden=5"),
+        ("algo=rl2", "env=random_mdp", "env.horizon=11", "network.hidden=5"),
+        ("algo=rl2", "env=bandit", "network.hidden=5"),
+        ("algo=rl2", "env=bandit_gaussian", "network.hidden=5"),
+        ("algo=rl2", "env=gridworld", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=navigation", "env.horizon=40", "env.goal_radius=0.3", "network.hidden=5"),
         ("algo=rl2", "env=cartpole_family", "env.horizon=30", "network=lstm", "network.hidden=5"),
         ("algo=rl2", "env=navigation", "env.horizon=10", "network.hidden=5"),
     ],
@@ -83,6 +97,27 @@ def test_what_is_compiled_is_the_lifetime(overrides, monkeypatch):
     assert programs == 1
     assert_same(found, eager)
     assert all(map(torch.equal, drawn, drawn_too))
+
+
+def test_compiled_lifetimes_are_lived_by_parameters_as_they_are_now(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    overrides = "algo=rl2", "env=random_mdp", "network.hidden=5"
+    family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
+    how, lives = CompiledRollouts(algo), []
+    for change in (0.0, 0.1):
+        with torch.no_grad():
+            for θ in algo.meta_params.values():
+                θ.add_(change)
+        for collects in (how, collect):
+            dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
+            env = TaskVectorEnv(
+                family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics
+            )
+            lives.append(live(algo, env, actions, adaptation_steps=1, collect=collects))
+    assert len(how.lifetimes.programs) == 1
+    assert_same(lives[0], lives[1])
+    assert_same(lives[2], lives[3])
+    assert (lives[2].policy.logits - lives[0].policy.logits).abs().max() > 1e-3
 
 
 def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
@@ -110,7 +145,7 @@ def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
     [
         ("algo=rl2", "env=cartpole_family", "network=transformer"),
         ("algo=rl3", "env=random_mdp", "network.hidden=4"),
-        ("algo=maml", "env=random_mdp", "network=table"),
+        ("algo=rl2", "env=random_mdp", "network=transformer"),
         ("algo=random", "env=cartpole_family"),
     ],
     ids=lambda overrides: " ".join(overrides[:2]),
@@ -119,6 +154,6 @@ def test_what_cannot_be_compiled_runs_as_ever(overrides):
     eager, drawn, _ = lived(False, *overrides)
     found, drawn_too, programs = lived(True, *overrides)
     assert programs == 0
-    for ours, theirs in zip(found, eager, strict=True):
+    for ours, theirs in zip(found.rollouts, eager.rollouts, strict=True):
         assert all(map(torch.equal, ours[:-1], theirs[:-1]))
     assert all(map(torch.equal, drawn, drawn_too))

@@ -75,6 +75,19 @@ def test_without_onednn_a_product_is_torchs(monkeypatch):
     assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
 
 
+@pytest.mark.parametrize("right", [False, True])
+def test_where_a_number_belongs_among_bounds(right):
+    bounds = torch.tensor([[0.0, 0.0, 0.25, 1.0], [0.5, 0.5, 0.5, 0.5]])
+    x = torch.tensor([[-1.0, 0.0, 0.25, 0.3, 1.0, 2.0], [0.4, 0.5, 0.6, 0.0, 1.0, 0.5]])
+
+    def function(bounds, x):
+        return torch.searchsorted(bounds, x, right=right)
+
+    found, operations = decomposed(function, bounds, x)
+    assert "aten.searchsorted.Tensor" not in operations
+    assert torch.equal(found, function(bounds, x))
+
+
 def test_between_two_numbers():
     start, end, weight = normals(50, seed=1), normals(50, seed=2), torch.linspace(0, 1, 50).double()
     found, _ = decomposed(torch.lerp, start, end, weight)

@@ -108,7 +108,7 @@ def test_the_task_of_a_tabular_family_is_what_the_family_does(family):
     first = family.observe(tasks, state)
     assert_frequencies(first.mean(1), tasks.start, B)
     action = torch.randint(A, (M, B), generator=rng)
-    now, reward, terminated = family.step(tasks, state, action, rng)
+    now, reward, terminated = family.step(tasks, state, action, family.noise(M, B, rng))
     went_on = family.observe(tasks, now) * ~terminated.unsqueeze(-1)
     follows = torch.einsum("ms,msan->mn", tasks.start, tasks.transition) / A
     assert_frequencies(went_on.mean(1), follows, B)
@@ -238,11 +238,13 @@ class Mortal(TaskFamily):
     def reset(self, task: Rooms, num_episodes: int, generator: torch.Generator) -> Room:
         return Room(torch.multinomial(task.start, num_episodes, replacement=True, generator=generator))
 
-    def step(self, task: Rooms, state: Room, action: Tensor, generator: torch.Generator) -> tuple[Room, Tensor, Tensor]:
+    def noise(self, num_tasks: int, num_episodes: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(1, num_tasks, num_episodes, generator=generator)
+
+    def step(self, task: Rooms, state: Room, action: Tensor, noise: Tensor) -> tuple[Room, Tensor, Tensor]:
         index = torch.arange(len(action)).unsqueeze(-1)
         row = task.transition[index, state.number, action]
-        drawn = torch.rand(*action.shape, 1, generator=generator)
-        then = (row.cumsum(-1) <= drawn).sum(-1)
+        then = (row.cumsum(-1) <= noise[0].unsqueeze(-1)).sum(-1)
         return Room(then.clamp(max=2)), task.mean_reward[index, state.number, action], then == 3
 
     def observe(self, task: Rooms, state: Room) -> Tensor:

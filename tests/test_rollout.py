@@ -124,7 +124,7 @@ def test_it_equals_a_loop_over_tasks_slots_and_steps(episodes):
                     torch.testing.assert_close(rollout.observation[m, t, b], seen[0, 0], rtol=1e-5, atol=1e-6)
                     action = (seen[0, 0] @ weight[m] + noise[t, m, b]).argmax()
                     assert rollout.action[m, t, b] == action
-                    state, reward, terminated = family.step(task, state, action.view(1, 1), torch.Generator())
+                    state, reward, terminated = family.step(task, state, action.view(1, 1), None)
                     told = [x[m, t, b].item() for x in (rollout.reward, rollout.terminated, rollout.truncated)]
                     assert told == [reward.item(), terminated.item(), k == T - 1 and not terminated.item()]
                     assert rollout.alive[m, t, b]

@@ -71,6 +71,8 @@ class Bandit(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    fixed_starts: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}
 
     @checked
@@ -104,14 +106,17 @@ class Bandit(TaskFamily):
     def reset(self, task: BanditTask, num_episodes: int, generator: torch.Generator) -> BanditState:
         return BanditState(torch.ones(task.num_tasks, num_episodes, 1, device=generator.device))
 
+    def noise(self, num_tasks: int, num_episodes: int, generator: torch.Generator) -> Float[Tensor, "1 M B"]:
+        """u ~ U[0, 1) of Bernoulli arms, ε ~ N(0, 1) of Gaussian ones."""
+        noise = torch.empty(1, num_tasks, num_episodes, device=generator.device)
+        return noise.uniform_(generator=generator) if self.bernoulli else noise.normal_(generator=generator)
+
     def step(
-        self, task: BanditTask, state: BanditState, action: Int[Tensor, "M B"], generator: torch.Generator
+        self, task: BanditTask, state: BanditState, action: Int[Tensor, "M B"], noise: Float[Tensor, "1 M B"]
     ) -> tuple[BanditState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
         mean = task.mean_reward.squeeze(1).gather(1, action)
-        if self.bernoulli:
-            reward = torch.bernoulli(mean, generator=generator)
-        else:
-            reward = torch.normal(mean, self.reward_deviation, generator=generator)
+        (chance,) = noise.unbind()
+        reward = (chance < mean).float() if self.bernoulli else torch.add(mean, chance, alpha=self.reward_deviation)
         return state, reward, torch.ones_like(mean, dtype=torch.bool)
 
     def observe(self, task: BanditTask, state: BanditState) -> Float[Tensor, "M B 1"]:

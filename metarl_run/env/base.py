@@ -4,6 +4,7 @@ A family holds no state: tasks and states are records of tensors that go in and 
 training, testing, planning and Gymnasium. Time limits, resets and `alive` belong to `TaskVectorEnv`, not to families.
 """
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -31,6 +32,14 @@ class Task:
         """The tasks at `index`: a slice or an index tensor along M."""
         return type(self)(**{name: tensor[index] for name, tensor in self.tensors().items()})
 
+    def computed(self) -> dict[str, Any]:
+        """The fields, and whatever is computed of them once: tensors and tuples of tensors."""
+        for kind in type(self).__mro__:
+            for name, value in vars(kind).items():
+                if isinstance(value, functools.cached_property):
+                    getattr(self, name)
+        return dict(vars(self))
+
     def hashes(self) -> list[str]:
         """One fingerprint per task, equal only for equal parameters."""
         columns = [tensor.detach().cpu().contiguous() for tensor in self.tensors().values()]
@@ -53,7 +62,8 @@ class TaskFamily(ABC):
         action_space: of ONE environment.
         horizon: steps after which an episode is truncated.
         starts_alike: first states are drawn alike in all tasks.
-        compilable: `step` draws nothing, and it and `observe` compute with tensors without looking at their values; see
+        fixed_starts: a task's episodes all begin in one state: `reset` draws nothing.
+        compilable: `step` and `observe` compute with tensors without looking at their values; see
             `metarl_run.compiled`.
     """
 
@@ -63,6 +73,7 @@ class TaskFamily(ABC):
     action_space: gymnasium.spaces.Space[Any]
     horizon: int
     starts_alike: ClassVar[bool] = False
+    fixed_starts: ClassVar[bool] = False
     compilable: ClassVar[bool] = False
 
     @abstractmethod
@@ -76,8 +87,12 @@ class TaskFamily(ABC):
         They are written into, and `view` must be able to make one axis of M and B, as of those that `step` returns.
         """
 
+    def noise(self, num_tasks: int, num_episodes: int, generator: torch.Generator) -> Tensor | None:
+        """What chance decides in one step, `[K, M, B]`: the only randomness of the dynamics, if there is any."""
+        return None
+
     @abstractmethod
-    def step(self, task: Any, state: Any, action: Tensor, generator: torch.Generator) -> tuple[Any, Tensor, Tensor]:
+    def step(self, task: Any, state: Any, action: Tensor, noise: Any) -> tuple[Any, Tensor, Tensor]:
         """One step everywhere: the next state, reward `[M, B]`, terminated `[M, B]`. `state` must not be used again.
 
         The next state may be `state` itself, overwritten, and the reward a tensor that every step returns.

@@ -170,7 +170,7 @@ class CartPoleFamily(TaskFamily):
         return CartPoleState(start.uniform_(-START, START, generator=generator).movedim(0, -1))
 
     def step(
-        self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], generator: torch.Generator
+        self, task: CartPoleTask, state: CartPoleState, action: Int[Tensor, "M B"], noise: None
     ) -> tuple[CartPoleState, Tensor, Tensor]:
         push, minus_gravity, inertia, cart = task.constants
         x, x_dot, theta, theta_dot, positions, velocities, reward = state.parts

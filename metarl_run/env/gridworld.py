@@ -107,6 +107,8 @@ class GridWorld(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    fixed_starts: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -151,10 +153,11 @@ class GridWorld(TaskFamily):
         return GridWorldState(torch.zeros(task.num_tasks, num_episodes, dtype=torch.int64, device=generator.device))
 
     def step(
-        self, task: GridWorldTask, state: GridWorldState, action: Int[Tensor, "M B"], generator: torch.Generator
+        self, task: GridWorldTask, state: GridWorldState, action: Int[Tensor, "M B"], noise: None
     ) -> tuple[GridWorldState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
         cell = task.next_cell.take(state.cell.mul(len(MOVES)).add_(action))
         return GridWorldState(cell), task.reward.gather(1, cell), torch.zeros_like(cell, dtype=torch.bool)
 
     def observe(self, task: GridWorldTask, state: GridWorldState) -> Float[Tensor, "M B S"]:
-        return one_hot(state.cell, self.size**2).float()
+        # torch.nn.functional.one_hot looks at all numbers first
+        return (state.cell.unsqueeze(-1) == torch.arange(self.size**2, device=state.cell.device)).float()

@@ -63,6 +63,7 @@ class Navigation(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
+    fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
     @checked
@@ -96,7 +97,7 @@ class Navigation(TaskFamily):
         return NavigationState(task.start.repeat(1, num_episodes, 1))
 
     def step(
-        self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], generator: torch.Generator
+        self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], noise: None
     ) -> tuple[NavigationState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
         state.position.add_(action.clamp(-self.max_step, self.max_step))
         distance = torch.linalg.vector_norm(state.position - task.goal, dim=-1)

@@ -8,7 +8,6 @@ import gymnasium
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
@@ -76,6 +75,8 @@ class RandomMDP(TaskFamily):
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    fixed_starts: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
 
     @checked
     def __init__(
@@ -106,18 +107,28 @@ class RandomMDP(TaskFamily):
     def reset(self, task: RandomMDPTask, num_episodes: int, generator: torch.Generator) -> RandomMDPState:
         return RandomMDPState(torch.zeros(task.num_tasks, num_episodes, dtype=torch.int64, device=generator.device))
 
+    def noise(self, num_tasks: int, num_episodes: int, generator: torch.Generator) -> Float[Tensor, "2 M B"]:
+        """u ~ U[0, 1) chooses the next state, ε ~ N(0, 1) is the reward's."""
+        noise = torch.empty(2, num_tasks, num_episodes, device=generator.device)
+        u, ε = noise.unbind()
+        u.uniform_(generator=generator)
+        ε.normal_(generator=generator)
+        return noise
+
     def step(
-        self, task: RandomMDPTask, state: RandomMDPState, action: Int[Tensor, "M B"], generator: torch.Generator
+        self, task: RandomMDPTask, state: RandomMDPState, action: Int[Tensor, "M B"], noise: Float[Tensor, "2 M B"]
     ) -> tuple[RandomMDPState, Tensor, Tensor]:
+        u, ε = noise.unbind()
         row = state.number.mul(self.num_actions).add_(action).add_(task.first_row)
-        u = torch.rand(*row.shape, 1, generator=generator, device=generator.device)
         thresholds = task.thresholds.index_select(0, row.flatten()).view(*row.shape, -1)
-        number = torch.searchsorted(thresholds, u, right=True).squeeze(-1)  # the inverse of the cumulative distribution
-        reward = torch.normal(task.mean_reward.take(row), self.reward_deviation, generator=generator)
+        # The inverse of the cumulative distribution.
+        number = torch.searchsorted(thresholds, u.unsqueeze(-1), right=True).squeeze(-1)
+        reward = torch.add(task.mean_reward.take(row), ε, alpha=self.reward_deviation)
         return RandomMDPState(number), reward, torch.zeros_like(row, dtype=torch.bool)
 
     def observe(self, task: RandomMDPTask, state: RandomMDPState) -> Float[Tensor, "M B S"]:
-        return one_hot(state.number, self.num_states).float()
+        # torch.nn.functional.one_hot looks at all numbers first
+        return (state.number.unsqueeze(-1) == torch.arange(self.num_states, device=state.number.device)).float()
 
 
 def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:

@@ -112,7 +112,8 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             action: `[M, B]`, or `[M, B, …]` if an action is several numbers; of no consequence where not alive.
         """
         alive, all_alive = self._alive, self._all_alive
-        self._state, reward, terminated = self.family.step(self.task, self._state, action, self.generator)
+        noise = self.family.noise(self.num_tasks, self.episodes_per_task, self.generator)
+        self._state, reward, terminated = self.family.step(self.task, self._state, action, noise)
         self._now += 1
         ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step

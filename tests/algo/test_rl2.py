@@ -224,7 +224,7 @@ class PaysAtTheEnd(TaskFamily):
     def reset(self, task: Secret, num_episodes: int, generator: torch.Generator) -> Clock:
         return Clock(torch.zeros(task.num_tasks, num_episodes))
 
-    def step(self, task: Secret, state: Clock, action: Tensor, generator: torch.Generator):
+    def step(self, task: Secret, state: Clock, action: Tensor, noise: None):
         time = state.time + 1
         over = time >= self.horizon
         return Clock(time), (over & (action == task.action[:, None])).float(), over

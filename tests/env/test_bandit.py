@@ -30,7 +30,7 @@ def task_of(*means):
 
 def pull(family, task, action, seed=0):
     state = family.reset(task, action.shape[1], generator(seed))
-    return family.step(task, state, action, generator(seed + 1))
+    return family.step(task, state, action, family.noise(*action.shape, generator(seed + 1)))
 
 
 def lifetime(family, task, *, slots, pulls):

@@ -79,10 +79,7 @@ def test_every_step_equals_gymnasiums(physics):
         reference.state, reference.steps_beyond_terminated = state, None
         _, reward, terminated, _, _ = reference.step(action)
         ours, our_reward, our_terminated = family.step(
-            task,
-            state_of(torch.tensor(state).view(4, 1, 1)),
-            torch.tensor([[action]]),
-            NO_RANDOMNESS,
+            task, state_of(torch.tensor(state).view(4, 1, 1)), torch.tensor([[action]]), None
         )
         state = reference.state
         np.testing.assert_allclose(numbers(ours).flatten(), state, rtol=1e-12, atol=1e-12)
@@ -111,14 +108,11 @@ def test_tasks_and_slots_do_not_mix():
     together = state_of(states)
     for action in actions:
         before = numbers(together)
-        together, _, _ = family.step(task_of(*physics, dtype=torch.float32), together, action, NO_RANDOMNESS)
+        together, _, _ = family.step(task_of(*physics, dtype=torch.float32), together, action, None)
         for i, one in enumerate(physics):
             for b in range(3):
                 alone, _, _ = family.step(
-                    task_of(one),
-                    state_of(before[:, i, b].double().view(4, 1, 1)),
-                    action[i, b].view(1, 1),
-                    NO_RANDOMNESS,
+                    task_of(one), state_of(before[:, i, b].double().view(4, 1, 1)), action[i, b].view(1, 1), None
                 )
                 expected = numbers(alone).flatten()
                 torch.testing.assert_close(numbers(together)[:, i, b].double(), expected, rtol=1e-5, atol=1e-5)
@@ -150,7 +144,7 @@ def test_the_sign_of_the_force_swaps_the_actions():
     family = make_family()
     task = task_of(GYMNASIUM, PHYSICS["reversed"])
     start = torch.full((4, 2, 1), 0.01, dtype=torch.float64)
-    swapped, _, _ = family.step(task, state_of(start), torch.tensor([[0], [1]]), NO_RANDOMNESS)
+    swapped, _, _ = family.step(task, state_of(start), torch.tensor([[0], [1]]), None)
     for variable in numbers(swapped):
         assert torch.equal(variable[0], variable[1])
 

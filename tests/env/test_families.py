@@ -67,12 +67,15 @@ def test_trap_22_the_same_seed_gives_the_same_bytes_also_seed_0(family):
     assert history(family, 0) != history(family, 1)
 
 
-def test_a_family_that_is_compiled_draws_nothing_in_its_steps(family):
+def test_a_fixed_start_is_one_that_draws_nothing_and_never_changes(family):
     env = make_env(family, 0)
     env.start()
     before = env.generator.get_state()
-    family.step(env.task, env.state, next(random_actions(env)), env.generator)
-    assert not family.compilable or torch.equal(before, env.generator.get_state())
+    one, other = (family.reset(env.task, B, env.generator) for _ in range(2))
+    drew = not torch.equal(before, env.generator.get_state())
+    assert family.fixed_starts != drew
+    if not drew:
+        assert all(map(torch.equal, one, other))
 
 
 def test_trap_22_global_randomness_is_neither_read_nor_moved(family):
@@ -121,19 +124,20 @@ def test_nothing_that_goes_in_or_came_out_is_changed_by_a_step(family):
 
 
 def test_a_step_needs_no_more_than_the_state_it_was_given(family):
-    """Selected tasks step as they do within the whole batch, as far as the dynamics hold no randomness."""
+    """Selected tasks step as they do within the whole batch."""
     env = make_env(family, 0)
     action = next(random_actions(env))
     state = family.reset(env.task, B, torch.Generator().manual_seed(0))
     half = type(state)(*(tensor[:2].clone() for tensor in state))
     torch.testing.assert_close(family.observe(env.task, state)[:2], family.observe(env.task.select(slice(2)), half))
-    whole, _, terminated = family.step(env.task, state, action, torch.Generator().manual_seed(1))
-    part, _, part_terminated = family.step(
-        env.task.select(slice(2)), half, action[:2], torch.Generator().manual_seed(1)
-    )
+    noise = family.noise(M, B, torch.Generator().manual_seed(1))
+    whole, _, terminated = family.step(env.task, state, action, noise)
+    half_noise = None if noise is None else noise[:, :2]
+    part, _, part_terminated = family.step(env.task.select(slice(2)), half, action[:2], half_noise)
     assert torch.equal(terminated[:2], part_terminated)
     for ours, theirs in zip(whole, part, strict=True):
         assert ours[:2].shape == theirs.shape and ours.dtype == theirs.dtype
+        assert torch.equal(ours[:2], theirs)
 
 
 def test_the_array_interface_emits_what_its_spaces_say(family):

@@ -97,7 +97,7 @@ def test_every_step_is_what_the_tables_say():
     assert torch.equal(task.start, torch.eye(25)[0].expand(21, 25))
     cell, action = torch.arange(25).repeat_interleave(5), torch.arange(5).repeat(25)
     before = GridWorldState(cell.repeat(21, 1))
-    then, reward, terminated = family.step(task, before, action.repeat(21, 1), NO_RANDOMNESS)
+    then, reward, terminated = family.step(task, before, action.repeat(21, 1), None)
     assert torch.equal(family.observe(task, then), task.transition[:, cell, action])
     assert torch.equal(reward, task.mean_reward[:, cell, action]) and not terminated.any()
     assert torch.equal(reward == 2, then.cell == task.goal.unsqueeze(-1)) and ((reward == 0.5) | (reward == 2)).all()

@@ -61,7 +61,7 @@ def test_steps_by_hand(reward, power):
         ((-math.inf, 0.11), (0.1, 0.05), 0.2**2 + 0.45**2),
         ((0.0, 0.0), (0.1, 0.05), 0.2**2 + 0.45**2),
     ]:
-        state, r, terminated = family.step(task, state, torch.tensor([[action]], dtype=torch.float64), NO_RANDOMNESS)
+        state, r, terminated = family.step(task, state, torch.tensor([[action]], dtype=torch.float64), None)
         assert family.observe(task, state)[0, 0].tolist() == pytest.approx(position)
         assert r.item() == pytest.approx(-(square ** (power / 2)))
         assert not terminated
@@ -78,7 +78,7 @@ def test_many_tasks_and_slots_step_as_numpy_says_each_alone(reward):
     ended = 0
     for _ in range(200):
         action = rng.normal(0, 0.3, (M, B, 2))
-        state, r, terminated = family.step(task, state, torch.tensor(action).float(), NO_RANDOMNESS)
+        state, r, terminated = family.step(task, state, torch.tensor(action).float(), None)
         for i in range(M):
             for b in range(B):
                 place[i, b] += np.maximum(-0.25, np.minimum(0.25, action[i, b]))
@@ -95,13 +95,11 @@ def test_a_radius_of_zero_never_ends_an_episode_and_another_ends_it_within():
     still = torch.zeros(1, 1, 2, dtype=torch.float64)
     for radius, ends in [(0.0, False), (0.01, True)]:
         family = make_family(goal_radius=radius)
-        _, reward, terminated = family.step(
-            on_the_goal, family.reset(on_the_goal, 1, NO_RANDOMNESS), still, NO_RANDOMNESS
-        )
+        _, reward, terminated = family.step(on_the_goal, family.reset(on_the_goal, 1, NO_RANDOMNESS), still, None)
         assert reward.item() == 0 and terminated.item() is ends
     diagonal = task_of([0.008, 0.008, 0.0, 0.0])  # 0.0113 away: within 0.01 along each axis, not within the circle
     family = make_family(goal_radius=0.01)
-    assert not family.step(diagonal, family.reset(diagonal, 1, NO_RANDOMNESS), still, NO_RANDOMNESS)[2]
+    assert not family.step(diagonal, family.reset(diagonal, 1, NO_RANDOMNESS), still, None)[2]
 
 
 def test_the_goal_is_hidden_and_every_episode_starts_at_its_tasks_start():
@@ -219,7 +217,7 @@ def test_states_are_consumed_but_neither_tasks_nor_actions_are():
     family, task = make_family(), task_of([0.3, 0.4, 0.1, 0.2])
     state, action = family.reset(task, 4, NO_RANDOMNESS), torch.full((1, 4, 2), 7.0, dtype=torch.float64)
     hashes = task.hashes()
-    family.step(task, state, action, NO_RANDOMNESS)
+    family.step(task, state, action, None)
     assert task.hashes() == hashes and task.start.tolist() == [[[0.1, 0.2]]] and (action == 7).all()
     again = family.observe(task, family.reset(task, 4, NO_RANDOMNESS))
     assert torch.equal(again, torch.tensor([0.1, 0.2], dtype=torch.float64).expand(1, 4, 2))

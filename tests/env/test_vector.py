@@ -42,7 +42,7 @@ class CounterFamily(TaskFamily):
     def reset(self, task, num_episodes, generator):
         return CounterState(torch.zeros(task.num_tasks, num_episodes))
 
-    def step(self, task, state, action, generator):
+    def step(self, task, state, action, noise):
         count = state.count.add_(1)
         return state, count.clone(), count >= task.length[:, None]
 
