@@ -4,10 +4,11 @@ The program is dense: an episode that ends is put back to where it began, and a 
 does not count.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
@@ -22,7 +23,7 @@ STEPS = 5
 
 
 class CompiledLifetimes:
-    """Rollouts of whole lifetimes, of the same random numbers as `collect` where all end at once.
+    """Rollouts of whole lifetimes, of the same random numbers as those of `collect` where all lifetimes end at once.
 
     Args:
         algo: whose agents live.
@@ -52,36 +53,26 @@ class CompiledLifetimes:
         if shapes is None:
             return None
         memory = {name: x.expand(shapes[name]) for name, x in agent.memory.items()}
-        yes = torch.ones(M, B, dtype=torch.bool, device=generator.device)
-        zero = torch.zeros(M, B, dtype=torch.int32, device=generator.device)
-        now = [*percept, yes, zero + episodes, zero, *env.state, *memory.values()]
+        age = torch.zeros(M, B, dtype=torch.int32, device=generator.device)
+        now = Moment(percept, torch.ones_like(percept.last_ended), age + episodes, age, env.state, memory)
         given = Given(self.algo.meta_params, env)
-        lives = Lives(self.algo, env, given, list(memory))
         noise, parts = list[Tensor](), list[Sequence[Tensor]]()
         for t in range(0, T, steps):
-            if t and not now[len(percept)].any():
+            if t and not now.alive.any():
                 break
             while len(noise) < steps:
                 noise.extend(sampling_noise(env.single_action_space, (env.horizon, M, B), generator))
             drawn = [*chance(env, steps, steps), torch.stack(noise[:steps])]
             del noise[:steps]
             # All laid out alike, lest another layout be compiled for.
-            tensors = [x.detach().contiguous() for x in (*given.tensors(), *now, *drawn)]
+            tensors = [x.detach().contiguous() for x in (*given.tensors(), *now.tensors(), *drawn)]
             if (M, B, steps) not in self.programs:
-                self.programs[M, B, steps] = compiled(lives, tensors)
-                self.kind = lives.kind
-            outputs = self.programs[M, B, steps](*tensors)
-            parts.append(outputs[: -len(now)])
-            now = list(outputs[-len(now) :])
-        observation, *recorded = (torch.cat(x, 1) for x in zip(*parts, strict=True))
-        alive = recorded[4]
-        lived = int(alive.any(-1).any(0).sum())
-        action, reward, terminated, truncated, alive, *policy = (x[:, :lived] for x in recorded)
-        if chosen is not None:
-            chosen.extend(self.kind(*of_step) for of_step in zip(*(x.unbind(1) for x in policy), strict=True))
-        observation = torch.cat([percept.observation.unsqueeze(1), observation[:, :lived]], 1)
-        memory = dict(zip(memory, now[-len(memory) :], strict=True))
-        return Rollout(observation, action, reward, terminated, truncated, alive, memory)
+                lives = Lives(self.algo, env, given, now)
+                self.programs[M, B, steps], self.kind = compiled(lives, tensors), lives.kind
+            unread = iter(self.programs[M, B, steps](*tensors))
+            now = now.rebuilt(unread)
+            parts.append(list(unread))
+        return self._rollout(percept, parts, now, chosen)
 
     def _shapes(self, agent: AgentState, percept: Percept) -> Mapping[str, torch.Size] | None:
         """Those that the memory keeps from the first step on; None if it goes on to change them."""
@@ -89,6 +80,21 @@ class CompiledLifetimes:
         _, twice = self.algo.act(agent._replace(memory=once), percept)
         shapes = {name: x.shape for name, x in once.items()}
         return shapes if shapes == {name: x.shape for name, x in twice.items()} else None
+
+    def _rollout(
+        self, begun: Percept, parts: list[Sequence[Tensor]], end: "Moment", chosen: list[Distribution] | None
+    ) -> Rollout:
+        """What was recorded, up to the last step that any slot took."""
+        observation, action, reward, terminated, truncated, alive, *policy = (
+            torch.cat(x, 1) for x in zip(*parts, strict=True)
+        )
+        lived = int(alive.any(-1).any(0).sum())
+        if chosen is not None:
+            of_steps = zip(*(x[:, :lived].unbind(1) for x in policy), strict=True)
+            chosen.extend(self.kind(*of_step) for of_step in of_steps)
+        recorded = (x[:, :lived] for x in (action, reward, terminated, truncated, alive))
+        observation = torch.cat([begun.observation.unsqueeze(1), observation[:, :lived]], 1)
+        return Rollout._make([observation, *recorded, end.memory])
 
 
 def first(env: TaskVectorEnv, episodes: int) -> Percept:
@@ -100,6 +106,36 @@ def first(env: TaskVectorEnv, episodes: int) -> Percept:
     return Percept(observation, action, reward, torch.ones_like(reward, dtype=torch.bool))
 
 
+class Moment(NamedTuple):
+    """What one step hands on to the next.
+
+    Attributes:
+        percept: what is acted on.
+        alive: the slot has an episode to live.
+        episodes_left: to live, this one included.
+        age: steps since the episode began.
+        state: the family's.
+        memory: the agents'.
+    """
+
+    percept: Percept
+    alive: Bool[Tensor, "M B"]
+    episodes_left: Int[Tensor, "M B"]
+    age: Int[Tensor, "M B"]
+    state: Any
+    memory: Memory
+
+    def tensors(self) -> list[Tensor]:
+        return [*self.percept, self.alive, self.episodes_left, self.age, *self.state, *self.memory.values()]
+
+    def rebuilt(self, unread: Iterator[Tensor]) -> "Moment":
+        """The same of other tensors, in the same order."""
+        percept = Percept(*(next(unread) for _ in self.percept))
+        alive, episodes_left, age = (next(unread) for _ in range(3))
+        state = type(self.state)(*(next(unread) for _ in self.state))
+        return Moment(percept, alive, episodes_left, age, state, {name: next(unread) for name in self.memory})
+
+
 class Lives:
     """Some steps in every slot, as a function of tensors alone that overwrites none of them.
 
@@ -107,33 +143,28 @@ class Lives:
         algo: whose agents live.
         env: whose tasks are stepped.
         given: an example of what stays as it is.
-        remembered: the names of the memory.
+        now: an example of a moment.
+
+    Attributes:
+        kind: of the distributions that actions are drawn from, once it has been called.
     """
 
-    def __init__(self, algo: Any, env: TaskVectorEnv, given: Given, remembered: Sequence[str]) -> None:
-        self.algo, self.family, self.horizon, self.given, self.remembered = (
-            algo,
-            env.family,
-            env.horizon,
-            given,
-            remembered,
-        )
-        self.kind: Any = None
+    def __init__(self, algo: Any, env: TaskVectorEnv, given: Given, now: Moment) -> None:
+        self.algo, self.family, self.horizon = algo, env.family, env.horizon
+        self.given, self.now, self.kind = given, now, type(None)
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """From what is given, a moment and noise, to what was recorded `[M, steps, B, …]`, and the next moment."""
+        """From what is given, a moment and noise, to the next moment, and what was recorded, `[M, steps, B, …]`."""
         unread = iter(tensors)
         θ, task, begun = self.given.rebuilt(unread)
-        percept = Percept(*(next(unread) for _ in Percept._fields))
-        alive, episodes_left, age = (next(unread) for _ in range(3))
-        state = type(begun)(*(next(unread).clone() for _ in begun))
-        memory: Memory = {name: next(unread) for name in self.remembered}
+        percept, alive, episodes_left, age, state, memory = self.now.rebuilt(unread)
+        state = type(state)(*(x.clone() for x in state))
         *drawn, noise = unread
         recorded = []
         for t, of_action in enumerate(noise.unbind()):
-            distribution, memory = self.algo.act_by(θ, AgentState({}, memory), percept)
-            self.kind = type(distribution)
-            action = distribution.sample(of_action)
+            policy, memory = self.algo.act_by(θ, AgentState({}, memory), percept)
+            self.kind = type(policy)
+            action = policy.sample(of_action)
             state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
             age = age + 1
             truncated = (age >= self.horizon) & ~terminated
@@ -143,10 +174,10 @@ class Lives:
             episodes_left, age = episodes_left - ended.int(), age * ~ended
             goes_on = episodes_left > 0
             observation = torch.where(goes_on.unsqueeze(-1), self.family.observe(task, state), final)
-            told = (reward * alive, terminated & alive, truncated & alive)
-            recorded.append((observation, action, *told, alive, *distribution))
-            percept = Percept(observation, action, told[0], ended & alive)
+            counted = (reward * alive, terminated & alive, truncated & alive)
+            recorded.append((observation, action, *counted, alive, *policy))
+            percept = Percept(observation, action, counted[0], ended & alive)
             alive = goes_on
+        now = Moment(percept, alive, episodes_left, age, state, {name: memory[name] for name in self.now.memory})
         rows = (torch.stack(x, 1) for x in zip(*recorded, strict=True))
-        after = (*percept, alive, episodes_left, age, *state, *(memory[name] for name in self.remembered))
-        return tuple(x.contiguous() for x in (*rows, *after))
+        return tuple(x.contiguous() for x in (*now.tensors(), *rows))
