@@ -1,5 +1,6 @@
 """What every task family promises, whichever files stand in conf/env."""
 
+import functools
 import random
 from collections import Counter
 
@@ -65,6 +66,15 @@ def test_trap_9_meta_train_and_meta_test_tasks_are_disjoint(family):
 def test_trap_22_the_same_seed_gives_the_same_bytes_also_seed_0(family):
     assert history(family, 0) == history(family, 0)
     assert history(family, 0) != history(family, 1)
+
+
+def test_what_is_computed_of_a_task_once_is_known_without_asking_for_it(family):
+    task = family.sample(M, "meta_train", torch.Generator())
+    kind = type(task)
+    lazy = {name for name in dir(kind) if isinstance(getattr(kind, name), functools.cached_property)}
+    known = task.computed()
+    assert known.keys() == task.tensors().keys() | lazy
+    assert all(value is getattr(task, name) for name, value in known.items())
 
 
 def test_a_fixed_start_is_one_that_draws_nothing_and_never_changes(family):
