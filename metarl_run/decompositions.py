@@ -14,6 +14,8 @@ ROWS = 5
 """Of a generated product at a time, at most."""
 SMALL = 2**13
 """Numbers of a matrix that a core's first cache holds."""
+LARGE = 2**23
+"""Multiplications of a product from which oneDNN takes less time than MKL, though it is called by way of Python."""
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
@@ -46,7 +48,8 @@ def mm(x: Tensor, weight: Tensor) -> Any:
     R = together(len(x))
     if R and len(weight) <= THIN:
         return sums(x.unsqueeze(0), weight.unsqueeze(0), R).squeeze(0)
-    return by_onednn(x, weight) if ONEDNN and x.dtype == torch.float32 else NotImplemented
+    large = len(x) * weight.numel() >= LARGE
+    return by_onednn(x, weight) if large and ONEDNN and x.dtype == torch.float32 else NotImplemented
 
 
 def together(rows: int) -> int:

@@ -5,7 +5,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from metarl_run import decompositions
-from metarl_run.decompositions import FEW, ON_CPU, SMALL, THIN, sigmoid
+from metarl_run.decompositions import FEW, LARGE, ON_CPU, SMALL, THIN, sigmoid
 
 M = 3
 
@@ -43,7 +43,7 @@ def test_a_product_of_stacks(inputs, rows):
 
 @pytest.mark.parametrize("inputs", [1, THIN, THIN + 1])
 @pytest.mark.parametrize("rows", [7, 12])
-@pytest.mark.parametrize("columns", [1, 70])
+@pytest.mark.parametrize("columns", [70, LARGE // (THIN + 1) // 12 + 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_product_of_matrices(inputs, rows, columns, dtype):
     bias, x, weight = (normals(*shape, dtype=dtype) for shape in [(1, columns), (rows, inputs), (inputs, columns)])
@@ -55,7 +55,7 @@ def test_a_product_of_matrices(inputs, rows, columns, dtype):
     torch.testing.assert_close(found, function(bias, x, weight))
     if inputs <= THIN and rows == 12:
         assert "aten.sum.dim_IntList" in operations
-    elif dtype == torch.float32:
+    elif dtype == torch.float32 and rows * weight.numel() >= LARGE:
         assert "metarl_run.product.default" in operations
     else:
         assert "aten.mm.default" in operations
@@ -63,7 +63,7 @@ def test_a_product_of_matrices(inputs, rows, columns, dtype):
 
 def test_products_of_views():
     """Rows that lie apart, and a transposed weight."""
-    x, weight = normals(12, 80, dtype=torch.float32)[:, 10:70], normals(70, 60, dtype=torch.float32).mT
+    x, weight = normals(200, 380, dtype=torch.float32)[:, 10:310] / 300**0.5, normals(200, 300, dtype=torch.float32).mT
     found, operations = decomposed(torch.mm, x, weight)
     assert operations == {"metarl_run.product.default"}
     torch.testing.assert_close(found, x @ weight)
@@ -71,7 +71,7 @@ def test_products_of_views():
 
 def test_without_onednn_a_product_is_torchs(monkeypatch):
     monkeypatch.setattr(decompositions, "ONEDNN", False)
-    x, weight = normals(12, 60, dtype=torch.float32), normals(60, 70, dtype=torch.float32)
+    x, weight = normals(200, 300, dtype=torch.float32), normals(300, 200, dtype=torch.float32)
     assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
 
 
