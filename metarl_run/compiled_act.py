@@ -31,18 +31,15 @@ class CompiledAct:
         """See `metarl_run.algo.base.MetaAlgorithm.act`."""
         shapes = tuple(x.shape for x in (percept.observation, *agent.memory.values()))
         if shapes not in self.programs:
-            return self._meet(shapes, agent, percept)
+            distribution, memory = self.algo.act(agent, percept)
+            if any(memory[name].shape != x.shape for name, x in agent.memory.items()):
+                return distribution, memory
+            self.kind = type(distribution)
+            self.programs[shapes] = compiled(partial(self._act, list(agent.memory)), self._tensors(agent, percept))
+        # Also at once, lest a resumed run round otherwise than the one that it goes on with.
         outputs = self.programs[shapes](*self._tensors(agent, percept))
         policy, memory = outputs[: -len(agent.memory)], outputs[-len(agent.memory) :]
         return self.kind(*policy), dict(zip(agent.memory, memory, strict=True))
-
-    def _meet(self, shapes: Shapes, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
-        """Act as ever, and compile for the next time."""
-        distribution, memory = self.algo.act(agent, percept)
-        if all(memory[name].shape == x.shape for name, x in agent.memory.items()):
-            self.kind = type(distribution)
-            self.programs[shapes] = compiled(partial(self._act, list(agent.memory)), self._tensors(agent, percept))
-        return distribution, memory
 
     def _tensors(self, agent: AgentState, percept: Percept) -> list[Tensor]:
         return [x.contiguous() for x in (*self.algo.meta_params.values(), *percept, *agent.memory.values())]

@@ -130,9 +130,10 @@ def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
     percept = Percept(states, torch.zeros(M, 10).long(), torch.zeros(M, 10), torch.ones(M, 10, dtype=torch.bool))
     with torch.no_grad():
         agent = agent._replace(memory=act(agent, percept)[1])
-        act(agent, percept)
+        first = act(agent, percept)[0].logits
         assert act.programs
         before = act(agent, percept)[0].logits
+        assert torch.equal(first, before), "a resumed run compiles anew"
         for θ in algo.meta_params.values():
             θ.add_(0.1)
         after = act(agent, percept)[0].logits
