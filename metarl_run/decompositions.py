@@ -9,7 +9,7 @@ from torch import Tensor
 FEW = 4
 """Inputs of a product that is written out, as part of what follows it."""
 THIN = 20
-"""Inputs of a product that takes less time as sums than in a library, and of which there may be many rows."""
+"""Inputs up to which a product of one matrix takes less time as sums than in oneDNN or MKL."""
 ROWS = 5
 """Of a generated product at a time, at most."""
 SMALL = 2**13
@@ -70,14 +70,15 @@ def sums(x: Tensor, weight: Tensor, R: int) -> Tensor:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x W by oneDNN, the library of XLA: .94 of MKL's time on an AMD EPYC ([512, 256] · [256, 768])."""
-    return torch.ops.mkldnn._linear_pointwise.default(x, weight.mT, None, "none", [], "")  # type: ignore[no-any-return]
+    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight.mT, None, "none", [], "")
+    return y
 
 
-# What is registered is called as it is; torch's compiler knows the operations above, but for constant weights alone.
-LIBRARY: Any = torch.library.Library("metarl_run", "DEF")  # type: ignore[no-untyped-call]
-LIBRARY.define("product(Tensor x, Tensor weight) -> Tensor")
-LIBRARY.impl("product", product, "CPU")
-LIBRARY.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]), "Meta")
+# An operation of our own is called as it is; torch's compiler takes oneDNN's for constant weights alone.
+OPERATIONS: Any = torch.library.Library("metarl_run", "DEF")  # type: ignore[no-untyped-call]
+OPERATIONS.define("product(Tensor x, Tensor weight) -> Tensor")
+OPERATIONS.impl("product", product, "CPU")
+OPERATIONS.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]), "Meta")
 by_onednn = torch.ops.metarl_run.product.default
 
 

@@ -128,12 +128,14 @@ def steps(*tensors: Float[Tensor, "T _ _"]) -> Iterator[tuple[Tensor, ...]]:
 
 def through_sigmoid(d: Tensor, σ: Tensor, *, out: Tensor) -> Tensor:
     """d σ (1 − σ)."""
-    return torch.ops.aten.sigmoid_backward.grad_input(d, σ, grad_input=out)  # type: ignore[no-any-return]
+    torch.ops.aten.sigmoid_backward.grad_input(d, σ, grad_input=out)
+    return out
 
 
 def through_tanh(d: Tensor, τ: Tensor, *, out: Tensor) -> Tensor:
     """d (1 − τ²)."""
-    return torch.ops.aten.tanh_backward.grad_input(d, τ, grad_input=out)  # type: ignore[no-any-return]
+    torch.ops.aten.tanh_backward.grad_input(d, τ, grad_input=out)
+    return out
 
 
 def orthogonal(size: int, generator: torch.Generator) -> Tensor:
