@@ -14,7 +14,7 @@ own learners and algorithms, with every trajectory as one entry of the leading a
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.learner.actor_critic import ActorCritic
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.network.base import Network
+from metarl_run.network.mlp import MLP
 from metarl_run.network.table import Table
 from metarl_run.types import AgentState, Memory, Params, Rollout
 
@@ -179,6 +180,11 @@ class Lab:
     def num_params(self) -> int:
         return sum(shape.numel() for shape in self.shapes.values())
 
+    def initial_params(self, seed: int) -> Tensor:
+        """θ as meta-training starts with it, from the stream of `random_params`."""
+        params = self.network.init(torch.Generator().manual_seed(2**31 + seed))
+        return torch.cat([params[name].flatten() for name in self.shapes]).double()
+
     def random_params(self, seed: int) -> Tensor:
         """θ ~ N(0, 1), from another stream than the MDP of the same seed."""
         g = torch.Generator().manual_seed(2**31 + seed)
@@ -230,6 +236,23 @@ class Lab:
         θ = θ.detach().requires_grad_()
         (g,) = torch.autograd.grad(gain(self.adapted(θ, gain, steps=steps, first_order=first_order)), θ)
         return g
+
+
+class PlainMLP(MLP):
+    """The package's MLP of plain operations: vmap cannot follow the derivatives that the package writes out itself."""
+
+    def _trunk(self, head: str, params: Params, x: Tensor) -> Tensor:
+        last = len(self.widths[head]) - 2
+        for layer in range(last + 1):
+            x = x @ params[f"{head}.{layer}.weight"] + params[f"{head}.{layer}.bias"]
+            x = x if layer == last else self.activation(x)
+        return x
+
+
+def tanh_mlp(hidden: Sequence[int], *, num_states: int = 3, num_actions: int = 2) -> PlainMLP:
+    """Logits from one-hot states through layers of tanh units."""
+    heads = {"policy": num_actions}
+    return PlainMLP(num_inputs=num_states, heads=heads, hidden=list(hidden), activation="tanh")
 
 
 class ExactCritic(Network):
@@ -381,6 +404,20 @@ class Estimator:
         losses = torch.vmap(meta_loss)(by_batch, records)
         (gradient,) = torch.autograd.grad(losses.sum(), stack)
         return Sampled(p.detach().view(X, M).prod(-1), -gradient.view(X, M, -1).sum(1))
+
+    def expected_meta_gradient(self, θ: Tensor) -> Tensor:
+        """The mean of `meta_gradients` without a sampling correction: −⊥E L of the query is J, to first order, exactly.
+
+            E_τ[∇_θ J(φ_K(θ, τ))], τ as given
+
+        Without an enumeration of queries it reaches more episodes B: E^K entries in the place of E^(K + 1).
+        """
+        index = self._choices(self.algo.adaptation_steps)
+        stack = self._stack(θ, len(index))
+        agents, _, p = self._lives(self.lab.params(stack), index)
+        J = self.lab.values(agents[-1].params)[:, 0, 0]
+        (gradient,) = torch.autograd.grad((p.detach() * J).sum(), stack)
+        return gradient.sum(0)
 
     def return_after_adaptation(self, θ: Tensor) -> Tensor:
         """E_τ[J(φ_K(θ, τ))], what MAML as it runs is worth; differentiable if L's own derivative is, as score's is."""

@@ -51,7 +51,8 @@ def sampling_correction(
 
     Bias: none, if the update's own derivative is that at fixed data, which the score function's is; the other
     surrogates' second derivatives hold this term's expectation already, for infinitely many episodes: it would count
-    twice. The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
+    twice. Without this term MAML adapting to one episode is 9 % off with score, 3 % with dice, for tables of logits;
+    for a network of 8 tanh units 9 % to 37 % with either (medians of `scripts/estimators`, which has every row). The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
     Variance: high; the score is a sum over all steps of all episodes adapted to.
 
     Args:

@@ -441,17 +441,26 @@ def test_the_command_prints_a_table_and_writes_its_rows(command, tmp_path, capsy
     assert command.main(["--mdps", "1", "--seed", "3", "--json", str(file)]) == 0
     rows = json.loads(file.read_text())
     printed = capsys.readouterr().out
-    assert all(row["estimator"] in printed and row["quantity"] in printed for row in rows)
-    errors = {(row["estimator"], row["quantity"]): row["relative_error"] for row in rows}
+    assert all(row[name] in printed for row in rows for name in ("policy", "estimator", "quantity"))
+    errors = {(row["policy"], row["estimator"], row["quantity"]): row["relative_error"] for row in rows}
+    moved = {(row["policy"], row["estimator"], row["quantity"]): row["from_fomaml_median"] for row in rows}
     assert len(errors) == len(rows)
-    for surrogate in ALL:
-        assert errors[surrogate, "gradient"] < EXACT
-    for surrogate in UNBIASED:
-        assert errors[surrogate, "hessian"] < EXACT and errors[surrogate, "meta_gradient"] < EXACT
-    for surrogate in ("score", "ratio"):
-        assert errors[surrogate, "hessian"] > 0.01 and errors[surrogate, "meta_gradient"] > 0.001
-    assert errors["e_maml", "sampled_meta_gradient"] < EXACT < errors["maml_score", "sampled_meta_gradient"]
-    assert all(row["variance_median"] > 0 and row["mdps"] == 1 for row in rows)
+    for policy in ("table", "mlp", "mlp_initial"):
+        for surrogate in ALL:
+            assert errors[policy, surrogate, "gradient"] < EXACT
+        for surrogate in UNBIASED:
+            assert errors[policy, surrogate, "hessian"] < EXACT and errors[policy, surrogate, "meta_gradient"] < EXACT
+        for surrogate in ("score", "ratio"):
+            assert errors[policy, surrogate, "hessian"] > 0.01 and errors[policy, surrogate, "meta_gradient"] > 0.001
+        for surrogate in ALL:  # MAML as it runs is biased whatever the surrogate; E-MAML is not
+            for quantity in ("sampled_meta_gradient", "sampled_meta_gradient_2"):
+                assert errors[policy, f"maml_{surrogate}", quantity] > 1e-3
+        assert errors[policy, "e_maml", "sampled_meta_gradient"] < EXACT
+    assert moved["table", "score", "meta_gradient"] < EXACT
+    assert min(moved[policy, "score", "meta_gradient"] for policy in ("mlp", "mlp_initial")) > 0.01
+    two = [row["variance_median"] for row in rows if row["quantity"] == "sampled_meta_gradient_2"]
+    others = [row["variance_median"] for row in rows if row["quantity"] != "sampled_meta_gradient_2"]
+    assert set(two) == {None} and min(others) > 0 and {row["mdps"] for row in rows} == {1}
 
 
 @pytest.mark.parametrize("arguments", [["--mdps", "0"], ["--mdps", "many"], ["--seed", "-1"], ["--json", "/"], ["--x"]])
