@@ -51,8 +51,9 @@ def sampling_correction(
 
     Bias: none, if the update's own derivative is that at fixed data, which the score function's is; the other
     surrogates' second derivatives hold this term's expectation already, for infinitely many episodes: it would count
-    twice. Without this term MAML adapting to one episode is 9 % off with score, 3 % with dice, for tables of logits;
-    for a network of 8 tanh units 9 % to 37 % with either (medians of `scripts/estimators`, which has every row). The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
+    twice. The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
+    Without this term MAML adapting to one episode is off by 9 % with score and 3 % with dice for tables of logits, by 9
+    to 37 % with either for a network of 8 tanh units (medians of `scripts/estimators`, which has every row).
     Variance: high; the score is a sum over all steps of all episodes adapted to.
 
     Args:

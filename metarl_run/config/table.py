@@ -81,6 +81,8 @@ class Table:
         planning_discount: γ of this value iteration; 1 makes it the return that the best policies expect.
         blocks: by name, a variant of the whole table: by column, arguments of `algo` that differ; the first holds all
             columns, others those that they name.
+        not_compared: blocks and columns whose agents are not the paper's: its numbers stand beside theirs, and no
+            verdict is given.
         agents: by column.
         protocol: by row.
         rows, columns: those that are asked for; null for all rows, and for all columns that need no training.
@@ -103,6 +105,7 @@ class Table:
     measure: Literal["lifetime_return", "fraction_of_optimum"]
     planning_discount: Fraction
     blocks: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    not_compared: Words
     agents: Mapping[str, Agent]
     protocol: Mapping[str, Row]
     rows: Words | None
@@ -117,6 +120,10 @@ class Table:
     jobs: Count | None
     output: str | None
     report_only: bool
+
+    def compared(self, block: str, column: str) -> bool:
+        """The paper's numbers are those of this agent."""
+        return not {block, column} & {*self.not_compared}
 
     @property
     def chosen_rows(self) -> list[str]:
@@ -228,6 +235,7 @@ def _check_names(table: Table) -> None:
             raise ConfigError(f"table.{name}", "must have an entry, got none")
     for block, columns in table.blocks.items():
         _among(columns, table.agents, f"table.blocks.{block}")
+    _among(table.not_compared, {**table.blocks, **table.agents}, "table.not_compared")
     for column, agent in table.agents.items():
         where = f"table.agents.{column}"
         if agent.learned != bool(agent.experiments):

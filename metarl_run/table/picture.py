@@ -20,12 +20,17 @@ LINEAR = 2.0
 
 TICKS = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
 
+NOT_COMPARED = 0.4
+"""Opacity of numbers without a verdict."""
+
 APART = 0.7
 """Of the distance between two rows, how far their cells are spread out."""
 
 
 def draw(name: Path, record: TableRecord) -> list[Path]:
-    """Two panels for each block; a colour and mark for each column, hollow where a number is not matched.
+    """Two panels for each block; a colour and mark for each column.
+
+    Marks are hollow where a number is not matched, and faint where it is not compared with the paper's.
 
     Args:
         name: path without ending.
@@ -90,8 +95,9 @@ def _mark(axes: "Axes", x: float, cell: CellRecord, index: int, *, offset: float
         linestyle="",
         markersize=5,
         marker=MARKERS[index % len(MARKERS)],
-        markerfacecolor=colour if cell["matched"] else "white",
+        markerfacecolor=colour if cell["matched"] or not cell["compared"] else "white",
         color=colour,
+        alpha=1.0 if cell["compared"] else NOT_COMPARED,
         elinewidth=1.0,
         label=label,
     )

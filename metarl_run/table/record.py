@@ -66,6 +66,7 @@ def _cell(
     status = "failed" if failures else "complete" if results and len(values) == len(results) else "missing"
     numbers: Mapping[str, Any] = summary(values) if values and status != "missing" else dict.fromkeys(NUMBERS)
     paper, tolerance = row.published[cell.column], row.tolerance_of(cell.column)
+    compared = table.compared(cell.block, cell.column)
     entry = {
         "row": cell.row,
         "column": cell.column,
@@ -76,9 +77,10 @@ def _cell(
         "paper_deviation": row.deviation.get(cell.column),
         "tolerance": tolerance,
         "one_sided": learned,
+        "compared": compared,
         "difference": numbers["ours"] - paper if numbers["ours"] is not None and paper is not None else None,
         "matched": matched(numbers["ours"], paper, tolerance, one_sided=learned)
-        if status == "complete" and paper is not None
+        if status == "complete" and compared and paper is not None
         else None,
         "setting": dict(choice.setting) if choice is not None and choice.setting is not None else None,
         "tuning_means": list(choice.means) if choice is not None else [],

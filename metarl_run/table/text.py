@@ -82,6 +82,8 @@ def judged(cell: CellRecord) -> str:
         return f"failed: {told}" + (f" ({finished}/{len(cell['seeds'])} seeds)" if len(cell["seeds"]) > 1 else "")
     if cell["status"] == "missing":
         return "not run"
+    if not cell["compared"]:
+        return "not compared"
     return "" if cell["matched"] is None else "matched" if cell["matched"] else "not matched"
 
 
@@ -117,6 +119,7 @@ def verdicts(record: TableRecord) -> list[str]:
         counts = {
             "matched": sum(cell["matched"] is True for cell in cells),
             "not matched": sum(cell["matched"] is False for cell in cells),
+            "not compared": sum(cell["status"] == "complete" and not cell["compared"] for cell in cells),
             "failed": sum(cell["status"] == "failed" for cell in cells),
             "not run": sum(cell["status"] == "missing" for cell in cells),
         }

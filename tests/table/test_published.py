@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metarl_run.config.compose import compose_points
-from metarl_run.config.table import Table, table_of
+from metarl_run.config.table import Table, changed, table_of
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.table.statistics import matched
 
@@ -38,6 +38,19 @@ def test_the_numbers_are_the_papers(name: str, row: str, tables: dict[str, Table
     for entry in PUBLISHED[name, row].split(", "):
         column, number = entry.split()
         assert tables[name].protocol[row].published[column] == float(number)
+
+
+def test_the_true_prior_is_the_distribution_of_the_tasks() -> None:
+    """Normal mean rewards and symmetric Dirichlets of `random_mdp`, for every agent; see conf/env/random_mdp.yaml."""
+    config = compose_points(["experiment=rl2_mdps"]).points[0].config
+    tasks, table = config["env"]["meta_test"], config["table"]
+    _, mean, deviation = tasks["mean_reward"]
+    true = {"reward_mean": mean, "reward_precision": deviation**-2, "concentration": tasks["concentration"]}
+    true["noise_precision"] = config["env"]["reward_deviation"] ** -2
+    assert table["not_compared"] == ["true prior"] and len(table["blocks"]["true prior"]) == 6
+    for column, changes in table["blocks"]["true prior"].items():
+        prior = changed(table["agents"][column]["algo"], changes)["prior"]
+        assert {key: prior[key] for key in true} == true, column
 
 
 @pytest.mark.parametrize(

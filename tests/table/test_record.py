@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from metarl_run.errors import ConfigError
 from metarl_run.table import picture, report, store
 from metarl_run.table.cells import Cell
 from metarl_run.table.latex import latex
@@ -94,6 +95,31 @@ def test_a_cell_says_ours_interval_paper_difference_and_verdict(config: Config, 
     assert told["high"] - told["low"] == pytest.approx(2 * 1.96 * deviation / np.sqrt(12))
     assert cell_of(record(work), "Random", "25")["matched"] is False  # 241 is more than 5.8 from 250.2
     assert (told["seeds"], told["budget"], told["one_sided"]) == ([0], None, False)
+
+
+def test_another_agent_than_the_papers_gets_no_verdict(made: dict[str, Any]) -> None:
+    (other,) = [cell for cell in made["cells"] if (cell["block"], cell["row"]) == ("true prior", "10")]
+    assert (other["paper"], other["compared"], other["matched"]) == (132.8, False, None)
+    assert other["difference"] == pytest.approx(102.0 - 132.8)
+    assert judged(other) == "not compared"
+    assert verdicts(made)[1] == "true prior: 2 cells, 2 not compared"
+    glance, _ = markdown(made, "table.png").split("## Cell by cell")
+    _, block = glance.split("## True prior")
+    assert "| n=10 | 102.0 ±0.6 (132.8) |" in block and not set("✓✗") & set(block)
+
+
+def test_a_column_may_hold_another_agent_than_the_papers(config: Config, work_of: WorkOf) -> None:
+    config["table"]["not_compared"] = ["Random"]
+    work = work_of(config)
+    (life,) = {life.place: life for life in work.reporting(work.choices()).values()}.values()
+    stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
+    assert [cell_of(record(work), "Random", row)["matched"] for row in ("10", "25")] == [None, None]
+
+
+def test_what_is_not_compared_must_be_in_the_table(config: Config, work_of: WorkOf) -> None:
+    config["table"]["not_compared"] = ["true priors"]
+    with pytest.raises(ConfigError, match=r"not_compared.*'true priors'"):
+        work_of(config)
 
 
 def test_a_failure_is_shown_with_its_seed_and_hides_nothing(config: Config, work_of: WorkOf) -> None:
@@ -222,7 +248,8 @@ def test_in_the_picture_a_column_looks_alike_in_all_blocks_and_unlike_every_othe
     assert all(len(colours) == 1 for colours in looks.values())
     assert len(set.union(*looks.values())) == len(looks)
     matched = [cell["matched"] for cell in made["cells"]]
-    assert marks == {"filled": 2 * matched.count(True), "hollow": 2 * matched.count(False)}  # in two panels each
+    filled = matched.count(True) + matched.count(None)  # what is not compared is faint, not hollow
+    assert marks == {"filled": 2 * filled, "hollow": 2 * matched.count(False)}  # in two panels each
 
 
 @pytest.mark.parametrize("width", [60, 80, 160])
