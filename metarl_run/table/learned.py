@@ -157,18 +157,23 @@ def stored_lives(
         root: the table's folder.
         places: by column and row the folders of lives below it.
     """
-    wanted = lived_alike(table, config["seed"])
+    alike = lived_alike(table, config["seed"])
     lives = {}
     for cell in cells:
-        found = []
-        for place in places.get(cell.column, {}).get(cell.row, []):
-            identity = stored_identity(root / place) or {}
-            identity.pop("episodes", None)
-            if identity and all(identity.get(key) == value for key, value in wanted.items()):
-                found.append(_in_folder(table, cell, place, identity))
-        if found:
-            lives[cell] = found
+        wanted = {**alike, "experiment": table.agents[cell.column].experiments[cell.row]}
+        of_row = {column: by_row.get(cell.row, []) for column, by_row in places.items()}
+        # A folder may be older than the column's name: then the experiment tells whose lives these are.
+        elsewhere = [place for column, theirs in of_row.items() if column != cell.column for place in theirs]
+        for candidates in (of_row.get(cell.column, []), elsewhere):
+            found = {place: stored_identity(root / place) or {} for place in candidates}
+            found = {place: life for place, life in found.items() if wanted.items() <= life.items()}
+            if found and cell not in lives:
+                lives[cell] = [_in_folder(table, cell, place, _without_episodes(life)) for place, life in found.items()]
     return lives
+
+
+def _without_episodes(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if key != "episodes"}
 
 
 def _in_folder(table: Table, cell: Cell, place: str, identity: Mapping[str, Any]) -> Life:

@@ -108,6 +108,15 @@ def test_a_seed_is_trained_once_and_stands_for_the_cell_elsewhere(
     for mine, life in zip(trained, report.learned[CELL], strict=True):
         assert np.array_equal(mine, store.read(report.root / life.place, life).totals)
 
+    renamed, other_agent = copy.deepcopy(config), copy.deepcopy(config)
+    for row in renamed["table"]["protocol"].values():
+        row["published"]["RL2-named-anew"] = row["published"].pop("RL2")
+    renamed["table"]["agents"]["RL2-named-anew"] = renamed["table"]["agents"].pop("RL2")
+    (found,) = planned(renamed, tmp_path / "takes", []).learned.values()
+    assert [life.place for life in found] == [life.place for life in report.learned[CELL]]
+    other_agent["table"]["agents"]["RL2"] = {"experiments": {"2": "another"}}
+    assert not planned(other_agent, tmp_path / "takes", []).learned
+
     config["table"] |= {"budget": "paper", "checkpoints": str(tmp_path / "trains"), "report_only": False}
     config["table"]["columns"] = ["RL2"]
     with pytest.raises(ConfigError, match="holds no finished run of experiment=tiny for RL2 at 2"):

@@ -55,7 +55,7 @@ def test_the_true_prior_is_the_distribution_of_the_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "columns"),
-    [("rl2_bandits", 9, 8), ("rl2_mdps", 5, 8), ("snail_bandits", 10, 3), ("snail_mdps", 5, 6), ("rl3", 5, 3)],
+    [("rl2_bandits", 9, 8), ("rl2_mdps", 5, 8), ("snail_bandits", 10, 3), ("snail_mdps", 5, 6), ("rl3", 5, 4)],
 )
 def test_every_row_and_column_is_there(name: str, rows: int, columns: int, tables: dict[str, Table]) -> None:
     assert (len(tables[name].protocol), len(tables[name].agents)) == (rows, columns)
@@ -90,7 +90,22 @@ def test_rows_live_as_long_and_where_their_keys_say(tables: dict[str, Table]) ->
     rl3 = tables["rl3"].protocol
     assert [row.episodes for row in rl3.values()] == [100, 500, 10, 50, 100]  # episodes of MDPs have 10 steps
     assert [row.env.get("num_arms") for row in rl3.values()] == [5, 5, None, None, None]
-    assert rl3["mdp_1000"].deviation == {"RL2": 7.4, "RL3": 7.4}
+    assert rl3["mdp_1000"].deviation == {"RL2": 7.4, "RL3": 7.4, "RL3-prior": 7.4}
+
+
+def test_rl3_is_the_papers_and_the_one_that_is_told_the_prior_gets_no_verdict(tables: dict[str, Table]) -> None:
+    rl3 = tables["rl3"]
+    assert rl3.not_compared == ["RL3-prior"]
+    for row in ("mdp_100", "mdp_500", "mdp_1000"):
+        papers, variant = (
+            compose_points([f"experiment={rl3.agents[column].experiments[row]}"]).points[0].config
+            for column in ("RL3", "RL3-prior")
+        )
+        planner = {"reward_prior": 0.0, "reward_weight": 0.0, "transition_weight": 0.0, "optimism": [0.0]}
+        assert {key: papers["algo"][key] for key in planner} == planner
+        assert papers["algo"] == variant["algo"] | planner  # and nothing else differs
+        assert papers["budgets"] == variant["budgets"] and papers["learner"] == variant["learner"]
+        assert papers["published"]["lifetime_return"] is not None and variant["published"]["lifetime_return"] is None
 
 
 def test_the_grids_are_the_papers(tables: dict[str, Table]) -> None:
