@@ -17,7 +17,7 @@ def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
         shape: α > 0.
         generator: the only randomness used.
 
-    Source: Marsaglia & Tsang (2000), "A simple method for generating gamma variables", section 3.
+    Source: Marsaglia & Tsang (2000), "A simple method for generating gamma variables".
     """
     if shape.min() < 1:
         return torch._standard_gamma(shape, generator=generator)
@@ -59,7 +59,7 @@ def dirichlet(concentration: Tensor, generator: torch.Generator, *, dim: int) ->
         generator: the only randomness used.
         dim: the axis of the simplex.
 
-    Source: Marsaglia & Tsang (2000), section 6, for Gamma(α) from Gamma(α + 1) and a uniform.
+    Source: Marsaglia & Tsang (2000), for Gamma(α) from Gamma(α + 1) and a uniform.
     """
     if concentration.min() < 1:
         u = torch.rand(concentration.shape, generator=generator, device=concentration.device)

@@ -51,7 +51,7 @@ CONFIDENCE = 0.95
 def interquartile_mean(x: np.ndarray) -> float:
     """The mean of the middle half of `x`, the outermost kept entries weighted by the fraction that lies inside.
 
-    Source: Agarwal et al. (2021), arXiv:2108.13264, section 4.3; without fractional weights for counts divisible by 4.
+    Source: Agarwal et al. (2021), arXiv:2108.13264; without fractional weights for counts divisible by 4.
     """
     ordered = np.sort(np.ravel(x))
     edges = np.arange(len(ordered) + 1) / len(ordered)  # entry i covers [edges[i], edges[i + 1]]
@@ -74,7 +74,7 @@ def bootstrap_interval(values: Sequence[np.ndarray], generator: np.random.Genera
     Returns:
         Its two ends, `[2]` or `[2, points]`.
 
-    Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application, section 3.8.
+    Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application.
     """
     draws = [resampled_means(stratum, generator) for stratum in values]
     if len(values) > 1:

@@ -59,7 +59,7 @@ def extended_q(transition: Tensor, mean_reward: Tensor, width: Tensor, *, horizo
     Returns:
         Q, `[…, H, S, A]`.
 
-    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning", section 3.1.
+    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning".
     """
     return _backwards([mean_reward] * horizon, _optimistic_expectation(transition, width))
 
@@ -136,7 +136,7 @@ def policy_value(transition: Tensor, mean_reward: Tensor, policy: Tensor, *, hor
     Returns:
         V₀, `[…, S]` in float64.
 
-    Source: Bellman (1957), Dynamic Programming; Sutton & Barto (2018), Reinforcement Learning, Eq. 4.4.
+    Source: Bellman (1957), Dynamic Programming; Sutton & Barto (2018), Reinforcement Learning.
     """
     π = policy.double()
     reward = torch.einsum("...sa,...sa->...s", π, mean_reward.double())

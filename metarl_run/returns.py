@@ -85,7 +85,7 @@ def mean_of_others(x: Tensor, mask: Tensor) -> Tensor:
 
     It knows nothing of the slot's own episode, so as a baseline it biases nothing.
 
-    Source: Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!", Eq. 8.
+    Source: Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!".
     """
     kept = x * mask
     others = (mask.sum(-1, keepdim=True) - mask.to(torch.int64)).clamp(min=1)

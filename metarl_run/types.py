@@ -40,7 +40,7 @@ class AgentState(NamedTuple):
 class Percept(NamedTuple):
     """What an agent is told before it acts: sₜ, aₜ₋₁, rₜ₋₁ and whether step t − 1 ended an episode.
 
-    At the first step of a lifetime: action 0, reward 0, ended true (Duan et al. 2016, arXiv:1611.02779, section 3.2).
+    At the first step of a lifetime: action 0, reward 0, ended true (Duan et al. 2016, arXiv:1611.02779).
     The last action is `[M, B]` if actions are discrete, `[M, B, d]` if one is d numbers.
     """
 

@@ -76,6 +76,14 @@ def test_the_default_is_the_main_job() -> None:
     assert {*Settings.__dataclass_fields__, *GROUPS} == set(point.config)
 
 
+def test_promp_learns_with_the_papers_surrogate_unless_another_learner_is_chosen() -> None:
+    surrogates = [
+        compose_points(["logger=files", "algo=promp", *chosen]).points[0].config["learner"]["surrogate"]
+        for chosen in ([], ["learner=reinforce"], ["learner.surrogate=dice"])
+    ]
+    assert surrogates == ["ratio", "loaded_dice", "dice"]
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_every_target_exists(path: Path) -> None:
     for target in re.findall(r"_target_:\s*(\S+)", path.read_text(encoding="utf-8")):

@@ -30,8 +30,8 @@ class BEB(PlanningAgent):
 
     Differs from the paper: its bonus is β / (1 + Σ α) in all, and its horizon does not end; here unknown rewards have a
     bonus of their own, and that for transitions counts for every step to go.
-    Source: Kolter and Ng (2009), "Near-Bayesian exploration in polynomial time", Eq. 5; the constants of the tables of
-    Duan et al. (2016), arXiv:1611.02779, section 3.2.
+    Source: Kolter and Ng (2009), "Near-Bayesian exploration in polynomial time"; the constants of the tables of
+    Duan et al. (2016), arXiv:1611.02779.
     """
 
     @checked

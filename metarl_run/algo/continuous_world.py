@@ -52,8 +52,7 @@ class ContinuousWorld(World):
     Differs from the papers: members have last layers that adapt, and learn from other lifetimes each, weighted at
     random; plans end in V.
     Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, for φ, K and their learning; Chua et al. (2018),
-    arXiv:1805.12114, sections 4 and 5, for the ensemble and the plans; Lowrey et al. (2019), arXiv:1811.01848, section
-    2, for V at their end.
+    arXiv:1805.12114, for the ensemble and the plans; Lowrey et al. (2019), arXiv:1811.01848, for V at their end.
     """
 
     measured = ContinuousModel.measured

@@ -33,8 +33,8 @@ class CrossEntropy:
         ValueError: if there are more elites than candidates.
 
     Differs from the paper: actions are discrete, so each step has probabilities instead of a Gaussian.
-    Source: Chua et al. (2018), arXiv:1805.12114, section 5; de Boer et al. (2005), "A tutorial on the cross-entropy
-    method", section 2.2, for probabilities.
+    Source: Chua et al. (2018), arXiv:1805.12114; de Boer et al. (2005), "A tutorial on the cross-entropy
+    method", for probabilities.
     """
 
     @checked

@@ -31,7 +31,7 @@ class ELBO:
         state_weight: wₛ ≥ 0.
         kl_weight: w ≥ 0.
 
-    Source: Zintgraf et al. (2020), arXiv:1910.08348, section 3.
+    Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class EpsilonGreedy(BanditAgent):
         prior_successes, prior_failures: what is counted of each arm at the start.
         epsilon: ε; 0 is greedy.
 
-    Source: Sutton & Barto (2018), Reinforcement Learning, section 2.2; with counts as in Duan et al. (2016),
-    arXiv:1611.02779, section A.1.
+    Source: Sutton & Barto (2018), Reinforcement Learning; with counts as in Duan et al. (2016),
+    arXiv:1611.02779.
     """
 
     @checked

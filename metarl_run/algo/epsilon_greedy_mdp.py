@@ -30,8 +30,7 @@ class EpsilonGreedyMDP(PlanningAgent):
         prior: the belief before any experience, near nothing.
         epsilon: ε.
 
-    Source: Duan et al. (2016), arXiv:1611.02779, section 3.2; Sutton and Barto (2018), Reinforcement Learning, section
-    2.2, for ε-greedy actions.
+    Source: Duan et al. (2016), arXiv:1611.02779; Sutton and Barto (2018), Reinforcement Learning, for ε-greedy actions.
     """
 
     @checked

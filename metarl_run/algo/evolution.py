@@ -19,7 +19,7 @@ class Evolution:
     Attributes:
         sign: 1 or −1 while the one or the other of each pair lives; 0: nothing is perturbed.
 
-    Source: Salimans et al. (2017), arXiv:1703.03864, section 2 and 2.1 (mirrored sampling).
+    Source: Salimans et al. (2017), arXiv:1703.03864 (mirrored sampling).
     """
 
     def __init__(self, *, deviation: float, generator: torch.Generator) -> None:

@@ -31,7 +31,7 @@ class Gittins(BanditAgent):
         discount: γ of a reward one pull later.
 
     Source: Gittins (1979), "Bandit processes and dynamic allocation indices"; discounts and prior as in Duan et al.
-    (2016), arXiv:1611.02779, section A.1.
+    (2016), arXiv:1611.02779.
     """
 
     @checked

@@ -50,7 +50,7 @@ def gittins_indices(*, discount: float, successes: float, failures: float, pulls
         successes, failures: parameters of the Beta prior, > 0.
         pulls: of one arm, the most that are in the table.
 
-    Source: Gittins, Glazebrook & Weber (2011), Multi-armed Bandit Allocation Indices, chapter 8 (calibration by a sure
+    Source: Gittins, Glazebrook & Weber (2011), Multi-armed Bandit Allocation Indices (calibration by a sure
     reward); Edwards (2019), arXiv:1909.05075.
     """
     with torch.device("cpu"):  # in double precision, and with many small steps

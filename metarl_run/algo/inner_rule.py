@@ -34,7 +34,7 @@ class Adam(InnerRule):
 
         m ← β₁ m + (1 − β₁) g,    v ← β₂ v + (1 − β₂) g²,    d = m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε)
 
-    Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1.
+    Source: Kingma and Ba (2015), arXiv:1412.6980.
     """
 
     def blank(self, params: Params) -> Memory:

@@ -52,7 +52,9 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         deviation: evolution: σ of what is tried.
         meta_optimizer: how ψ follows.
 
-    Differs from the paper: each loss is that of a policy on episodes of its own; the rule starts as a hand-made one.
+    Differs from the paper: each loss is that of a policy on episodes of its own; the rule starts as a hand-made one and
+    stays within a bound of it; its network is one GRU with a linear shortcut, not two layers of LSTM, and reads which
+    parameter a coordinate belongs to, one-hot, and momenta: it cannot move to a network with other parameters.
     Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 and section 2.1.
     """
 

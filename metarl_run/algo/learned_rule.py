@@ -33,6 +33,8 @@ class LearnedRule:
         hidden: H, units of h.
         bound: B > 1.
 
+    Differs from the paper: the memory is one GRU of H units (two layers of LSTM, 20 units each, there); x holds ĝ,
+    momenta and the one-hot parameter besides logarithm and sign; u is a bounded change of d.
     Source: Andrychowicz et al. (2016), arXiv:1606.04474, section 2.1; its appendix A for logarithm and sign; Metz et
     al. (2022), arXiv:2211.09760, for momenta in units of their root mean square.
     """

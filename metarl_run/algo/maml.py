@@ -39,7 +39,7 @@ class MAML(GradientBased, MetaLearner):
         adaptation_steps: K in meta-training.
         inner_lr: α.
         first_order: drop second derivatives (FOMAML, section 5.2 of the paper).
-        head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157, Eq. 2).
+        head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157).
         sampling_correction: add how θ changes which data is adapted to (E-MAML), see
             `metarl_run.algo.sampling_correction`; inner steps then use the score function, whatever the learner's
             surrogate, since it is their derivative at fixed data that the correction completes.

@@ -124,7 +124,7 @@ class Adam(GradientRule):
         decay: d ≥ 0; 0 keeps the size.
         max_grad_norm: the meta-gradient is scaled down to this norm.
 
-    Source: Kingma and Ba (2015), arXiv:1412.6980, Algorithm 1; Robbins and Monro (1951), Eq. 27, for the decay.
+    Source: Kingma and Ba (2015), arXiv:1412.6980; Robbins and Monro (1951), for the decay.
     """
 
     @checked

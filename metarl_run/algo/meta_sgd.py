@@ -28,7 +28,7 @@ class MetaSGD(MAML):
         meta_optimizer: how θ and α follow.
 
     Differs from the paper: K may exceed 1, with the same α in every step.
-    Source: Li et al. (2017), arXiv:1707.09835, Eq. 3 and Algorithm 2.
+    Source: Li et al. (2017), arXiv:1707.09835, Algorithm 2.
     """
 
     def learned_beside(self) -> Params:

@@ -57,7 +57,7 @@ class MetricBased(MetaLearner):
 
     Differs from the papers: the kernel is over policies, not labels, and its distance is learned from regrets; the
     contrast's positives are all policies that serve the task, by how well, not the task's own experience alone.
-    Source: Vinyals et al. (2016), arXiv:1606.04080, and Snell et al. (2017), arXiv:1703.05175, Eq. 2, for the kernel;
+    Source: Vinyals et al. (2016), arXiv:1606.04080, and Snell et al. (2017), arXiv:1703.05175, for the kernel;
     Kruskal (1964), "Multidimensional scaling by optimizing goodness of fit to a nonmetric hypothesis", for the first
     term of the loss; Fu et al. (2020), arXiv:2009.13891, for the contrast of tasks; Li et al. (2020), arXiv:2010.01112,
     for learning the metric apart from the policies.

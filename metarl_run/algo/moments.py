@@ -22,7 +22,7 @@ def fresh(quantity: str, size: int, device: torch.device) -> Params:
 def follow(params: Params, quantity: str, x: Tensor, counts: Tensor) -> None:
     """Take `x`, `[…, D]`, where `counts`, `[…]`, is true, into the statistics, in place.
 
-    Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", Eq. 2.1.
+    Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
     """
     n, mean, variance = (params[f"{quantity}.{part}"] for part in PARTS)
     x = x[counts]

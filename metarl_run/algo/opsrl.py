@@ -27,8 +27,8 @@ class OPSRL(PlanningAgent):
         prior: the belief before any experience.
         num_samples: N; 1 is PSRL.
 
-    Source: Osband and Van Roy (2017), arXiv:1607.00215, section 3, and the tables of Duan et al. (2016),
-    arXiv:1611.02779, section 3.2; for bandits May et al. (2012), "Optimistic Bayesian sampling".
+    Source: Osband and Van Roy (2017), arXiv:1607.00215, and the tables of Duan et al. (2016),
+    arXiv:1611.02779; for bandits May et al. (2012), "Optimistic Bayesian sampling".
     """
 
     @checked

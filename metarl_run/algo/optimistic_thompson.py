@@ -25,7 +25,7 @@ class OptimisticThompson(Thompson):
         prior_successes, prior_failures: parameters of each arm's Beta prior.
         samples: N.
 
-    Source: Duan et al. (2016), arXiv:1611.02779, section A.1.
+    Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
     @checked

@@ -24,10 +24,13 @@ class ProMP(MAML):
         learn:  ∇_θ  (1/M) Σᵢ [ L_clip(φ_Kⁱ(θ), rollout_Kⁱ) + η (1/K) Σₖ KL(π_oldₖⁱ ‖ π_φₖⁱ(θ)) ]        k in [0, K)
 
     several times on the same lifetimes, φₖ(θ) adapted anew each time, with likelihood ratios relative to the policies
-    that collected them. Afterwards η doubles if the KL is above 1.5 times its target, and halves below target / 1.5.
+    that collected them. A surrogate without a ratio, `score`, adapts anew as if φₖ(θ) had collected them itself: right
+    for the first of the meta-updates alone. Afterwards η doubles if the KL is above 1.5 times its target, and halves
+    below target / 1.5.
 
     Args:
-        learner: supplies the policy and L, the loss of one task; the paper's is reinforce with surrogate=ratio.
+        learner: supplies the policy and L, the loss of one task; the paper's is reinforce with surrogate=ratio, "LVC",
+            which is learner=reinforce_ratio.
         network: maps parameters and observations to what the learner reads.
         meta_params: θ at the start.
         adaptation_steps: K in meta-training.

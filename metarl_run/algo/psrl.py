@@ -17,7 +17,7 @@ class PSRL(PlanningAgent):
     Args: see `metarl_run.algo.planning_agent`.
 
     Source: Strens (2000), "A Bayesian framework for reinforcement learning"; Osband, Russo and Van Roy (2013),
-    arXiv:1306.0940, Algorithm 1.
+    arXiv:1306.0940.
     """
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:

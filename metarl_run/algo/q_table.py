@@ -27,7 +27,7 @@ class QTable:
         discount: γ in [0, 1], per step.
         temperature: τ > 0, units of Q.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8; Sutton and Barto (2018), Reinforcement Learning, Eq. 13.2, for
+    Source: Watkins & Dayan (1992), Machine Learning 8; Sutton and Barto (2018), Reinforcement Learning, for
     the softmax.
     """
 

@@ -33,7 +33,7 @@ class Reptile(GradientBased, MetaLearner):
         meta_optimizer: how θ follows.
 
     Differs from the paper: tasks are policy-gradient problems, and each step sees fresh episodes of the adapted policy.
-    Source: Nichol et al. (2018), arXiv:1803.02999, Algorithm 2; the division by α from section 2.
+    Source: Nichol et al. (2018), arXiv:1803.02999, the division by α, too.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)

@@ -41,7 +41,10 @@ class RL2(MetaLearner):
         max_kl: nats; further than this the policy does not move in one meta-iteration.
         meta_optimizer: how θ follows.
 
-    Source: Duan et al. (2016), arXiv:1611.02779, section 2.2; Wang et al. (2016), arXiv:1611.05763.
+    Differs from the paper: PPO with a stop at `max_kl` in the place of first-order TRPO; one network with a head for
+    the policy and one for values, not two; its heads read the input by a linear shortcut, too, see
+    `metarl_run.network.recurrent`; its new memory is a tanh, not a ReLU; weights are not normalised.
+    Source: Duan et al. (2016), arXiv:1611.02779; Wang et al. (2016), arXiv:1611.05763.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)

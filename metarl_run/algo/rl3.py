@@ -40,8 +40,13 @@ class RL3(RL2):
         max_kl: nats; further than this the policy does not move in one meta-iteration.
         meta_optimizer: how θ follows.
 
-    Differs from the paper: values may be optimistic and estimates may have a prior; the paper has neither.
-    Source: Bhatia et al. (2023), arXiv:2306.15909, section 4.
+    Differs from the paper: Q̂ is that of the steps left in the episode, not of a horizon that never shrinks; values are
+    less their mean over actions, not their maximum, and not divided by a constant; visits are read as 1 / √(1 + n), not
+    as n / 10; the time is read, too; the network is a GRU unless another is chosen. The planner may have a prior and
+    optimism, which the paper's has not: experiment=rl3_mdp_n10 is this variant, told how tasks are distributed, and
+    experiment=rl3_mdp_n10_paper has neither.
+    What `RL2` does differently from its paper holds here, too.
+    Source: Bhatia et al. (2023), arXiv:2306.15909, and the authors' code for how statistics are scaled.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)

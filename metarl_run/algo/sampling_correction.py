@@ -62,7 +62,7 @@ def sampling_correction(
         rollouts: τ₀, …, τ_K.
         batch: what these tasks are part of; None if they are all.
 
-    Source: Stadie et al. (2018), arXiv:1803.01118, Eq. 4; Al-Shedivat et al. (2018), arXiv:1710.03641, Eq. 4.
+    Source: Stadie et al. (2018), arXiv:1803.01118; Al-Shedivat et al. (2018), arXiv:1710.03641.
     """
     learner = algo.learner
     assert isinstance(learner, PolicyGradient)  # the configuration was checked for it

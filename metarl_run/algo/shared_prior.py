@@ -52,7 +52,7 @@ class SharedPrior(GradientBased, MetaLearner):
     Differs from the paper: lower levels start at θ, in fresh tasks, instead of living as long as the upper one does;
     unless distil_into=prior they are distilled into, too. To distil where learning leads into where it came by is to
     bootstrap: here with G in the place of the target's value, and without second derivatives.
-    Source: Teh et al. (2017), arXiv:1707.04175, Eq. 1 (c_H is its c_Ent); Flennerhag et al. (2022), arXiv:2109.04504,
+    Source: Teh et al. (2017), arXiv:1707.04175 (c_H is its c_Ent); Flennerhag et al. (2022), arXiv:2109.04504,
     for k ≥ 1.
     """
 

@@ -30,8 +30,8 @@ class TabularModel:
         transition_weight: α ≥ 0, how many transitions to each state are taken to have been seen.
         optimism: β of each set of values, in units of the reward.
 
-    Source: Bhatia et al. (2023), arXiv:2306.15909, section 4.1 (w = α = 0, one β = 0); Strehl and Littman (2008), "An
-    analysis of model-based interval estimation", Eq. 1, for the bonus.
+    Source: Bhatia et al. (2023), arXiv:2306.15909 (w = α = 0, one β = 0); Strehl and Littman (2008), "An
+    analysis of model-based interval estimation", for the bonus.
     """
 
     def __init__(

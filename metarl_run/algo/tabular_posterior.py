@@ -28,8 +28,7 @@ class Prior:
         noise_precision: τ, of one reward around its mean.
         concentration: α₀; 1 is uniform over all distributions, near 0 for no belief at all.
 
-    Source: Osband, Russo and Van Roy (2013), arXiv:1306.0940, section 5; DeGroot (1970), Optimal Statistical Decisions,
-    sections 9.5 and 9.8.
+    Source: Osband, Russo and Van Roy (2013), arXiv:1306.0940; DeGroot (1970), Optimal Statistical Decisions.
     """
 
     @checked

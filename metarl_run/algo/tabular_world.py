@@ -53,8 +53,8 @@ class TabularWorld(World):
         contexts: beginnings of each lifetime that its rest is predicted from, per step of the optimiser.
         least_deviation: of a reward around its mean, in units of the rewards' deviation: σₑ is no smaller.
 
-    Source: DeGroot (1970), Optimal Statistical Decisions, sections 9.5 and 9.8, for the posteriors; Zaheer et al.
-    (2017), arXiv:1703.06114, Eq. 4, for f and g; Chua et al. (2018), arXiv:1805.12114, section 4, for the ensemble.
+    Source: DeGroot (1970), Optimal Statistical Decisions, for the posteriors; Zaheer et al.
+    (2017), arXiv:1703.06114, for f and g; Chua et al. (2018), arXiv:1805.12114, for the ensemble.
     """
 
     START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward

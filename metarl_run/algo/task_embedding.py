@@ -31,7 +31,7 @@ class TaskEmbedding:
         hidden: units of each hidden layer of u, v and w.
         activation: of their hidden layers.
 
-    Source: Rakelly et al. (2019), arXiv:1903.08254, section 4.1, for the product of Gaussians; Jayakumar et al. (2020),
+    Source: Rakelly et al. (2019), arXiv:1903.08254, for the product of Gaussians; Jayakumar et al. (2020),
     "Multiplicative interactions and where to find them", for the product of networks.
     """
 

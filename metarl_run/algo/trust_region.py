@@ -22,6 +22,10 @@ class TrustRegion(MetaOptimizer):
     The meta-loss is that of likelihood ratios. At the old parameters the KL has no gradient, so with J = ∂φ_K/∂θ its
     Hessian is exactly Jᵀ (∇²_φ KL) J: products with it need J and Jᵀ times a vector, never third derivatives.
 
+    The line search adapts anew from each θ that it tries, on the rollouts of the old one. Surrogates of likelihood
+    ratios weigh them accordingly; `score` (and E-MAML, whose inner steps use it) does not, so that φ_K(θ) is off to
+    first order in the step.
+
     Args:
         max_kl: δ, nats.
         iterations: of the conjugate gradients.
@@ -30,7 +34,9 @@ class TrustRegion(MetaOptimizer):
         backtrack: β in (0, 1].
         episodes: share of each task's episodes, at least one, that F is estimated from.
 
-    Source: Schulman et al. (2015), arXiv:1502.05477, Eq. 14 and appendix C; for MAML Finn et al. (2017),
+    Differs from the papers: products with F are exact (finite differences for MAML), and F may be estimated from a
+    share of the episodes.
+    Source: Schulman et al. (2015), arXiv:1502.05477, appendix C; for MAML Finn et al. (2017),
     arXiv:1703.03400, section 5.3.
     """
 
@@ -120,7 +126,7 @@ def conjugate_gradients(
         iterations: at most so many products.
         tolerance: of |b − A x|² relative to |b|².
 
-    Source: Hestenes & Stiefel (1952), section 3.
+    Source: Hestenes & Stiefel (1952).
     """
     x, residual = torch.zeros_like(b), b.clone()
     direction, error = b.clone(), b @ b

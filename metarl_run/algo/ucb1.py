@@ -25,8 +25,8 @@ class UCB1(BanditAgent):
         exploration: c; 1 is UCB1, less explores less.
 
     Differs from the paper: Auer et al. have c = 1, count no prior, and pull each arm once first; see Duan et al.
-    Source: Auer et al. (2002), "Finite-time analysis of the multiarmed bandit problem", Figure 1; with c and counts
-    as in Duan et al. (2016), arXiv:1611.02779, section A.1.
+    Source: Auer et al. (2002), "Finite-time analysis of the multiarmed bandit problem"; with c and counts
+    as in Duan et al. (2016), arXiv:1611.02779.
     """
 
     @checked

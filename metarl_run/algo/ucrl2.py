@@ -37,7 +37,7 @@ class UCRL2(PlanningAgent):
     whenever the visits of some (s, a) doubled; L counts episodes, not steps; widths have constants of their own.
     Differs from the tables of Duan et al. (2016), arXiv:1611.02779: they fit a planner that lets p, once moved towards
     the best states, be P̂ of the step before, so that widths add up along an episode; it earns about 1 % more.
-    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning", Figure 1; the
+    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning"; the
     constants as in the finite-horizon version that Osband, Russo and Van Roy (2013), arXiv:1306.0940, compare with.
     """
 

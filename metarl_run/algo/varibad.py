@@ -59,8 +59,9 @@ class VariBAD(MetaLearner):
 
     Differs from the paper: the ELBO is that of this meta-iteration's lifetimes, not of a buffer of earlier ones; at an
     episode's end the encoder reads where the next one starts, not where it ended; rewards are Gaussian (the paper's
-    grid: Bernoulli); inputs are not embedded first.
-    Source: Zintgraf et al. (2020), arXiv:1910.08348, section 3.
+    grid: Bernoulli); inputs are not embedded first, and the heads of a recurrent encoder read them by a linear shortcut
+    past the memory, see `metarl_run.network.recurrent`.
+    Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)

@@ -66,8 +66,8 @@ class Bandit(TaskFamily):
     Raises:
         ValueError: if the mean of a Bernoulli arm could be drawn outside [0, 1].
 
-    Source: Bernoulli arms: Duan et al. (2016), arXiv:1611.02779, section 3.1. Gaussian arms: Sutton & Barto (2018),
-    Reinforcement Learning, section 2.3.
+    Source: Bernoulli arms: Duan et al. (2016), arXiv:1611.02779. Gaussian arms: Sutton & Barto (2018),
+    Reinforcement Learning.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")

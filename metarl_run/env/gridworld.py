@@ -103,7 +103,7 @@ class GridWorld(TaskFamily):
     Raises:
         ValueError: if the goal pays no more than other cells, or the goals are not different cells besides the start.
 
-    Source: Zintgraf et al. (2020), arXiv:1910.08348, section 5.1.
+    Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")

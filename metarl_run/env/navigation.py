@@ -59,7 +59,7 @@ class Navigation(TaskFamily):
         meta_test: the same in meta-testing.
 
     Source: Finn et al. (2017), arXiv:1703.03400, section 5.3; with a start that varies from task to task, Li et al.
-    (2017), arXiv:1707.09835, section 5.3.
+    (2017), arXiv:1707.09835.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)

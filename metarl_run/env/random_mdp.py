@@ -71,7 +71,7 @@ class RandomMDP(TaskFamily):
     Raises:
         ValueError: if a concentration could be drawn ≤ 0.
 
-    Source: Duan et al. (2016), arXiv:1611.02779, section 3.2.
+    Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
@@ -142,7 +142,7 @@ def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Te
         concentration: c, repeated along the last axis.
         generator: the only randomness used.
 
-    Source: Marsaglia & Tsang (2000), section 6, for Gamma(c) from Gamma(c + 1) and a uniform.
+    Source: Marsaglia & Tsang (2000), for Gamma(c) from Gamma(c + 1) and a uniform.
     """
     c = concentration.double()
     gamma = torch._standard_gamma(c + 1, generator=generator)

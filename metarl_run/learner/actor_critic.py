@@ -89,7 +89,7 @@ class ActorCritic(Critic):
         policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.
         initial_deviation: of a Gaussian policy.
 
-    Source: Mnih et al. (2016), arXiv:1602.01783, section 4.2; Schulman et al. (2016), arXiv:1506.02438, Eq. 16 and 28.
+    Source: Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438, Eq. 16.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic", "any_surrogate")

@@ -32,8 +32,8 @@ class QLearning(BaseLearner):
 
     Differs from the paper: whole episodes at once in the place of single steps, and in the network form neither replay
     memory nor target network: a rollout is forgotten after its adaptation.
-    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1; with a network Mnih et al. (2015), Nature 518,
-    Algorithm 1, errors clipped as there.
+    Source: Watkins & Dayan (1992), Machine Learning 8; with a network Mnih et al. (2015), Nature 518,
+    errors clipped as there.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)

@@ -35,7 +35,7 @@ class Reinforce(PolicyGradient):
 
     Differs from the paper, unless average=episodes and standardise=false: the step size depends neither on how long
     episodes are nor on the unit of the reward.
-    Source: Williams (1992), Machine Learning 8, Eq. 11.
+    Source: Williams (1992), Machine Learning 8.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "actor_only", "any_surrogate")

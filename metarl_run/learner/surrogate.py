@@ -42,7 +42,7 @@ def score(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
     .29), where most of the curvature is the network's own. Without a baseline it points anywhere (table: error 1.6). It
     is the exact derivative of the update where data is held fixed, which is what E-MAML's correction asks for.
     Variance: of the Hessian 4, a quarter of the unbiased ones'.
-    Source: Williams (1992), Eq. 11; on the second derivative Foerster et al. (2018), arXiv:1802.05098, section 3.
+    Source: Williams (1992); on the second derivative Foerster et al. (2018), arXiv:1802.05098.
     """
     return log_prob * (returns - baseline)
 
@@ -53,7 +53,7 @@ def ratio(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
     Bias: none in the gradient. The second derivative E[(∇² log π + ∇log π ∇log πᵀ)(G − b)] has the products of scores
     of the same step and lacks those of different steps (error 0.27); exact if episodes have one step.
     Variance: of the Hessian 5.
-    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 11 and Theorem 1.
+    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 9 and 10.
     """
     return (log_prob - old_log_prob).exp() * (returns - baseline)
 
@@ -65,7 +65,7 @@ def dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tens
     sum of rewards to go.
     Bias: none in any derivative, for any b that knows nothing of aₜ and of what follows.
     Variance: the baseline lowers that of the gradient only; of the Hessian 20, the highest here.
-    Source: Foerster et al. (2018), arXiv:1802.05098, Eq. 4 and 6.
+    Source: Foerster et al. (2018), arXiv:1802.05098.
     """
     log_ρ = log_prob - old_log_prob
     through = running_sum(log_ρ, ended)
@@ -78,7 +78,7 @@ def loaded_dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baselin
     Bias: none in any derivative, if G is the sum of rewards to go and b knows nothing of aₜ and of what follows; that
     of the advantages, if G − b are generalised advantages with λ < 1.
     Variance: the baseline lowers that of every derivative; of the Hessian 17.
-    Source: Farquhar et al. (2019), arXiv:1909.10549, Eq. 11, here with λ = 1 and τ = 1.
+    Source: Farquhar et al. (2019), arXiv:1909.10549, here with λ = 1 and τ = 1.
     """
     log_ρ = log_prob - old_log_prob
     through = running_sum(log_ρ, ended)

@@ -19,7 +19,7 @@ class TabularQLearning(QLearning):
         epsilon: ε in [0, 1], how often an action is uniformly random; the best actions share the rest.
         epochs: sweeps over the rollout per adaptation: values travel one step back along an episode in each.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8, Eq. 1; the mean over visits in the place of visit after visit.
+    Source: Watkins & Dayan (1992), Machine Learning 8; the mean over visits in the place of visit after visit.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular", "table")

@@ -34,7 +34,7 @@ class Network(ABC):
     def head_names(self) -> frozenset[str]:
         """Names of the parameters of the last layer of every head: what ANIL adapts, the rest being features.
 
-        Source: Raghu et al. (2020), arXiv:1909.09157, section 4.
+        Source: Raghu et al. (2020), arXiv:1909.09157.
         """
 
     @abstractmethod

@@ -25,8 +25,8 @@ class GRU(Recurrent):
         hidden: H, units of the memory.
 
     Differs from the paper: r gates h U, not h, which takes one product with h instead of two (Appleyard et al. 2016,
-    arXiv:1604.01946, Eq. 2).
-    Source: Cho et al. (2014), arXiv:1406.1078, Eq. 5–8.
+    arXiv:1604.01946).
+    Source: Cho et al. (2014), arXiv:1406.1078.
     """
 
     gates: ClassVar[int] = 3

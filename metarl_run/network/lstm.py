@@ -27,7 +27,7 @@ class LSTM(Recurrent):
         hidden: H, cells of the memory.
 
     Source: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000), "Learning to Forget", for the gate
-    f; Jozefowicz, Zaremba and Sutskever (2015), section 2.2, for its bias.
+    f; Jozefowicz, Zaremba and Sutskever (2015), for its bias.
     """
 
     gates: ClassVar[int] = 4

@@ -14,7 +14,7 @@ from metarl_run.network.tanh_network import tanh_network
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
-LAST_LAYER_SCALE = 0.01  # a policy that starts nearly uniform explores; Andrychowicz et al. 2021, arXiv:2006.05990, 3.2
+LAST_LAYER_SCALE = 0.01  # a policy that starts nearly uniform explores; Andrychowicz et al. 2021, arXiv:2006.05990
 
 
 class MLP(Network):
@@ -28,7 +28,7 @@ class MLP(Network):
         hidden: units of each hidden layer.
         activation: σ of the hidden layers.
 
-    Source: Glorot and Bengio (2010), Eq. 16, for the initial scale.
+    Source: Glorot and Bengio (2010), for the initial scale.
     """
 
     @checked

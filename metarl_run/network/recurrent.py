@@ -141,7 +141,7 @@ def through_tanh(d: Tensor, τ: Tensor, *, out: Tensor) -> Tensor:
 def orthogonal(size: int, generator: torch.Generator) -> Tensor:
     """A random orthogonal matrix, uniform over all of them.
 
-    Source: Mezzadri (2007), arXiv:math-ph/0609050, section 5.
+    Source: Mezzadri (2007), arXiv:math-ph/0609050.
     """
     normal = torch.randn(size, size, generator=generator, device=generator.device)
     q, r = torch.linalg.qr(normal)

@@ -13,7 +13,7 @@ from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
 
-LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; section 3.5 of the first source
+LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first source
 
 
 class Transformer(Network):
@@ -39,8 +39,8 @@ class Transformer(Network):
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
     whole lifetime instead of the latest few steps, and normalises before a branch instead of choosing initial weights
     that need no norm.
-    Source: Vaswani et al. (2017), arXiv:1706.03762, sections 3.2, 3.3 and 3.5; Radford et al. (2019), "Language Models
-    are Unsupervised Multitask Learners", section 2.3, for the place of the norm and the scale of the branches.
+    Source: Vaswani et al. (2017), arXiv:1706.03762; Radford et al. (2019), "Language Models
+    are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("memory",)

@@ -26,7 +26,7 @@ def as_measured(totals: np.ndarray, episodes: int, value: np.ndarray) -> np.ndar
         episodes: n.
         value: v, planned for one episode of each task, `[tasks]`; empty if the paper prints sums.
 
-    Source: Cochran (1977), Sampling Techniques, section 2.11 (ratio estimate).
+    Source: Cochran (1977), Sampling Techniques (ratio estimate).
     """
     if not len(value):
         return totals
