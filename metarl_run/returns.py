@@ -97,15 +97,6 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * mask).sum((-2, -1)) / mask.sum((-2, -1)).clamp(min=1)
 
 
-def mean_and_deviation(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of `x` over the task's entries where `mask` is true: `[…, T, B]` → `[…, 1, 1]` each."""
-    mean = masked_mean(x, mask)[..., None, None]
-    variance = masked_mean((x - mean) ** 2, mask)
-    # The root has no derivative at 0; a number so small that it changes no other keeps gradients finite there.
-    deviation = variance.clamp(min=torch.finfo(x.dtype).tiny).sqrt()[..., None, None]
-    return mean, deviation + 1e-8
-
-
 def num_episodes(alive: Tensor, ended: Tensor) -> Tensor:
     """Episodes that were begun, over all slots: `[…, T, B]` → `[…]`."""
     t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)

@@ -19,6 +19,7 @@ from metarl_run import machine
 from metarl_run.config.compose import compose_points
 from metarl_run.config.listed import key_of
 from metarl_run.config.point import Composed
+from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.validation import validate
 from metarl_run.crash import Contained
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
@@ -178,11 +179,12 @@ def _run_here(cfg: DictConfig) -> None:
     from metarl_run.run import run
 
     chosen = HydraConfig.get()
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    config = without_step_sizes({str(key): value for key, value in resolved.items()})
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
     plan = Plan(
-        {str(key): value for key, value in config.items()},
+        config,
         choices,
         [str(text) for text in chosen.overrides.task],
         in_sweep=chosen.mode is RunMode.MULTIRUN,

@@ -24,9 +24,11 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 from torch.nn.functional import one_hot
 
+from metarl_run.algo.gradient_based import MetaBatch
 from metarl_run.algo.maml import MAML
 from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.learner.actor_critic import ActorCritic
+from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import MLP
@@ -379,12 +381,13 @@ class Estimator:
 
     # --- Of one lifetime: K rollouts to adapt to, and one to learn from ---
 
-    def meta_gradients(self, θ: Tensor, *, tasks: int = 1) -> Sampled:
+    def meta_gradients(self, θ: Tensor, *, tasks: int = 1, of_many: bool = False) -> Sampled:
         """What `meta_update` hands to its optimiser, negated, in every possible meta-batch, `[X, P]`.
 
         Args:
             θ: one vector.
             tasks: M, all of them in the lab's MDP; X grows with E^(M (K + 1)).
+            of_many: the tasks are part of a meta-batch of infinitely many, whose σ has no sampling noise.
         """
         K, M = self.algo.adaptation_steps, tasks
         index = self._choices(M * (K + 1)).view(-1, K + 1)
@@ -394,9 +397,11 @@ class Estimator:
         query = self.experience.at(index[:, -1])
         rollouts, p = [*rollouts, query.rollout], p * self.lab.probability(agents[-1].params, query)
 
+        batch = self._infinite_batch(agents[-1], query.rollout, p.detach()) if of_many else None
+
         def meta_loss(params: list[Params], records: list[list[Tensor]]) -> Tensor:
             lived = [AgentState(φ, {}) for φ in params], [Rollout(*fields, memory={}) for fields in records]
-            return self.algo.meta_losses(*lived)[0].mean()
+            return self.algo.meta_losses(*lived, batch=batch)[0].mean()
 
         # Each meta-batch by itself: the entries of the enumeration are alternatives, not tasks of one batch.
         by_batch = [{name: φ.view(X, M, *φ.shape[1:]) for name, φ in agent.params.items()} for agent in agents]
@@ -418,6 +423,21 @@ class Estimator:
         J = self.lab.values(agents[-1].params)[:, 0, 0]
         (gradient,) = torch.autograd.grad((p.detach() * J).sum(), stack)
         return gradient.sum(0)
+
+    def _infinite_batch(self, agent: AgentState, query: Rollout, p: Tensor) -> MetaBatch:
+        """The constants of a meta-batch that holds each possible lifetime in proportion to its probability."""
+        learner = self.algo.learner
+        assert isinstance(learner, PolicyGradient)
+        output = self.algo.output(agent.params, query)
+        returns, baseline = learner.returns_and_baseline(output, query)
+        normaliser = learner.shared_normaliser([(returns, baseline, query)])
+        if learner.standardise:
+            A = returns - baseline
+            mean = (A * query.alive).sum((-2, -1)) / query.alive.sum((-2, -1))
+            squares = ((A - mean[:, None, None]) ** 2 * query.alive).sum((-2, -1))
+            variance = (p * squares).sum() / (p * query.alive.sum((-2, -1))).sum()
+            normaliser = normaliser._replace(std=variance.sqrt())
+        return MetaBatch([query], normaliser)
 
     def return_after_adaptation(self, θ: Tensor) -> Tensor:
         """E_τ[J(φ_K(θ, τ))], what MAML as it runs is worth; differentiable if L's own derivative is, as score's is."""

@@ -1,7 +1,7 @@
 """What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.inner_rule import SGD, InnerRule
 from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
@@ -17,6 +18,18 @@ from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 Move = Callable[[AgentState, Params], AgentState]
 """(agents, gradient of every adapted parameter) → the agents after one step."""
+
+
+class MetaBatch(NamedTuple):
+    """A meta-batch as a whole, whatever part of it is learned from at a time.
+
+    Attributes:
+        rollouts: those that the meta-loss is of, of all tasks.
+        normaliser: of all tasks' policy losses in the meta-objective; None if the learner has none.
+    """
+
+    rollouts: Sequence[Rollout]
+    normaliser: Normaliser | None
 
 
 class GradientBased(MetaAlgorithm):
@@ -36,11 +49,13 @@ class GradientBased(MetaAlgorithm):
 
     Attributes:
         inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
+        counted: the rollouts of a lifetime that the meta-loss is of.
     """
 
     acts_on_memory: ClassVar[bool] = False  # at most its inner rule remembers something
     compilable: ClassVar[bool] = True
     inner_surrogate: Surrogate | None = None
+    counted: slice = slice(-1, None)
 
     def __init__(
         self,
@@ -85,7 +100,7 @@ class GradientBased(MetaAlgorithm):
         behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L of each task, `[M]`, and the learner's metrics.
+        """L of each task, `[M]`, each normalised by its own experience, and the learner's metrics.
 
         Args:
             params: of the agents.
@@ -95,6 +110,21 @@ class GradientBased(MetaAlgorithm):
         """
         return self.loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
 
+    def meta_batch(self, experience: Sequence[tuple[Output, Rollout]]) -> "MetaBatch":
+        """What parts of a meta-batch must know of the whole.
+
+        Args:
+            experience: the rollouts that the meta-loss is of, and what the network put out there.
+        """
+        rollouts = [rollout for _, rollout in experience]
+        if not isinstance(self.learner, PolicyGradient):
+            return MetaBatch(rollouts, None)
+        with torch.no_grad():
+            constants = [
+                (*self.learner.returns_and_baseline(output, rollout), rollout) for output, rollout in experience
+            ]
+            return MetaBatch(rollouts, self.learner.shared_normaliser(constants))
+
     def loss_of(
         self,
         learner: BaseLearner,
@@ -102,12 +132,13 @@ class GradientBased(MetaAlgorithm):
         rollout: Rollout,
         behaviour: Distribution | None,
         surrogate: Surrogate | None,
+        shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The learner's loss of each task, with another surrogate if one is given."""
-        if surrogate is None:
+        """The learner's loss of each task, with another surrogate and the normaliser of a meta-batch if given."""
+        if surrogate is None and shared is None:
             return learner.loss(output, rollout, behaviour)
         assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
-        return learner.loss(output, rollout, behaviour, surrogate)
+        return learner.loss(output, rollout, behaviour, surrogate, shared)
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
         """Learn from `rollout`.

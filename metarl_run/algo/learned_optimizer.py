@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl_run.algo.base import Live
 from metarl_run.algo.evolution import Evolution
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.algo.inner_rule import RULES
 from metarl_run.algo.learned_rule import LearnedRule
 from metarl_run.algo.meta_learner import MetaLearner
@@ -111,10 +111,12 @@ class LearnedOptimizer(GradientBased, MetaLearner):
             return self.evolve(live)
         return self.rule.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
 
-    def losses_along(self, agents: Agents, rollouts: Sequence[Rollout]) -> Losses:
-        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`."""
-        lived = list(zip(agents, rollouts, strict=True))[self.counted]
-        return torch.stack([self.loss(agent.params, rollout)[0] for agent, rollout in lived]).mean(0), {}
+    def losses_along(self, agents: Agents, rollouts: Sequence[Rollout], batch: MetaBatch | None = None) -> Losses:
+        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
+        lived = [(self.output(a.params, r), r) for a, r in list(zip(agents, rollouts, strict=True))[self.counted]]
+        shared = (batch or self.meta_batch(lived)).normaliser
+        losses = [self.loss_of(self.learner, output, rollout, None, None, shared)[0] for output, rollout in lived]
+        return torch.stack(losses).mean(0), {}
 
     def evolve(self, live: Live) -> dict[str, Tensor]:
         """Both of each task's pair live with the same randomness, so that what differs is the rule."""

@@ -1,17 +1,16 @@
 """MAML: differentiate through adaptation."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, Losses, MetaLosses, MetaObjective
+from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
-from metarl_run.algo.sampling_correction import Batch, batch_of, sampling_correction
+from metarl_run.algo.sampling_correction import sampling_correction
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner
 from metarl_run.learner.surrogate import Surrogate, score
@@ -75,11 +74,7 @@ class MAML(GradientBased, MetaLearner):
         meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        lifetime = live(self.adaptation_steps)
-        losses: MetaLosses = self.meta_losses
-        if self.sampling_correction and lifetime.tasks_at_once is not None:
-            losses = partial(losses, batch=batch_of(self, lifetime))
-        return self.meta_optimizer.improve(MetaObjective(self, losses, lifetime))
+        return self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, live(self.adaptation_steps)))
 
     def meta_losses(
         self,
@@ -87,10 +82,12 @@ class MAML(GradientBased, MetaLearner):
         rollouts: Sequence[Rollout],
         behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
-        batch: Batch | None = None,
+        batch: MetaBatch | None = None,
     ) -> Losses:
         """L(φ_K, rollout_K) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
-        losses, metrics = self.loss(agents[-1].params, rollouts[-1], behaviour, surrogate)
+        output = self.output(agents[-1].params, rollouts[-1])
+        batch = batch or self.meta_batch([(output, rollouts[-1])])
+        losses, metrics = self.loss_of(self.learner, output, rollouts[-1], behaviour, surrogate, batch.normaliser)
         if self.sampling_correction:
             losses = losses + sampling_correction(self, agents, rollouts, batch)
         return losses, metrics

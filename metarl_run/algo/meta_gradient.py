@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.algo.intrinsic_reward import IntrinsicReward
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.algo.quantity import Numbers, Quantity
 from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths, checked
+from metarl_run.learner.base import Output
+from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
@@ -110,7 +112,8 @@ class MetaGradient(GradientBased, MetaLearner):
     ) -> None:
         super().__init__(learner, network, meta_params, inner_lr, first_order=False)
         self.inner_learner = learner
-        self.adaptation_steps, self.outer_steps = adaptation_steps, outer_steps
+        self.adaptation_steps = adaptation_steps
+        self.counted = slice(1, None) if outer_steps == "all" else slice(-1, None)
         self.outer_discount = outer_discount
         self.outer_learner = learner.with_quantities({"discount": outer_discount})
         bounds = {
@@ -197,7 +200,11 @@ class MetaGradient(GradientBased, MetaLearner):
             return metrics | {f"learned/{name}": value for name, value in self.told(lifetime.rollouts[0]).items()}
 
     def meta_losses(
-        self, agents: Agents, rollouts: Sequence[Rollout], behaviours: Sequence[Distribution | None] | None = None
+        self,
+        agents: Agents,
+        rollouts: Sequence[Rollout],
+        behaviours: Sequence[Distribution | None] | None = None,
+        batch: MetaBatch | None = None,
     ) -> Losses:
         """(1/K) Σₖ L′(φₖ, rolloutₖ) of each task, `[M]`.
 
@@ -205,20 +212,34 @@ class MetaGradient(GradientBased, MetaLearner):
             agents: φ₀, …, φ_K.
             rollouts: 0, …, K.
             behaviours: the policies of the agents that lived them; None if that is these.
+            batch: what the tasks are part of, if they are not all.
         """
         behaviours = behaviours or [None] * len(agents)
-        first = 1 if self.outer_steps == "all" else len(agents) - 1
-        lives = list(zip(agents, rollouts, behaviours, strict=True))[first:]
-        losses = torch.stack([self.outer_loss(*life) for life in lives]).mean(0)
+        lives = list(zip(agents, rollouts, behaviours, strict=True))[self.counted]
+        batch = batch or self.meta_batch([({}, rollout) for _, rollout, _ in lives])
+        losses = torch.stack([self.outer_loss(*life, batch.normaliser) for life in lives]).mean(0)
         # V is a constant of every policy loss: where its φ₀ is learned too, it stays where it is.
         held = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
         return losses + sum((0 * φ.flatten(1).sum(1) for φ in held), losses.new_zeros(())), {}
 
-    def outer_loss(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None) -> Tensor:
+    def outer_loss(
+        self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None, shared: Normaliser | None
+    ) -> Tensor:
         """L′ of each task, `[M]`."""
+        output = self.output(agent.params, rollout)
+        return self.outer_learner.policy_loss(
+            output, rollout, behaviour, None, *self.outer_returns(rollout), shared=shared
+        )
+
+    def outer_returns(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Whole returns under γ′, and the mean of the other episodes' at the same step, `[M, T, B]`."""
         G = discounted_returns(rollout.reward, rollout.ended, discount=self.outer_discount)
-        b = mean_of_others(G, rollout.alive)
-        return self.outer_learner.policy_loss(self.output(agent.params, rollout), rollout, behaviour, None, G, b)
+        return G, mean_of_others(G, rollout.alive)
+
+    def meta_batch(self, experience: Sequence[tuple[Output, Rollout]]) -> MetaBatch:
+        rollouts = [rollout for _, rollout in experience]
+        returns = [(*self.outer_returns(rollout), rollout) for rollout in rollouts]
+        return MetaBatch(rollouts, self.outer_learner.shared_normaliser(returns))
 
     def told(self, rollout: Rollout) -> dict[str, Tensor]:
         """The learned numbers as they are now, and the mean |r_ψ| of a rollout."""

@@ -6,8 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.errors import NumericalError
+from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.policy import Distribution, each
@@ -18,7 +19,7 @@ Losses = tuple[Tensor, dict[str, Tensor]]
 """Of each task, `[M]`, and quantities worth logging: means over tasks."""
 
 MetaLosses = Callable[..., Losses]
-"""(agents, rollouts, behaviour=None, surrogate=None) → meta-losses."""
+"""(agents, rollouts, behaviour=None, surrogate=None, batch=None) → meta-losses."""
 
 
 class MetaObjective:
@@ -36,12 +37,15 @@ class MetaObjective:
         algo: how agents start and adapt.
         losses: L of each task.
         lifetime: what was recorded.
+        batch: the meta-batch that its tasks are part of; None if they are all of it.
     """
 
-    def __init__(self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime) -> None:
+    def __init__(
+        self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime, batch: MetaBatch | None = None
+    ) -> None:
         self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
         self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
-        self._behaviours: list[Distribution] | None = None
+        self._batch = batch
         self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
 
     @property
@@ -49,16 +53,32 @@ class MetaObjective:
         """M."""
         return len(self.rollouts[0].reward)
 
-    @property
+    @cached_property
+    def outputs(self) -> list[Output]:
+        """What the network of the agent that collected each rollout put out there."""
+        with torch.no_grad():
+            return [self.algo.output(a.params, r) for a, r in zip(self._recorded, self.rollouts, strict=True)]
+
+    @cached_property
     def behaviours(self) -> list[Distribution]:
         """The policy of the agent that collected each rollout."""
-        if self._behaviours is None:
-            with torch.no_grad():
-                self._behaviours = [
-                    self.algo.learner.behaviour(self.algo.output(agent.params, rollout))
-                    for agent, rollout in zip(self._recorded, self.rollouts, strict=True)
-                ]
-        return self._behaviours
+        return [self.algo.learner.behaviour(output) for output in self.outputs]
+
+    @cached_property
+    def batch(self) -> MetaBatch:
+        """The meta-batch that these tasks are part of; a constant, however θ moves."""
+        if self._batch is not None:
+            return self._batch
+        objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
+        if self.lifetime.tasks_at_once is None:
+            objectives = [self]
+        return self.algo.meta_batch(
+            [
+                lived
+                for one in objectives
+                for lived in list(zip(one.outputs, one.rollouts, strict=True))[self.algo.counted]
+            ]
+        )
 
     def agents(self, share: float = 1.0) -> Agents:
         """φ₀(θ), …, φ_K(θ), with their graph where gradients are enabled.
@@ -79,7 +99,7 @@ class MetaObjective:
         """The objectives of the tasks that are learned from at a time."""
         if self.lifetime.tasks_at_once is None:
             return [self]
-        return [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
+        return [MetaObjective(self.algo, self.losses, part, self.batch) for part in self.lifetime.parts()]
 
     def gradient(
         self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]"
@@ -112,11 +132,11 @@ class MetaObjective:
 
     def own_losses(self) -> Losses:
         """L of each task."""
-        return self.losses(self.agents(), self.rollouts)
+        return self.losses(self.agents(), self.rollouts, batch=self._batch)
 
     def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
         """L with another surrogate, relative to the agent that collected the last rollout."""
-        return self.losses(agents, self.rollouts, self.behaviours[-1], surrogate)
+        return self.losses(agents, self.rollouts, self.behaviours[-1], surrogate, self.batch)
 
     def divergence(self, agents: Agents, step: int, share: float = 1.0) -> Tensor:
         """KL of each task's policy φₖ(θ) from the one that collected rollout k, `[M]`.
@@ -139,7 +159,7 @@ class MetaObjective:
     def gradients_of_tasks(self) -> Sequence[Tensor]:
         """Of L with respect to each task's own φ₀, `[M, …]` each: before they meet in θ."""
         agents = self.agents()
-        losses, _ = self.losses(agents, self.rollouts)
+        losses, _ = self.losses(agents, self.rollouts, batch=self._batch)
         return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import MetaOptimizer
@@ -60,6 +60,9 @@ class Pretrain(GradientBased, MetaLearner):
         rollouts: Sequence[Rollout],
         behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
+        batch: MetaBatch | None = None,
     ) -> Losses:
-        """L(θ, rollout₀) of each task, `[M]`."""
-        return self.loss(agents[0].params, rollouts[0], behaviour, surrogate)
+        """L(θ, rollout₀) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
+        output = self.output(agents[0].params, rollouts[0])
+        batch = batch or self.meta_batch([(output, rollouts[0])])
+        return self.loss_of(self.learner, output, rollouts[0], behaviour, surrogate, batch.normaliser)

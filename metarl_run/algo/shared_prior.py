@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased
+from metarl_run.algo.gradient_based import GradientBased, MetaBatch
 from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
 from metarl_run.algo.meta_optimizer import GradientRule
 from metarl_run.kinds import Count, NonNegative, Positive, checked
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import BaseLearner, Output, rows
+from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.network.base import Network
 from metarl_run.policy import Distribution
@@ -28,8 +29,9 @@ class SharedPrior(GradientBased, MetaLearner):
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)        with rewards r + c_KL log π₀ − (c_KL + c_H) log π_φₖ
         learn:  ∇_θ  (1/M) Σᵢ meanₖ Dₖⁱ,    Dₖ = E[ KL(π_φ_K ‖ π_φₖ(θ)) + c_v (V_φₖ(θ)(s) − G)² / u² ],    k in [0, K)
 
-    E is over the steps of rollout_K, where the adapted policy leads; G is its return to go there, γ-discounted, of the
-    same rewards. Each lower level maximises its task's share of
+    E is the mean over the task's own steps of rollout_K, where the adapted policy leads: a task counts alike however
+    long its episodes are (J sums over steps; at each state the minimum is the same). G is its return to go there,
+    γ-discounted, of the same rewards. Each lower level maximises its task's share of
 
         J = Σᵢ E[ Σₜ γᵗ (r − c_KL log(π_φⁱ / π₀) − c_H log π_φⁱ) ]
 
@@ -101,16 +103,17 @@ class SharedPrior(GradientBased, MetaLearner):
         rollout: Rollout,
         behaviour: Distribution | None,
         surrogate: Surrogate | None,
+        shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        return super().loss_of(learner, output, self.regularised(output, rollout), behaviour, surrogate)
+        return super().loss_of(learner, output, self.regularised(output, rollout), behaviour, surrogate, shared)
 
     # --- The lower levels are distilled into the upper one ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         return self.meta_optimizer.improve(MetaObjective(self, self.distillation, live(self.adaptation_steps)))
 
-    def distillation(self, agents: Agents, rollouts: Sequence[Rollout]) -> Losses:
-        """meanₖ Dₖ of each task, `[M]`."""
+    def distillation(self, agents: Agents, rollouts: Sequence[Rollout], batch: MetaBatch | None = None) -> Losses:
+        """meanₖ Dₖ of each task, `[M]`, in which other tasks of the `batch` have no part."""
         rollout = rollouts[-1]
         with torch.no_grad():
             expert = self.output(agents[-1].params, rollout)

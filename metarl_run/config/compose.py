@@ -41,6 +41,7 @@ from metarl_run.config.nearest import hint
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
 from metarl_run.config.signature import signature
+from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import sweep_points
 from metarl_run.config.syntax import check_yaml
 from metarl_run.config.validation import validate
@@ -288,7 +289,7 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     with _one_line(), _current(cfg):
         if raw.get("resume") is None:  # else the budgets are those of the run that is continued
             check_budget(cfg.get("budget"), raw.get("budgets", {}))
-        return {str(key): _plain(cfg, key) for key in cfg if key != "hydra"}
+        return without_step_sizes({str(key): _plain(cfg, key) for key in cfg if key != "hydra"})
 
 
 def _plain(cfg: DictConfig, key: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from metarl_run.config.annotation import Component
 from metarl_run.config.capability import Chosen, check_capabilities
 from metarl_run.config.chunk import check_chunk
+from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
@@ -82,6 +83,7 @@ def validate(
             components += _components(node, path, BASES[group], within)
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
+    check_episodes(config, components)
     if config["table"] is not None:
         check_table(config, choices, validate)
 

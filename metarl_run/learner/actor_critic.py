@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Fraction, NonNegative, Positive, checked
 from metarl_run.learner.base import Output, rows
+from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind, over_steps
 from metarl_run.learner.surrogate import SURROGATES, Surrogate
 from metarl_run.policy import Distribution
@@ -18,7 +19,7 @@ from metarl_run.types import Rollout
 class Critic(PolicyGradient):
     """A policy gradient whose baseline is learned with it: what actor-critic and PPO share.
 
-        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) ]
+        L = − Σ cₜ gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) / (n σ)
             + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
 
     with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an
@@ -57,12 +58,14 @@ class Critic(PolicyGradient):
         rollout: Rollout,
         behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
+        shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         returns, baseline = self.returns_and_baseline(output, rollout)
-        policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline)
+        normaliser = shared or self.normaliser(returns, baseline, rollout)
+        policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline, normaliser)
         value = self.value(rows(output))
-        value_error = masked_mean(((value - returns) / self.value_scale) ** 2, rollout.alive)
-        entropy = masked_mean(self.policy(rows(output)).entropy(), rollout.alive)
+        value_error = normaliser.over_steps(((value - returns) / self.value_scale) ** 2, rollout.alive)
+        entropy = normaliser.over_steps(self.policy(rows(output)).entropy(), rollout.alive)
         loss = policy_loss + self.value_weight * value_error - self.entropy_weight * entropy
         return loss, {
             "value_error": value_error.detach().mean(),

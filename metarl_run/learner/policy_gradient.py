@@ -3,16 +3,18 @@
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import gymnasium
+import torch
 from torch import Tensor
 
 from metarl_run.learner.base import BaseLearner, Output, action_size, rows
+from metarl_run.learner.normaliser import Normaliser, own_counts, pooled, shared_counts, spread
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.policy import Categorical, Distribution, Gaussian
-from metarl_run.returns import discount_weights, masked_mean, mean_and_deviation, num_episodes
+from metarl_run.returns import discount_weights, masked_mean
 from metarl_run.types import Rollout
 
 PolicyKind = Literal["auto", "categorical", "gaussian", "gaussian_state_dependent"]
@@ -22,7 +24,11 @@ Average = Literal["steps", "episodes"]
 class PolicyGradient(BaseLearner):
     """Make actions more likely by how much better than a baseline it went after them.
 
-        L = − E[ cₜ · gain(log πₜ, log π_oldₜ, Gₜ, bₜ) ]        gain: a surrogate, see `metarl_run.learner.surrogate`
+        L = − Σ cₜ gain(log πₜ, log π_oldₜ, Gₜ, bₜ) / (n σ)        gain: a surrogate, see `metarl_run.learner.surrogate`
+
+    While a task is adapted to, n and σ are its own. In a meta-objective they are constants shared by the meta-batch:
+    divided by its own, each task would count the more the less it has to gain, and its loss would not even follow its
+    return (`metarl_run.algo.sampling_correction` needs both).
 
     Args:
         action_space: of the task family.
@@ -31,11 +37,12 @@ class PolicyGradient(BaseLearner):
         discount_steps: cₜ = γᵗ, which makes L an estimate of the discounted return; else cₜ = 1, as is common. (Thomas
             2014, "Bias in natural actor-critic algorithms"; Nota & Thomas 2020, arXiv:1906.07073: cₜ = 1 follows the
             gradient of no function, but does not forget late steps.)
-        standardise: G − b to mean 0 and deviation 1 over the task's steps: an inner step whose size does not depend on
-            the task's rewards, at the price of a bias.
-        average: E over the task's steps (the gradient does not grow with the length of episodes; biased where lengths
-            vary: episodes that happen to be long count for more), or over its episodes, summed over their steps
-            (unbiased).
+        standardise: subtract the mean of G − b over the task's steps, and take their standard deviation for σ, else 1:
+            a step whose size does not depend on the unit of rewards, at the price of a bias. Where all returns are
+            alike but for rounding, σ is infinite.
+        average: n counts `steps` (the gradient does not grow with the length of episodes; biased in adaptation where
+            lengths vary: episodes that happen to be long count for more) or `episodes` (unbiased). Shared by a
+            meta-batch, n is T · B steps, lived or not, or the mean number of episodes.
         policy: `categorical` for discrete actions; for continuous ones `gaussian`, whose deviations are parameters of
             their own, or `gaussian_state_dependent`, whose deviations the network puts out; `auto` is `categorical` or
             `gaussian`.
@@ -128,10 +135,11 @@ class PolicyGradient(BaseLearner):
         rollout: Rollout,
         behaviour: Distribution | None = None,
         surrogate: Surrogate | None = None,
+        shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As every learner's; `surrogate` stands in for the configured one."""
+        """As every learner's, with a surrogate in the place of the configured one, and n and σ of a meta-batch."""
         returns, baseline = self.returns_and_baseline(output, rollout)
-        return self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline), {}
+        return self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline, shared), {}
 
     def policy_loss(
         self,
@@ -141,37 +149,42 @@ class PolicyGradient(BaseLearner):
         surrogate: Surrogate | None,
         returns: Tensor,
         baseline: Tensor,
+        shared: Normaliser | None = None,
     ) -> Tensor:
-        """L for the given Gₜ and bₜ."""
+        """L for the given Gₜ and bₜ; n and σ are the task's own unless `shared`."""
         log_prob = self.log_prob(output, rollout)
         old = log_prob.detach() if behaviour is None else behaviour.log_prob(rollout.action)
+        normaliser = shared or self.normaliser(returns, baseline, rollout)
         if self.standardise:
-            mean, deviation = mean_and_deviation(returns - baseline, rollout.alive)
-            returns, baseline = returns / deviation, (baseline + mean) / deviation
+            baseline = baseline + masked_mean(returns - baseline, rollout.alive)[..., None, None]
         gain = (surrogate or self.surrogate)(log_prob, old, returns, baseline, rollout.ended)
-        return -self._mean(gain, rollout)
+        return -normaliser(self._total(gain, rollout))
 
-    def gain(self, output: Output, rollout: Rollout) -> Tensor:
-        """What the loss follows the derivative of: the mean return, in the units of the loss and a constant, `[…]`."""
-        reward = rollout.reward
-        if self.discount_steps:
-            reward = reward * discount_weights(rollout.ended, discount=over_steps(self.discount), dtype=reward.dtype)
-        gain = self._total(reward, rollout)
-        if self.standardise:
-            returns, baseline = self.returns_and_baseline(output, rollout)
-            gain = gain / mean_and_deviation(returns - baseline, rollout.alive)[1][..., 0, 0]
-        return gain
+    def mean_return(self, rollout: Rollout, shared: Normaliser) -> Tensor:
+        """J, the return that the loss follows the derivative of, over the constants of a meta-batch, `[…]`."""
+        return shared(self._total(rollout.reward, rollout))
 
-    def _mean(self, gain: Tensor, rollout: Rollout) -> Tensor:
-        """E[cₜ gainₜ]."""
-        if self.discount_steps:
-            gain = gain * discount_weights(rollout.ended, discount=over_steps(self.discount), dtype=gain.dtype)
-        return self._total(gain, rollout)
+    def normaliser(self, returns: Tensor, baseline: Tensor, rollout: Rollout) -> Normaliser:
+        """n and σ of each task by itself."""
+        std = spread(returns, baseline, rollout.alive).std if self.standardise else returns.new_ones(())
+        return Normaliser(*own_counts(rollout, per_step=self.average == "steps"), std)
+
+    def shared_normaliser(self, experience: Sequence[tuple[Tensor, Tensor, Rollout]]) -> Normaliser:
+        """n and σ of a meta-batch.
+
+        Args:
+            experience: Gₜ and bₜ, `[M, T, B]`, of some rollouts of some tasks, and the rollouts.
+        """
+        counts = shared_counts([rollout for _, _, rollout in experience], per_step=self.average == "steps")
+        if not self.standardise:
+            return Normaliser(*counts, torch.ones_like(counts[0]))
+        return Normaliser(*counts, pooled(spread(G, b, rollout.alive) for G, b, rollout in experience).std)
 
     def _total(self, x: Tensor, rollout: Rollout) -> Tensor:
-        if self.average == "steps":
-            return masked_mean(x, rollout.alive)
-        return (x * rollout.alive).sum((-2, -1)) / num_episodes(rollout.alive, rollout.ended)
+        """Σ cₜ xₜ over each task's steps."""
+        if self.discount_steps:
+            x = x * discount_weights(rollout.ended, discount=over_steps(self.discount), dtype=x.dtype)
+        return (x * rollout.alive).sum((-2, -1))
 
 
 def over_steps(x: float | Tensor) -> float | Tensor:

@@ -1,5 +1,6 @@
 """Whole meta-gradients against the truth, by enumeration, and training's code against enumeration (traps 1, 2)."""
 
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -177,6 +178,24 @@ def test_trap_2_the_sampling_term_is_exact_whatever_the_surrogate(surrogate):
     assert error(Estimator(lab, surrogate, sampling_correction=True).meta_gradients(θ).mean, truth) < EXACT
 
 
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_the_sampling_term_holds_the_return_where_each_step_pays_1_and_episodes_end(episodes):
+    """With average=steps, as by default, over each task's own steps every return would be 1 and the term nothing.
+
+    Shared constants make the meta-gradient exact, over T = 2 steps of each episode.
+    """
+    mdp = random_mdp(3, num_states=1, horizon=2, ends=True)
+    lab = Lab(replace(mdp, reward=torch.ones_like(mdp.reward)))
+    θ = lab.random_params(3)
+    options = {"learner": {"average": "steps"}, "episodes": episodes}
+    truth = Estimator(lab, "score", **options).true_meta_gradient(θ) / lab.mdp.horizon
+    e_maml, maml = (
+        Estimator(lab, "score", **options, sampling_correction=on).meta_gradients(θ).mean for on in (True, False)
+    )
+    assert (e_maml - maml).norm() > 0.02 * truth.norm()
+    assert error(e_maml, truth) < EXACT
+
+
 def test_trap_2_the_mean_of_other_tasks_as_baseline_of_the_sampling_term_biases_nothing():
     """All pairs of tasks that may make up a meta-batch: the same mean as with one task, and less variance."""
     lab = table(0, **SMALL)
@@ -314,6 +333,7 @@ def test_training_follows_the_expectation_of_what_is_configured(options):
     lab = Lab(random_mdp(1, **SMALL), WITH_VALUES if critic else None)
     θ = lab.random_params(1)
     batches = trained(lab, θ, **options)
-    assert standard_errors_off(batches, Estimator(lab, **options).meta_gradients(θ).mean) < 4.5
+    expected = Estimator(lab, **options).meta_gradients(θ, of_many=not options.get("sampling_correction")).mean
+    assert standard_errors_off(batches, expected) < 4.5
     plain = Estimator(lab, "score", baseline="critic" if critic else "none", steps=options.get("steps", 1))
     assert standard_errors_off(batches, plain.meta_gradients(θ).mean) > 6

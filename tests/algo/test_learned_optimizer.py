@@ -202,10 +202,12 @@ def slope(algo, value, ε=1e-5):
     return (ends[0] - ends[1]) / (2 * ε), direction
 
 
-def objective(algo, agents):
-    """(1/M) Σᵢ (1/K) Σₖ L(φₖⁱ, rolloutₖⁱ), k in [1, K]."""
-    losses = [algo.loss(agent.params, rollout)[0] for agent, rollout in zip(agents, ROLLOUTS, strict=True)]
-    return torch.stack(losses[1:]).mean().item()
+def objective(algo, agents, steps=slice(1, None)):
+    """(1/M) Σᵢ (1/K) Σₖ L(φₖⁱ, rolloutₖⁱ), k in [1, K], over constants of all tasks and steps."""
+    outputs = [algo.output(agent.params, rollout) for agent, rollout in zip(agents, ROLLOUTS, strict=True)]
+    lived = list(zip(outputs, ROLLOUTS, strict=True))[steps]
+    shared = algo.learner.shared_normaliser([(*algo.learner.returns_and_baseline(*one), one[1]) for one in lived])
+    return torch.stack([algo.learner.loss(*one, shared=shared)[0] for one in lived]).mean().item()
 
 
 def meta_gradient_of(algo):
@@ -250,7 +252,7 @@ def test_the_last_step_alone_counts_if_asked_for():
     algo = learned(weights=0.3, objective="last_step", first_order=False, inner_lr=0.1)
 
     def last_loss():
-        return algo.loss(lived(algo).agents[K].params, ROLLOUTS[K])[0].mean().item()
+        return objective(algo, lived(algo).agents, slice(-1, None))
 
     expected, direction = slope(algo, last_loss)
     assert along(meta_gradient_of(algo), direction) == pytest.approx(expected, rel=1e-6)

@@ -276,8 +276,8 @@ def test_a_meta_gradient_that_is_not_finite_names_its_task(rule, task, monkeypat
     before = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
     plain = algo.meta_losses
 
-    def losses(*arguments):
-        values, metrics = plain(*arguments)
+    def losses(*arguments, **named):
+        values, metrics = plain(*arguments, **named)
         return Overflows.apply(values, torch.arange(M) == task), metrics
 
     monkeypatch.setattr(algo, "meta_losses", losses)

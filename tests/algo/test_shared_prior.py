@@ -286,4 +286,4 @@ def fixed(algo):
     """The distillation of the same lower policies whatever θ is."""
     lower = algo.adapt(algo.start(M), ROLLOUTS[0])
     lower = AgentState({name: φ.detach().clone() for name, φ in lower.params.items()}, {})
-    return lambda agents, rollouts: algo.distillation([agents[0], lower], rollouts)
+    return lambda agents, rollouts, **named: algo.distillation([agents[0], lower], rollouts, **named)

@@ -45,6 +45,21 @@ BAD = {
         "meta_batch_chunk: must be null with algo=rl2, which cannot learn from a few tasks at a time, got 4",
         "algo.minibatches",
     ),
+    "one episode to learn from, which is its own baseline": (
+        ["episodes_per_task=1"],
+        "episodes_per_task: must be at least 2 with learner.baseline=time",
+        "learner.baseline=none",
+    ),
+    "one episode to adapt to, in the meta-test alone": (
+        ["algo=scratch", "meta_test.episodes_per_task=1"],
+        "meta_test.episodes_per_task: must be at least 2 with learner.baseline=time",
+        "learner.baseline=none",
+    ),
+    "one episode of stored tasks": (
+        ["algo=metric_based", "episodes_per_task=1"],
+        "episodes_per_task: must be at least 2 with learner.baseline=time",
+        "learner.baseline=none",
+    ),
     "no tasks at a time": (["meta_batch_chunk=0"], "meta_batch_chunk", ""),
     "budget where there are none": (["budget=paper"], "budget: must be null", "experiment"),
     "foreign target": (["algo._target_=shutil.copy"], "algo._target_", ""),

@@ -109,17 +109,6 @@ def test_later_steps_can_be_discounted():
     assert loss.item() == pytest.approx(math.log(2) * (RETURNS[0] + RETURNS[1] + γ * RETURNS[2]) / 2)
 
 
-def test_what_the_loss_follows_is_the_mean_return_in_its_units():
-    def gain(**changes):
-        return reinforce(**changes).gain({"policy": LOGITS}, ROLLOUT).item()
-
-    assert gain(average="episodes") == pytest.approx((1 + 2 + 4) / 2)
-    assert gain(average="episodes", discount_steps=True) == pytest.approx((1 + 2 * γ + 4) / 2)
-    assert gain() == pytest.approx((1 + 2 + 4) / 3)
-    deviation = torch.tensor(RETURNS).std(unbiased=False).item()
-    assert gain(standardise=True) == pytest.approx((1 + 2 + 4) / 3 / deviation)
-
-
 def test_actor_critic_by_hand():
     learner = actor_critic()
     value = torch.full((3, 2, 1), 0.25)

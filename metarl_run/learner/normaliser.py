@@ -1,0 +1,87 @@
+"""Constants that a policy loss is divided by: one task's own while it adapts, the meta-batch's while it meta-learns."""
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl_run.returns import masked_mean, num_episodes
+from metarl_run.types import Rollout
+
+ROUNDING = 1e-5
+"""A standard deviation of advantages below this share of the returns' root mean square is rounding noise, hence 0."""
+
+
+class Normaliser(NamedTuple):
+    """What sums over a task's steps are divided by.
+
+    Attributes:
+        steps: number of steps, `[…]` or one for all tasks.
+        n: number of steps or of episodes, `[…]` or one for all tasks.
+        std: σ, `[…]` or one for all tasks; infinite where all returns are alike, so that nothing is learned from noise.
+    """
+
+    steps: Tensor
+    n: Tensor
+    std: Tensor
+
+    def __call__(self, total: Tensor) -> Tensor:
+        """Σ / (n σ) of each task."""
+        return total / (self.n * self.std)
+
+    def over_steps(self, x: Tensor, alive: Tensor) -> Tensor:
+        """The mean over steps, `[…, T, B]` → `[…]`."""
+        return (x * alive).sum((-2, -1)) / self.steps.clamp(min=1)
+
+
+class Spread(NamedTuple):
+    """Sums over steps that the standard deviation of advantages is made of.
+
+    Attributes:
+        steps: N.
+        advantages: Σ (A − Ā)², A = G − b, Ā the task's mean.
+        returns: Σ G².
+    """
+
+    steps: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """σ = √(Σ (A − Ā)² / N), infinite unless it is above rounding noise."""
+        n = self.steps.clamp(min=1)
+        variance = self.advantages / n
+        noise = ROUNDING**2 * self.returns / n
+        return torch.where(variance > noise, variance, torch.inf).sqrt()
+
+
+def spread(returns: Tensor, baseline: Tensor, alive: Tensor) -> Spread:
+    """The sums of each task, `[…, T, B]` → `[…]`."""
+    advantage = returns - baseline
+    error = advantage - masked_mean(advantage, alive)[..., None, None]
+    total = [(x.square() * alive).sum((-2, -1)) for x in (error, returns)]
+    return Spread(alive.sum((-2, -1)), *total)
+
+
+def pooled(spreads: Iterable[Spread]) -> Spread:
+    """The sums over all tasks of all batches."""
+    return Spread(*(torch.stack([part.sum() for part in parts]).sum() for parts in zip(*spreads, strict=True)))
+
+
+def own_counts(rollout: Rollout, *, per_step: bool) -> tuple[Tensor, Tensor]:
+    """Steps that were taken, and n: those or the episodes that were begun, `[…]`."""
+    steps = rollout.alive.sum((-2, -1))
+    return steps, steps if per_step else num_episodes(rollout.alive, rollout.ended)
+
+
+def shared_counts(rollouts: Sequence[Rollout], *, per_step: bool) -> tuple[Tensor, Tensor]:
+    """T · B and n: that or the mean number of episodes; the same for all tasks, however long their episodes are."""
+    like = rollouts[0].reward
+    steps = like.new_tensor(fmean(rollout.alive[0].numel() for rollout in rollouts))
+    if per_step:
+        return steps, steps
+    episodes = [num_episodes(rollout.alive, rollout.ended).to(like.dtype).mean() for rollout in rollouts]
+    return steps, torch.stack(episodes).mean()

@@ -1,0 +1,125 @@
+"""What a policy loss is divided by: the task's own constants in adaptation, the meta-batch's in meta-learning."""
+
+import gymnasium
+import pytest
+import torch
+
+from metarl_run.learner.actor_critic import ActorCritic
+from metarl_run.learner.reinforce import Reinforce
+from metarl_run.types import Rollout
+
+COMMON = {
+    "action_space": gymnasium.spaces.Discrete(2),
+    "surrogate": "score",
+    "discount_steps": False,
+    "average": "steps",
+    "policy": "auto",
+    "initial_deviation": 1.0,
+}
+
+
+def reinforce(**changes):
+    return Reinforce(**{**COMMON, "discount": 1.0, "baseline": "none", "standardise": False, **changes})
+
+
+def critic(**changes):
+    weights = {"lifetime_discount": 0.0, "value_scale": 1.0, "gae_lambda": 1.0, "value_weight": 1.0}
+    return ActorCritic(**{**COMMON, "discount": 1.0, "standardise": False, "entropy_weight": 0.5, **weights, **changes})
+
+
+def rollout_of(rewards, lengths):
+    """Tasks of one episode each, `[M, T, 1]`: their rewards, and how many of the T steps they live."""
+    M, T = len(rewards), len(rewards[0])
+    alive = torch.arange(T).expand(M, T) < torch.tensor(lengths).unsqueeze(1)
+    ends = torch.arange(T).expand(M, T) == torch.tensor(lengths).unsqueeze(1) - 1
+    return Rollout(
+        observation=torch.zeros(M, T + 1, 1, 1),
+        action=torch.zeros(M, T, 1, dtype=torch.int64),
+        reward=(torch.tensor(rewards) * alive).unsqueeze(-1),
+        terminated=ends.unsqueeze(-1),
+        truncated=torch.zeros(M, T, 1, dtype=torch.bool),
+        alive=alive.unsqueeze(-1),
+        memory={},
+    )
+
+
+def shared_by(learner, rollout, output=None):
+    returns, baseline = learner.returns_and_baseline(output or {}, rollout)
+    return learner.shared_normaliser([(returns, baseline, rollout)])
+
+
+ONES = rollout_of([[1.0, 1.0, 1.0, 1.0]] * 2, [1, 4])
+"""A task of one step and one of four, every step of which pays 1: returns 1 and 4."""
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("average", ["steps", "episodes"])
+def test_the_return_of_a_meta_objective_is_the_mean_episode_return_over_constants_of_the_batch(average, standardise):
+    """Over its own steps each task's would be 1."""
+    learner = reinforce(average=average, standardise=standardise)
+    J = learner.mean_return(ONES, shared_by(learner, ONES))
+    assert (J[1] / J[0]).item() == pytest.approx(4)
+    # G − b of the tasks is {1} and {4, 3, 2, 1}, whose squares about their means add up to 0 and 5; five steps in all
+    scale = (4 if average == "steps" else 1) * ((5 / 5) ** 0.5 if standardise else 1)
+    assert J[0].item() == pytest.approx(1 / scale)
+
+
+def test_discounted_steps_discount_the_return():
+    learner = reinforce(average="episodes", discount_steps=True, discount=0.5)
+    assert learner.mean_return(ONES, shared_by(learner, ONES)).tolist() == pytest.approx([1, 1 + 0.5 + 0.25 + 0.125])
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_shared_loss_weighs_each_step_of_each_task_alike(standardise):
+    """Over its own n and σ a task of one step weighs each step four times as much as one of four."""
+    learner = reinforce(standardise=standardise, baseline="none")
+    logits = torch.zeros(2, 5, 1, 2, requires_grad=True)
+    tall = rollout_of([[1.0, 0.0, 0.0, 0.0], [1.0, 3.0, 5.0, 7.0]], [4, 4])
+    shared = shared_by(learner, tall)
+    for together in (True, False):
+        losses, _ = learner.loss({"policy": logits}, tall, shared=shared if together else None)
+        (g,) = torch.autograd.grad(losses.sum(), logits)
+        # d log π(0) / d logit 0 = ½ where both are equally likely
+        returns = torch.tensor([[1.0, 0.0, 0.0, 0.0], [16.0, 15.0, 12.0, 7.0]])
+        A = returns - returns.mean(1, keepdim=True) if standardise else returns
+        σ = (A**2).mean() ** 0.5 if together else (A**2).mean(1, keepdim=True) ** 0.5
+        expected = -A / (σ if standardise else 1) / 4 / 2
+        torch.testing.assert_close(g[:, :4, 0, 0], expected)
+
+
+def test_a_meta_batch_in_parts_has_the_constants_of_the_whole():
+    learner = reinforce(standardise=True, baseline="none")
+    whole = shared_by(learner, ONES)
+    parts = [ONES.tasks(slice(i, i + 1)) for i in range(2)]
+    together = learner.shared_normaliser([(*learner.returns_and_baseline({}, part), part) for part in parts])
+    for ours, theirs in zip(together, whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_all_terms_of_a_critic_are_means_over_the_same_steps():
+    """With shared constants a term is what it is with own ones, times the share of steps that was lived."""
+    learner = critic()
+    output = {"policy": torch.rand(2, 5, 1, 2), "value": torch.rand(2, 5, 1, 1)}
+    own, _ = learner.loss(output, ONES)
+    shared, _ = learner.loss(output, ONES, shared=shared_by(learner, ONES, output))
+    torch.testing.assert_close(shared, own * torch.tensor([1 / 4, 4 / 4]))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_rounding_noise_of_equal_returns_is_not_amplified(together):
+    """Every episode returns the same, and a baseline that was fitted misses it by parts in a million."""
+    learner = reinforce(standardise=True)
+    rollout = rollout_of([[200.0]] * 8, [1] * 8)
+    merged = Rollout._make([*(x.unsqueeze(0) for x in rollout.merged()[:-1]), {}])
+    noise = 8e-6 * torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(0))
+    returns = torch.full((1, 1, 8), 200.0)
+    baseline = returns + noise
+    shared = learner.shared_normaliser([(returns, baseline, merged)]) if together else None
+    logits = torch.zeros(1, 2, 8, 2, requires_grad=True)
+    loss = learner.policy_loss({"policy": logits}, merged, None, None, returns, baseline, shared)
+    (g,) = torch.autograd.grad(loss.sum(), logits)
+    assert (g == 0).all()
+    # A standard deviation of four thousandths of the returns is none of rounding
+    loss = learner.policy_loss({"policy": logits}, merged, None, None, returns, returns + 1e5 * noise, None)
+    (g,) = torch.autograd.grad(loss.sum(), logits)
+    assert g.abs().max() > 0.01
