@@ -445,6 +445,16 @@ class Estimator:
         agents, _, p = self._lives(self.lab.params(θ.expand(len(index), -1)), index)
         return (p * self.lab.values(agents[-1].params)[:, 0, 0]).sum()
 
+    def true_sampling_term(self, θ: Tensor) -> Tensor:
+        """E_τ[J(φ_K(θ, τ)) ∇_θ log p(τ | θ)]: what the true meta-gradient has beyond that at given experience."""
+
+        def at_given_experience(θ: Tensor) -> Tensor:
+            index = self._choices(self.algo.adaptation_steps)
+            agents, _, p = self._lives(self.lab.params(θ.expand(len(index), -1)), index)
+            return (p.detach() * self.lab.values(agents[-1].params)[:, 0, 0]).sum()
+
+        return self.true_meta_gradient(θ) - jacobian(at_given_experience, θ)
+
     def true_meta_gradient(self, θ: Tensor) -> Tensor:
         """∇_θ E_τ[J(φ_K(θ, τ))]; only with surrogate score."""
         return jacobian(self.return_after_adaptation, θ)

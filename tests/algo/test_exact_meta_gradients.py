@@ -17,6 +17,7 @@ from metarl_run.network.table import Table
 UNBIASED = ("dice", "loaded_dice")
 SMALL = {"num_states": 2, "horizon": 2}
 EXACT = 1e-10
+DEFAULT = {"discount_steps": False, "standardise": True, "average": "steps"}  # as in conf/learner/reinforce.yaml
 
 
 def error(estimate, truth):
@@ -196,6 +197,23 @@ def test_the_sampling_term_holds_the_return_where_each_step_pays_1_and_episodes_
     assert error(e_maml, truth) < EXACT
 
 
+@pytest.mark.parametrize("baseline", ["time", "others"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_sampling_term_is_exact_with_the_default_learner(ends, baseline):
+    """Whatever normalises a task's update; the query gradient beside it has the learner's own biases."""
+    for seed in range(2):
+        lab = Lab(random_mdp(seed, num_states=2, horizon=2, ends=ends, discount=1.0))
+        θ = lab.random_params(seed)
+        options = {"learner": DEFAULT | {"discount": 0.99}, "episodes": 2, "baseline": baseline}
+        e_maml, maml = (Estimator(lab, "score", **options, sampling_correction=on) for on in (True, False))
+        found = e_maml.meta_gradients(θ, of_many=True).mean - maml.meta_gradients(θ, of_many=True).mean
+        truth = maml.true_sampling_term(θ)
+        σ = (truth @ truth) / (found @ truth) / lab.mdp.horizon
+        assert 0.1 < σ < 10  # the one standard deviation of all tasks' advantages
+        assert error(found * lab.mdp.horizon * σ, truth) < EXACT
+        assert truth.norm() > 1e-4
+
+
 def test_trap_2_the_mean_of_other_tasks_as_baseline_of_the_sampling_term_biases_nothing():
     """All pairs of tasks that may make up a meta-batch: the same mean as with one task, and less variance."""
     lab = table(0, **SMALL)
@@ -310,7 +328,6 @@ def test_training_follows_the_expectation_of_its_own_estimator_and_of_no_other()
             assert ratio.item() == pytest.approx(1, abs=0.6)
 
 
-DEFAULT = {"discount_steps": False, "standardise": True, "average": "steps"}  # as in conf/learner/reinforce.yaml
 WITH_VALUES = Table(num_inputs=2, heads={"policy": 2, "value": 1}, initial_value=0.0)
 
 
