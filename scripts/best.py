@@ -5,6 +5,7 @@ point stands for what is beyond. Settings are told apart by what was given on th
 """
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -59,7 +60,7 @@ def tried(jobs: Sequence[Job], episodes: Sequence[int]) -> list[list[Tried]]:
         methods.setdefault((job.choices["env"], job.choices["algo"]), []).append(job)
     found = []
     for (env, algo), members in sorted(methods.items()):
-        given = [[word for word in job.overrides.split() if key_of(word) not in LEFT_OUT] for job in members]
+        given = [[word for word in shlex.split(job.overrides) if key_of(word) not in LEFT_OUT] for job in members]
         shared = set.intersection(*map(set, given))
         settings = []
         for job, words in zip(members, given, strict=True):
