@@ -41,7 +41,9 @@ def stored_plan(folder: Path) -> Plan:
         return Plan(config, choices, [str(text) for text in record["overrides"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise StateError(
-            str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml"
+            str(folder),
+            f"is not a run folder: {' '.join(str(error).split())}",
+            "give the folder that holds config.yaml",
         ) from error
 
 

@@ -385,7 +385,7 @@ def _own(
         run = {key: overlaid(now[key], origin.config.get(key, now[key])) for key in TAKEN}
         validate({**now, **run, "plugins": [*plugins]}, choices)
     except ConfigError as error:
-        hint = error.hint or "it may need --config-dir and plugins as it had"
+        hint = error.hint or ("give the --config-dir that it was run with" if error.where in choices else None)
         raise StateError(checkpoint, f"{error.where}: {error.reason}", hint) from error
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
