@@ -1,4 +1,4 @@
-"""From the command line to validated plain configurations. Besides `metarl_run.train` the only module that knows Hydra.
+"""From the command line to validated plain configurations. With `metarl_run.train` what knows Hydra.
 
 All points of a sweep are composed, resolved and validated before anything is created. Hydra's own flags and grammar
 work as ever; whatever they say about a mistake becomes one line.
@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.default_element import ConfigDefault
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
@@ -41,6 +40,7 @@ from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.listed import listed_runs
 from metarl_run.config.nearest import hint
 from metarl_run.config.point import Composed, Point
+from metarl_run.config.said import Said, said_by
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
 from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
@@ -58,7 +58,7 @@ from metarl_run.config.taken import (
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.folders import CONFIG_DIR, GROUPS
-from metarl_run.plan import Plan, flat, trained_plan
+from metarl_run.plan import Plan, trained_plan
 
 CONFIG_NAME = "train"
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -221,7 +221,7 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
 
 def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
     """The jobs of a sweep; what is swept is said on the command line, in `hydra.sweeper.params` and in `sweep`."""
-    from_checkpoint = "checkpoint" in _said(parsed, loader).keys
+    from_checkpoint = "checkpoint" in said_by(parsed, loader.repository).keys
     master = _load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
     _check_hydra(master)
     if from_checkpoint and "BasicSweeper" not in str(master.hydra.sweeper.get("_target_")):
@@ -313,14 +313,6 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
 # --- Starting from a checkpoint ---
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command line says itself or through its experiment, by dotted key and by group."""
-
-    keys: frozenset[str]
-    options: Mapping[str, str]
-
-
 def _with_origin(
     loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]
 ) -> tuple[list[str], Plan | None]:
@@ -333,7 +325,7 @@ def _with_origin(
         StateError: if there is none where the key `checkpoint` says, or its run's configuration cannot be used.
     """
     parsed = _parsed_overrides(overrides)
-    said = _said(parsed, loader)
+    said = said_by(parsed, loader.repository)
     checkpoint = _checkpoint(loader, name, parsed, said)
     if checkpoint is None:
         return [*overrides], None
@@ -390,43 +382,6 @@ def _own(
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(raw, dict)
     return {str(key): value for key, value in raw.items()}, choices
-
-
-def _said(parsed: Sequence[Override], loader: ConfigLoaderImpl) -> Said:
-    """What is said by overrides, and in the files of the experiments that they choose."""
-    keys: set[str] = set()
-    options: dict[str, str] = {}
-    for override in parsed:
-        if override.key_or_group == "experiment":
-            value = override.value()
-            for option in value if isinstance(value, list) else [value]:
-                content = _said_in(f"experiment/{option}", loader)
-                keys |= content.keys
-                options |= content.options
-    for override in parsed:
-        if loader.repository.group_exists(override.key_or_group):
-            options[override.get_key_element().lstrip("+~")] = str(override.value())
-        else:
-            keys.add(override.key_or_group)
-    return Said(frozenset(keys), options)
-
-
-def _said_in(path: str, loader: ConfigLoaderImpl) -> Said:
-    """What an experiment's file says on top of those that it is a variant of."""
-    found = loader.repository.load_config(path)
-    if found is None:
-        return Said(frozenset(), {})
-    own = OmegaConf.to_container(found.config, resolve=False)
-    keys, options = set(flat(own)), {}
-    for default in found.defaults_list or []:
-        if isinstance(default, GroupDefault):
-            group = str(default.group).lstrip("/")
-            options[f"{group}@{default.package}" if default.package else group] = str(default.value)
-        elif isinstance(default, ConfigDefault) and default.path and not default.is_self():
-            parent = default.path.lstrip("/") if default.path.startswith("/") else f"experiment/{default.path}"
-            content = _said_in(parent, loader)
-            keys, options = keys | content.keys, {**content.options, **options}
-    return Said(frozenset(keys), options)
 
 
 def _forced(override: Override, loader: ConfigLoaderImpl) -> str:
