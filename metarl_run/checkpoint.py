@@ -1,8 +1,9 @@
 """Checkpoints: atomic, versioned, exact.
 
 A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back with `weights_only=True`, and
-`manifest.json`, which holds the size and hash of it. The folder is written under a temporary name and renamed, so a
-name without a dot is always a whole checkpoint; the hash catches what the disk did to it later.
+`manifest.json`, which holds the size and hash of it and the agent's configuration. The folder is written under a
+temporary name and renamed, so a name without a dot is always a whole checkpoint; the hash catches what the disk did to
+it later.
 """
 
 import hashlib
@@ -41,13 +42,14 @@ class Checkpoint(NamedTuple):
     positions: Mapping[str, Mapping[str, int]]
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, score: float | None) -> None:
+def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Mapping[str, Any] | None = None) -> None:
     """Add a checkpoint to `folder`, then drop all but the last two and the one with the highest score.
 
     Args:
         folder: the run's `checkpoints` folder.
         checkpoint: what to save.
         score: the last validation's return after adaptation; None before the first.
+        agent: configuration and choices of the agent whose state it is, read by `metarl_run.plan.trained_plan`.
 
     Raises:
         ResourceError: if the disk refuses; earlier checkpoints are untouched.
@@ -60,6 +62,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None) -> None:
         "iteration": checkpoint.iteration,
         "score": score,
         "positions": checkpoint.positions,
+        "agent": agent,
         "files": {"tensors.pt": {"bytes": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()}},
     }
     final = folder / f"{checkpoint.iteration:06d}"

@@ -1,4 +1,4 @@
-"""What a run was asked for, and how its folder remembers it. Nothing heavy is imported here."""
+"""What a run was asked for, and how its folder and its checkpoints remember it. Nothing heavy is imported here."""
 
 import json
 from collections.abc import Mapping
@@ -41,8 +41,52 @@ def stored_plan(folder: Path) -> Plan:
         return Plan(config, choices, [str(text) for text in record["overrides"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise StateError(
-            str(folder), f"is not a run folder: {error}", "give the folder that holds config.yaml"
+            str(folder),
+            f"is not a run folder: {' '.join(str(error).split())}",
+            "give the folder that holds config.yaml",
         ) from error
+
+
+def trained_plan(path: Path) -> Plan:
+    """The plan of the run that made a checkpoint: as its manifest says or, where that is older, as its run folder does.
+
+    Nothing that the files say is trusted: the configuration is not validated here.
+
+    Args:
+        path: a checkpoint's folder, or a run folder, of which the newest checkpoint counts.
+
+    Raises:
+        StateError: if there is no checkpoint, or it cannot be known what agent it holds.
+    """
+    if not path.is_dir():
+        raise StateError(str(path), "there is no such folder to start from")
+    alone = (path / "manifest.json").is_file()
+    found = [path] if alone else sorted((p for p in path.glob("checkpoints/*") if p.name.isdigit()), reverse=True)
+    if not found:
+        raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
+    run = path.absolute().parents[1] if alone else path
+    around = stored_plan(run) if any((run / name).exists() for name in ("run.json", "config.yaml")) else None
+    plan = next((told for told in map(_plan_in_manifest, found) if told is not None), around)
+    if plan is None:
+        told = "tells nothing of the agent that it holds, and no run folder is around it"
+        raise StateError(str(path), told, "put it back into the folder checkpoints of its run")
+    return plan
+
+
+def _plan_in_manifest(folder: Path) -> Plan | None:
+    """What a checkpoint says of its agent; None if it is older than that, or damaged."""
+    try:
+        agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
+        return Plan(dict(agent["config"]), {str(group): str(option) for group, option in agent["choices"].items()}, [])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """By dotted key every value that is no mapping."""
+    if not isinstance(config, Mapping):
+        return {prefix[:-1]: config}
+    return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}
 
 
 def refuse_links(folder: Path) -> None:

@@ -26,6 +26,7 @@ from metarl_run.algo.meta_learner import MetaLearner
 from metarl_run.atomic import write_atomically
 from metarl_run.compiled import CompiledRollouts
 from metarl_run.config.build import build
+from metarl_run.config.taken import agent_record
 from metarl_run.crash import Contained
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError, RunError, StateError
@@ -36,7 +37,7 @@ from metarl_run.lock import locked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
-from metarl_run.plan import Plan, stored_plan
+from metarl_run.plan import Plan, flat, stored_plan
 from metarl_run.report import curve as curve_report
 from metarl_run.report import learned as learned_report
 from metarl_run.report.folder import read_summary
@@ -87,7 +88,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     streams = Streams(config["seed"], device)
     family, algo = build_agent(config, streams)
     if config["checkpoint"]:
-        _take_over(algo, Path(config["checkpoint"]))
+        _take_over(algo, Path(config["checkpoint"]), plan.choices)
 
     sinks: dict[str, Sink] = {
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
@@ -101,6 +102,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         sinks=sinks,
         stop=stop,
         folder=folder,
+        agent=agent_record(plan.config, plan.choices),
         **{
             key: config[key]
             for key in (
@@ -163,18 +165,22 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     return family, build(config["algo"], offered, plugins=plugins, where="algo")
 
 
-def _take_over(algo: MetaAlgorithm, path: Path) -> None:
-    """Start from the meta-parameters of another run."""
+def _take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> None:
+    """Start from the meta-parameters of another run, whose settings are the configuration's already."""
     if not isinstance(algo, MetaLearner):
         raise ConfigError("checkpoint", f"holds meta-parameters, but {type(algo).__name__} has none")
     found = checkpoint.load(path).state["algo"].get("meta_params", {})
     wanted = {name: tuple(tensor.shape) for name, tensor in algo.meta_params.items()}
     got = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if wanted != got:
+    if other := [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]:
+        name, chosen = (
+            other[0],
+            " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env")),
+        )
         raise StateError(
             str(path),
-            f"its parameters {got} do not fit this network and task family: wanted {wanted}",
-            "choose the network, learner and an env with the spaces it was trained with",
+            f"its parameters do not fit {chosen}: {name} has shape {got.get(name)}, wanted {wanted.get(name)}",
+            "leave out what changes the network, and choose an env with the spaces that it was trained with",
         )
     algo.load_meta_params(found)
 
@@ -256,7 +262,7 @@ def _warn_of_other_versions(folder: Path) -> None:
 
 
 def _require_same(plan: Plan, folder: Path) -> None:
-    before, now = (_flat(p.config) for p in (stored_plan(folder), plan))
+    before, now = (flat(p.config) for p in (stored_plan(folder), plan))
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
@@ -268,12 +274,6 @@ def _require_same(plan: Plan, folder: Path) -> None:
     raise StateError(
         str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one"
     )
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, Mapping):
-        return {prefix[:-1]: config}
-    return {name: value for key, entry in config.items() for name, value in _flat(entry, f"{prefix}{key}.").items()}
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_run import machine
 from metarl_run.config.compose import compose_points
 from metarl_run.config.listed import key_of
-from metarl_run.config.point import Composed
+from metarl_run.config.point import Composed, Point
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.validation import validate
 from metarl_run.crash import Contained
@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         return _table(composed)
     if first.config["resume"] is not None:
         return _resume(composed)
+    _tell_differences(composed.points)
     return _sweep(composed) if composed.multirun else _single(composed)
 
 
@@ -142,7 +143,7 @@ def _sweep(composed: Composed) -> int:
     if composed.lists and not {"-m", "--multirun"} & {*arguments}:
         arguments.append("--multirun")
     with (
-        listing() if composed.lists else contextlib.nullcontext(),
+        listing([point.overrides for point in composed.points]) if composed.lists else contextlib.nullcontext(),
         contextlib.suppress(SystemExit),  # Hydra said what is wrong with the sweep itself; what has run is reported
     ):
         _call_hydra(arguments, sweep_job)
@@ -220,6 +221,18 @@ class Carrier(AbstractContextManager["Carrier"]):
             raise self.error
 
 
+def _tell_differences(points: Sequence[Point]) -> None:
+    """Print what the runs that made the checkpoints were that those which start from them are not."""
+    told: dict[str, dict[str, None]] = {}
+    for point in points:
+        told.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
+    for checkpoint, lines in told.items():
+        if lines:
+            print(
+                f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
+            )
+
+
 # --- What would fail for sure, before a folder is made ---
 
 
@@ -227,11 +240,8 @@ def _refuse_impossible(composed: Composed) -> None:
     for point in composed.points:
         _refuse_absent_device(point.config)
         _refuse_absent_compiler(point.config)
-        for key in ("checkpoint", "resume"):
-            if point.config[key] is not None and not Path(str(point.config[key])).is_dir():
-                raise StateError(
-                    str(point.config[key]), f"there is no such folder to {key.replace('checkpoint', 'start')} from"
-                )
+        if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
+            raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

@@ -43,6 +43,7 @@ class Training:
         meta_validation, meta_test: how held-out tasks are lived: keyword arguments of `evaluate`.
         validate_every: meta-iterations between validations; 0 for none.
         checkpoint_every: meta-iterations between checkpoints.
+        agent: what each checkpoint says of the agent that it holds; see `metarl_run.config.taken`.
     """
 
     SAVED = ("iteration", "env_steps", "score")
@@ -66,6 +67,7 @@ class Training:
         meta_test: Mapping[str, int],
         validate_every: int,
         checkpoint_every: int,
+        agent: Mapping[str, Any] | None = None,
     ) -> None:
         self.algo, self.family, self.streams, self.sinks, self.stop = algo, family, streams, sinks, stop
         self.collect = collect
@@ -75,6 +77,7 @@ class Training:
         self.episodes_per_task = episodes_per_task
         self.meta_validation, self.meta_test_plan = meta_validation, meta_test
         self.validate_every, self.checkpoint_every = validate_every, checkpoint_every
+        self.agent = agent
         self.iteration = 0
         self.env_steps = 0
         self.session_env_steps = 0
@@ -94,7 +97,8 @@ class Training:
         algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
         state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
-        checkpoint.save(self.checkpoints, checkpoint.Checkpoint(self.iteration, state, positions), score=self.score)
+        saved = checkpoint.Checkpoint(self.iteration, state, positions)
+        checkpoint.save(self.checkpoints, saved, score=self.score, agent=self.agent)
 
     # --- Meta-training ---
 

@@ -1,4 +1,4 @@
-"""From the command line to validated plain configurations. Besides `metarl_run.train` the only module that knows Hydra.
+"""From the command line to validated plain configurations. With `metarl_run.train` what knows Hydra.
 
 All points of a sweep are composed, resolved and validated before anything is created. Hydra's own flags and grammar
 work as ever; whatever they say about a mistake becomes one line.
@@ -6,6 +6,7 @@ work as ever; whatever they say about a mistake becomes one line.
 
 import contextlib
 import copy
+import dataclasses
 import io
 import os
 import re
@@ -39,14 +40,26 @@ from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.listed import listed_runs
 from metarl_run.config.nearest import hint
 from metarl_run.config.point import Composed, Point
+from metarl_run.config.said import Said, said_by
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
+from metarl_run.config.settings import Settings
 from metarl_run.config.signature import signature
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import sweep_points
 from metarl_run.config.syntax import check_yaml
+from metarl_run.config.taken import (
+    TAKEN,
+    TAKEN_GROUPS,
+    differences,
+    overlaid,
+    place_of,
+    taken_overrides,
+    taken_with,
+)
 from metarl_run.config.validation import validate
-from metarl_run.errors import ConfigError
+from metarl_run.errors import ConfigError, StateError
 from metarl_run.folders import CONFIG_DIR, GROUPS
+from metarl_run.plan import Plan, trained_plan
 
 CONFIG_NAME = "train"
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -76,6 +89,7 @@ def compose_points(argv: Sequence[str]) -> Composed:
 
     Raises:
         ConfigError: naming one key, file or flag; of a sweep, the first combination that is wrong.
+        StateError: if a run is to start from a checkpoint that cannot be used.
     """
     with _prepared():
         return _composed(argv)
@@ -83,7 +97,8 @@ def compose_points(argv: Sequence[str]) -> Composed:
 
 def _composed(argv: Sequence[str]) -> Composed:
     flags, overrides = _parsed_flags(argv)
-    arguments = (*(a for a in argv if a not in overrides), *overrides)
+    switches = [argument for argument in argv if argument not in overrides]
+    arguments = (*switches, *overrides)
     refuse_on_command_line(overrides)
     if flags["shell_completion"] or flags["hydra_help"]:
         return Composed((), multirun=False, passthrough=True, arguments=arguments)
@@ -92,8 +107,9 @@ def _composed(argv: Sequence[str]) -> Composed:
     name = flags["config_name"] or CONFIG_NAME
     _check_options(parsed, loader)
     if flags["cfg"] or flags["info"]:
+        overrides = _with_origin(loader, name, overrides, _named_plugins(parsed))[0]
         _load(loader, name, overrides, RunMode.RUN)
-        return Composed((), multirun=False, passthrough=True, arguments=arguments)
+        return Composed((), multirun=False, passthrough=True, arguments=(*switches, *overrides))
     multirun = bool(flags["multirun"]) or any(
         o.key_or_group == "hydra.mode" and str(o.value()) == "MULTIRUN" for o in parsed
     )
@@ -101,8 +117,10 @@ def _composed(argv: Sequence[str]) -> Composed:
     lists = _lists_runs(loader, name, parsed)
     if not multirun and not lists:
         point = _point(loader, name, overrides, plugins)
-        return Composed((point,), multirun=False, passthrough=False, arguments=arguments)
+        return Composed((point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments))
     points = tuple(_sweep(loader, name, parsed, plugins))
+    if any(point.config["checkpoint"] is not None for point in points):
+        lists, arguments = True, (*switches, *_of_the_sweep(parsed))
     return Composed(points, multirun=True, passthrough=False, arguments=arguments, lists=lists)
 
 
@@ -204,8 +222,12 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
 
 def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
     """The jobs of a sweep; what is swept is said on the command line, in `hydra.sweeper.params` and in `sweep`."""
-    master = _load(loader, name, _lines(parsed), RunMode.MULTIRUN)
+    from_checkpoint = "checkpoint" in said_by(parsed, loader.repository).keys
+    master = _load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
     _check_hydra(master)
+    if from_checkpoint and "BasicSweeper" not in str(master.hydra.sweeper.get("_target_")):
+        told = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
+        raise ConfigError("checkpoint", told, "leave out hydra/sweeper")
     runs = listed_runs(_plain(master, "sweep") if "sweep" in master else None)
     keys = [o.get_key_element() for o in parsed]
     given = [f"{k}={value}" for k, value in (master.hydra.sweeper.get("params") or {}).items() if k not in keys]
@@ -229,6 +251,11 @@ def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override])
     return False
 
 
+def _of_the_sweep(parsed: Sequence[Override]) -> list[str]:
+    """What a sweep as a whole can be composed from: keys of an option may be there in its jobs alone."""
+    return [str(o.input_line) for o in parsed if o.key_or_group.partition(".")[0] not in TAKEN_GROUPS]
+
+
 def _lines(parsed: Sequence[Override]) -> list[str]:
     return [str(override.input_line) for override in parsed]
 
@@ -246,6 +273,7 @@ def _texts(override: Override, loader: ConfigLoaderImpl) -> list[str]:
 
 def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Point:
     """One composed and validated run."""
+    overrides, origin = _with_origin(loader, name, overrides, plugins)
     failure = None
     try:
         cfg = _load(loader, name, overrides, RunMode.RUN)
@@ -271,7 +299,90 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
     validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
     if failure is not None:
         raise failure
-    return Point(tuple(str(text) for text in cfg.hydra.overrides.task), config, choices, *_folders(cfg))
+    run, sweep = _folders(cfg)
+    return Point(
+        overrides=tuple(str(text) for text in cfg.hydra.overrides.task),
+        config=config,
+        choices=choices,
+        folder=run,
+        sweep_folder=sweep,
+        arguments=tuple(overrides),
+        differences=tuple(differences(origin.config, origin.choices, config, choices)) if origin else (),
+    )
+
+
+# --- Starting from a checkpoint ---
+
+
+def _with_origin(
+    loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]
+) -> tuple[list[str], Plan | None]:
+    """The overrides of a run, after those that it takes from the run that made the checkpoint it starts from.
+
+    Returns:
+        The overrides and the plan of that run; the overrides as they are and None where there is no checkpoint.
+
+    Raises:
+        StateError: if there is none where the key `checkpoint` says, or its run's configuration cannot be used.
+    """
+    parsed = _parsed_overrides(overrides)
+    said = said_by(parsed, loader.repository)
+    checkpoint = _checkpoint(loader, name, parsed, said)
+    if checkpoint is None:
+        return [*overrides], None
+    origin = trained_plan(Path(checkpoint))
+    own, choices = _own(loader, name, checkpoint, origin, plugins)
+    other = {place_of(group) for group, option in said.options.items() if origin.choices.get(group) != option}
+
+    def is_said(key: str) -> bool:
+        return key in said.keys or any(key == place or key.startswith(f"{place}.") for place in other)
+
+    chosen = [f"{g}={option}" for g, option in choices.items() if g not in said.options and not is_said(place_of(g))]
+    return [*chosen, *taken_overrides(origin.config, own, is_said, checkpoint), *overrides], origin
+
+
+def _checkpoint(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], said: Said) -> str | None:
+    """The path that the key `checkpoint` comes to; None if there is none, or validation will refuse it."""
+    if "checkpoint" not in said.keys and name == CONFIG_NAME:
+        return None
+    plain = {"experiment", *(field.name for field in dataclasses.fields(Settings))}
+    cfg = _load(loader, name, [str(o.input_line) for o in parsed if o.key_or_group in plain], RunMode.RUN)
+    with _one_line(), _current(cfg):
+        found, others = cfg.get("checkpoint"), (cfg.get("resume"), cfg.get("table"))
+    usable = isinstance(found, str) and not re.search(r"[\x00-\x1f\x7f]", found) and others == (None, None)
+    return str(found) if usable else None
+
+
+def _own(
+    loader: ConfigLoaderImpl, name: str, checkpoint: str, origin: Plan, plugins: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the choices of the run that made a checkpoint amount to without its numbers, unresolved, and these choices.
+
+    Raises:
+        StateError: if these choices are no options here, or the run's configuration is not one that may be run.
+    """
+    choices = {group: origin.choices.get(group, "") for group in TAKEN_GROUPS}
+    try:
+        if odd := [option for option in choices.values() if not re.fullmatch(r"[\w.-]+", option)]:
+            raise ConfigError("choices", f"must be names of options, got {odd[0]!r}")
+        cfg = _load(loader, name, [f"{group}={option}" for group, option in choices.items()], RunMode.RUN)
+        parts = {
+            str(group): origin.choices[str(group)]
+            for group, option in cfg.hydra.runtime.choices.items()
+            if taken_with(str(group)) and origin.choices.get(str(group), option) != option
+        }
+        if parts:  # such as algo/meta_optimizer=sgd
+            choices |= parts
+            cfg = _load(loader, name, [f"{group}={option}" for group, option in choices.items()], RunMode.RUN)
+        now = _resolved(cfg)
+        run = {key: overlaid(now[key], origin.config.get(key, now[key])) for key in TAKEN}
+        validate({**now, **run, "plugins": [*plugins]}, choices)
+    except ConfigError as error:
+        hint = error.hint or ("give the --config-dir that it was run with" if error.where in choices else None)
+        raise StateError(checkpoint, f"{error.where}: {error.reason}", hint) from error
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    return {str(key): value for key, value in raw.items()}, choices
 
 
 def _forced(override: Override, loader: ConfigLoaderImpl) -> str:

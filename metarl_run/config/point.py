@@ -14,6 +14,8 @@ class Point:
         choices: the chosen option of each group.
         folder: the run folder of a single run.
         sweep_folder: the folder of the sweep if this is one of its jobs.
+        arguments: all that Hydra composes the run from: what the command line says, and what a checkpoint brings.
+        differences: from the run that made the checkpoint which this one starts from, a line each.
     """
 
     overrides: tuple[str, ...]
@@ -21,6 +23,8 @@ class Point:
     choices: dict[str, str]
     folder: str
     sweep_folder: str
+    arguments: tuple[str, ...]
+    differences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Composed:
         multirun: they are jobs of a sweep.
         passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
-        lists: the sweep is one over listed runs, see `metarl_run.config.listed`.
+        lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
+            `metarl_run.config.listed`, or runs from a checkpoint.
     """
 
     points: tuple[Point, ...]

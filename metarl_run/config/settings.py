@@ -57,7 +57,7 @@ class Settings:
         published: a paper's result for this very experiment.
         budget: which of `budgets` counts, null where there are none.
         budgets: numbers that values refer to as `${budgets.${budget}.…}`, a mapping for each budget.
-        checkpoint: run folder or checkpoint whose meta-parameters to start from.
+        checkpoint: run folder or checkpoint to start from, see `metarl_run.config.taken`.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
         plugins: packages outside metarl_run whose classes a `_target_` may name.

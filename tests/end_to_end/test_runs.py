@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import pytest
 from black_box import SMALL, call, record, summary
@@ -11,6 +12,8 @@ from metarl_run import checkpoint
 
 EXPLOSIVE = ("env=random_mdp", "network=table")
 """With a step size near the largest float, one step away from an overflow."""
+SAME_AGENT = ("algo", "env", "learner", "network", "seed", "meta_test", "lifetime_returns", "task_hashes")
+"""What a summary says that tells agents, tasks and evaluations apart."""
 
 
 def only_folder(path):
@@ -62,6 +65,98 @@ def test_meta_test_alone_from_a_checkpoint_also_on_other_tasks(tmp_path):
     assert same["meta_test"] == trained["meta_test"]
     assert same["task_hashes"] == trained["task_hashes"]
     assert not set(harder["task_hashes"]["meta_test"]) & set(trained["task_hashes"]["meta_test"])
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        ["network.activation=relu"],
+        ["env=navigation", "env.horizon=10", "learner.initial_deviation=0.2"],
+        [
+            *(
+                "env=random_mdp",
+                "env.horizon=5",
+                "algo=rl2",
+                "algo.episodes=3",
+                "network.hidden=8",
+                "meta_batch_size=8",
+            ),
+            *("episodes_per_task=1", "meta_test.adaptation_steps=4", "meta_test.episodes_per_task=1"),
+            "meta_validation.episodes_per_task=1",
+        ],
+        ["algo=e_maml", "algo/meta_optimizer=sgd", "learner.average=episodes"],
+    ],
+    ids=["network", "policy", "lifetime", "algorithm"],
+)
+def test_what_is_tested_from_a_checkpoint_is_the_agent_that_was_trained(tmp_path, trained):
+    assert call(*SMALL, *trained, "hydra.run.dir=trained", cwd=tmp_path).returncode == 0
+    done = call("checkpoint=trained", "meta_iterations=0", "logger=files", "hydra.run.dir=tested", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, now = (summary(tmp_path / name) for name in ("trained", "tested"))
+    assert {name: now[name] for name in SAME_AGENT} == {name: before[name] for name in SAME_AGENT}
+    assert done.stdout.startswith("from trained as it was run, except for\n  meta_iterations: 2 → 0\n")
+
+
+def test_what_is_given_beside_a_checkpoint_counts_and_is_told(tmp_path):
+    assert call(*SMALL, "network.activation=relu", "seed=3", "hydra.run.dir=trained", cwd=tmp_path).returncode == 0
+    given = ["network.activation=tanh", "meta_test.num_tasks=3", "meta_iterations=0", "logger=files"]
+    done = call("checkpoint=trained", *given, "hydra.run.dir=tested", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = ["network.activation: relu → tanh", "meta_iterations: 2 → 0", "meta_test.num_tasks: 4 → 3", "seed: 3 → 0"]
+    assert done.stdout.splitlines()[1 : 1 + len(told)] == [f"  {line}" for line in told]
+    assert "activation: tanh" in (tmp_path / "tested/config.yaml").read_text()
+    assert len(summary(tmp_path / "tested")["lifetime_returns"]["meta_test"]) == 3
+
+
+def test_a_checkpoint_copied_alone_is_trained_on_as_the_agent_that_it_is(tmp_path):
+    small = ("network.activation=relu", "algo=reptile", "hydra.run.dir=trained")
+    assert call(*SMALL, *small, cwd=tmp_path).returncode == 0
+    shutil.copytree(tmp_path / "trained/checkpoints/000002", tmp_path / "copied")
+    done = call("checkpoint=copied", "logger=files", "hydra.run.dir=further", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = summary(tmp_path / "further")
+    assert (told["algo"], told["meta_iterations"]) == ("reptile", 2)
+    assert "activation: relu" in (tmp_path / "further/config.yaml").read_text()
+    assert done.stdout.startswith("reptile on")  # nothing differs
+
+
+def test_a_sweep_tests_each_agent_as_it_was_trained(tmp_path):
+    assert call(*SMALL, "network.activation=relu", "hydra.run.dir=a", cwd=tmp_path).returncode == 0
+    assert call(*SMALL, "algo=reptile", "algo.inner_lr=0.3", "hydra.run.dir=b", cwd=tmp_path).returncode == 0
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")  # processes of their own
+    given = ["checkpoint=a,b", "meta_iterations=0", "logger=files", "env.horizon=30", "hydra.sweep.dir=sweep"]
+    done = call("-m", *launcher, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name, job in (("a", "maml_cartpole_family_0_0"), ("b", "reptile_cartpole_family_0_1")):
+        before, now = summary(tmp_path / name), summary(tmp_path / "sweep" / job)
+        assert {key: now[key] for key in SAME_AGENT} == {key: before[key] for key in SAME_AGENT}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere", "error: nowhere: there is no such folder to start from\n"),
+        ("trained", "error: trained: is not a run folder: "),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_refused_before_anything_is_created(tmp_path, path, said):
+    (tmp_path / "trained/checkpoints/000002").mkdir(parents=True)
+    (tmp_path / "trained/config.yaml").write_text("{[\n\n")
+    done = call(f"checkpoint={path}", "meta_iterations=0", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) <= 2
+    assert [folder.name for folder in tmp_path.iterdir()] == ["trained"]
+
+
+def test_an_env_with_other_spaces_is_refused_in_one_line(tmp_path):
+    assert call(*SMALL, "hydra.run.dir=trained", cwd=tmp_path).returncode == 0
+    other = ("env=random_mdp", "meta_iterations=0", "logger=files")
+    done = call("checkpoint=trained", *other, "hydra.run.dir=other", cwd=tmp_path)
+    assert done.returncode == 3
+    error, hint = done.stderr.splitlines()
+    fit = "its parameters do not fit algo=maml network=mlp learner=reinforce env=random_mdp: "
+    assert error.startswith(f"error: trained: {fit}") and error.endswith("wanted (10, 64)"), error
+    assert hint.startswith("hint: ") and "env with the spaces" in hint
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path):

@@ -10,6 +10,8 @@ import pytest
 from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.interruption import StopRequest
+from metarl_run.plan import Plan
+from metarl_run.run import run
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell
 from metarl_run.table.live import live_in
@@ -171,3 +173,21 @@ def test_a_stored_plan_that_is_no_configuration_is_not_run(
         with pytest.raises(StateError, match=told) as refused:
             planned(config, tmp_path / "takes", flags)
         assert refused.value.where == str(stored)
+
+
+def test_a_finished_run_stands_for_a_cell_as_the_agent_that_it_trained(
+    config: dict[str, Any], flags: list[str], tmp_path: Path
+) -> None:
+    own = ["experiment=tiny", "logger=files", "seed=7", "learner.value_scale=3", "algo.max_kl=0.5"]
+    (point,) = compose_points([*flags, *own]).points
+    run(Plan(point.config, point.choices, [*point.overrides], in_sweep=True), made(tmp_path / "runs"), StopRequest())
+    config["table"] |= {"columns": ["RL2"], "checkpoints": str(tmp_path / "runs"), "train": False}
+    (life,) = planned(config, tmp_path / "table", flags).learned[CELL]
+    for key in ("algo", "learner", "network"):
+        assert life.config[key] == point.config[key]
+    assert life.agent_seed == 7 and life.config["learner"]["value_scale"] == 3
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
