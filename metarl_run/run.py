@@ -30,7 +30,7 @@ from metarl_run.config.taken import agent_record
 from metarl_run.crash import Contained
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError, RunError, StateError
-from metarl_run.evaluation import Evaluation, bootstrap_interval, curve_of
+from metarl_run.evaluation import Evaluation, curve_of, lifetime_statistics, task_counts
 from metarl_run.interruption import Interrupted, StopRequest
 from metarl_run.learner.base import BaseLearner
 from metarl_run.lock import locked
@@ -202,8 +202,6 @@ def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
 def _summary(
     plan: Plan, training: Training, evaluation: Evaluation, seconds: float, cpu_seconds: float
 ) -> dict[str, Any]:
-    values = np.array(evaluation.lifetime_returns)
-    low, high = bootstrap_interval([values], np.random.default_rng(0))
     env_steps = training.env_steps + evaluation.env_steps
     published = plan.config["published"]
     return {
@@ -213,7 +211,7 @@ def _summary(
         "meta_iterations": training.iteration,
         "meta_train_env_steps": training.env_steps,
         "meta_test": curve_of(evaluation.rows),
-        "lifetime_return": {"mean": float(values.mean()), "low": float(low), "high": float(high)},
+        "lifetime_return": lifetime_statistics([np.array(evaluation.lifetime_returns)]),
         **({"published": published} if published["lifetime_return"] is not None else {}),
         "wall_seconds": seconds,
         "cpu_seconds": cpu_seconds,
@@ -222,6 +220,7 @@ def _summary(
         "versions": versions(),
         "threads": torch.get_num_threads(),
         "device": str(training.streams.device),
+        "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
         "task_hashes": {"meta_test": evaluation.task_hashes},
         "lifetime_returns": {"meta_test": evaluation.lifetime_returns},
     }

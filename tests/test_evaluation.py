@@ -17,7 +17,9 @@ from metarl_run.evaluation import (
     evaluate,
     interquartile_mean,
     joined,
+    lifetime_statistics,
     resampled_means,
+    task_counts,
 )
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.run import build_agent
@@ -69,6 +71,83 @@ def test_one_seed_covers_over_tasks() -> None:
     generator = np.random.default_rng(1)
     intervals = [bootstrap_interval([generator.normal(size=50)], generator) for _ in range(250)]
     assert 0.90 <= np.mean([low < 0 < high for low, high in intervals]) <= 0.98
+
+
+# --- Seeds in the same tasks ---
+
+
+def coverage_in_same_tasks(num_seeds: int, seed_deviation: float, *, same_tasks: bool, cases: int = 400) -> float:
+    """How often the interval holds the true mean 0 of returns: task effect, shared by seeds, + seed effect + noise."""
+    generator = np.random.default_rng(num_seeds)
+    of_tasks = generator.normal(size=(100, cases))
+    seeds = [
+        of_tasks + seed_deviation * generator.normal(size=cases) + 0.4 * generator.normal(size=of_tasks.shape)
+        for _ in range(num_seeds)
+    ]
+    low, high = bootstrap_interval(seeds, generator, same_tasks=same_tasks)
+    return float(np.mean((low < 0) & (high > 0)))
+
+
+@pytest.mark.parametrize("seed_deviation", [0.0, 0.05])
+@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+def test_seeds_in_the_same_tasks_cover_what_they_say(num_seeds: int, seed_deviation: float) -> None:
+    found = coverage_in_same_tasks(num_seeds, seed_deviation, same_tasks=True)
+    print(f"{num_seeds} seeds, deviation {seed_deviation}: nominal 95 %, found {100 * found:.0f} %")
+    assert 0.91 <= found <= 0.985
+
+
+@pytest.mark.parametrize(("num_seeds", "most"), [(3, 0.85), (5, 0.75), (10, 0.65)])
+def test_tasks_resampled_for_each_seed_would_cover_far_less(num_seeds: int, most: float) -> None:
+    """Were they the same: tasks then look like as many times more as there are seeds."""
+    assert coverage_in_same_tasks(num_seeds, 0.0, same_tasks=False) < most
+
+
+def test_rows_of_the_same_tasks_are_crossed_whatever_their_order() -> None:
+    values = np.random.default_rng(7).normal(size=(2, 9))
+    rows = [
+        {"seed": seed, "task": task, "adaptation_step": 0, "episodes_seen": 0, "env_steps_seen": 0}
+        | {"episode_return": values[seed, task]}
+        for seed in (0, 1)
+        for task in range(9)
+    ]
+    curve = curve_of([*reversed(rows[:9]), *rows[9:]], same_tasks=True)
+    ends = bootstrap_interval(list(values), np.random.default_rng(0), same_tasks=True)
+    assert [*curve["low"], *curve["high"]] == pytest.approx(ends.tolist(), abs=1e-14)
+
+
+# --- One task ---
+
+
+def test_one_task_has_no_interval() -> None:
+    alone = np.array([3.0])
+    generator = np.random.default_rng(0)
+    assert np.isnan(bootstrap_interval([alone], generator)).all()
+    assert np.isnan(bootstrap_interval([alone, alone], generator, same_tasks=True)).all()
+    assert np.isfinite(bootstrap_interval([alone, alone + 1], generator)).all()  # two tasks, of a seed each
+    row = {"seed": 0, "task": 0, "adaptation_step": 0, "episodes_seen": 0, "env_steps_seen": 0, "episode_return": 3.0}
+    curve = curve_of([row])
+    assert (curve["mean"], curve["low"], curve["high"]) == ([3.0], [None], [None])
+    found = lifetime_statistics([alone])
+    assert found == {"mean": 3.0, "low": None, "high": None, "std": None, "standard_error": None}
+
+
+def test_lifetime_returns_say_their_spread_over_tasks_and_the_error_of_their_mean() -> None:
+    one, several = np.array([1.0, 2.0, 3.0, 6.0]), [np.array([1.0, 3.0]), np.array([0.0, 4.0])]
+    found = lifetime_statistics([one])
+    assert found["std"] == pytest.approx((14 / 3) ** 0.5) and found["standard_error"] == pytest.approx((14 / 12) ** 0.5)
+    found = lifetime_statistics(several)
+    assert found["std"] == pytest.approx(5**0.5) and found["standard_error"] is None  # variances 2 and 8
+
+
+def test_distinct_tasks_are_counted_and_new_ones_where_a_family_can_list_its_tasks() -> None:
+    family, _ = build_agent(compose_points(["env=gridworld"]).points[0].config, Streams(0, torch.device("cpu")))
+    hashes = family.sample(50, "meta_test", torch.Generator()).hashes()
+    assert task_counts(hashes, family) == {"number": 50, "distinct": 21, "new": 0}
+    held_out = ["env=gridworld", "env.meta_train.goals=[12,13]", "env.meta_test.goals=[13,14,15]"]
+    family, _ = build_agent(compose_points(held_out).points[0].config, Streams(0, torch.device("cpu")))
+    hashes = family.sample(6, "meta_test", torch.Generator()).hashes()
+    assert task_counts(hashes, family) == {"number": 6, "distinct": 3, "new": 2}
+    assert task_counts(["a", "a"], PaysAction(horizon=1)) == {"number": 2, "distinct": 1, "new": None}
 
 
 def test_a_constant_has_no_interval() -> None:

@@ -29,12 +29,14 @@ class Published:
     Attributes:
         lifetime_return: the sum of rewards over a lifetime, not discounted, mean over tasks.
         deviation: what the paper gives as its ±.
+        num_tasks: that the paper's mean is over; has a default, since older run folders lack it.
         source: paper and table.
     """
 
     lifetime_return: Real | None
     deviation: NonNegative | None
     source: str | None
+    num_tasks: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,10 +127,13 @@ def _meant(key: str, path: str, config: Mapping[str, Any], allowed: Sequence[str
 
 def _check_settings(record: type, config: Mapping[str, Any], path: str) -> None:
     for name, kind in get_type_hints(record, include_extras=True).items():
+        if name not in config:  # has a default
+            continue
         here = _join(path, name)
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            names = [field.name for field in dataclasses.fields(kind)]
-            _check_keys(_mapping(config[name], here), here, required=names, allowed=names)
+            fields = dataclasses.fields(kind)
+            needed = [field.name for field in fields if field.default is dataclasses.MISSING]
+            _check_keys(_mapping(config[name], here), here, required=needed, allowed=[field.name for field in fields])
             _check_settings(kind, config[name], here)
         else:
             _check_value(kind, config[name], here)

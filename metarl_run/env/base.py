@@ -80,6 +80,10 @@ class TaskFamily(ABC):
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:
         """`num_tasks` tasks drawn from the distribution of `split`, on the generator's device."""
 
+    def all_tasks(self, split: Split) -> Task | None:
+        """Every task that `sample` can draw, if they are few enough to list; None of a continuum."""
+        return None
+
     @abstractmethod
     def reset(self, task: Any, num_episodes: int, generator: torch.Generator) -> Any:
         """The first state of `num_episodes` episodes in each task: a NamedTuple of tensors `[M, B, …]`.

@@ -146,7 +146,13 @@ class GridWorld(TaskFamily):
         rounds = math.ceil(num_tasks / len(goals))
         keys = torch.rand(rounds, len(goals), dtype=torch.float64, generator=generator, device=generator.device)
         goal = goals[keys.argsort(-1)].view(-1, 1)[:num_tasks]  # each round a random order of all
-        reward = torch.full((num_tasks, self.size**2), float(self.step_reward), device=generator.device)
+        return self._with_goals(goal)
+
+    def all_tasks(self, split: Split) -> GridWorldTask:
+        return self._with_goals(torch.tensor(self.goals[split]).unsqueeze(-1))
+
+    def _with_goals(self, goal: Int[Tensor, "M 1"]) -> GridWorldTask:
+        reward = torch.full((len(goal), self.size**2), float(self.step_reward), device=goal.device)
         return GridWorldTask(reward=reward.scatter_(1, goal, float(self.goal_reward)))
 
     def reset(self, task: GridWorldTask, num_episodes: int, generator: torch.Generator) -> GridWorldState:

@@ -23,10 +23,10 @@ def blocks(count: int, at_most: int) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, count, size))
 
 
-def coarse_curve(curve: Mapping[str, Sequence[float]], at_most: int) -> dict[str, list[float]]:
+def coarse_curve(curve: Mapping[str, Sequence[Any]], at_most: int) -> dict[str, list[Any]]:
     """A curve of at most `at_most` points. An interval is the mean of those it stands for, so it is rather too wide."""
     parts = list(blocks(len(curve["mean"]), at_most))
-    return {name: [fmean(values[part]) for part in parts] for name, values in curve.items()}
+    return {name: [mean_or_none(values[part]) for part in parts] for name, values in curve.items()}
 
 
 def coarse_rows(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[dict[str, Any]]:
@@ -51,5 +51,10 @@ def coarse_rows(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[dict[st
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Each averaged column's mean; None where it is not known of every row, or the table is of before it had it."""
-    columns = {name: [x for row in rows if (x := row.get(name)) is not None] for name in AVERAGED}
-    return {name: fmean(values) if len(values) == len(rows) else None for name, values in columns.items()}
+    return {name: mean_or_none([row.get(name) for row in rows]) for name in AVERAGED}
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean; None unless every value is known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

@@ -2,6 +2,7 @@
 
 Where all groups have seen as many episodes after k adaptation steps, k names the columns. Where they differ, as agents
 with memory and gradient steps do, the episodes seen do: `e=10` is what an agent earns that has lived ten at most.
+Beyond the last episode that a group has lived its columns are empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,9 +43,10 @@ class Columns:
             by_step = {int(point["adaptation_step"]): point for point in group.points}
             return [by_step.get(place) for place in self.places]
         found: list[Point | None] = []
+        last = max((point["episodes_seen"] for point in group.points), default=0.0)
         for place in self.places:
             seen = [point for point in group.points if point["episodes_seen"] <= place]
-            found.append(seen[-1] if seen else None)
+            found.append(seen[-1] if seen and place <= last else None)
         return found
 
 

@@ -9,6 +9,7 @@ from metarl_run.evaluation import by_step, curve_of
 from metarl_run.report.coarse import MOST_POINTS, block_size, coarse_rows
 from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
 from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.report.tasks import held_out, tasks_told
 from metarl_run.report.terminal import number
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def write(folder: Path) -> list[Path]:
     returns = [[row["episode_return"] for row in steps[k]] for k in curve["adaptation_step"]]
     spread = np.array([np.quantile(of_tasks, SPREAD) for of_tasks in returns])
     num_tasks = len({row["task"] for row in rows})
-    few = len(x) <= 20
+    tasks = tasks_told(held_out(summary) or {"number": num_tasks, "distinct": num_tasks, "new": None})
+    few, sure = len(x) <= 20, None not in curve["low"]
     varied = len({row["episode_return"] for row in rows}) >= min(FEWEST_VALUES, len(rows))
 
     def draw(figure: "Figure") -> None:
@@ -46,12 +48,13 @@ def write(folder: Path) -> list[Path]:
             (middle,) = axes.plot(x, iqm, dashes, color="#444444", linewidth=1.1, markersize=3, zorder=3)
         if few:
             # Rounding can leave the mean of equal numbers a hair outside its interval.
-            below, above = np.clip((np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)), 0.0, None)
+            ends = (np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)) if sure else None
+            bars = None if ends is None else np.clip(ends, 0.0, None)
             mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
-            line = axes.errorbar(x, mean, (below, above), color=blue, linewidth=2, capsize=3, **mark)
+            line = axes.errorbar(x, mean, bars, color=blue, linewidth=2, capsize=3, **mark)
         else:
             (line,) = axes.plot(x, mean, color=blue, linewidth=2)
-        entries: dict[str, Any] = {"mean, 95 % interval": line}
+        entries: dict[str, Any] = {"mean, 95 % interval" if sure else "one task: no interval": line}
         if "expected" in curve:
             marks: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
             dots: dict[str, Any] = {"color": COLOURS[1], "linewidth": 1.2, "linestyle": (0, (1, 1))}
@@ -60,7 +63,7 @@ def write(folder: Path) -> list[Path]:
             entries["interquartile mean"] = middle
         if "optimum" in curve:
             draw_optimum(axes, curve["optimum"][0], f"optimum\n{number(curve['optimum'][0])}")
-        if len(x) > 1:
+        if len(x) > 1 and sure:
             axes.fill_between(x, curve["low"], curve["high"], color=blue, alpha=0.28, linewidth=0)
             if varied:
                 faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)
@@ -70,7 +73,7 @@ def write(folder: Path) -> list[Path]:
         axes.set_xlabel("episodes seen in the task")
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")
         axes.set_title(f"{summary['algo']} on {summary['env']}", loc="left", fontweight="bold", pad=20)
-        about = f"{num_tasks} held-out tasks · {summary['learner']} · seed {summary['seed']}"
+        about = f"{tasks} · {summary['learner']} · seed {summary['seed']}"
         axes.text(0, 1.025, about, transform=axes.transAxes, color=FAINT, fontsize=9)
         axes.legend(list(entries.values()), list(entries), loc="best")
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from metarl_run.evaluation import bootstrap_interval, curve_of
+from metarl_run.evaluation import curve_of, lifetime_statistics
+from metarl_run.report.coarse import mean_or_none
 from metarl_run.report.jobs import Job
+from metarl_run.report.tasks import TaskCounts
 
 NAMES = ("experiment", "budget", "learner", "network")
 """Choices that may differ between the jobs of one algo and env."""
@@ -19,15 +20,20 @@ NAMES = ("experiment", "budget", "learner", "network")
 class Group:
     """All seeds of one algorithm on one family.
 
+    A seed counts once: jobs that differ in nothing that matters to the result are one, of which the first that finished
+    stands for all. Another result, as on another machine, is no second agent either.
+
     Attributes:
         variant: what else tells the group from others, `key=value …`; empty if nothing does.
         curve: over the finished seeds, see `metarl_run.evaluation`; None if there is none.
-        lifetime_return: its `mean` over the finished seeds, and `low` and `high` of its interval; None if not recorded.
+        lifetime_return: over the finished seeds, see `metarl_run.evaluation.lifetime_statistics`; None if not recorded.
         published: the published result that they reproduce, if any.
         panel: of the picture in which it is drawn; None for that of its env.
         meta_train_env_steps: environment steps of one job's meta-training, the mean over those finished; None if not
             recorded.
         wall_seconds, cpu_seconds: of one job, the mean over those finished; None if not recorded.
+        tasks: held-out ones of a job, of those with the fewest distinct ones; None if not recorded.
+        left_out: a line for each job that repeats a seed.
     """
 
     algo: str
@@ -35,13 +41,15 @@ class Group:
     variant: str
     seeds: Sequence[int | None]  # None where a job left too little to tell
     failed_seeds: Sequence[int | None]
-    curve: Mapping[str, Sequence[float]] | None
-    lifetime_return: Mapping[str, float] | None
+    curve: Mapping[str, Sequence[Any]] | None
+    lifetime_return: Mapping[str, Any] | None
     published: Mapping[str, Any] | None
     panel: str | None
     meta_train_env_steps: float | None
     wall_seconds: float | None
     cpu_seconds: float | None
+    tasks: TaskCounts | None = None
+    left_out: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -53,7 +61,7 @@ class Group:
         return self.curve["optimum"][0] if self.curve and "optimum" in self.curve else None
 
     @property
-    def points(self) -> list[dict[str, float]]:
+    def points(self) -> list[dict[str, Any]]:
         """The curve point by point."""
         curve = self.curve or {}
         return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
@@ -111,13 +119,17 @@ def told_apart(
     return [(*of_job, f"{key}={'?' if value is None else value}") for of_job, value in zip(words, values, strict=True)]
 
 
-def lifetime_return_of(finished: Sequence[Job]) -> dict[str, float] | None:
-    """Mean and interval of the lifetime return, over seeds and tasks; None if a job did not record it."""
+def lifetime_return_of(finished: Sequence[Job], *, same_tasks: bool) -> dict[str, float | None] | None:
+    """Statistics of the lifetime return, over seeds and tasks; None if a job did not record it."""
     values = [np.array(job.lifetime_returns) for job in finished]
     if not all(len(of_job) for of_job in values) or not values:
         return None
-    low, high = bootstrap_interval(values, np.random.default_rng(0))
-    return {"mean": float(np.mean([of_job.mean() for of_job in values])), "low": float(low), "high": float(high)}
+    return lifetime_statistics(values, same_tasks=same_tasks)
+
+
+def in_same_tasks(jobs: Sequence[Job]) -> bool:
+    """Whether all were tested in the same tasks in the same order, by their fingerprints."""
+    return bool(jobs) and bool(jobs[0].task_hashes) and all(job.task_hashes == jobs[0].task_hashes for job in jobs)
 
 
 def compact(value: Any) -> str:
@@ -125,25 +137,46 @@ def compact(value: Any) -> str:
 
 
 def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
-    finished = [job for job in jobs if job.problem is None]
-    # Jobs are the strata: a seed that was run twice is two agents.
+    counted, left_out = one_per_seed(jobs)
+    finished = [job for job in counted if job.problem is None]
     rows = [{**row, "seed": job.name} for job in finished for row in job.rows]
+    same_tasks = in_same_tasks(finished)
     return Group(
         algo=algo,
         env=env,
         variant=variant,
-        seeds=[job.seed for job in jobs],
-        failed_seeds=[job.seed for job in jobs if job.problem is not None],
-        curve=curve_of(rows) if rows else None,
-        lifetime_return=lifetime_return_of(finished),
+        seeds=[job.seed for job in counted],
+        failed_seeds=[job.seed for job in counted if job.problem is not None],
+        curve=curve_of(rows, same_tasks=same_tasks) if rows else None,
+        lifetime_return=lifetime_return_of(finished, same_tasks=same_tasks),
         published=next((job.published for job in finished if job.published), None),
         panel=next((job.panel for job in jobs if job.panel), None),
         meta_train_env_steps=mean_or_none([job.meta_train_env_steps for job in finished]),
         wall_seconds=mean_or_none([job.wall_seconds for job in finished]),
         cpu_seconds=mean_or_none([job.cpu_seconds for job in finished]),
+        tasks=min(
+            (job.tasks for job in finished if job.tasks), key=lambda counts: counts["distinct"] or 0, default=None
+        ),
+        left_out=left_out,
     )
 
 
-def mean_or_none(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
+def one_per_seed(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """Of the jobs of one group one for each seed, the first that finished, and a line for each of the others.
+
+    A job of which not even the seed is known counts by itself.
+    """
+    first: dict[int | str, Job] = {}
+    for job in jobs:
+        key = job.name if job.seed is None else job.seed
+        if key not in first or (first[key].problem is not None and job.problem is None):
+            first[key] = job
+    counted = [job for job in jobs if job in first.values()]
+    left_out = []
+    for job in jobs:
+        if job not in counted and job.seed is not None:
+            kept = first[job.seed]
+            differs = job.problem is None and job.rows != kept.rows
+            told = ", with another result" if differs else ""
+            left_out.append(f"{job.name} repeats seed {job.seed} of {kept.name}{told}")
+    return counted, left_out

@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.report.tasks import TaskCounts, held_out
 
 NOT_SCIENCE = (
     *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
-    *("published", "budget", "budgets", "panel", "sweep"),
+    *("published", "budget", "budgets", "panel", "sweep", "validate_every", "meta_validation"),
 )
-"""Top-level keys in which jobs of one group may differ."""
+"""Top-level keys in which jobs of one group may differ: all but the seed do not matter to the result."""
 
 CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network", "experiment", "budget")
 """What is chosen by name."""
@@ -32,6 +33,8 @@ class Job:
         config: every configuration key, dotted, without those in `NOT_SCIENCE`.
         rows: its meta-test rows; empty if it failed.
         lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
+        task_hashes: fingerprints of its meta-test tasks; empty as `lifetime_returns`.
+        tasks: how many these are, and of them distinct and new ones; None as above.
         published: the published result that it reproduces, if any.
         panel: of the sweep's picture in which it is drawn, if it has one.
         meta_train_env_steps: environment steps of its meta-training; None if it is of before they were recorded.
@@ -48,6 +51,8 @@ class Job:
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     lifetime_returns: Sequence[float]
+    task_hashes: Sequence[str]
+    tasks: TaskCounts | None
     published: Mapping[str, Any] | None
     panel: str | None
     meta_train_env_steps: float | None
@@ -103,6 +108,8 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         config=dict(flat({key: value for key, value in config.items() if key not in NOT_SCIENCE})),
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
+        task_hashes=[] if problem else (summary.get("task_hashes") or {}).get("meta_test", []),
+        tasks=None if problem else held_out(summary),
         published=summary.get("published"),
         panel=config.get("panel"),
         meta_train_env_steps=summary.get("meta_train_env_steps"),

@@ -64,7 +64,8 @@ def draw_panel(
         apart = group.panel is None and panel is not None
         style = {"color": FAINT, "linestyle": next(greys)} if apart else looks[group.label]
         seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
-        axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
+        if None not in curve["low"]:
+            axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
         marker = "o" if len(x) <= 20 and not apart else ""
         width = 1.1 if apart else 1.8
         axes.plot(x, mean, marker=marker, markersize=4, linewidth=width, label=group.label + seeds, **style)

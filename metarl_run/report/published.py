@@ -1,13 +1,25 @@
 """A result beside the number that a paper published for it."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from metarl_run.report.interval import Z, half_width
 
 STANDARD_ERRORS = 3
-"""How far below it a mean may lie where the paper gives no deviation."""
+"""Of the paper's mean, within which ours counts as equal; and of our own, beyond which it certainly differs."""
 
-Z = 1.96
-"""Standard errors of the mean in half a 95 % interval."""
+ROUNDING = 1e-9
+
+
+class Verdict(NamedTuple):
+    """`word`: matched, short by so much, or undecided; `reason`: why it is undecided, else empty."""
+
+    word: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}" if self.reason else self.word
 
 
 def told(published: Mapping[str, Any]) -> str:
@@ -17,18 +29,61 @@ def told(published: Mapping[str, Any]) -> str:
     return f"{published['lifetime_return']:g}{deviation}{source}"
 
 
-def verdict(life: Mapping[str, float], published: Mapping[str, Any]) -> str:
-    """`matched` if the mean is at least the published one less its deviation; else how far below the published it is.
+def verdict(life: Mapping[str, Any], published: Mapping[str, Any]) -> Verdict:
+    """Whether the mean is at least the published one less a tolerance; else how far below the published it is.
+
+    The tolerance is the paper's ±. Without one it is 3 s / √n, three standard errors of a mean over the paper's n
+    tasks, where s is the standard deviation over our own: the paper's tasks are of the same family.
 
     Args:
-        life: `mean` of the lifetime return, and `low` and `high` of its 95 % interval.
-        published: `lifetime_return` and `deviation`; without one, three standard errors of the mean stand for it.
+        life: `mean` of the lifetime return, `low` and `high` of its interval, `std` over tasks, `standard_error`.
+        published: `lifetime_return`, `deviation`, `num_tasks`.
     """
-    deviation = published["deviation"]
-    if deviation is None:
-        deviation = STANDARD_ERRORS * (life["high"] - life["low"]) / (2 * Z)
+    tolerance, std, num_tasks = published["deviation"], life.get("std"), published.get("num_tasks")
+    if tolerance is None:
+        if num_tasks is None:
+            return Verdict("undecided", "set published.deviation, the paper's ±, or published.num_tasks")
+        if std is None:
+            return Verdict("undecided", "the spread over our own tasks is not known")
+        tolerance = STANDARD_ERRORS * std / math.sqrt(num_tasks)
     missing = published["lifetime_return"] - life["mean"]
-    return "matched" if missing <= deviation else f"short by {missing:.3g}"
+    error = standard_error(life)
+    right = within(missing, tolerance, error)
+    if right is None:
+        return Verdict("undecided", undecided(error, tolerance))
+    return Verdict("matched" if right else f"short by {missing:.3g}")
+
+
+def standard_error(life: Mapping[str, Any]) -> float | None:
+    """Of our own mean: as recorded, else half of its interval / 1.96, which seeds widen; None without an interval."""
+    half = half_width(life)
+    recorded: float | None = life.get("standard_error")
+    return half / Z if recorded is None and half is not None else recorded
+
+
+def within(distance: float, tolerance: float, error: float | None) -> bool | None:
+    """Whether our mean lies within the tolerance; None if it is too uncertain to say.
+
+    A mean is as good as its standard error: unless that is at most a third of the tolerance, which it is with as many
+    tasks as the paper's, nothing counts as matched, and only what lies three standard errors outside as not matched.
+
+    Args:
+        distance: from the published number, beyond it where that counts as matched too.
+        tolerance: in the same units, ≥ 0.
+        error: standard error of our mean; None if not known.
+    """
+    if error is None:
+        return None
+    if STANDARD_ERRORS * error <= tolerance * (1 + ROUNDING) + ROUNDING:
+        return distance <= tolerance + ROUNDING
+    return False if distance - tolerance > STANDARD_ERRORS * error else None
+
+
+def undecided(error: float | None, tolerance: float) -> str:
+    """Why `within` says nothing."""
+    if error is None:
+        return "our mean has no interval"
+    return f"our standard error {error:.2g} is above a third of the tolerance {tolerance:.3g}; take more tasks or seeds"
 
 
 def precise(x: float) -> str:

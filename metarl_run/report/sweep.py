@@ -20,10 +20,12 @@ from metarl_run.atomic import write_atomically
 from metarl_run.report.columns import Columns, columns_of
 from metarl_run.report.folder import short
 from metarl_run.report.groups import Group, grouped
+from metarl_run.report.interval import coverage_told, plus_minus
 from metarl_run.report.jobs import Job, read_jobs
 from metarl_run.report.output import standard_output
 from metarl_run.report.panels import draw
-from metarl_run.report.published import precise, verdict
+from metarl_run.report.published import Verdict, precise, verdict
+from metarl_run.report.tasks import remarkable, tasks_told
 from metarl_run.report.terminal import duration, in_ascii, number, thousands
 
 CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
@@ -59,6 +61,9 @@ class SweepReport:
         yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
         for env, optimum in optima_of(self.groups).items():
             yield line(f"optimum on {env}: {optimum}")
+        for note in notes_of(self.groups):
+            wrapped = Text(note, "dim")
+            yield in_ascii(wrapped) if options.ascii_only else wrapped
         for job in self.failed:
             code = "no exit code" if job.exit_code is None else f"exit code {job.exit_code}"
             yield line(f"failed: {job.overrides or job.name} · {code} · {job.problem}", "red")
@@ -113,6 +118,8 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
                 "meta_train_env_steps": group.meta_train_env_steps,
                 "wall_seconds": group.wall_seconds,
                 "cpu_seconds": group.cpu_seconds,
+                "tasks": group.tasks,
+                "left_out": list(group.left_out),
             }
             for group in groups
         ],
@@ -124,18 +131,16 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def cells_of(group: Group, columns: Columns, plus_minus: str) -> list[str]:
+def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:
     """In each column the mean, ± half of its 95 % interval."""
     return [
-        missing(plus_minus)
-        if point is None
-        else f"{number(point['mean'])} {plus_minus}{number((point['high'] - point['low']) / 2)}"
+        missing(sign) if point is None else f"{number(point['mean'])}{plus_minus(point, number, sign)}"
         for point in columns.points(group)
     ]
 
 
-def missing(plus_minus: str) -> str:
-    return "–" if plus_minus == "±" else "-"
+def missing(sign: str) -> str:
+    return "–" if sign == "±" else "-"
 
 
 COST = ("training steps", "CPU time", "wall time")
@@ -143,32 +148,51 @@ ROOM_FOR_COUNTS = 4
 """Columns that must fit beside the first two of `COST` on a terminal."""
 
 
-def cost_of(group: Group, plus_minus: str) -> list[str]:
+def cost_of(group: Group, sign: str) -> list[str]:
     """Environment steps of meta-training, and the times of one run."""
     steps, times = group.meta_train_env_steps, (group.cpu_seconds, group.wall_seconds)
     return [
-        missing(plus_minus) if steps is None else thousands(steps),
-        *(missing(plus_minus) if seconds is None else duration(seconds) for seconds in times),
+        missing(sign) if steps is None else thousands(steps),
+        *(missing(sign) if seconds is None else duration(seconds) for seconds in times),
     ]
 
 
 LIFETIMES = ("lifetime return", "published")
 
 
-def lifetimes_of(groups: Sequence[Group], plus_minus: str) -> list[list[str]]:
+def lifetimes_of(groups: Sequence[Group], sign: str) -> list[list[str]]:
     """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; none if nothing is published."""
     if not any(group.published for group in groups):
         return [[] for _ in groups]
     cells = []
-    for life, published in ((group.lifetime_return, group.published) for group in groups):
-        ours = (
-            f"{precise(life['mean'])} {plus_minus}{number((life['high'] - life['low']) / 2)}"
-            if life
-            else missing(plus_minus)
-        )
-        judged = f", {verdict(life, published)}" if life and published else ""
-        cells.append([ours, f"{published['lifetime_return']:g}{judged}" if published else missing(plus_minus)])
+    for group in groups:
+        life, published, judged = group.lifetime_return, group.published, verdict_of(group)
+        ours = f"{precise(life['mean'])}{plus_minus(life, number, sign)}" if life else missing(sign)
+        told = f", {judged.word}" if judged else ""
+        cells.append([ours, f"{published['lifetime_return']:g}{told}" if published else missing(sign)])
     return cells
+
+
+def verdict_of(group: Group) -> Verdict | None:
+    """On the lifetime return beside the published one, where there are both."""
+    if group.lifetime_return is None or group.published is None:
+        return None
+    return verdict(group.lifetime_return, group.published)
+
+
+def notes_of(groups: Sequence[Group]) -> list[str]:
+    """What must be known to read the numbers: coverage of intervals, tasks that are few, jobs that do not count."""
+    told = [coverage_told([group.num_finished for group in groups if group.curve])]
+    if any(group.curve and None in group.curve["low"] for group in groups):
+        told.append("One task: no interval.")
+    for group in groups:
+        name = f"{group.label} on {group.env}"
+        if group.tasks is not None and remarkable(group.tasks):
+            told.append(f"{name}: {tasks_told(group.tasks)}.")
+        if (judged := verdict_of(group)) and judged.reason:
+            told.append(f"{name}: {judged}.")
+        told += [f"{name}: {line}, so it is left out." for line in group.left_out]
+    return [line for line in told if line]
 
 
 def optima_of(groups: Sequence[Group]) -> dict[str, str]:
@@ -180,10 +204,10 @@ def optima_of(groups: Sequence[Group]) -> dict[str, str]:
     return {env: " to ".join(dict.fromkeys(map(number, (min(x), max(x))))) for env, x in found.items()}
 
 
-def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
+def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
     """The comparison for a terminal: a block per env, and as many adaptation steps as fit."""
     names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
-    lifetimes = lifetimes_of(groups, plus_minus)
+    lifetimes = lifetimes_of(groups, sign)
     taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
     room = (width - names - 28 - taken) // 12
     counts = 2 if room > ROOM_FOR_COUNTS + 2 else 0
@@ -212,10 +236,10 @@ def table_of(groups: Sequence[Group], width: int, plus_minus: str) -> Table:
             shown = group.env
         table.add_row(
             f"  {group.label}",
-            *cells_of(group, columns, plus_minus),
+            *cells_of(group, columns, sign),
             *lifetime,
             Text(group.finished, "red" if group.failed_seeds else ""),
-            *cost_of(group, plus_minus)[0 if counts else -1 :],
+            *cost_of(group, sign)[0 if counts else -1 :],
         )
     return table
 
@@ -237,6 +261,8 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
     table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
     about = f"{columns.meaning}, on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
     parts = ["# Comparison", about, table]
+    if notes := notes_of(groups):
+        parts.append("\n".join(f"- {note}" for note in notes))
     if optima := optima_of(groups):
         where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
         parts.append(f"Optimum, the expected return of the best policy of each task: {where}.")

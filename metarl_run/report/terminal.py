@@ -4,7 +4,7 @@ Everything fits into the width it is given, and into ASCII where the terminal ha
 """
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.published import precise, told, verdict
+from metarl_run.report.tasks import held_out, remarkable, tasks_told
 
 FILES = {
     "adaptation_curve.png": "the picture",
@@ -30,7 +31,7 @@ FILES = {
 }
 """What a run folder may hold, in the order of interest."""
 
-ASCII = str.maketrans("→±·●│─└┤…━×", ">~,o|-++.=x")
+ASCII = str.maketrans("→±·●│─└┤…━×–", ">~,o|-++.=x-")
 PLOT_ROWS = 10
 MAX_WIDTH = 100
 """Wider lines are hard to read."""
@@ -78,7 +79,7 @@ class CurvePlot:
         rows: height of the plot without its axis.
     """
 
-    def __init__(self, curve: Mapping[str, Sequence[float]], rows: int = PLOT_ROWS) -> None:
+    def __init__(self, curve: Mapping[str, Sequence[Any]], rows: int = PLOT_ROWS) -> None:
         self.curve, self.rows = curve, rows
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
@@ -86,22 +87,25 @@ class CurvePlot:
         width = min(options.max_width, MAX_WIDTH)
         if len(curve["mean"]) > width // 2:
             curve = coarse_curve(curve, width // 4)
-        low, high = min(curve["low"]), max(curve["high"])
+        sure = None not in curve["low"]
+        low: float = min(curve["low" if sure else "mean"])
+        high: float = max(curve["high" if sure else "mean"])
         ticks = {row: number(high - (high - low) * row / (rows - 1)) for row in {0, rows // 2, rows - 1}}
         margin = max(map(len, ticks.values()))
         columns = max(10, width - margin - 6)
-        first, last = curve["episodes_seen"][0], curve["episodes_seen"][-1]
+        first: float = curve["episodes_seen"][0]
+        last: float = curve["episodes_seen"][-1]
 
         def column(x: float) -> float:
             return (x - first) / ((last - first) or 1) * (columns - 1)
 
         def height(y: float) -> float:
-            return (high - y) / ((high - low) or 1) * (rows - 1) if high > low else (rows - 1) / 2
+            return (high - y) / (high - low) * (rows - 1) if high > low else (rows - 1) / 2
 
         cells: dict[tuple[int, int], tuple[str, str]] = {}
         xs, ys = [column(x) for x in curve["episodes_seen"]], [height(y) for y in curve["mean"]]
         sparse = len(xs) <= columns // 4
-        whiskers = list(zip(xs, map(height, curve["low"]), map(height, curve["high"]), strict=True))
+        whiskers = list(zip(xs, map(height, curve["low"]), map(height, curve["high"]), strict=True)) if sure else []
         for x, bottom, top in whiskers:
             for row in range(round(top), round(bottom) + 1):
                 cells[row, round(x)] = ("│", "cyan dim")
@@ -158,21 +162,26 @@ def in_ascii(text: Text) -> Text:
     return plain
 
 
-def curve_table(curve: Mapping[str, Sequence[float]], width: int) -> Table:
-    """The curve as a table that fits into `width`, a dozen rows at most."""
+def ends(statistics: Mapping[str, Any], shown: Callable[[float], str], missing: str) -> str:
+    """`110 to 130`; `missing` where there is no interval."""
+    low, high = statistics["low"], statistics["high"]
+    return missing if low is None or high is None else f"{shown(low)} to {shown(high)}"
+
+
+def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "–") -> Table:
+    """The curve as a table that fits into `width`, a dozen rows at most; `missing` stands for no interval."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
     step = "adaptation step" if width >= 70 else "step"
     exact = ["exact"] if "expected" in curve and width >= 80 else []
     for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM", *exact):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     for i in evenly(len(curve["mean"]), 12):
-        low, high = number(curve["low"][i]), number(curve["high"][i])
         table.add_row(
             str(curve["adaptation_step"][i]),
             f"{curve['episodes_seen'][i]:g}",
             f"{curve['env_steps_seen'][i]:.0f}",
             Text(number(curve["mean"][i]), "bold"),
-            f"{low} to {high}",
+            ends({"low": curve["low"][i], "high": curve["high"][i]}, number, missing),
             number(curve["iqm"][i]),
             *(number(curve["expected"][i]) for _ in exact),
         )
@@ -203,14 +212,19 @@ class RunReport:
         yield Text()
         if len(curve["mean"]) > 1:
             yield CurvePlot(curve)
-        yield curve_table(curve, options.max_width)
+        yield curve_table(curve, options.max_width, "-" if options.ascii_only else "–")
+        if None in curve["low"]:
+            yield line(("interval         ", "dim"), "one task: no interval")
+        counts = held_out(summary)
+        if counts is not None and remarkable(counts):
+            yield line(("tasks            ", "dim"), tasks_told(counts))
         if "optimum" in curve:
             yield line(("optimum          ", "dim"), number(curve["optimum"][0]), " expected of the best policies")
         life = summary["lifetime_return"]
         if life is not None:
             published = summary.get("published")
             shown = precise if published else number
-            interval = f" ({shown(life['low'])} to {shown(life['high'])})"
+            interval = f" ({ends(life, shown, 'one task: no interval')})"
             judged = f", {verdict(life, published)}" if published else ""
             yield line(("lifetime return  ", "dim"), shown(life["mean"]), interval, judged)
             if published:

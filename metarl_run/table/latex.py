@@ -29,7 +29,7 @@ def _block(record: TableRecord, block: str, cells: Sequence[CellRecord]) -> Iter
     yield r"\begin{table}"
     yield r"\centering"
     caption = f"{record['title']} ({record['source']}), {block}. {text.about(record)} In brackets the paper's."
-    yield rf"\caption{{{escaped(caption)} $\dagger$: not within the tolerance.}}"
+    yield rf"\caption{{{escaped(caption)} $\dagger$: not within the tolerance, ?: undecided.}}"
     yield rf"\begin{{tabular}}{{l{'r' * len(columns)}}}"
     yield r"\toprule"
     yield _line(["", *map(escaped, columns)])
@@ -45,7 +45,7 @@ def _block(record: TableRecord, block: str, cells: Sequence[CellRecord]) -> Iter
 
 def _ours(cell: CellRecord) -> str:
     told = escaped(text.judged(cell) if cell["status"] == "failed" else text.ours(cell))
-    return told + (r"$^\dagger$" if cell["matched"] is False else "")
+    return told + (r"$^\dagger$" if cell["matched"] is False else "$^?$" if text.is_undecided(cell) else "")
 
 
 def _line(entries: Sequence[str]) -> str:

@@ -63,6 +63,11 @@ class Life:
         return [range(first, min(first + self.tasks_at_once, self.tasks)) for first in starts]
 
     @property
+    def drawn_from(self) -> dict[str, Any]:
+        """What decides which tasks these are: lives alike in it are lived in the same tasks, in the same order."""
+        return {key: self.identity.get(key) for key in ("env", "table_seed", "tasks_at_once", "phase", "device")}
+
+    @property
     def name(self) -> str:
         """For people."""
         setting = [f"{key}={value}" for key, value in self.setting.items()]

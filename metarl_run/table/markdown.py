@@ -7,6 +7,7 @@ from metarl_run.table import text
 from metarl_run.table.text import CellRecord, TableRecord
 
 MARKS = {True: " ✓", False: " ✗", None: ""}
+UNDECIDED = " ?"
 TITLES = ("", "column", "ours", "95 % interval", "first 1000 tasks", "paper", "difference", "tolerance", "", "chosen")
 
 
@@ -19,14 +20,17 @@ def markdown(record: TableRecord, picture: str) -> str:
     """
     parts = [
         f"# {record['title']}",
-        f"{record['source']}. {text.about(record)} Ours, in brackets the paper's; ✓ within the tolerance, ✗ not.",
+        f"{record['source']}. {text.about(record)} Ours, in brackets the paper's; ✓ within the tolerance, ✗ not, "
+        "? undecided.",
     ]
     blocks = text.blocks_of(record)
     for block, cells in blocks.items():
         parts += [f"## {block[:1].upper()}{block[1:]}", "\n".join(_glance(record, cells))]
     parts += [f"![Ours against the paper's]({picture})", "\n".join(f"- {line}" for line in text.verdicts(record))]
-    if record["notes"]:
-        parts.append("\n".join(f"- {note}" for note in record["notes"]))
+    if notes := [*record["notes"], *text.left_out(record)]:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    if told := text.tolerances(record):
+        parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in told)]
     if failed := text.failures(record):
         parts += ["## Failed", "\n".join(f"- {line.removeprefix('failed: ')}" for line in failed)]
     parts.append("## Cell by cell")
@@ -47,7 +51,7 @@ def _glance(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
 
 def _short(cell: CellRecord) -> str:
     told = text.judged(cell) if cell["status"] == "failed" else text.ours(cell)
-    return f"{told} ({text.paper(cell)}){MARKS[cell['matched']]}"
+    return f"{told} ({text.paper(cell)}){UNDECIDED if text.is_undecided(cell) else MARKS[cell['matched']]}"
 
 
 def _in_full(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:

@@ -53,6 +53,7 @@ def _cell(
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """One cell, and the values that each of its finished seeds has in each task."""
     row, learned = table.protocol[cell.row], table.agents[cell.column].learned
+    lives, left_out = one_per_agent(lives)
     results = [(life, store.read(root / life.place, life)) for life in lives]
     values, finished = [], []
     for life, result in results:
@@ -64,9 +65,13 @@ def _cell(
     if choice is not None and choice.failed is not None:
         failures.append(choice.failed)
     status = "failed" if failures else "complete" if results and len(values) == len(results) else "missing"
-    numbers: Mapping[str, Any] = summary(values) if values and status != "missing" else dict.fromkeys(NUMBERS)
+    same_tasks = all(life.drawn_from == finished[0].drawn_from for life in finished)
+    numbers: Mapping[str, Any] = dict.fromkeys(NUMBERS)
+    if values and status != "missing":
+        numbers = summary(values, same_tasks=same_tasks)
     paper, tolerance = row.published[cell.column], row.tolerance_of(cell.column)
     compared = table.compared(cell.block, cell.column)
+    error = numbers["standard_error"]
     entry = {
         "row": cell.row,
         "column": cell.column,
@@ -79,7 +84,7 @@ def _cell(
         "one_sided": learned,
         "compared": compared,
         "difference": numbers["ours"] - paper if numbers["ours"] is not None and paper is not None else None,
-        "matched": matched(numbers["ours"], paper, tolerance, one_sided=learned)
+        "matched": matched(numbers["ours"], paper, tolerance, one_sided=learned, standard_error=error)
         if status == "complete" and compared and paper is not None
         else None,
         "setting": dict(choice.setting) if choice is not None and choice.setting is not None else None,
@@ -93,6 +98,7 @@ def _cell(
             for life, error in failures
             if error is not None
         ],
+        "left_out": [f"{again.place} repeats {first.place}" for again, first in left_out],
         "budget": next((life.budget for life in lives), None),
         "seconds": sum(result.seconds for _, result in results),
         "tuning_seconds": choice.seconds if choice is not None else 0.0,
@@ -100,7 +106,27 @@ def _cell(
     return entry, values if status == "complete" else []
 
 
-NUMBERS = ("ours", "low", "high", "first_1000", "deviation_1000")
+NUMBERS = ("ours", "low", "high", "standard_error", "first_1000", "deviation_1000")
+
+
+def one_per_agent(lives: Sequence[Life]) -> tuple[list[Life], list[tuple[Life, Life]]]:
+    """The lives of different agents, and each of the others with the one that it repeats.
+
+    Agents are one if all that matters to their meta-training is alike, the seed included. Equal checkpoints are not
+    asked for: what another machine or version made of it is no second seed.
+    """
+    counted, left_out = list[Life](), list[tuple[Life, Life]]()
+    for life in lives:
+        first = next((one for one in counted if _agent(one) == _agent(life)), None)
+        if first is None:
+            counted.append(life)
+        else:
+            left_out.append((life, first))
+    return counted, left_out
+
+
+def _agent(life: Life) -> dict[str, Any]:
+    return {key: value for key, value in life.identity.items() if key != "agent"} | {"seed": _seed(life)}
 
 
 def _seed(life: Life) -> int:

@@ -14,7 +14,7 @@ from metarl_run.table.text import CellRecord, TableRecord
 LABELS = ("ours", "paper", "difference")
 MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("", "")}
 ASCII_MARKS = {True: "ok", False: "NO", None: ""}
-DASHES = str.maketrans("−–", "--")
+DASHES = str.maketrans({"−": "-", "–": "-", "✓": "ok"})
 WIDTH = 15
 """Of a column, in characters."""
 
@@ -47,6 +47,9 @@ class Screen:
                 yield block_table(record, block, cells, columns[first : first + fitting], options.ascii_only)
         for words in record["notes"]:
             yield line(f"note: {words}", "dim")
+        for words in (*text.tolerances(record), *text.left_out(record)):
+            wrapped = Text(words, "dim")
+            yield plain(wrapped) if options.ascii_only else wrapped
         for words in text.failures(record):
             yield line(words, "red")
         for words in text.verdicts(record):
@@ -80,6 +83,8 @@ def entry(cell: CellRecord, label: str, ascii_only: bool) -> Text:
         words = Text(text.ours(cell), "bold red" if cell["status"] == "failed" else "bold")
     elif label == "paper":
         words = Text(text.paper(cell))
+    elif text.is_undecided(cell):
+        words = Text(f"{text.difference(cell)} ?")
     elif cell["matched"] is None:
         words = Text(text.judged(cell), "red" if cell["status"] == "failed" else "dim")
     else:

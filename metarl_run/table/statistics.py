@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl_run.report.published import Z
+from metarl_run.report.interval import Z
+from metarl_run.report.published import within
 
 PAPER_TASKS = 1000
 """Over which papers take their means."""
@@ -35,18 +36,19 @@ def as_measured(totals: np.ndarray, episodes: int, value: np.ndarray) -> np.ndar
     return np.asarray(ratio + (totals - ratio * episodes * value) / scale)
 
 
-def summary(values: Sequence[np.ndarray]) -> dict[str, Any]:
+def summary(values: Sequence[np.ndarray], *, same_tasks: bool = True) -> dict[str, Any]:
     """Mean and 95 % interval, and the view over as many tasks as papers have.
 
     A single agent's interval is mean ± 1.96 standard errors over tasks. Several meta-trained agents are seeds: theirs
-    is the stratified bootstrap over seeds, then tasks.
+    is the bootstrap over seeds and tasks.
 
     Args:
-        values: of each seed, `[tasks]`, the same tasks for all; one array for a hand-made agent.
+        values: of each seed, `[tasks]`; one array for a classical agent.
+        same_tasks: all seeds were tested in the same tasks, in this order.
 
     Returns:
-        `ours`, `low`, `high`; `first_1000`, the mean over the first 1000 tasks (of fewer, over all); and
-        `deviation_1000`, the standard deviation of a mean over 1000 tasks.
+        `ours`, `low`, `high`; `standard_error`, half of the interval / 1.96; `first_1000`, the mean over the first 1000
+        tasks (of fewer, over all); and `deviation_1000`, the standard deviation of a mean over 1000 tasks.
     """
     stacked = np.stack(values)
     by_task = stacked.mean(0)
@@ -54,7 +56,7 @@ def summary(values: Sequence[np.ndarray]) -> dict[str, Any]:
     if len(values) > 1:
         from metarl_run.evaluation import bootstrap_interval  # late: torch comes with it, and few tables need it
 
-        low, high = map(float, bootstrap_interval(values, np.random.default_rng(0)))
+        low, high = map(float, bootstrap_interval(values, np.random.default_rng(0), same_tasks=same_tasks))
     else:
         half = Z * deviation / math.sqrt(len(by_task))
         low, high = mean - half, mean + half
@@ -62,6 +64,7 @@ def summary(values: Sequence[np.ndarray]) -> dict[str, Any]:
         "ours": mean,
         "low": low,
         "high": high,
+        "standard_error": (high - low) / (2 * Z),
         "first_1000": float(by_task[:PAPER_TASKS].mean()),
         "deviation_1000": deviation / math.sqrt(PAPER_TASKS),
     }
@@ -75,10 +78,8 @@ def paired(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
     return {"difference": mean, "low": mean - half, "high": mean + half}
 
 
-ROUNDING = 1e-9
-
-
-def matched(ours: float, published: float, tolerance: float, *, one_sided: bool) -> bool:
-    """Is our number the paper's within the tolerance? A learned agent may also be better."""
-    short = published - ours if one_sided else abs(published - ours)
-    return short <= tolerance + ROUNDING
+def matched(
+    ours: float, published: float, tolerance: float, *, one_sided: bool, standard_error: float | None
+) -> bool | None:
+    """Is our number the paper's within the tolerance? A learned agent may also be better. None if it cannot be said."""
+    return within(published - ours if one_sided else abs(published - ours), tolerance, standard_error)

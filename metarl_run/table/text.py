@@ -1,9 +1,10 @@
 """The words and numbers of a cell, as every kind of report shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metarl_run.report.published import precise
+from metarl_run.report.interval import coverage_told, half_width
+from metarl_run.report.published import ROUNDING, precise, undecided
 
 TableRecord = Mapping[str, Any]
 CellRecord = Mapping[str, Any]
@@ -16,8 +17,10 @@ ABOUT = {
 
 
 def about(record: TableRecord) -> str:
-    """What the numbers are."""
-    return ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
+    """What the numbers are, and how much the intervals of learned columns are worth."""
+    told = ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
+    learned = [len(cell["seeds"]) for cell in record["cells"] if cell["one_sided"] and cell["ours"] is not None]
+    return f"{told} {coverage_told(learned)}".strip()
 
 
 def blocks_of(record: TableRecord) -> dict[str, list[CellRecord]]:
@@ -48,8 +51,8 @@ def ours(cell: CellRecord, plus_minus: str = "±") -> str:
     """Our mean ± half of its interval, or why there is none."""
     if cell["ours"] is None:
         return "failed" if cell["status"] == "failed" else "not run"
-    half = (cell["high"] - cell["low"]) / 2
-    return f"{precise(cell['ours'])} {plus_minus}{alike(half, cell)}"
+    half = half_width(cell)
+    return precise(cell["ours"]) + ("" if half is None else f" {plus_minus}{alike(half, cell)}")
 
 
 def alike(x: float, cell: CellRecord) -> str:
@@ -84,7 +87,15 @@ def judged(cell: CellRecord) -> str:
         return "not run"
     if not cell["compared"]:
         return "not compared"
+    if is_undecided(cell):
+        return f"undecided: {undecided(cell.get('standard_error'), cell['tolerance'])}"
     return "" if cell["matched"] is None else "matched" if cell["matched"] else "not matched"
+
+
+def is_undecided(cell: CellRecord) -> bool:
+    """There are both numbers, but ours is too uncertain for a verdict."""
+    comparable = cell["status"] == "complete" and cell["compared"] and cell["paper"] is not None
+    return comparable and cell["matched"] is None
 
 
 def setting(cell: CellRecord) -> str:
@@ -120,9 +131,55 @@ def verdicts(record: TableRecord) -> list[str]:
             "matched": sum(cell["matched"] is True for cell in cells),
             "not matched": sum(cell["matched"] is False for cell in cells),
             "not compared": sum(cell["status"] == "complete" and not cell["compared"] for cell in cells),
+            "undecided": sum(is_undecided(cell) for cell in cells),
             "failed": sum(cell["status"] == "failed" for cell in cells),
             "not run": sum(cell["status"] == "missing" for cell in cells),
         }
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         lines.append(f"{block}: {len(cells)} cells, {told}")
     return lines
+
+
+def tolerances(record: TableRecord) -> list[str]:
+    """For each row how wide its tolerance is beside the paper's columns, and which of them a ✓ cannot tell apart."""
+    first = next(iter(blocks_of(record).values()))
+    lines = []
+    for row in rows_of(first):
+        cells = [cell for cell in first if cell["row"] == row and cell["paper"] is not None]
+        if len(cells) < 2:
+            continue
+        ends = min(cell["tolerance"] for cell in cells), max(cell["tolerance"] for cell in cells)
+        tolerance = " to ".join(dict.fromkeys(f"{end:g}" for end in ends))
+        span = max(cell["paper"] for cell in cells) - min(cell["paper"] for cell in cells)
+        told = f"{row_name(record, row)}: tolerance {tolerance}, the paper's columns span {span:.4g}"
+        together = list(_alike(cells))
+        if len(together) == 1 and len(together[0]) == len(cells):
+            told += "; ✓ cannot tell the columns apart"
+        else:
+            near = [", ".join(cell["column"] for cell in some) for some in together]
+            told += f"; ✓ cannot tell apart {'; nor '.join(near)}" if near else "; ✓ tells all of them apart"
+        lines.append(told)
+    return lines
+
+
+def _alike(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
+    """The largest sets of at least two columns whose published numbers all lie within the tolerance of each."""
+    ordered = sorted(cells, key=lambda cell: float(cell["paper"]))
+    reached = 0
+    for first in range(len(ordered)):
+        end = first + 1
+        while end < len(ordered) and _together(ordered[first : end + 1]):
+            end += 1
+        if end > max(reached, first + 1):
+            yield ordered[first:end]
+            reached = end
+
+
+def _together(ordered: Sequence[CellRecord]) -> bool:
+    span = ordered[-1]["paper"] - ordered[0]["paper"]
+    return bool(span <= min(cell["tolerance"] for cell in ordered) + ROUNDING)
+
+
+def left_out(record: TableRecord) -> list[str]:
+    """A line for each run that repeats a seed."""
+    return list(dict.fromkeys(f"left out: {line}" for cell in record["cells"] for line in cell.get("left_out", [])))

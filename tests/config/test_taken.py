@@ -105,7 +105,7 @@ def test_another_option_comes_whole_and_the_same_one_says_nothing() -> None:
     assert other.config["env"] == own.config["env"] and other.config["algo"] == own.config["algo"]
     assert other.config["network"]["hidden"] == [8]
     assert other.differences[:2] == ("env: cartpole_family → random_mdp", "algo: fomaml → maml")
-    assert "algo.inner_lr: 0.125 → 1.0" in other.differences and "env.horizon: 17 → 10" in other.differences
+    assert "algo.inner_lr: 0.125 → 5.0" in other.differences and "env.horizon: 17 → 10" in other.differences
 
 
 def test_parts_of_an_algorithm_can_be_chosen_too() -> None:

@@ -51,6 +51,13 @@ def test_the_default_is_valid_and_left_as_it_is(config: dict[str, Any]) -> None:
     assert config == before
 
 
+def test_run_folders_of_before_the_papers_tasks_were_recorded_stay_valid(config: dict[str, Any]) -> None:
+    del config["published"]["num_tasks"]
+    validate(config, CHOICES)
+    del config["published"]["source"]
+    assert (told(config).where, told(config).reason) == ("published.source", "is missing")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
@@ -69,6 +76,7 @@ def test_the_default_is_valid_and_left_as_it_is(config: dict[str, Any]) -> None:
         ("published.lifetime_return", math.nan, "must be a finite number, got nan"),
         ("published.deviation", -1, "must be a finite number >= 0, got -1"),
         ("published.source", 2016, "must be a word, got 2016"),
+        ("published.num_tasks", 0, "must be an integer >= 1, got 0"),
         ("budget", 3, "must be a word, got 3"),
         ("output_root", "a\nb", r"must not contain control characters, got 'a\nb'"),
         ("output_root", "a" * 4001, "must have at most 4000 characters, got 4001"),

@@ -57,6 +57,7 @@ def make_run() -> MakeRun:
         optimum: float | None = None,
         lifetime_returns: Sequence[float] | None = None,
         published: Mapping[str, Any] | None = None,
+        task_hashes: Sequence[str] | None = None,
     ) -> Path:
         """One list per adaptation step, one number per task, in `returns` and `expected`; one `optimum` for all tasks.
 
@@ -88,6 +89,7 @@ def make_run() -> MakeRun:
             "env_steps_per_second": 412_345.0,
             **({"lifetime_returns": {"meta_test": list(lifetime_returns)}} if lifetime_returns else {}),
             **({"published": published} if published else {}),
+            **({"task_hashes": {"meta_test": list(task_hashes)}} if task_hashes else {}),
         }
         (folder / "summary.json").write_text(json.dumps(summary))
         if config is not None:

@@ -104,6 +104,26 @@ def test_exact_curves_of_any_length(make_run: MakeRun, tmp_path: Path, steps: in
     assert len(curve.write(run)) == 2
 
 
+# --- Few tasks ---
+
+
+@pytest.mark.parametrize("steps", [1, 3, 60])
+def test_one_task_has_no_band(make_run: MakeRun, tmp_path: Path, drawn: Drawn, steps: int) -> None:
+    run = make_run(tmp_path / "run", returns=[[float(step)] for step in range(steps)])
+    (axes,) = drawn(curve, run).axes
+    assert "one task: no interval" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert not any("95 %" in text.get_text() for text in axes.get_legend().get_texts())
+    assert all(bars.lines[1] == () for bars in axes.containers)  # no caps
+
+
+def test_the_caption_says_how_many_tasks_are_distinct(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    folder = make_run(tmp_path / "run", task_hashes=["a", "a"])
+    (axes,) = drawn(curve, folder).axes
+    assert "2 held-out tasks, all alike · reinforce · seed 0" in [text.get_text() for text in axes.texts]
+    (axes,) = drawn(curve, make_run(tmp_path / "old")).axes
+    assert "2 held-out tasks · reinforce · seed 0" in [text.get_text() for text in axes.texts]
+
+
 # --- Long lifetimes ---
 
 

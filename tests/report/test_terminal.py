@@ -99,6 +99,30 @@ def test_the_table_of_a_long_lifetime_has_a_dozen_rows(make_run: MakeRun, tmp_pa
     assert len(steps) == 12 and steps[:2] == [0, 1] and steps[-1] == 499
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_one_task_has_no_interval(make_run: MakeRun, tmp_path: Path, encoding: str, steps: int) -> None:
+    folder = make_run(tmp_path / "run", returns=[[7.0 + step] for step in range(steps)])
+    summary = json.loads((folder / "summary.json").read_text())
+    life = {"mean": 7.0, "low": None, "high": None, "std": None, "standard_error": None}
+    lines = printed(RunReport(summary | {"lifetime_return": life}, folder), encoding=encoding)
+    assert ["0", "0", "0", "7.00", "–" if encoding == "utf-8" else "-", "7.00"] in [
+        line.replace("|", " ").split() for line in lines
+    ]
+    assert "interval         one task: no interval" in lines
+    assert "lifetime return  7.00 (one task: no interval)" in lines
+    assert not any(" to " in line for line in lines)
+
+
+def test_tasks_are_told_where_they_are_fewer_than_they_seem(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    counts = {"number": 1008, "distinct": 21, "new": 0}
+    lines = printed(RunReport(summary | {"held_out_tasks": {"meta_test": counts}}, folder))
+    assert "tasks            1008 held-out tasks, 21 distinct, none of them new" in lines
+    assert not any("held-out" in line for line in printed(RunReport(summary, folder)))
+
+
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_a_flat_curve_can_be_drawn(level: float) -> None:
     flat = {**RISING, **{name: [level] * 4 for name in ("mean", "low", "high")}}

@@ -27,13 +27,24 @@ def test_the_papers_own_view_is_over_the_first_1000_tasks() -> None:
     assert (found["ours"], found["first_1000"]) == (2.0, 0.0)
 
 
-def test_several_seeds_have_the_stratified_bootstrap() -> None:
+def test_several_seeds_in_the_same_tasks_have_one_set_of_resampled_tasks() -> None:
     seeds = [np.array([1.0, 2.0, 3.0]), np.array([11.0, 12.0, 16.0])]
-    low, high = bootstrap_interval(seeds, np.random.default_rng(0))
+    low, high = bootstrap_interval(seeds, np.random.default_rng(0), same_tasks=True)
     found = summary(seeds)
     assert found["ours"] == pytest.approx((2 + 13) / 2)
     assert (found["low"], found["high"]) == (low, high)
     assert found["low"] < 3 and found["high"] > 12  # seeds that differ this much make it wide
+    assert found["standard_error"] == pytest.approx((high - low) / (2 * 1.96))
+    low, high = bootstrap_interval(seeds, np.random.default_rng(0))
+    apart = summary(seeds, same_tasks=False)
+    assert (apart["low"], apart["high"]) == (low, high)
+
+
+def test_seeds_that_differ_in_nothing_are_as_sure_as_one() -> None:
+    """Tasks that all seeds share are not more tasks: resampled for each seed, ten had a third of the width."""
+    values = np.random.default_rng(0).normal(size=400)
+    one, ten = summary([values]), summary([values] * 10)
+    assert ten["high"] - ten["low"] == pytest.approx(one["high"] - one["low"], rel=0.06)
 
 
 def test_a_fraction_of_the_optimum_is_a_ratio_of_means() -> None:
@@ -75,7 +86,14 @@ def test_differences_are_taken_task_by_task() -> None:
     ],
 )
 def test_matched_is_within_the_tolerance_or_for_learned_agents_above(ours: float, one_sided: bool, right: bool) -> None:
-    assert matched(ours, 6.7, 0.25, one_sided=one_sided) is right
+    assert matched(ours, 6.7, 0.25, one_sided=one_sided, standard_error=0.25 / 3) is right
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_an_agent_of_which_little_is_known_is_not_judged(one_sided: bool) -> None:
+    assert matched(6.5, 6.7, 0.25, one_sided=one_sided, standard_error=0.09) is None
+    assert matched(6.3, 6.7, 0.25, one_sided=one_sided, standard_error=0.09) is None  # 0.15 outside
+    assert matched(6.0, 6.7, 0.25, one_sided=one_sided, standard_error=0.09) is False  # 0.45: certainly outside
 
 
 def test_of_equally_good_settings_the_first_is_taken() -> None:

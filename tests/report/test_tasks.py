@@ -1,0 +1,29 @@
+"""How many tasks there are, in words."""
+
+import pytest
+
+from metarl_run.report.tasks import TaskCounts, held_out, remarkable, tasks_told
+
+
+@pytest.mark.parametrize(
+    ("number", "distinct", "new", "said"),
+    [
+        (200, 200, None, "200 held-out tasks"),
+        (1, 1, None, "1 held-out task"),
+        (5, 1, None, "5 held-out tasks, all alike"),
+        (1008, 21, 0, "1008 held-out tasks, 21 distinct, none of them new"),
+        (30, 3, 2, "30 held-out tasks, 3 distinct, 2 of them new"),
+        (30, 3, 3, "30 held-out tasks, 3 distinct, all of them new"),
+    ],
+)
+def test_tasks_are_told(number: int, distinct: int, new: int | None, said: str) -> None:
+    counts: TaskCounts = {"number": number, "distinct": distinct, "new": new}
+    assert tasks_told(counts) == said
+    assert remarkable(counts) is ("," in said)
+
+
+def test_older_runs_have_fingerprints_alone_or_nothing() -> None:
+    assert held_out({"task_hashes": {"meta_test": ["a", "b", "a"]}}) == {"number": 3, "distinct": 2, "new": None}
+    assert held_out({}) is None
+    counts = {"number": 3, "distinct": 2, "new": 1}
+    assert held_out({"held_out_tasks": {"meta_test": counts}, "task_hashes": {"meta_test": ["a"]}}) == counts
