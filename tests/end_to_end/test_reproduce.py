@@ -43,7 +43,8 @@ def test_a_reduced_table_stands_beside_the_papers(reduced):
     random = cells["as published", "10", "Random"]
     assert random["status"] == "complete" and (random["paper"], random["tolerance"]) == (100.1, 2.5)
     for cell in cells.values():
-        assert cell["low"] < cell["ours"] < cell["high"] and cell["matched"] in (True, False)
+        assert cell["low"] < cell["ours"] < cell["high"]
+        assert cell["matched"] in (False, None)  # a tenth of the paper's tasks is too few to match anything
         assert cell["difference"] == pytest.approx(cell["ours"] - cell["paper"])
         assert abs(cell["difference"]) < 20  # four standard errors of 100 tasks and more
     assert "as published: 4 cells" in done.stdout
