@@ -43,7 +43,8 @@ class MetaGradient(GradientBased, MetaLearner):
 
     with η of any of α, γ, λ, the entropy weight c_e, ψ and φ₀. What is not learned stays as configured. L′ is the
     learner's policy loss alone, of whole returns under a fixed γ′ and with what the other episodes returned at the same
-    step as a baseline, so that nothing learned can make it small but better agents.
+    step as a baseline, so that nothing learned can make it small but better agents; what normalises it is shared by all
+    tasks and steps k.
 
     Args:
         learner: supplies the policy and L, the loss of one task, and the numbers at the start.
