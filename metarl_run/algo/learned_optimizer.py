@@ -33,8 +33,9 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         learn:  truncated   ∇_ψ (1/M) Σᵢ Σₖ wₖ L(φₖⁱ, rolloutₖⁱ),        k in [1, K]
                 evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ), see `metarl_run.algo.evolution`
 
-    What normalises L in the last lines is shared by all tasks and steps k. φ₀ is not learned. Before any learning u is a hand-made rule's step, so that `scratch` with that rule is the
-    beginning of the learning curve. Meta-training sees lifetimes cut after K updates; the rule may be used for longer.
+    What normalises L in the meta-loss is shared by all tasks and steps k. φ₀ is not learned. Before any learning u is a
+    hand-made rule's step, so that `scratch` with that rule is the beginning of the learning curve. Meta-training sees
+    lifetimes cut after K updates; the rule may be used for longer.
 
     Args:
         learner: supplies the policy and L, the loss of one task.

@@ -27,9 +27,9 @@ class MAML(GradientBased, MetaLearner):
         learn:  ∇_θ  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)        through all K steps, the rollouts held fixed
 
     In the last line what normalises L is shared by all tasks, see `metarl_run.learner.policy_gradient`: so it follows
-    the mean return over tasks. It is the exact derivative of L for the data that was collected. How well it estimates the derivative of the
-    expected return is up to the learner's surrogate: how θ changes which data is collected enters only through it. With
-    `score` that is first-order MAML in expectation for tables of logits, not for networks: see
+    the mean return over tasks. It is the exact derivative of L for the data that was collected. How well it estimates
+    the derivative of the expected return is up to the learner's surrogate: how θ changes which data is collected enters
+    only through it. With `score` that is first-order MAML in expectation for tables of logits, not for networks: see
     `metarl_run.learner.surrogate`.
 
     Args:
