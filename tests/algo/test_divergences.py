@@ -1,6 +1,6 @@
 """Divergences of TRPO and ProMP against numbers by hand: one state, two actions, logits from (0, 0) to (log 3, 0).
 
-    KL(old ‖ new) = ½ log(½ / ¾) + ½ log(½ / ¼) = ½ log(4/3) ≈ .1438,        KL(new ‖ old) = ¾ log(3/2) − ¼ log 2 ≈ .1308
+KL(old ‖ new) = ½ log(½ / ¾) + ½ log(½ / ¼) = ½ log(4/3) ≈ .144,        KL(new ‖ old) = ¾ log(3/2) − ¼ log 2 ≈ .131
 """
 
 import math

@@ -116,7 +116,7 @@ def test_it_acts_on_the_optimal_values_of_what_it_believes():
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
 def test_what_the_members_disagree_about_is_uncertain_too(shift):
-    """Two members with prior means μ₀ ± d of weight w: after n rewards they are ± w d / (w + n) apart from the middle."""
+    """Two members with prior means μ₀ ± d of weight w: after n rewards they are ± w d / (w + n) off the middle."""
     family, algo = make("algo.tabular.members=2")
     params, w = bayesian(algo), τ0 / τ
     last = max(name for name in params if name.startswith("prior.") and name.endswith("bias"))
