@@ -64,7 +64,7 @@ def mutants(text: str) -> list[Mutant]:
         for node in mutable(tree)
         for kind, (start, end), new in changes(node, place)
     ]
-    return sorted({mutant.text: mutant for mutant in found if compiles(mutant.text)}.values(), key=lambda m: m.line)
+    return sorted({mutant.text: mutant for mutant in found}.values(), key=lambda m: m.line)
 
 
 class Places:
@@ -148,12 +148,3 @@ def operators_text(place: Places, left: ast.expr, right: ast.expr, new: str) -> 
     kept_before = old[: len(old) - len(old.lstrip(" )\n"))]
     kept_after = old[len(old.rstrip(" (\n")) :]
     return f"{kept_before or ' '}{new}{kept_after or ' '}"
-
-
-def compiles(text: str) -> bool:
-    """Whether Python would read it."""
-    try:
-        ast.parse(text)
-    except SyntaxError:
-        return False
-    return True

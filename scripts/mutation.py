@@ -34,8 +34,8 @@ from scipy.stats import beta
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "metarl_run"
 SCOPE = ("metarl_run/algo", "metarl_run/learner", "metarl_run/evaluation.py", "metarl_run/table/statistics.py")
-HEAVY = ("gymnasium", "hydra", "scipy.stats", "beartype", "hypothesis")
-"""What most tests import, besides torch: once, before forking."""
+HEAVY = ("gymnasium", "scipy.stats")
+"""What most tests import, besides torch: once, before forking. Plug-ins of pytest must be imported by it."""
 
 COPIED = ("metarl_run", "conf", "tests", "scripts", "pyproject.toml", "README.md")
 
@@ -63,6 +63,7 @@ class Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", default=SCOPE, help=f"files or folders (default: {' '.join(SCOPE)})")
+    parser.add_argument("--without", nargs="*", default=[], help="files to leave out")
     parser.add_argument("--sample", type=int, default=100, help="how many mutants (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
     parser.add_argument("--minutes", type=float, default=60, help="no mutant is begun afterwards (default: 60)")
@@ -73,14 +74,15 @@ def main() -> int:
         importlib.import_module(name)
     os.environ["OMP_NUM_THREADS"] = "1"
     end = time.monotonic() + 60 * chosen.minutes
-    drawn, population = sample(files(chosen.paths), chosen.sample, chosen.seed)
+    drawn, population = sample(files(chosen.paths, chosen.without), chosen.sample, chosen.seed)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in COPIED:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
         outcomes = examine(copy, drawn, end)
-    result = {"seed": chosen.seed, "paths": list(chosen.paths), "population": population, **score(outcomes)}
+    scope = {"paths": list(chosen.paths), "without": chosen.without, "seed": chosen.seed, "population": population}
+    result = scope | score(outcomes)
     chosen.out.mkdir(parents=True, exist_ok=True)
     full = result | {"mutants": [asdict(outcome) for outcome in outcomes]}
     (chosen.out / "mutation.json").write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -92,15 +94,16 @@ def main() -> int:
 # --- The sample ---
 
 
-def files(paths: Sequence[str]) -> list[str]:
+def files(paths: Sequence[str], without: Sequence[str] = ()) -> list[str]:
     """The source files in the given places, relative to the project, in a fixed order."""
-    found = []
-    for path in paths:
+    found: list[Path] = []
+    for path in (*paths, *without):
         place = ROOT / path
         if not place.exists():
             raise SystemExit(f"error: {path}: no such file or folder in {ROOT}; name one below {PACKAGE}/")
         found += sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    return [file.relative_to(ROOT).as_posix() for file in found]
+    left_out = {(ROOT / path).resolve() for path in without}
+    return [file.relative_to(ROOT).as_posix() for file in found if file.resolve() not in left_out]
 
 
 def sample(names: Sequence[str], size: int, seed: int) -> tuple[list[tuple[str, Mutant]], int]:
@@ -146,23 +149,24 @@ def dotted(path: Path) -> str:
 
 
 def examine(copy: Path, drawn: Sequence[tuple[str, Mutant]], end: float) -> list[Outcome]:
-    """Each mutant in turn, as long as there is time; before the first of each file, that its tests pass without one."""
+    """Each mutant in turn, as long as there is time; every test file runs once without any, and must pass."""
     outcomes: list[Outcome] = []
-    usual: dict[tuple[str, ...], float] = {}
+    usual: dict[str, float] = {}
     for number, (name, mutant) in enumerate(drawn, 1):
         if time.monotonic() > end:
             break
-        tests = tuple(tests_of(copy, name))
-        if tests not in usual:
-            failed, usual[tests] = run(copy, tests, timeout=1800)
-            if failed:
-                raise SystemExit(f"error: {failed} fails without any mutant; mend it first")
+        tests = tests_of(copy, name)
+        if fresh := [test for test in tests if test not in usual]:
+            failed, seconds = run(copy, fresh, timeout=1800)
+            if failed is not None:
+                raise SystemExit(f"error: {failed or fresh} fails or never ends without any mutant; mend it first")
+            usual |= {test: seconds / len(fresh) for test in fresh}
         file, original = copy / name, (copy / name).read_text(encoding="utf-8")
         written = file.stat().st_mtime
         file.write_text(mutant.text, encoding="utf-8")
         os.utime(file, (written + number, written + number))  # else Python would read the compiled original
         try:
-            failed, seconds = run(copy, tests, timeout=30 + 5 * usual[tests])
+            failed, seconds = run(copy, tests, timeout=30 + 5 * sum(usual[test] for test in tests))
         finally:
             file.write_text(original, encoding="utf-8")
             os.utime(file, (written, written))
@@ -231,11 +235,11 @@ def score(outcomes: Sequence[Outcome]) -> dict[str, float | int | list[float]]:
 
 def table(result: dict[str, object], outcomes: Sequence[Outcome]) -> str:
     """The score by room and kind, and every survivor."""
-    low, high = result["interval"]
+    (low, high), left_out = result["interval"], result["without"]
     text = [
         "# Mutation testing\n",
         f"Made by `scripts/mutation`: {result['sample']} of {result['population']} mutants, seed {result['seed']}, of"
-        f" {', '.join(f'`{path}`' for path in result['paths'])}. Killed: {result['killed']},"
+        f" {listed(result['paths'])}{f', without {listed(left_out)}' if left_out else ''}. Killed: {result['killed']},"
         f" **{result['score']:.1%}**, 95 % interval [{low:.1%}, {high:.1%}] (Clopper–Pearson).\n",
         "| kind | killed | of |",
         "|---|---:|---:|",
@@ -248,6 +252,10 @@ def table(result: dict[str, object], outcomes: Sequence[Outcome]) -> str:
         if outcome.outcome == "survived":
             text.append(f"`{outcome.file}:{outcome.line}` ({outcome.kind})\n\n```diff\n{outcome.diff}\n```\n")
     return "\n".join(text) + "\n"
+
+
+def listed(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """scripts/mutation changes what it should and nothing else, finds a module's tests, and counts rightly."""
 
+import ast
 import importlib
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def test_every_kind_of_mistake(made, text, changed):
 @pytest.mark.parametrize("text", ['"""1 + 1"""', "y: Interval[0, 1] = a", "assert a < b", "y = 'a + b'", "import a"])
 def test_what_no_test_could_notice_is_left_alone(made, text):
     assert made(text) == []
+
+
+@pytest.mark.parametrize("name", ["algo/gittins_index.py", "algo/tabular_world.py", "learner/policy_gradient.py"])
+def test_every_mutant_is_python(mutation, name):
+    for mutant in mutation.mutants((ROOT / "metarl_run" / name).read_text(encoding="utf-8")):
+        ast.parse(mutant.text)
 
 
 def test_a_diff_shows_the_changed_line(mutation):
