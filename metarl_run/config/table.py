@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
-from metarl_run.kinds import Count, Fraction, Interval, ListOf, NonNegative, Real, Whole, Words, problem
+from metarl_run.kinds import Count, Fraction, ListOf, NonNegative, Real, Several, Whole, Words, problem
 
 Seeds = Annotated[Sequence[int], ListOf(Whole, at_least=1)]
-Several = Annotated[int, Interval(int, 2)]
 Validate = Callable[[Mapping[str, Any], Mapping[str, str]], None]
 
 

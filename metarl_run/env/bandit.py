@@ -12,10 +12,9 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import Distribution, sample
-from metarl_run.kinds import Count, Distributions, Interval, NonNegative, checked
+from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
 
 Arms = Annotated[dict[str, Any], Distributions("mean")]
-Several = Annotated[int, Interval(int, 2)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, NonNegative, checked
+from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
 
 MDPs = Annotated[dict[str, Any], Distributions("mean_reward", "concentration", positive=("concentration",))]
 
@@ -84,7 +84,7 @@ class RandomMDP(TaskFamily):
         *,
         horizon: Count,
         num_states: Count,
-        num_actions: Count,
+        num_actions: Several,
         reward_deviation: NonNegative,
         meta_train: MDPs,
         meta_test: MDPs,

@@ -58,9 +58,9 @@ def test_indices_are_those_of_brute_force(discount, wins, losses):
     assert table(discount)[wins + losses, wins].item() == pytest.approx((low + high) / 2, abs=1e-4)
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (10, 10), (3, 40)])
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (10, 10), (3, 40), (30, 30), (8, 56)])
 def test_where_the_future_is_long_an_index_lies_between_its_bounds(wins, losses):
-    """γ = .9999: nothing, or all, being learned after 1000 pulls of the arm."""
+    """γ = .9999: nothing, or all, being learned after 1000 pulls of the arm; up to the last row of the table."""
     low, high = (calibrated(1 + wins, 1 + losses, 0.9999, pulls=1000, informed=known) for known in (False, True))
     assert high - low < 3e-3
     assert low - 1e-4 < table(0.9999)[wins + losses, wins].item() < high + 1e-4

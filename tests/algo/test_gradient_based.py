@@ -1,8 +1,9 @@
 """Meta-gradients against finite differences and identities (traps 4, 17, 23). Data is fixed, arithmetic is float64."""
 
+import gymnasium
 import pytest
 import torch
-from recorded import ALPHA, ROLLOUTS, M, Recorder, make, meta_gradient, parts, replay
+from recorded import ALPHA, ROLLOUTS, A, D, M, Recorder, make, meta_gradient, parts, replay
 
 from metarl_run.algo.maml import MAML
 from metarl_run.algo.meta_optimizer import SGD, Adam
@@ -10,6 +11,8 @@ from metarl_run.algo.pretrain import Pretrain
 from metarl_run.algo.reptile import Reptile
 from metarl_run.algo.scratch import Scratch
 from metarl_run.errors import NumericalError
+from metarl_run.learner.ppo import PPO
+from metarl_run.network.mlp import MLP
 from metarl_run.types import Rollout
 
 
@@ -128,6 +131,29 @@ def test_further_steps_learn_from_what_the_policy_before_the_first_did(epochs, m
     assert first is None and len(further) == epochs - 1
     for behaviour in further:
         torch.testing.assert_close(behaviour.logits, lived.logits[:, :-1])
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_policy_that_lived(epochs):
+    action_space = gymnasium.spaces.Discrete(A)
+    numbers = {"clip": 0.2, "gae_lambda": 0.9, "value_weight": 0.5, "value_scale": 1.0, "entropy_weight": 0.1}
+    common = {"discount": 0.9, "discount_steps": False, "lifetime_discount": 0.0, "standardise": True}
+    kind = {"average": "steps", "policy": "auto", "initial_deviation": 1.0}
+    learner = PPO(action_space=action_space, epochs=epochs, **numbers, **common, **kind)
+    network = MLP(num_inputs=D, heads=learner.heads(action_space), hidden=[5], activation="tanh")
+    θ = {name: p.double() for name, p in network.init(torch.Generator().manual_seed(0)).items()}
+    algo = Scratch(learner=learner, network=network, meta_params=θ, inner_lr=ALPHA, rule="sgd")
+    with torch.no_grad():
+        ours = algo.adapt(algo.start(M), ROLLOUTS[0]).params
+    for task in range(M):
+        one = Rollout(*(field[task] for field in ROLLOUTS[0][:-1]), memory={})
+        φ = {name: p.detach().clone().requires_grad_() for name, p in θ.items()}
+        lived = learner.behaviour(network(φ, one.observation, {})[0])
+        for _ in range(epochs):
+            g = torch.autograd.grad(learner.loss(network(φ, one.observation, {})[0], one, lived)[0], list(φ.values()))
+            φ = {n: (p - ALPHA * d).detach().requires_grad_() for (n, p), d in zip(φ.items(), g, strict=True)}
+        for name, p in φ.items():
+            torch.testing.assert_close(ours[name][task], p.detach())
 
 
 def test_tasks_do_not_see_one_another():

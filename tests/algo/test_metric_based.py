@@ -336,6 +336,52 @@ def test_policies_learn_in_their_own_tasks_alone():
             assert torch.equal(agents[1].params[name][task], own[name][(task + 1) % N])
 
 
+def contrast_by_hand(algo, query):
+    """KL of the weights from what the regrets ask for, task by task: places by the rest, sought by the query alone."""
+    regret, _ = algo.stored.regret()
+    with torch.no_grad():
+        weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
+    asked, rest = query.squeeze(-1) == 1, query.squeeze(-1) == 0
+    places = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
+    total = 0.0
+    for j in range(N):
+        Λ = λ[j][asked[j]].sum(0)
+        deviation = (1 / Λ + algo.temperature / 2).sqrt()
+        log_w = torch.distributions.Normal(places, deviation).log_prob(weighted[j][asked[j]].sum(0) / Λ).sum(-1)
+        p = (-regret[j] / algo.tolerance).softmax(0)
+        total += (p * (p.log() - log_w.log_softmax(0))).sum().item() / N
+    return total
+
+
+def with_a_query(monkeypatch, seed=0):
+    """An agent with experience, and which of its steps are the query: the first three of each task."""
+    algo = make(streams=streams(seed))
+    live_here, _ = replay()
+    for _ in range(2):
+        algo.meta_update(live_here)
+    query = torch.zeros(N, algo.stored.experience.shape[1], 1)
+    query[:, :3] = 1
+    monkeypatch.setattr(algo.stored, "split", lambda: query)
+    return algo, query
+
+
+def test_a_task_is_sought_by_its_query_among_places_that_know_nothing_of_it(monkeypatch):
+    algo, query = with_a_query(monkeypatch)
+    expected = contrast_by_hand(algo, query)
+    assert expected > 0.01
+    assert algo.improve_embedding()["contrast"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_happened_in_the_query_moves_no_place(monkeypatch):
+    told = []
+    for shift in (0.0, 3.0):
+        algo, query = with_a_query(monkeypatch)
+        algo.stored.steps[:, : query.shape[1]] += shift * query
+        told.append(algo.improve_embedding())
+    assert torch.equal(told[0]["stress"], told[1]["stress"])
+    assert not torch.equal(told[0]["contrast"], told[1]["contrast"])
+
+
 def test_places_are_of_the_parameters_and_the_experience_after_the_update():
     algo = make()
     algo.meta_update(replay()[0])

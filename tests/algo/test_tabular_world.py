@@ -114,6 +114,39 @@ def test_it_acts_on_the_optimal_values_of_what_it_believes():
             assert torch.equal(distribution.logits[:, 0].argmax(-1), q[:, t, s].argmax(-1))
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_what_the_members_disagree_about_is_uncertain_too(shift):
+    """Two members with prior means μ₀ ± d of weight w: after n rewards they are ± w d / (w + n) off the middle."""
+    family, algo = make("algo.tabular.members=2")
+    params, w = bayesian(algo), τ0 / τ
+    last = max(name for name in params if name.startswith("prior.") and name.endswith("bias"))
+    params[last][..., 0] += shift * torch.tensor([1.0, -1.0]).view(2, *[1] * (params[last].dim() - 2))
+    rollout, _ = lifetimes(family)
+    merged = rollout.merged()
+    s, alive = merged.observation.argmax(-1).T, merged.alive.T.float()
+    steps = (s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T, alive, (~merged.ended).T.float())
+    counts = algo.world.counted(*steps)
+    _, mean, unknown = algo.world.decode(params, counts)
+    n = counts["visits"]
+    assert n.min() == 0 and n.max() > 5
+    torch.testing.assert_close(mean, (w * μ0 + counts["total_reward"]) / (w + n))
+    torch.testing.assert_close(unknown, (1 / (τ * (w + n)) + (w * shift / (w + n)) ** 2).sqrt())
+
+
+@pytest.mark.parametrize("optimism", [0, 2])
+def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimism):
+    family, algo = make(f"algo.tabular.optimism={optimism}")
+    params = {name: θ + 0.3 for name, θ in algo.meta_params.items()}
+    _, percepts = lifetimes(family)
+    memory = algo.world.blank(params, 3)
+    for t, percept in enumerate(percepts):
+        distribution, memory = algo.world.act(params, memory, percept)
+        P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
+        q = finite_horizon_q(P, mean + optimism * unknown, horizon=4)[:, t % 4]  # episodes of 4 steps
+        here = q.gather(1, percept.observation.argmax(-1).view(-1, 1, 1).expand(-1, 1, 2)).squeeze(1)
+        assert torch.equal(distribution.logits.flatten(0, 1) == 0, here == here.amax(-1, keepdim=True))
+
+
 @pytest.mark.parametrize("axis", ["state", "action"])
 def test_renaming_states_or_actions_renames_the_beliefs(axis):
     family, algo = make()

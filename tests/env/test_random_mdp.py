@@ -135,3 +135,8 @@ def test_a_concentration_that_can_be_zero_is_refused(spec):
 def test_negative_deviation_is_refused():
     with pytest.raises(ValueError, match="reward_deviation must be a finite number >= 0, got -1"):
         make_family(reward_deviation=-1)
+
+
+def test_one_action_is_no_choice():
+    with pytest.raises(ValueError, match="num_actions must be an integer >= 2, got 1"):
+        make_family(num_actions=1)

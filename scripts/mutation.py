@@ -1,0 +1,262 @@
+"""Mutation testing by sampling: small mistakes are made in the code, one at a time; do the tests that import it fail?
+
+A copy of the project is mutated, never the project itself. The tests of a mutant are those that import its module by
+name; if none does, those that import a module which imports it. They run up to the first failure, in a process that is
+forked from one that has imported torch already. End-to-end tests do not count: they are slow, and few of them look at
+numbers.
+
+Tools made for this were tried. mutmut puts a function (*args, **kwargs) in the place of each that it mutates and leaves
+decorated ones and constants alone, but here constructors are decorated and are read from the source before a run;
+cosmic-ray mutates the files that one is working on, samples nothing, and imports torch anew for every mutant.
+"""
+
+import argparse
+import ast
+import importlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import torch
+from mutants import Mutant, mutants
+from scipy.stats import beta
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "metarl_run"
+SCOPE = ("metarl_run/algo", "metarl_run/learner", "metarl_run/evaluation.py", "metarl_run/table/statistics.py")
+HEAVY = ("gymnasium", "scipy.stats")
+"""What most tests import, besides torch: once, before forking. Plug-ins of pytest must be imported by it."""
+
+COPIED = ("metarl_run", "conf", "tests", "scripts", "pyproject.toml", "README.md")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one mutant.
+
+    Attributes:
+        file, line, kind, diff: what was changed.
+        outcome: `killed` by a test, `timeout` (killed, too: something never ended), or `survived`.
+        by: the test that failed first; empty if none did.
+        seconds: that its tests took.
+    """
+
+    file: str
+    line: int
+    kind: str
+    diff: str
+    outcome: str
+    by: str
+    seconds: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", default=SCOPE, help=f"files or folders (default: {' '.join(SCOPE)})")
+    parser.add_argument("--without", nargs="*", default=[], help="files to leave out")
+    parser.add_argument("--sample", type=int, default=100, help="how many mutants (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
+    parser.add_argument("--minutes", type=float, default=60, help="no mutant is begun afterwards (default: 60)")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutation", help="folder for the result")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in HEAVY:
+        importlib.import_module(name)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    end = time.monotonic() + 60 * chosen.minutes
+    drawn, population = sample(files(chosen.paths, chosen.without), chosen.sample, chosen.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        outcomes = examine(copy, drawn, end)
+    scope = {"paths": list(chosen.paths), "without": chosen.without, "seed": chosen.seed, "population": population}
+    result = scope | score(outcomes)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    full = result | {"mutants": [asdict(outcome) for outcome in outcomes]}
+    (chosen.out / "mutation.json").write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (chosen.out / "mutation.md").write_text(table(result, outcomes), encoding="utf-8")
+    print(f"{chosen.out / 'mutation.md'}: {result['killed']} of {result['sample']} killed")
+    return 0
+
+
+# --- The sample ---
+
+
+def files(paths: Sequence[str], without: Sequence[str] = ()) -> list[str]:
+    """The source files in the given places, relative to the project, in a fixed order."""
+    found: list[Path] = []
+    for path in (*paths, *without):
+        place = ROOT / path
+        if not place.exists():
+            raise SystemExit(f"error: {path}: no such file or folder in {ROOT}; name one below {PACKAGE}/")
+        found += sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    left_out = {(ROOT / path).resolve() for path in without}
+    return [file.relative_to(ROOT).as_posix() for file in found if file.resolve() not in left_out]
+
+
+def sample(names: Sequence[str], size: int, seed: int) -> tuple[list[tuple[str, Mutant]], int]:
+    """Mutants drawn without replacement, each as likely as any other; and how many there are to draw from."""
+    everything = [(name, mutant) for name in names for mutant in mutants((ROOT / name).read_text(encoding="utf-8"))]
+    drawn = random.Random(seed).sample(everything, min(size, len(everything)))
+    return drawn, len(everything)
+
+
+# --- The tests of a module ---
+
+
+def imports(path: Path) -> set[str]:
+    """Every dotted name below the package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), names=names):
+                found |= {module} | {f"{module}.{alias.name}" for alias in names}
+    return {name for name in found if name.startswith(PACKAGE)}
+
+
+def tests_of(root: Path, name: str) -> list[str]:
+    """The test files that import a module; if none does, those that import one which imports it; the shortest first."""
+    tests = [path for path in sorted((root / "tests").rglob("test_*.py")) if "end_to_end" not in path.parts]
+    of_test = {path: imports(path) for path in tests}
+    of_module = {dotted(path.relative_to(root)): imports(path) for path in (root / PACKAGE).rglob("*.py")}
+    wanted = {dotted(Path(name))}
+    for _ in of_module:
+        if found := [path for path in tests if of_test[path] & wanted]:
+            return [path.relative_to(root).as_posix() for path in sorted(found, key=lambda path: path.stat().st_size)]
+        wanted |= {module for module, imported in of_module.items() if imported & wanted}
+    raise SystemExit(f"error: {name}: no test imports it, nor what imports it")
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+# --- Running ---
+
+
+def examine(copy: Path, drawn: Sequence[tuple[str, Mutant]], end: float) -> list[Outcome]:
+    """Each mutant in turn, as long as there is time; every test file runs once without any, and must pass."""
+    outcomes: list[Outcome] = []
+    usual: dict[str, float] = {}
+    for number, (name, mutant) in enumerate(drawn, 1):
+        if time.monotonic() > end:
+            break
+        tests = tests_of(copy, name)
+        if fresh := [test for test in tests if test not in usual]:
+            failed, seconds = run(copy, fresh, timeout=1800)
+            if failed is not None:
+                raise SystemExit(f"error: {failed or fresh} fails or never ends without any mutant; mend it first")
+            usual |= {test: seconds / len(fresh) for test in fresh}
+        file, original = copy / name, (copy / name).read_text(encoding="utf-8")
+        written = file.stat().st_mtime
+        file.write_text(mutant.text, encoding="utf-8")
+        os.utime(file, (written + number, written + number))  # else Python would read the compiled original
+        try:
+            failed, seconds = run(copy, tests, timeout=30 + 5 * sum(usual[test] for test in tests))
+        finally:
+            file.write_text(original, encoding="utf-8")
+            os.utime(file, (written, written))
+        outcome = {None: "survived", "": "timeout"}.get(failed, "killed")
+        outcomes.append(
+            Outcome(name, mutant.line, mutant.kind, mutant.diff(original), outcome, failed or "", round(seconds, 1))
+        )
+        print(f"{number}/{len(drawn)} {outcome:8} {name}:{mutant.line} {failed or ''}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def run(copy: Path, tests: Sequence[str], timeout: float) -> tuple[str | None, float]:
+    """The first test that failed, None if none did, empty if they never ended; and the seconds that it took."""
+    begun = time.monotonic()
+    ours, theirs = Pipe(duplex=False)
+    process = get_context("fork").Process(target=report, args=(copy, tests, theirs))
+    process.start()
+    theirs.close()
+    try:
+        failed = ours.recv() if ours.poll(timeout) else ""
+    except EOFError:
+        failed = "the interpreter"
+    process.kill()
+    process.join()
+    return failed, time.monotonic() - begun
+
+
+class First:
+    """A plug-in of pytest that remembers what failed first."""
+
+    failed: str | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+
+def report(copy: Path, tests: Sequence[str], answer: Connection) -> None:
+    """In a process of its own: run the tests in the copy, and answer which failed first."""
+    sys.dont_write_bytecode = any((copy / PACKAGE).rglob("*.pyc"))
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)
+    sys.path[:] = [str(copy), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    first = First()
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], plugins=[first])
+    answer.send(first.failed or (None if code == pytest.ExitCode.OK else f"pytest ({code.name})"))
+
+
+# --- Telling ---
+
+
+def score(outcomes: Sequence[Outcome]) -> dict[str, float | int | list[float]]:
+    """How many were killed, and the exact 95 % interval of their share (Clopper & Pearson 1934)."""
+    n, k = len(outcomes), sum(outcome.outcome != "survived" for outcome in outcomes)
+    low = float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0
+    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    return {"sample": n, "killed": k, "score": k / max(n, 1), "interval": [low, high]}
+
+
+def table(result: dict[str, object], outcomes: Sequence[Outcome]) -> str:
+    """The score by room and kind, and every survivor."""
+    (low, high), left_out = result["interval"], result["without"]
+    text = [
+        "# Mutation testing\n",
+        f"Made by `scripts/mutation`: {result['sample']} of {result['population']} mutants, seed {result['seed']}, of"
+        f" {listed(result['paths'])}{f', without {listed(left_out)}' if left_out else ''}. Killed: {result['killed']},"
+        f" **{result['score']:.1%}**, 95 % interval [{low:.1%}, {high:.1%}] (Clopper–Pearson).\n",
+        "| kind | killed | of |",
+        "|---|---:|---:|",
+    ]
+    for kind in sorted({outcome.kind for outcome in outcomes}):
+        mine = [outcome for outcome in outcomes if outcome.kind == kind]
+        text.append(f"| {kind} | {sum(outcome.outcome != 'survived' for outcome in mine)} | {len(mine)} |")
+    text.append("\n## Survivors\n")
+    for outcome in outcomes:
+        if outcome.outcome == "survived":
+            text.append(f"`{outcome.file}:{outcome.line}` ({outcome.kind})\n\n```diff\n{outcome.diff}\n```\n")
+    return "\n".join(text) + "\n"
+
+
+def listed(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
