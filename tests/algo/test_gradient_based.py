@@ -16,6 +16,11 @@ from metarl_run.network.mlp import MLP
 from metarl_run.types import Rollout
 
 
+def lived_shares(rollout):
+    """Of T · B steps those that each task lived, `[M]`: a meta-objective divides the sums of all tasks by T · B."""
+    return rollout.alive.double().mean((1, 2))
+
+
 def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
     """(1/M) Σᵢ L(φ_K) written out for one task at a time, with no stack and no second derivatives."""
     learner, network, _ = parts()
@@ -30,7 +35,7 @@ def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
         for rollout in rollouts[:steps]:
             g = torch.autograd.grad(loss(φ, rollout, task), list(φ.values()))
             φ = {n: (p - ALPHA * d).detach().requires_grad_() for (n, p), d in zip(φ.items(), g, strict=True)}
-        total += loss(φ, rollouts[steps], task).item() / M
+        total += loss(φ, rollouts[steps], task).item() * lived_shares(rollouts[steps])[task].item() / M
     return total
 
 
@@ -65,7 +70,8 @@ def test_first_order_is_not_that_derivative_but_the_adapted_gradient():
     algo = make(MAML, adaptation_steps=2, first_order=True, meta_optimizer=Recorder())
     φ = algo.adapt(algo.adapt(algo.start(M), ROLLOUTS[0]), ROLLOUTS[1]).params
     leaves = {name: p.detach().requires_grad_() for name, p in φ.items()}
-    adapted = torch.autograd.grad(algo.loss(leaves, ROLLOUTS[2])[0].mean(), list(leaves.values()))
+    losses = algo.loss(leaves, ROLLOUTS[2])[0] * lived_shares(ROLLOUTS[2])
+    adapted = torch.autograd.grad(losses.mean(), list(leaves.values()))
     for name, g in zip(leaves, adapted, strict=True):
         torch.testing.assert_close(gradient[name], g.sum(0))
 
@@ -102,9 +108,10 @@ def test_reptile_points_from_where_adaptation_leads():
         torch.testing.assert_close(gradient[name], (θ - agent.params[name].mean(0)) / ALPHA)
 
 
-def test_reptile_with_one_step_is_joint_training():
-    once, joint = meta_gradient(Reptile, adaptation_steps=1), meta_gradient(Pretrain)
-    for name, g in joint.items():
+def test_reptile_with_one_step_is_joint_training_with_each_tasks_own_normaliser():
+    once, algo = meta_gradient(Reptile, adaptation_steps=1), make(Pretrain, meta_optimizer=Recorder())
+    joint = torch.autograd.grad(algo.loss(algo.start(M).params, ROLLOUTS[0])[0].mean(), list(algo.initial.values()))
+    for name, g in zip(algo.initial, joint, strict=True):
         torch.testing.assert_close(once[name], g, rtol=1e-9, atol=1e-12)
 
 
