@@ -97,6 +97,20 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * mask).sum((-2, -1)) / mask.sum((-2, -1)).clamp(min=1)
 
 
+ROUNDING = 1e-5
+"""A spread below this share of the numbers that it is of is rounding noise, hence no spread."""
+
+
+def unit_of(square: Tensor, magnitude: Tensor) -> Tensor:
+    """What to divide by for a spread of 1: the spread, or ∞ where it is rounding noise.
+
+    Args:
+        square: of the spread, such as a variance; the result has a derivative where it is 0.
+        magnitude: mean square of the numbers that it is of.
+    """
+    return torch.where(square > ROUNDING**2 * magnitude, square, torch.inf).sqrt()
+
+
 def num_episodes(alive: Tensor, ended: Tensor) -> Tensor:
     """Episodes that were begun, over all slots: `[…, T, B]` → `[…]`."""
     t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)

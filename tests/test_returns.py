@@ -9,10 +9,10 @@ from metarl_run.returns import (
     first_step,
     generalized_advantages,
     masked_mean,
-    mean_and_deviation,
     mean_of_others,
     num_episodes,
     running_sum,
+    unit_of,
 )
 
 
@@ -157,20 +157,12 @@ def test_masked_mean_by_hand():
     assert masked_mean(x, mask).tolist() == [2, 0]
 
 
-def test_mean_and_deviation_are_those_of_the_entries_where_the_mask_is_true():
-    x = torch.randn(3, 10, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5 + 2
-    mask = torch.rand(3, 10, 4, generator=torch.Generator().manual_seed(1)) < 0.6
-    mean, deviation = mean_and_deviation(torch.where(mask, x, 1e6), mask)
-    assert mean.shape == deviation.shape == (3, 1, 1)
-    for i in range(3):
-        assert mean[i].item() == pytest.approx(x[i][mask[i]].mean().item())
-        assert deviation[i].item() == pytest.approx(x[i][mask[i]].std(correction=0).item(), abs=2e-8)
-
-
-def test_the_deviation_of_equal_entries_can_be_divided_by():
-    mean, deviation = mean_and_deviation(torch.ones(1, 3, 2), torch.ones(1, 3, 2, dtype=torch.bool))
-    assert mean.item() == 1
-    assert 0 < deviation.item() < 1e-6
+def test_a_spread_that_is_rounding_noise_is_divided_away_and_differentiable():
+    square = torch.tensor([4.0, 0.0, 1e-9, 3.9e-6], requires_grad=True)
+    unit = unit_of(square, torch.tensor([100.0, 100.0, 100.0, 4e4]))
+    assert unit[0].item() == 2 and torch.isinf(unit[1:]).all()  # noise is 1e-5 of 10, 10 and 200
+    (1 / unit).sum().backward()
+    assert square.grad.tolist() == [pytest.approx(-1 / 16), 0, 0, 0]
 
 
 # --- Several episodes in a slot ---
@@ -263,8 +255,6 @@ def test_leading_axes_are_carried_along():
         "discount_weights": lambda x, e, m: discount_weights(e, discount=0.9, dtype=torch.float64),
         "mean_of_others": lambda x, e, m: mean_of_others(x, m),
         "masked_mean": lambda x, e, m: masked_mean(x, m),
-        "mean": lambda x, e, m: mean_and_deviation(x, m)[0],
-        "deviation": lambda x, e, m: mean_and_deviation(x, m)[1],
         "num_episodes": lambda x, e, m: num_episodes(m, e),
     }
     for name, f in functions.items():

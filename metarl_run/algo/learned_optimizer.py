@@ -19,6 +19,7 @@ from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
+from metarl_run.returns import unit_of
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Lifetime, Params, Rollout
 
@@ -129,7 +130,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
                 fitness[self.evolution.sign] = self.fitness_of(lifetime)
         finally:
             self.evolution.sign = 0
-        losses = [-g for g in self.evolution.gradients(in_units_of_rms(fitness[1] - fitness[-1]))]
+        losses = [-g for g in self.evolution.gradients(difference_in_units_of_rms(fitness[1], fitness[-1]))]
         norm = self.rule.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
         return {"fitness": (fitness[1] + fitness[-1]).mean() / 2, "gradient_norm": norm}
 
@@ -161,6 +162,6 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         self.evolution.generator.set_state(state["evolution"])
 
 
-def in_units_of_rms(difference: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
-    """Over their root mean square, so that a step of the meta-optimizer does not depend on the unit of the reward."""
-    return difference / difference.square().mean().sqrt().clamp(min=1e-8)
+def difference_in_units_of_rms(x: Float[Tensor, " M"], y: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """x − y over its root mean square: a step of the meta-optimizer does not depend on the unit of the reward."""
+    return (x - y) / unit_of((x - y).square().mean(), x.square().mean())

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from metarl_run.returns import ROUNDING
 from metarl_run.types import Params
 
 PARTS = ("count", "mean", "variance")
@@ -36,9 +37,9 @@ def follow(params: Params, quantity: str, x: Tensor, counts: Tensor) -> None:
 
 
 def deviation(params: Params, quantity: str) -> Tensor:
-    """√variance; 1 for what never varies."""
-    variance = params[f"{quantity}.variance"]
-    return torch.where(variance > 1e-10, variance, 1.0).sqrt()
+    """√variance; 1 for what never varies but for rounding."""
+    variance, mean = params[f"{quantity}.variance"], params[f"{quantity}.mean"]
+    return torch.where(variance > ROUNDING**2 * (1 + mean.square()), variance, 1.0).sqrt()
 
 
 def standardised(params: Params, quantity: str, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.returns import unit_of
 from metarl_run.types import Rollout
 
 
@@ -66,7 +67,7 @@ class StoredTasks:
         others = (tried.sum(1, keepdim=True) - 1).clamp(min=1)
         usual = regret.sum() / others.sum()
         regret = regret.where(tried, regret.sum(1, keepdim=True) / others)
-        return regret / usual.clamp(min=1e-8), tried
+        return regret / unit_of(usual.square(), self.earned.nan_to_num().square().mean()), tried
 
     def split(self) -> Float[Tensor, "N E 1"]:
         """Which steps of each task are taken for little experience in it: 1 at n of them at random, else 0.

@@ -7,11 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_run.returns import masked_mean, num_episodes
+from metarl_run.returns import masked_mean, num_episodes, unit_of
 from metarl_run.types import Rollout
-
-ROUNDING = 1e-5
-"""A standard deviation of advantages below this share of the returns' root mean square is rounding noise, hence 0."""
 
 
 class Normaliser(NamedTuple):
@@ -53,9 +50,7 @@ class Spread(NamedTuple):
     def std(self) -> Tensor:
         """σ = √(Σ (A − Ā)² / N), infinite unless it is above rounding noise."""
         n = self.steps.clamp(min=1)
-        variance = self.advantages / n
-        noise = ROUNDING**2 * self.returns / n
-        return torch.where(variance > noise, variance, torch.inf).sqrt()
+        return unit_of(self.advantages / n, self.returns / n)
 
 
 def spread(returns: Tensor, baseline: Tensor, alive: Tensor) -> Spread:

@@ -8,7 +8,7 @@ from recorded import ALPHA, ROLLOUTS, M, Recorder, make, replay
 
 from metarl_run.algo.evolution import Evolution
 from metarl_run.algo.inner_rule import RULES, Adam
-from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer
+from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer, difference_in_units_of_rms
 from metarl_run.algo.learned_rule import LearnedRule, flat, log_and_sign, rms
 from metarl_run.algo.meta_optimizer import SGD
 from metarl_run.algo.scratch import Scratch
@@ -380,3 +380,12 @@ def test_a_meta_loss_that_is_not_finite_names_its_task():
     reward[1, 0, 0] = torch.inf
     with pytest.raises(NumericalError, match="task 1"):
         algo.meta_update(replay(algo, [ROLLOUTS[0], ROLLOUTS[1]._replace(reward=reward), *ROLLOUTS[2:]]))
+
+
+def test_rounding_noise_of_equal_fitness_is_no_difference():
+    g = torch.Generator().manual_seed(0)
+    returns = torch.full((20,), 200.0)
+    noise = 1e-5 * torch.randn(20, generator=g)
+    assert (difference_in_units_of_rms(returns + noise, returns) == 0).all()
+    apart = difference_in_units_of_rms(returns + 1000 * noise, returns)
+    assert apart.square().mean().sqrt().item() == pytest.approx(1, rel=1e-3)

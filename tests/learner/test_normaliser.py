@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metarl_run.learner.actor_critic import ActorCritic
+from metarl_run.learner.normaliser import pooled, spread
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.types import Rollout
 
@@ -123,3 +124,14 @@ def test_rounding_noise_of_equal_returns_is_not_amplified(together):
     loss = learner.policy_loss({"policy": logits}, merged, None, None, returns, returns + 1e5 * noise, None)
     (g,) = torch.autograd.grad(loss.sum(), logits)
     assert g.abs().max() > 0.01
+
+
+def test_the_spread_of_a_task_is_that_of_the_entries_that_were_lived():
+    g = torch.Generator().manual_seed(0)
+    G, b = torch.randn(2, 3, 10, 4, generator=g, dtype=torch.float64) * 5 + 2
+    alive = torch.rand(3, 10, 4, generator=g) < 0.6
+    found = spread(torch.where(alive, G, 1e6), b, alive)
+    for i in range(3):
+        A = (G - b)[i][alive[i]]
+        assert found.std[i].item() == pytest.approx(A.std(correction=0).item())
+    assert pooled([found]).std.item() == pytest.approx((found.advantages.sum() / alive.sum()).sqrt().item())
