@@ -5,9 +5,9 @@ name; if none does, those that import a module which imports it. They run up to 
 forked from one that has imported torch already. End-to-end tests do not count: they are slow, and few of them look at
 numbers.
 
-Tools made for this were looked at. mutmut puts a function (*args, **kwargs) in the place of each that it mutates and leaves
-decorated ones and constants alone, but here constructors are decorated and are read from the source before a run;
-cosmic-ray mutates the files that one is working on, samples nothing, and imports torch anew for every mutant.
+Tools made for this were looked at, by their source. mutmut puts a function (*args, **kwargs) in the place of each that
+it mutates and leaves decorated ones and constants alone, but here constructors are decorated and are read from the
+source before a run; cosmic-ray mutates the files that one is working on, and imports torch anew for every mutant.
 """
 
 import argparse
