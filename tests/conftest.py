@@ -3,7 +3,7 @@
 import hydra
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from metarl_run.env.base import TaskFamily
 from metarl_run.folders import CONFIG_DIR
@@ -21,7 +21,10 @@ def env_option(request: pytest.FixtureRequest) -> str:
 def family_config(env_option: str) -> DictConfig:
     """The configuration of one task family, composed by Hydra."""
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(f"env/{env_option}").env
+        composed = hydra.compose(f"env/{env_option}")
+    with open_dict(composed.env):
+        del composed.env.step_sizes  # the algorithms'
+    return composed.env
 
 
 @pytest.fixture

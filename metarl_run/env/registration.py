@@ -46,6 +46,7 @@ def configuration(option: str, **overrides: Any) -> dict[str, Any]:
 def _written(option: str) -> dict[str, Any]:
     """The file's own values over those of the options that its `defaults` name."""
     own = yaml.safe_load((CONFIG_DIR / "env" / f"{option}.yaml").read_text(encoding="utf-8"))
+    own.pop("step_sizes", None)  # the algorithms', see `metarl_run.config.step_sizes`
     values: dict[str, Any] = {}
     for base in own.pop("defaults", []):
         values = _laid_over(values, _written(base)) if base != "_self_" else values
