@@ -176,7 +176,7 @@ def test_numbers_that_explode_end_the_run_with_their_names(tmp_path):
 
 
 def test_numbers_that_explode_later_name_the_iteration_and_task_and_leave_a_finite_checkpoint(tmp_path):
-    large = ["learner=actor_critic", "algo.meta_optimizer.lr=1e19", "meta_iterations=20", "validate_every=0"]
+    large = ["learner=actor_critic", "algo.meta_optimizer.lr=1e20", "meta_iterations=20", "validate_every=0"]
     done = call(*SMALL, *EXPLOSIVE, *large, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 4
     found = re.match(r"error: meta-\w+: must be finite, got .* in task \d+, in meta-iteration (\d+)\n", done.stderr)
