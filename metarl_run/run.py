@@ -173,10 +173,8 @@ def _take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> N
     wanted = {name: tuple(tensor.shape) for name, tensor in algo.meta_params.items()}
     got = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if other := [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]:
-        name, chosen = (
-            other[0],
-            " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env")),
-        )
+        name = other[0]
+        chosen = " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env"))
         raise StateError(
             str(path),
             f"its parameters do not fit {chosen}: {name} has shape {got.get(name)}, wanted {wanted.get(name)}",

@@ -110,7 +110,7 @@ class GradientBased(MetaAlgorithm):
         """
         return self.loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
 
-    def meta_batch(self, experience: Sequence[tuple[Output, Rollout]]) -> "MetaBatch":
+    def meta_batch(self, experience: Sequence[tuple[Output, Rollout]]) -> MetaBatch:
         """What parts of a meta-batch must know of the whole.
 
         Args:

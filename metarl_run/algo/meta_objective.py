@@ -69,9 +69,9 @@ class MetaObjective:
         """The meta-batch that these tasks are part of; a constant, however θ moves."""
         if self._batch is not None:
             return self._batch
-        objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
-        if self.lifetime.tasks_at_once is None:
-            objectives = [self]
+        objectives = [self]
+        if self.lifetime.tasks_at_once is not None:
+            objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
         return self.algo.meta_batch(
             [
                 lived

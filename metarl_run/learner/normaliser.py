@@ -26,7 +26,7 @@ class Normaliser(NamedTuple):
 
     def __call__(self, total: Tensor) -> Tensor:
         """Σ / (n σ) of each task."""
-        return total / (self.n * self.std)
+        return total / (self.n.clamp(min=1) * self.std)
 
     def over_steps(self, x: Tensor, alive: Tensor) -> Tensor:
         """The mean over steps, `[…, T, B]` → `[…]`."""
