@@ -1,7 +1,7 @@
 """Mutants of a source file: one operator, constant, argument or statement changed, the rest of the text as it was.
 
-Annotations, decorators, assertions and strings are left alone; so are plain assignments, without which a name would be
-missing.
+Annotations, decorators, assertions (`strict=` of `zip`, too) and strings are left alone; so are plain assignments,
+without which a name would be missing.
 """
 
 import ast
@@ -97,6 +97,8 @@ def mutable(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
     """The nodes below that a mutation may start from."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params") or isinstance(node, ast.Assert):
+            continue
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.expr | ast.stmt):
