@@ -11,8 +11,8 @@ import torch
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
-from metarl_run.planning import optimal_value, policy_value
-from metarl_run.policy import Categorical, empty_actions
+from metarl_run.maths.distributions import Categorical, empty_actions
+from metarl_run.maths.planning import optimal_value, policy_value
 from metarl_run.types import AgentState, Percept
 
 

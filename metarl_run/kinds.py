@@ -1,7 +1,7 @@
 """Kinds of configuration values: what a constructor accepts, stated once in its annotations.
 
 A constructor writes `inner_lr: Positive` and is decorated with `@checked`. The same annotation serves twice: here, when
-the object is made, and in `metarl_run.config.signature`, which reads it from the source text so that a bad
+the object is made, and in `metarl_run.config.static.signature`, which reads it from the source text so that a bad
 configuration is refused before torch is imported. This module therefore imports nothing heavy.
 """
 

@@ -2,10 +2,9 @@
 
 import torch
 
-from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.algo.parts import adapt_in_parts
+from metarl_run.algo.base import MetaAlgorithm, adapt_in_parts
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.policy import Distribution, stacked
+from metarl_run.maths.distributions import Distribution, stacked
 from metarl_run.rollout import Collect, collect
 from metarl_run.types import AgentState, Lifetime
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.policy import Distribution, empty_actions, sampling_noise
+from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 Act = Callable[[AgentState, Percept], tuple[Distribution, Memory]]

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.policy import Distribution, each
+from metarl_run.maths.distributions import Distribution, each
 
 Params = dict[str, Tensor]
 """Named parameters of one agent, or of M agents stacked along a leading task axis."""

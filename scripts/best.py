@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from metarl_run.atomic import write_atomically
-from metarl_run.report.groups import grouped
-from metarl_run.report.jobs import Job, read_jobs
+from metarl_run.report.sweep.groups import grouped
+from metarl_run.report.sweep.jobs import Job, read_jobs
+from metarl_run.system.atomic import write_atomically
 
 LEFT_OUT = ("experiment", "env", "algo", "seed", "logger", "output_root", "panel", "sweep")
 """Overrides that are no part of a setting."""

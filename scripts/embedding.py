@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_run import checkpoint
 from metarl_run.algo.metric_based import MetricBased
-from metarl_run.atomic import write_atomically
+from metarl_run.config.plan import stored_plan
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.exact import optimal_returns
 from metarl_run.lifetime import live
-from metarl_run.plan import stored_plan
-from metarl_run.planning import finite_horizon_q
+from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.report.figure import INK, save
-from metarl_run.run import build_agent
+from metarl_run.run import checkpoint
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
+from metarl_run.system.atomic import write_atomically
 from metarl_run.types import AgentState
 
 if TYPE_CHECKING:

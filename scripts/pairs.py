@@ -17,14 +17,14 @@ from typing import Any, Literal
 import torch
 
 from metarl_run.config.compose import compose_points
-from metarl_run.crash import Contained
 from metarl_run.errors import ConfigError, RunError
 from metarl_run.folders import CONFIG_DIR
-from metarl_run.interruption import StopRequest
 from metarl_run.rollout import collect
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
+from metarl_run.run.training import Training
 from metarl_run.seeding import Streams
-from metarl_run.training import Training
+from metarl_run.system.crash import Contained
+from metarl_run.system.interruption import StopRequest
 
 OUTPUTS = Path(__file__).resolve().parents[1] / "outputs"
 USUAL_NETWORK = "mlp"

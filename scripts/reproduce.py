@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from metarl_run.command import main
+from metarl_run.cli.command import main
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR

@@ -77,16 +77,16 @@ FAMILIES = (
 
 def measure(iterations: int, overrides: Sequence[str]) -> dict[str, list[float]]:
     """Seconds and environment steps of each meta-iteration, and the peak of the memory up to its end, MiB."""
-    from metarl_run import machine
+    from metarl_run.system import machine
 
     machine.prepare()
     import torch
 
-    from metarl_run.algo.meta_learner import MetaLearner
+    from metarl_run.algo.base import MetaLearner
     from metarl_run.config.compose import compose_points
     from metarl_run.env.vector import TaskVectorEnv
     from metarl_run.lifetime import live
-    from metarl_run.run import build_agent
+    from metarl_run.run.agent import build_agent
     from metarl_run.seeding import Streams
     from metarl_run.types import Lifetime
 

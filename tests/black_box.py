@@ -13,7 +13,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("metarl-run")
-COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from metarl_run.command import main; main()"]
+COMMAND = (
+    [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from metarl_run.cli.command import main; main()"]
+)
 SMALL = ("experiment=smoke", "threads=1")
 LONG = (*SMALL, "meta_iterations=120", "checkpoint_every=7", "validate_every=25")
 """A few seconds of training, so that there is something to interrupt."""

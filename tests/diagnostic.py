@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import Task, TaskFamily
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Percept, Rollout
 
 NUM_ACTIONS = 6

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 from torch.nn.functional import one_hot
 
-from metarl_run.algo.gradient_based import MetaBatch
+from metarl_run.algo.gradient.base import MetaBatch
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_optimizer import SGD
+from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.learner.actor_critic import ActorCritic
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.reinforce import Reinforce

@@ -5,8 +5,8 @@ import inspect
 import gymnasium
 import torch
 
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.parts import adapt_in_parts
+from metarl_run.algo.base import adapt_in_parts
+from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Lifetime, Rollout

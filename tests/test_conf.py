@@ -9,7 +9,7 @@ from suited import suited
 
 from metarl_run.config.compose import compose_points
 from metarl_run.config.settings import Settings
-from metarl_run.config.signature import signature
+from metarl_run.config.static.signature import signature
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR, GROUPS
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from suited import suited
 
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.config.signature import signature
+from metarl_run.algo.base import MetaLearner
+from metarl_run.config.static.signature import signature
 from metarl_run.config.validation import validate
 from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.lifetime import live
-from metarl_run.policy import Distribution, empty_actions
-from metarl_run.run import build_agent
+from metarl_run.maths.distributions import Distribution, empty_actions
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Percept
 

@@ -9,20 +9,18 @@ from diagnostic import CountsAdaptations, PaysAction
 from scipy.stats import trim_mean
 
 from metarl_run.config.compose import compose_points
-from metarl_run.evaluation import (
+from metarl_run.evaluation import evaluate, joined, task_counts
+from metarl_run.exact import expected_returns, optimal_returns
+from metarl_run.maths.statistics import (
     COLUMNS,
     RESAMPLES,
     bootstrap_interval,
     curve_of,
-    evaluate,
     interquartile_mean,
-    joined,
     lifetime_statistics,
     resampled_means,
-    task_counts,
 )
-from metarl_run.exact import expected_returns, optimal_returns
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 
 

@@ -21,9 +21,9 @@ from metarl_run.evaluation import episode_sums
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.lifetime import live
-from metarl_run.planning import policy_value
+from metarl_run.maths.planning import policy_value
 from metarl_run.rollout import collect
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from diagnostic import CountsAdaptations, CountsEpisodes, PaysAction
 
-from metarl_run.evaluation import curve_of, evaluate, joined
+from metarl_run.evaluation import evaluate, joined
+from metarl_run.maths.statistics import curve_of
 from metarl_run.seeding import Streams
 
 K, B, H = 4, 3, 5

@@ -8,7 +8,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.cartpole_family import CartPoleFamily, CartPoleState
 from metarl_run.env.navigation import Navigation
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.policy import Categorical, Gaussian, sampling_noise
+from metarl_run.maths.distributions import Categorical, Gaussian, sampling_noise
 from metarl_run.rollout import collect
 from metarl_run.types import AgentState
 

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.planning_agent import PlanningAgent
-from metarl_run.algo.tabular_posterior import Belief, Prior
+from metarl_run.algo.bayes.planning_agent import PlanningAgent
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import NonNegative, checked
-from metarl_run.planning import time_dependent_q
+from metarl_run.maths.planning import time_dependent_q
 
 
 class BEB(PlanningAgent):

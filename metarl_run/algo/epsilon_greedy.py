@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bandit_agent import BanditAgent
+from metarl_run.algo.bayes.bandit_agent import BanditAgent
 from metarl_run.kinds import Fraction, Positive, checked
 from metarl_run.types import Memory
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.planning_agent import PlanningAgent
-from metarl_run.algo.tabular_posterior import Belief, Prior
+from metarl_run.algo.bayes.planning_agent import PlanningAgent
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Fraction, checked
-from metarl_run.planning import finite_horizon_q
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
+from metarl_run.maths.planning import finite_horizon_q
 
 
 class EpsilonGreedyMDP(PlanningAgent):

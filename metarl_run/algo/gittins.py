@@ -6,8 +6,8 @@ import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bandit_agent import BanditAgent, certainly
-from metarl_run.algo.gittins_index import gittins_indices
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
+from metarl_run.algo.bayes.gittins_index import gittins_indices
 from metarl_run.kinds import Interval, Positive, checked
 from metarl_run.types import Memory
 
@@ -20,7 +20,7 @@ SMALLEST = 128
 class Gittins(BanditAgent):
     """Pull the arm with the highest Gittins index, the first of several.
 
-        argmaxₐ index(s(a), f(a)),        index: see `metarl_run.algo.gittins_index`
+        argmaxₐ index(s(a), f(a)),        index: see `metarl_run.algo.bayes.gittins_index`
 
     It maximises the expected discounted sum of rewards over an endless life. The table of indices is computed when a
     life first needs it, and for four times as many pulls when it does not suffice any more: seconds each time.

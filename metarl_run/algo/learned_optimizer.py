@@ -7,19 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.evolution import Evolution
-from metarl_run.algo.gradient_based import GradientBased, MetaBatch
-from metarl_run.algo.inner_rule import RULES
-from metarl_run.algo.learned_rule import LearnedRule
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective, task_at_fault
-from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.algo.gradient.evolution import Evolution
+from metarl_run.algo.gradient.inner_rule import RULES
+from metarl_run.algo.gradient.learned_rule import LearnedRule
+from metarl_run.algo.gradient.objective import MetaObjective, task_at_fault
+from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner
-from metarl_run.network.base import Network
-from metarl_run.returns import unit_of
+from metarl_run.kinds import Count, Positive
+from metarl_run.maths.returns import unit_of
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Lifetime, Params, Rollout
 
@@ -30,21 +27,18 @@ class LearnedOptimizer(GradientBased, MetaLearner):
     """Meta-learn the rule of the steps, from the random initialisation that learning from scratch starts at.
 
         start:  φ₀ = random,    h₀ = 0
-        adapt:  φₖ₊₁ = φₖ − α u_ψ(∇ L(φₖ, rolloutₖ), hₖ),        see `metarl_run.algo.learned_rule` for u and h
+        adapt:  φₖ₊₁ = φₖ − α u_ψ(∇ L(φₖ, rolloutₖ), hₖ),        see `metarl_run.algo.gradient.learned_rule` for u and h
         learn:  truncated   ∇_ψ (1/M) Σᵢ Σₖ wₖ L(φₖⁱ, rolloutₖⁱ),        k in [1, K]
-                evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ), see `metarl_run.algo.evolution`
+                evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ),
+                            see `metarl_run.algo.gradient.evolution`
 
     What normalises L in the meta-loss is shared by all tasks and steps k. φ₀ is not learned. Before any learning u is a
     hand-made rule's step, so that `scratch` with that rule is the beginning of the learning curve. Meta-training sees
     lifetimes cut after K updates; the rule may be used for longer.
 
     Args:
-        learner: supplies the policy and L, the loss of one task.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: φ₀.
         streams: of the rule's initial weights, and of what evolution tries.
-        rule: the hand-made rule, see `metarl_run.algo.inner_rule`.
-        inner_lr: α.
+        rule: the hand-made rule, see `metarl_run.algo.gradient.inner_rule`.
         hidden: units of each coordinate's memory.
         bound: B > 1: a step's size stays within [1 / B, B] of the hand-made one's.
         adaptation_steps: K in meta-training.
@@ -60,37 +54,28 @@ class LearnedOptimizer(GradientBased, MetaLearner):
     Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 and section 2.1.
     """
 
+    streams: Streams
+    rule: Literal["sgd", "adam"]
+    hidden: Count
+    bound: Positive
+    adaptation_steps: Count
+    meta_gradient: Literal["truncated", "evolution"]
+    objective: Literal["every_step", "last_step"]
+    first_order: bool
+    deviation: Positive
+    meta_optimizer: GradientRule
+
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        meta_params: Params,
-        streams: Streams,
-        rule: Literal["sgd", "adam"],
-        inner_lr: Positive,
-        hidden: Count,
-        bound: Positive,
-        adaptation_steps: Count,
-        meta_gradient: Literal["truncated", "evolution"],
-        objective: Literal["every_step", "last_step"],
-        first_order: bool,
-        deviation: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=first_order)
-        self.learned_rule = LearnedRule(base=RULES[rule], names=self.adapted, hidden=hidden, bound=bound)
-        self.meta_params = self.learned_rule.init(streams("init", 1))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.learned_rule = LearnedRule(base=RULES[self.rule], names=self.adapted, hidden=self.hidden, bound=self.bound)
+        self.meta_params = self.learned_rule.init(self.streams("init", 1))
         for ψ in self.meta_params.values():
             ψ.requires_grad_()
-        self.adaptation_steps, self.meta_gradient = adaptation_steps, meta_gradient
-        self.counted = slice(1, None) if objective == "every_step" else slice(-1, None)
-        self.meta_optimizer = self.rule = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
-        self.evolution = Evolution(deviation=deviation, generator=streams("evolution"))
+        self.counted = slice(1, None) if self.objective == "every_step" else slice(-1, None)
+        self.meta_optimizer.attach(self.meta_params)
+        self.evolution = Evolution(deviation=self.deviation, generator=self.streams("evolution"))
 
     # --- Adapting ---
 
@@ -111,7 +96,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         if self.meta_gradient == "evolution":
             return self.evolve(live)
-        return self.rule.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
+        return self.meta_optimizer.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
 
     def losses_along(self, agents: Agents, rollouts: Sequence[Rollout], batch: MetaBatch | None = None) -> Losses:
         """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
@@ -131,7 +116,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         finally:
             self.evolution.sign = 0
         losses = [-g for g in self.evolution.gradients(difference_in_units_of_rms(fitness[1], fitness[-1]))]
-        norm = self.rule.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
+        norm = self.meta_optimizer.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
         return {"fitness": (fitness[1] + fitness[-1]).mean() / 2, "gradient_norm": norm}
 
     def fitness_of(self, lifetime: Lifetime) -> Float[Tensor, " M"]:

@@ -5,18 +5,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased, MetaBatch
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
-from metarl_run.algo.meta_optimizer import MetaOptimizer
-from metarl_run.algo.sampling_correction import sampling_correction
-from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner
+from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.gradient.sampling_correction import sampling_correction
+from metarl_run.algo.meta_optimizer.base import MetaOptimizer
+from metarl_run.kinds import Count
 from metarl_run.learner.surrogate import Surrogate, score
-from metarl_run.network.base import Network
-from metarl_run.policy import Distribution
-from metarl_run.types import Params, Rollout
+from metarl_run.maths.distributions import Distribution
+from metarl_run.types import Rollout
 
 
 class MAML(GradientBased, MetaLearner):
@@ -33,20 +30,22 @@ class MAML(GradientBased, MetaLearner):
     `metarl_run.learner.surrogate`.
 
     Args:
-        learner: supplies the policy and L, the loss of one task.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: θ at the start.
         adaptation_steps: K in meta-training.
-        inner_lr: α.
         first_order: drop second derivatives (FOMAML, section 5.2 of the paper).
         head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157).
         sampling_correction: add how θ changes which data is adapted to (E-MAML), see
-            `metarl_run.algo.sampling_correction`; inner steps then use the score function, whatever the learner's
-            surrogate, since it is their derivative at fixed data that the correction completes.
+            `metarl_run.algo.gradient.sampling_correction`; inner steps then use the score function, whatever the
+            learner's surrogate, since it is their derivative at fixed data that the correction completes.
         meta_optimizer: how θ follows: by gradient (the meta-gradient alone), or in a trust region (the paper's TRPO).
 
     Source: Finn et al. (2017), arXiv:1703.03400, Algorithm 3 and Eq. 1.
     """
+
+    adaptation_steps: Count
+    first_order: bool
+    head_only: bool
+    sampling_correction: bool
+    meta_optimizer: MetaOptimizer
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
@@ -54,25 +53,10 @@ class MAML(GradientBased, MetaLearner):
     }
     advice: ClassVar[dict[str, str]] = {"adaptation_steps": "K = 0 is joint training: algo=pretrain"}
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        meta_params: Params,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        first_order: bool,
-        head_only: bool,
-        sampling_correction: bool,
-        meta_optimizer: MetaOptimizer,
-    ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=first_order, head_only=head_only)
-        self.adaptation_steps, self.sampling_correction = adaptation_steps, sampling_correction
-        self.inner_surrogate = score if sampling_correction else None
-        self.meta_optimizer = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.inner_surrogate = score if self.sampling_correction else None
+        self.meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         return self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, live(self.adaptation_steps)))

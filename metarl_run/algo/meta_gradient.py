@@ -7,20 +7,19 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased, MetaBatch
-from metarl_run.algo.intrinsic_reward import IntrinsicReward
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.quantity import Numbers, Quantity
-from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths, checked
+from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.algo.gradient.intrinsic_reward import IntrinsicReward
+from metarl_run.algo.gradient.learned_hyperparameters import Numbers, Quantity
+from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.component import field
+from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths
 from metarl_run.learner.base import Output
 from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient
-from metarl_run.network.base import Network
-from metarl_run.policy import Distribution
-from metarl_run.returns import discounted_returns, masked_mean, mean_of_others
+from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.returns import discounted_returns, masked_mean, mean_of_others
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Params, Rollout
 
@@ -48,13 +47,10 @@ class MetaGradient(GradientBased, MetaLearner):
 
     Args:
         learner: supplies the policy and L, the loss of one task, and the numbers at the start.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: φ₀.
         observation_space: of the task family.
         action_space: of the task family.
         streams: of ψ at the start.
         adaptation_steps: K in meta-training; in later steps the numbers are those of the last.
-        inner_lr: α at the start.
         learned: what is learned, of `step_size`, `discount`, `gae_lambda`, `entropy_weight`, `intrinsic_reward` and
             `initialisation`.
         scheduled: those of the numbers that have a value for each step k; the others have one for all.
@@ -78,71 +74,66 @@ class MetaGradient(GradientBased, MetaLearner):
     c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, for r_ψ.
     """
 
+    learner: PolicyGradient
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    adaptation_steps: Count
+    first_order: bool = field(init=False, default=False)
+    learned: Learned
+    scheduled: Scheduled
+    by_layer: bool
+    step_size_bounds: Bounds
+    discount_bounds: Bounds
+    gae_lambda_bounds: Bounds
+    entropy_weight_bounds: Bounds
+    reward_scale: Positive
+    reward_hidden: Widths
+    reward_activation: Literal["tanh", "relu"]
+    outer_discount: Fraction
+    outer_steps: Literal["all", "last"]
+    meta_optimizer: GradientRule
+    network_optimizer: GradientRule
+
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
     requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
         "learned": {"gae_lambda": ("critic",), "entropy_weight": ("critic",)}
     }
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: PolicyGradient,
-        network: Network,
-        meta_params: Params,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        learned: Learned,
-        scheduled: Scheduled,
-        by_layer: bool,
-        step_size_bounds: Bounds,
-        discount_bounds: Bounds,
-        gae_lambda_bounds: Bounds,
-        entropy_weight_bounds: Bounds,
-        reward_scale: Positive,
-        reward_hidden: Widths,
-        reward_activation: Literal["tanh", "relu"],
-        outer_discount: Fraction,
-        outer_steps: Literal["all", "last"],
-        meta_optimizer: GradientRule,
-        network_optimizer: GradientRule,
-    ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=False)
-        self.inner_learner = learner
-        self.adaptation_steps = adaptation_steps
-        self.counted = slice(1, None) if outer_steps == "all" else slice(-1, None)
-        self.outer_discount = outer_discount
-        self.outer_learner = learner.with_quantities({"discount": outer_discount})
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.counted = slice(1, None) if self.outer_steps == "all" else slice(-1, None)
+        self.outer_learner = self.learner.with_quantities({"discount": self.outer_discount})
         bounds = {
-            "step_size": step_size_bounds,
-            "discount": discount_bounds,
-            "gae_lambda": gae_lambda_bounds,
-            "entropy_weight": entropy_weight_bounds,
+            "step_size": self.step_size_bounds,
+            "discount": self.discount_bounds,
+            "gae_lambda": self.gae_lambda_bounds,
+            "entropy_weight": self.entropy_weight_bounds,
         }
-        chosen = [name for name in bounds if name in learned]
+        chosen = [name for name in bounds if name in self.learned]
         self.numbers = Numbers(
             {name: Quantity(bounds[name], logarithmic=name == "step_size") for name in chosen},
-            {name: adaptation_steps if name in scheduled else 1 for name in chosen},
-            {name: self.adapted if name == "step_size" and by_layer else [] for name in chosen},
+            {name: self.adaptation_steps if name in self.scheduled else 1 for name in chosen},
+            {name: self.adapted if name == "step_size" and self.by_layer else [] for name in chosen},
         )
-        start = {name: inner_lr if name == "step_size" else getattr(learner, name) for name in chosen}
-        numbers = self.numbers.init(start, next(iter(meta_params.values())).device)
+        start = {name: self.inner_lr if name == "step_size" else getattr(self.learner, name) for name in chosen}
+        numbers = self.numbers.init(start, next(iter(self.initial.values())).device)
         parts: Params = {}
         self.intrinsic_reward = None
-        if "intrinsic_reward" in learned:
+        if "intrinsic_reward" in self.learned:
             self.intrinsic_reward = IntrinsicReward(
-                observation_space, action_space, scale=reward_scale, hidden=reward_hidden, activation=reward_activation
+                self.observation_space,
+                self.action_space,
+                scale=self.reward_scale,
+                hidden=self.reward_hidden,
+                activation=self.reward_activation,
             )
-            parts |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(streams("init", 1)).items()}
-        if "initialisation" in learned:
+            parts |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(self.streams("init", 1)).items()}
+        if "initialisation" in self.learned:
             parts |= self.initial
         self.meta_params = {name: x.requires_grad_() for name, x in (numbers | parts).items()}
-        self.meta_optimizer, self.network_optimizer = meta_optimizer, network_optimizer
-        self.optimizers = {"numbers": (meta_optimizer, numbers), "networks": (network_optimizer, parts)}
+        self.optimizers = {"numbers": (self.meta_optimizer, numbers), "networks": (self.network_optimizer, parts)}
         for rule, params in self.optimizers.values():
             rule.attach(params)
 
@@ -168,7 +159,7 @@ class MetaGradient(GradientBased, MetaLearner):
             moved = {name: step(name, agent.params[name], gradient) for name, gradient in gradients.items()}
             return agent._replace(params=agent.params | moved)
 
-        learner = self.inner_learner.with_quantities(now)
+        learner = self.learner.with_quantities(now)
         agent = self.descend(agent, self.paid(rollout), behaviour, learner, move)
         return agent._replace(memory={"step": k + 1})
 
@@ -190,7 +181,7 @@ class MetaGradient(GradientBased, MetaLearner):
         if not self.meta_params:
             return {}
         objective = MetaObjective(self, self.meta_losses, lifetime)
-        loss, gradients, _ = objective.gradient(list(self.meta_params.values()), MetaObjective.own_losses)
+        loss, gradients, _ = objective.gradient(list(self.meta_params.values()))
         by_name = dict(zip(self.meta_params, gradients, strict=True))
         metrics = {"loss": loss}
         for kind, (rule, params) in self.optimizers.items():

@@ -7,17 +7,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.equivariant_q import EquivariantQ, Seen
-from metarl_run.algo.hindsight import hindsight_q
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.q_table import QTable, added
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.algo.q.equivariant_q import EquivariantQ, Seen
+from metarl_run.algo.q.hindsight import hindsight_q
+from metarl_run.algo.q.q_table import QTable, added
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, Positive, Widths, checked
 from metarl_run.learner.base import num_actions
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
@@ -27,14 +26,14 @@ class MetaQ(MetaLearner):
 
         start:  nothing seen, Q = 0
         adapt:  Q ← f_θ(n, Σ r, Q) before an episode's first step; after every other step Q-learning with w = w_θ, see
-                `metarl_run.algo.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+                `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
         learn:  ∇_θ of E[(f_θ(n, Σ r, Q) − Q*)²] over the starts of all episodes of all lifetimes
 
     n are the transitions, visits and starts that the slot has counted, Σ r its rewards. Q* is the table that Q-learning
-    finds in the task with all experience of all slots at once, see `metarl_run.algo.hindsight`; pairs nobody tried do
+    finds in the task with all experience of all slots at once, see `metarl_run.algo.q.hindsight`; pairs nobody tried do
     not count. So f_θ tends to E[Q* | what was seen], and the best of that is no less than what planning in the mean MDP
     expects: untried actions are tried. What f_θ is made of does not depend on S, A or H, see
-    `metarl_run.algo.equivariant_q`.
+    `metarl_run.algo.q.equivariant_q`.
 
     Args:
         family: says how long an episode is.

@@ -7,16 +7,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.stored_tasks import StoredTasks
-from metarl_run.algo.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.algo.metric.stored_tasks import StoredTasks
+from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
 from metarl_run.learner.base import BaseLearner, Output
+from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
-from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
@@ -25,7 +24,7 @@ class MetricBased(MetaLearner):
     """Keep the meta-training tasks, each with a policy φᵢ and a place eᵢ; in a new task, mix those of the nearest.
 
         start:  g₀ unknown, Λ₀ = 0
-        adapt:  gₜ, Λₜ: place and precision after t steps, see `metarl_run.algo.task_embedding`
+        adapt:  gₜ, Λₜ: place and precision after t steps, see `metarl_run.algo.metric.task_embedding`
         act:    wᵢ ∝ N(gₜ | eᵢ, 1 / Λₜ + τ / 2),    output = Σᵢ wᵢ output(φᵢ, s)        logits, action values or means
         learn:  φᵢ by the base learner in task i
                 θ by  mean over (i, j) of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)²  −  c · mean over j of Σᵢ pᵢⱼ log wᵢ(experience in j)

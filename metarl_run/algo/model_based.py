@@ -5,15 +5,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.replay import Replay
-from metarl_run.algo.world import World
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.algo.planning.base import DynamicsModel
+from metarl_run.algo.planning.replay import Replay
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, checked
-from metarl_run.policy import Distribution
+from metarl_run.maths.distributions import Distribution
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept
 
@@ -55,8 +54,8 @@ class ModelBased(MetaLearner):
         *,
         family: TaskFamily,
         streams: Streams,
-        tabular: World,
-        continuous: World,
+        tabular: DynamicsModel,
+        continuous: DynamicsModel,
         episodes: Count,
         replay: Count,
         steps: Count,

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.planning_agent import PlanningAgent
-from metarl_run.algo.tabular_posterior import Belief, Prior
+from metarl_run.algo.bayes.planning_agent import PlanningAgent
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Count, checked
-from metarl_run.planning import finite_horizon_q
+from metarl_run.maths.planning import finite_horizon_q
 
 
 class OPSRL(PlanningAgent):

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.thompson import Thompson
-from metarl_run.draws import beta
 from metarl_run.kinds import Count, Positive, checked
+from metarl_run.maths.sampling import beta
 
 
 class OptimisticThompson(Thompson):

@@ -8,8 +8,8 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import checked
-from metarl_run.planning import finite_horizon_q
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
+from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.types import AgentState, Memory, Percept
 
 

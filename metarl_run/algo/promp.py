@@ -5,15 +5,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
+from metarl_run.algo.base import Live, Losses
+from metarl_run.algo.gradient.objective import MetaObjective
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_objective import Losses, MetaObjective
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.kinds import Count, NonNegative, Positive, checked
-from metarl_run.learner.base import BaseLearner
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.component import field
+from metarl_run.kinds import Count, NonNegative, Positive
 from metarl_run.learner.surrogate import clipped
-from metarl_run.network.base import Network
-from metarl_run.types import Params
 
 
 class ProMP(MAML):
@@ -28,13 +26,9 @@ class ProMP(MAML):
     for the first of the meta-updates alone. Afterwards η doubles if the KL is above 1.5 times its target, and halves
     below target / 1.5.
 
+    The paper's learner is reinforce with surrogate=ratio, "LVC": `learner=reinforce_ratio`.
+
     Args:
-        learner: supplies the policy and L, the loss of one task; the paper's is reinforce with surrogate=ratio, "LVC",
-            which is learner=reinforce_ratio.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: θ at the start.
-        adaptation_steps: K in meta-training.
-        inner_lr: α.
         epochs: meta-updates per lifetime.
         clip: ε of L_clip.
         kl_weight: η at the start.
@@ -48,52 +42,37 @@ class ProMP(MAML):
 
     requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        meta_params: Params,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        epochs: Count,
-        clip: Positive,
-        kl_weight: NonNegative,
-        kl_target: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        super().__init__(
-            learner=learner,
-            network=network,
-            meta_params=meta_params,
-            adaptation_steps=adaptation_steps,
-            inner_lr=inner_lr,
-            first_order=False,
-            head_only=False,
-            sampling_correction=False,
-            meta_optimizer=meta_optimizer,
-        )
-        self.epochs, self.surrogate, self.kl_target = epochs, clipped(clip), kl_target
-        self.rule, self.kl_weight = meta_optimizer, torch.tensor(float(kl_weight), device="cpu")
+    epochs: Count
+    clip: Positive
+    kl_weight: NonNegative
+    kl_target: Positive
+    first_order: bool = field(init=False, default=False)
+    head_only: bool = field(init=False, default=False)
+    sampling_correction: bool = field(init=False, default=False)
+    meta_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.surrogate = clipped(self.clip)
+        self.η = torch.tensor(float(self.kl_weight), device="cpu")
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         objective = MetaObjective(self, self.meta_losses, live(self.adaptation_steps))
         first: dict[str, Tensor] = {}
         for _ in range(self.epochs):
-            loss, gradients, metrics = objective.gradient(self.rule.tensors, self.penalised_losses)
-            norm = self.rule.step(gradients, objective.task_at_fault)
+            loss, gradients, metrics = objective.gradient(self.meta_optimizer.tensors, self.penalised_losses)
+            norm = self.meta_optimizer.step(gradients, objective.task_at_fault)
             first = first or {"loss": loss, "gradient_norm": norm, **metrics}
         with torch.no_grad():
             kl = torch.cat([self.divergence(part, part.agents()) for part in objective.parts]).mean()
         self.adjust(kl)
-        return {**first, "kl": kl, "kl_weight": self.kl_weight.clone()}
+        return {**first, "kl": kl, "kl_weight": self.η.clone()}
 
     def penalised_losses(self, objective: MetaObjective) -> Losses:
         """L_clip and the KL penalty of each task, `[M]`."""
         agents = objective.agents()
         losses, metrics = objective.proximal_losses(agents, self.surrogate)
-        return losses + self.kl_weight * self.divergence(objective, agents), metrics
+        return losses + self.η * self.divergence(objective, agents), metrics
 
     def divergence(self, objective: MetaObjective, agents: Any) -> Tensor:
         """(1/K) Σₖ KL(π_oldₖ ‖ π_φₖ(θ)) of each task, `[M]`, before the last adaptation."""
@@ -102,13 +81,13 @@ class ProMP(MAML):
     def adjust(self, kl: Tensor) -> None:
         """Keep the KL between target / 1.5 and 1.5 target."""
         if kl > 1.5 * self.kl_target:
-            self.kl_weight *= 2
+            self.η *= 2
         elif kl < self.kl_target / 1.5:
-            self.kl_weight /= 2
+            self.η /= 2
 
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "kl_weight": self.kl_weight}
+        return {**super().state(), "kl_weight": self.η}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
-        self.kl_weight.copy_(state["kl_weight"])
+        self.η.copy_(state["kl_weight"])

@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.planning_agent import PlanningAgent
-from metarl_run.algo.tabular_posterior import Belief
-from metarl_run.planning import finite_horizon_q
+from metarl_run.algo.bayes.planning_agent import PlanningAgent
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.maths.planning import finite_horizon_q
 
 
 class PSRL(PlanningAgent):
@@ -14,7 +14,7 @@ class PSRL(PlanningAgent):
 
         P̃, r̃ ~ posterior,        Q = optimal values of (P̃, r̃) over the horizon
 
-    Args: see `metarl_run.algo.planning_agent`.
+    Args: see `metarl_run.algo.bayes.planning_agent`.
 
     Source: Strens (2000), "A Bayesian framework for reinforcement learning"; Osband, Russo and Van Roy (2013),
     arXiv:1306.0940.

@@ -6,11 +6,11 @@ import gymnasium
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.algo.q_table import QTable
+from metarl_run.algo.q.q_table import QTable
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Fraction, NonNegative, Positive, checked
 from metarl_run.learner.base import num_actions
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
 
 
@@ -18,7 +18,7 @@ class QLearner(MetaAlgorithm):
     """One Q-learner per lifetime, which learns after every step.
 
         start:  Q = 0
-        adapt:  Q moves by Q-learning after every step, see `metarl_run.algo.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+        adapt:  Q moves by Q-learning after every step, see `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
 
     Args:
         family: says how long an episode is.

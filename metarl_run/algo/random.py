@@ -9,7 +9,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.kinds import checked
 from metarl_run.learner.base import num_actions
-from metarl_run.policy import Categorical, Distribution, Uniform
+from metarl_run.maths.distributions import Categorical, Distribution, Uniform
 from metarl_run.types import AgentState, Memory, Percept
 
 

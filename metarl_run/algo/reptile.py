@@ -5,16 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import task_at_fault
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.parts import adapt_in_parts
-from metarl_run.kinds import Count, Positive, checked
-from metarl_run.learner.base import BaseLearner
-from metarl_run.network.base import Network
-from metarl_run.types import Params
+from metarl_run.algo.base import Live, MetaLearner, adapt_in_parts
+from metarl_run.algo.gradient.base import GradientBased
+from metarl_run.algo.gradient.objective import task_at_fault
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.component import field
+from metarl_run.kinds import Count
 
 
 class Reptile(GradientBased, MetaLearner):
@@ -25,34 +21,22 @@ class Reptile(GradientBased, MetaLearner):
         learn:  (1/M) Σᵢ (θ − φ_Kⁱ) / α        in the place of a gradient; no differentiation through the steps
 
     Args:
-        learner: supplies the policy and L, the loss of one task.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: θ at the start.
         adaptation_steps: K in meta-training; K = 1 is joint training, so K > 1 is what makes it meta-learn.
-        inner_lr: α.
         meta_optimizer: how θ follows.
 
     Differs from the paper: tasks are policy-gradient problems, and each step sees fresh episodes of the adapted policy.
     Source: Nichol et al. (2018), arXiv:1803.02999, the division by α, too.
     """
 
+    adaptation_steps: Count
+    first_order: bool = field(init=False, default=True)
+    meta_optimizer: GradientRule
+
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        meta_params: Params,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=True)
-        self.adaptation_steps = adaptation_steps
-        self.meta_optimizer = self.rule = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.meta_optimizer.attach(self.meta_params)
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -61,5 +45,5 @@ class Reptile(GradientBased, MetaLearner):
             last = lifetime.agents[-1], lifetime.rollouts[-1]
             reached = adapt_in_parts(self, *last, lifetime.tasks_at_once).params
             directions = [(θ - reached[name]) / self.inner_lr for name, θ in self.meta_params.items()]
-        norm = self.rule.step([rows.mean(0) for rows in directions], lambda: task_at_fault(directions))
+        norm = self.meta_optimizer.step([rows.mean(0) for rows in directions], lambda: task_at_fault(directions))
         return {"gradient_norm": norm}

@@ -7,15 +7,14 @@ import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.experience import encoded, encoded_size
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.outer import Outer
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.memory.outer_update import Outer
+from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.kinds import Count, Positive, checked
 from metarl_run.learner.actor_critic import Critic
+from metarl_run.learner.inputs import encoded, encoded_size
+from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
-from metarl_run.policy import Distribution
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 MakeNetwork = Callable[[int, Mapping[str, int], Mapping[str, int]], tuple[Network, Params]]

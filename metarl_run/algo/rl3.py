@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.meta_optimizer import GradientRule
+from metarl_run.algo.bayes.tabular_model import TabularModel
+from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.rl2 import RL2, MakeNetwork
-from metarl_run.algo.tabular_model import TabularModel
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Count, NonNegative, Positive, Real, Reals, checked
 from metarl_run.learner.actor_critic import Critic
@@ -35,7 +35,7 @@ class RL3(RL2):
         action_space: of the task family.
         inputs: `all`, or the `statistics` alone: RL³-Markov, which needs no memory in the network.
         episodes: n, per lifetime in meta-training.
-        reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.tabular_model`.
+        reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.bayes.tabular_model`.
         minibatches: steps of the optimiser per pass.
         max_kl: nats; further than this the policy does not move in one meta-iteration.
         meta_optimizer: how θ follows.

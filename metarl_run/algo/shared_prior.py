@@ -6,19 +6,18 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.gradient_based import GradientBased, MetaBatch
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_objective import Agents, Losses, MetaObjective
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.kinds import Count, NonNegative, Positive, checked
+from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.component import field
+from metarl_run.kinds import Count, NonNegative
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import BaseLearner, Output, rows
 from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.surrogate import Surrogate
-from metarl_run.network.base import Network
-from metarl_run.policy import Distribution
-from metarl_run.returns import masked_mean
+from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.returns import masked_mean
 from metarl_run.types import Params, Rollout
 
 
@@ -42,10 +41,7 @@ class SharedPrior(GradientBased, MetaLearner):
 
     Args:
         learner: the lower levels' actor-critic: supplies the policy, L, G, c_v and u.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: θ at the start.
         adaptation_steps: K in meta-training.
-        inner_lr: α.
         kl_weight: c_KL ≥ 0, in units of the reward per nat: how strongly a lower level is pulled to π₀.
         entropy_weight: c_H ≥ 0, in units of the reward per nat: how far from certain it is kept.
         distil_into: `prior`, D₀ alone, or `path`, all Dₖ.
@@ -58,29 +54,21 @@ class SharedPrior(GradientBased, MetaLearner):
     for k ≥ 1.
     """
 
+    learner: Critic
+    adaptation_steps: Count
+    first_order: bool = field(init=False, default=True)
+    kl_weight: NonNegative
+    entropy_weight: NonNegative
+    distil_into: Literal["prior", "path"]
+    meta_optimizer: GradientRule
+
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
     requires: ClassVar[tuple[str, ...]] = ("critic",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        network: Network,
-        meta_params: Params,
-        adaptation_steps: Count,
-        inner_lr: Positive,
-        kl_weight: NonNegative,
-        entropy_weight: NonNegative,
-        distil_into: Literal["prior", "path"],
-        meta_optimizer: GradientRule,
-    ) -> None:
-        super().__init__(learner, network, meta_params, inner_lr, first_order=True)
-        self.critic, self.adaptation_steps = learner, adaptation_steps
-        self.kl_weight, self.entropy_weight = kl_weight, entropy_weight
-        self.distilled_steps = range(1 if distil_into == "prior" else adaptation_steps)
-        self.meta_optimizer = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.distilled_steps = range(1 if self.distil_into == "prior" else self.adaptation_steps)
+        self.meta_optimizer.attach(self.meta_params)
 
     # --- The upper level regularises the lower ones ---
 
@@ -92,7 +80,9 @@ class SharedPrior(GradientBased, MetaLearner):
             rollout: what was lived through.
         """
         with torch.no_grad():
-            log_π, log_π0 = (self.critic.log_prob(out, rollout) for out in (output, self.output(self.initial, rollout)))
+            log_π, log_π0 = (
+                self.learner.log_prob(out, rollout) for out in (output, self.output(self.initial, rollout))
+            )
             bonus = self.kl_weight * log_π0 - (self.kl_weight + self.entropy_weight) * log_π
         return rollout._replace(reward=rollout.reward + bonus * rollout.alive)
 
@@ -117,10 +107,10 @@ class SharedPrior(GradientBased, MetaLearner):
         rollout = rollouts[-1]
         with torch.no_grad():
             expert = self.output(agents[-1].params, rollout)
-            returns, _ = self.critic.returns_and_baseline(expert, self.regularised(expert, rollout))
+            returns, _ = self.learner.returns_and_baseline(expert, self.regularised(expert, rollout))
         found = [self.distance(expert, returns, agents[k].params, rollout) for k in self.distilled_steps]
         kl, error = (torch.stack(each) for each in zip(*found, strict=True))
-        return (kl + self.critic.value_weight * error).mean(0), {
+        return (kl + self.learner.value_weight * error).mean(0), {
             "kl_of_prior": kl[0].detach().mean(),
             "kl_of_last": kl[-1].detach().mean(),
             "value_error": error.detach().mean(),
@@ -136,6 +126,6 @@ class SharedPrior(GradientBased, MetaLearner):
             rollout: where.
         """
         output = self.output(params, rollout)
-        error = (self.critic.value(rows(output)) - returns) / self.critic.value_scale
-        kl = self.critic.divergence(self.critic.behaviour(expert), output, rollout)
+        error = (self.learner.value(rows(output)) - returns) / self.learner.value_scale
+        kl = self.learner.divergence(self.learner.behaviour(expert), output, rollout)
         return kl, masked_mean(error**2, rollout.alive)

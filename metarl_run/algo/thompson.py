@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bandit_agent import BanditAgent, certainly
-from metarl_run.draws import beta
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
 from metarl_run.kinds import Positive, checked
+from metarl_run.maths.sampling import beta
 from metarl_run.types import AgentState, Memory, Percept
 
 

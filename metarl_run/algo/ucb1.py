@@ -6,7 +6,7 @@ import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bandit_agent import BanditAgent, certainly
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
 from metarl_run.kinds import NonNegative, Positive, checked
 from metarl_run.types import Memory
 

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.planning_agent import PlanningAgent
-from metarl_run.algo.tabular_posterior import Belief, Prior
+from metarl_run.algo.bayes.planning_agent import PlanningAgent
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Interval, NonNegative, checked
-from metarl_run.planning import extended_q
+from metarl_run.maths.planning import extended_q
 
 Chance = Annotated[float, Interval(float, 0.0, 1.0, open_low=True)]
 

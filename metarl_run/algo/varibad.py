@@ -6,21 +6,20 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live
-from metarl_run.algo.belief import Encoder
-from metarl_run.algo.decoder import Decoder
-from metarl_run.algo.elbo import ELBO
-from metarl_run.algo.experience import encoded, encoded_size, observation_size
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.algo.meta_optimizer import GradientRule
-from metarl_run.algo.outer import Outer
+from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.memory.decoder import Decoder
+from metarl_run.algo.memory.elbo import ELBO
+from metarl_run.algo.memory.encoder import Encoder
+from metarl_run.algo.memory.outer_update import Outer
+from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.rl2 import MakeNetwork
 from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
 from metarl_run.learner.actor_critic import Critic
+from metarl_run.learner.inputs import encoded, encoded_size, observation_size
+from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
-from metarl_run.policy import Distribution
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept
 
@@ -33,7 +32,7 @@ class VariBAD(MetaLearner):
         learn:  ψ by the outer learner, an episode of it being a lifetime of n episodes
                 φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), τ being all of the lifetime
 
-    No gradient of the policy's loss reaches φ, and none of the ELBO, see `metarl_run.algo.elbo`, reaches ψ.
+    No gradient of the policy's loss reaches φ, and none of the ELBO, see `metarl_run.algo.memory.elbo`, reaches ψ.
 
     Args:
         learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from metarl_run.config.signature import Signature
+from metarl_run.config.static.signature import Signature
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 
@@ -114,3 +114,29 @@ def _listed(options: Sequence[str]) -> str:
 def _yaml(value: object) -> str:
     """As it is written in a configuration."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+SUM_OVER_TASKS = "sum_over_tasks"
+"""Provided by an algorithm, and by its meta-optimizer, that needs of a meta-batch no more than a sum over tasks."""
+
+
+def check_chunk(chunk: int | None, components: Sequence[Chosen]) -> None:
+    """Raise ConfigError if `meta_batch_chunk` is given and the algorithm or its meta-optimizer cannot heed it.
+
+    Args:
+        chunk: the key `meta_batch_chunk`.
+        components: all of the configuration.
+    """
+    parts = {one.path: one for one in components if one.path in ("algo", "algo.meta_optimizer")}
+    unable = [
+        path for path, one in parts.items() if SUM_OVER_TASKS not in one.signature.declared.provided(one.arguments)
+    ]
+    if chunk is None or not unable:
+        return
+    reason = f"which cannot learn from a few tasks at a time, got {chunk}"
+    hint = "leave it out"
+    if "minibatches" in parts["algo"].arguments:
+        hint = "algo.minibatches=N learns from one N-th of the lifetimes at a time"
+    elif unable == ["algo.meta_optimizer"]:
+        hint = "choose a meta-optimizer that follows the gradient alone: algo=maml"
+    raise ConfigError("meta_batch_chunk", f"must be null with {unable[0]}={parts[unable[0]].name}, {reason}", hint)

@@ -1,4 +1,4 @@
-"""From the command line to validated plain configurations. With `metarl_run.train` what knows Hydra.
+"""From the command line to validated plain configurations. With `metarl_run.cli.train` what knows Hydra.
 
 All points of a sweep are composed, resolved and validated before anything is created. Hydra's own flags and grammar
 work as ever; whatever they say about a mistake becomes one line.
@@ -37,15 +37,16 @@ from omegaconf.errors import OmegaConfBaseException
 from metarl_run.config.budget import check_budget
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
 from metarl_run.config.hydra_tree import check_hydra
-from metarl_run.config.listed import listed_runs
 from metarl_run.config.nearest import hint
+from metarl_run.config.plan import Plan, trained_plan
 from metarl_run.config.point import Composed, Point
+from metarl_run.config.renamed import with_today_names
 from metarl_run.config.said import Said, said_by
 from metarl_run.config.secret import refuse_in_config, refuse_on_command_line
 from metarl_run.config.settings import Settings
-from metarl_run.config.signature import signature
+from metarl_run.config.static.signature import signature
 from metarl_run.config.step_sizes import without_step_sizes
-from metarl_run.config.sweep import sweep_points
+from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.syntax import check_yaml
 from metarl_run.config.taken import (
     TAKEN,
@@ -59,7 +60,6 @@ from metarl_run.config.taken import (
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.folders import CONFIG_DIR, GROUPS
-from metarl_run.plan import Plan, trained_plan
 
 CONFIG_NAME = "train"
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -400,7 +400,8 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     with _one_line(), _current(cfg):
         if raw.get("resume") is None:  # else the budgets are those of the run that is continued
             check_budget(cfg.get("budget"), raw.get("budgets", {}))
-        return without_step_sizes({str(key): _plain(cfg, key) for key in cfg if key != "hydra"})
+        config = {str(key): _plain(cfg, key) for key in cfg if key != "hydra"}
+    return without_step_sizes(with_today_names(config))
 
 
 def _plain(cfg: DictConfig, key: Any) -> Any:
@@ -429,7 +430,7 @@ def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, se
     offers = {}
     for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
         with contextlib.suppress(ConfigError, RecursionError, *COMPOSING):  # nobody has chosen a file that is broken
-            arguments = _arguments(loader, group, option)
+            arguments = with_today_names(_arguments(loader, group, option), warn=False)
             taken = signature(str(arguments.get("_target_")), packages)
             offers[f"{group}={option}"] = taken.declared.provided(arguments) if taken else set()
     return offers

@@ -6,7 +6,7 @@ from typing import Any
 from metarl_run.config.capability import Chosen
 from metarl_run.errors import ConfigError
 
-ADAPTS = "metarl_run.algo.gradient_based.GradientBased"
+ADAPTS = "metarl_run.algo.gradient.base.GradientBased"
 """Learns from the learner's loss in meta-training and in every evaluation."""
 
 TRAINS = "metarl_run.algo.metric_based.MetricBased"

@@ -37,7 +37,7 @@ class Composed:
         passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
         lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
-            `metarl_run.config.listed`, or runs from a checkpoint.
+            `metarl_run.config.sweep`, or runs from a checkpoint.
     """
 
     points: tuple[Point, ...]

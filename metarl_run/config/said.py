@@ -8,7 +8,7 @@ from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from metarl_run.plan import flat
+from metarl_run.config.plan import flat
 
 
 @dataclass(frozen=True)

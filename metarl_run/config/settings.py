@@ -65,7 +65,7 @@ class Settings:
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
-        sweep: parts of a sweep over listed runs, see `metarl_run.config.listed`; null where there is none.
+        sweep: parts of a sweep over listed runs, see `metarl_run.config.sweep`; null where there is none.
         table: a paper's table that is to be made instead of a run; see `metarl_run.config.table`.
     """
 

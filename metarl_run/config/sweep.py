@@ -1,14 +1,99 @@
-"""The jobs of a sweep: every combination of swept values, as Hydra's basic sweeper makes them, of every listed run."""
+"""The jobs of a sweep: every combination of swept values, as Hydra's basic sweeper makes them, of every listed run.
+
+Listed runs say what no product of swept values can, such as other step sizes for other families.
+"""
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from metarl_run.config.listed import Run, require_some, together
+from metarl_run.config.nearest import hint
 from metarl_run.config.point import Point
 from metarl_run.errors import ConfigError
+from metarl_run.folders import GROUPS
 
 MOST_POINTS = 10_000
+
+
+PARTS = {"panel", "given", "runs"}
+"""Keys of one part of a list."""
+
+Run = tuple[str, ...]
+"""The overrides of one listed run."""
+
+AS_A_RUN = "sweep=null"
+"""What makes a job of a listed sweep a run like any other."""
+
+
+def listed_runs(sweep: object) -> list[Run]:
+    """The runs that the key `sweep` lists; a single one without overrides where it is null.
+
+        sweep:
+          - panel: by gradients                       # of the picture
+            given: [meta_test.adaptation_steps=4]     # to all runs below
+            runs: [algo=maml env=random_mdp, …]       # overrides of each
+
+    Raises:
+        ConfigError: naming the part that is wrong.
+    """
+    if sweep is None:
+        return [()]
+    if not isinstance(sweep, Sequence) or isinstance(sweep, str) or not sweep:
+        raise ConfigError("sweep", f"must be a list of parts, got {sweep!r}", "see conf/experiment/families.yaml")
+    runs: list[Run] = []
+    for place, part in enumerate(sweep):
+        where = f"sweep[{place}]"
+        if not isinstance(part, Mapping) or set(part) != PARTS:
+            raise ConfigError(where, f"must be a mapping of {', '.join(sorted(PARTS))}, got {part!r}")
+        given = (f"panel={_quoted(part['panel'])}", *_words(part["given"], f"{where}.given"))
+        for text in _words(part["runs"], f"{where}.runs"):
+            run = (*given, *shlex.split(text), AS_A_RUN)
+            if bad := [override for override in run if "=" not in override]:
+                raise ConfigError(f"{where}.runs", f"must consist of key=value, got {bad[0]!r}")
+            runs.append(run)
+    return runs
+
+
+def _words(value: object, where: str) -> list[str]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(word, str) for word in value):
+        raise ConfigError(where, f"must be a list of words, got {value!r}")
+    return list(value)
+
+
+def _quoted(panel: Any) -> str:
+    return "null" if panel is None else f'"{panel}"'
+
+
+def together(run: Run, given: Sequence[str]) -> list[str] | None:
+    """A listed run with what the command line gives: its values go first, and a group's option chooses among the runs.
+
+    Returns:
+        The overrides; None if the run is none of those that the command line asks for.
+    """
+    asked = {key_of(text): text for text in given}
+    mine = {key_of(text): text for text in run}  # the last of several counts
+    if any(key in asked and asked[key] != text for key, text in mine.items() if key in GROUPS):
+        return None
+    return [*(text for key, text in mine.items() if key not in asked), *given]
+
+
+def require_some(runs: Sequence[Run], number: int, given: Sequence[str]) -> None:
+    """Raise ConfigError if the command line asks for none of the listed runs."""
+    if number:
+        return
+    for text in given:
+        key, _, option = text.partition("=")
+        options = sorted({word.partition("=")[2] for run in runs for word in run if key_of(word) == key})
+        if key in GROUPS and options and option not in options:
+            raise ConfigError(key, f"the sweep lists no run with {text}", hint(option, options))
+    raise ConfigError("sweep", f"lists no run with {' '.join(given)}", "leave out one of them")
+
+
+def key_of(override: str) -> str:
+    """What an override is about, whether it changes, adds or deletes."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def sweep_points(
@@ -17,7 +102,7 @@ def sweep_points(
     """Compose every job, in Hydra's order.
 
     Args:
-        runs: that the key `sweep` lists; see `metarl_run.config.listed`.
+        runs: that the key `sweep` lists; see `listed_runs`.
         choices: for each override a text for each of its values.
         given: the overrides of the command line.
         compose: makes a run of its overrides.

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from metarl_run.config.plan import flat
 from metarl_run.errors import StateError
 from metarl_run.folders import GROUPS
-from metarl_run.plan import flat
 
 TAKEN_GROUPS = tuple(group for group in GROUPS if group != "logger")
 TAKEN = (

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from metarl_run.config.annotation import Component
-from metarl_run.config.capability import Chosen, check_capabilities
-from metarl_run.config.chunk import check_chunk
+from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.settings import Settings
-from metarl_run.config.signature import signature
+from metarl_run.config.static.annotation import Component
+from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS

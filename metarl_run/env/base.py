@@ -64,7 +64,7 @@ class TaskFamily(ABC):
         starts_alike: first states are drawn alike in all tasks.
         fixed_starts: a task's episodes all begin in one state: `reset` draws nothing.
         compilable: `step` and `observe` compute with tensors without looking at their values; see
-            `metarl_run.compiled`.
+            `metarl_run.compiled.rollouts`.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()

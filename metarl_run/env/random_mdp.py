@@ -58,7 +58,7 @@ class RandomMDP(TaskFamily):
 
     Task: P(· | s, a) ~ Dirichlet(c, …, c), mean reward μ(s, a) from `mean_reward`. Observation: the state, one-hot.
     Action: one of A. Reward: N(μ(s, a), deviation²). Start: state 0. Termination: never. Optimal expected return: by
-    value iteration over the horizon (`metarl_run.planning`).
+    value iteration over the horizon (`metarl_run.maths.planning`).
 
     Args:
         horizon: steps of an episode.

@@ -1,18 +1,19 @@
 """Actor-critic: the policy gradient with a learned value function."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import gymnasium
 import torch
 from torch import Tensor
 
-from metarl_run.kinds import Fraction, NonNegative, Positive, checked
+from metarl_run.component import field
+from metarl_run.kinds import Fraction, NonNegative, Positive
 from metarl_run.learner.base import Output, rows
 from metarl_run.learner.normaliser import Normaliser
-from metarl_run.learner.policy_gradient import Average, PolicyGradient, PolicyKind, over_steps
-from metarl_run.learner.surrogate import SURROGATES, Surrogate
-from metarl_run.policy import Distribution
-from metarl_run.returns import generalized_advantages, masked_mean
+from metarl_run.learner.policy_gradient import PolicyGradient, over_steps
+from metarl_run.learner.surrogate import SURROGATES, Gain, Surrogate
+from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.returns import generalized_advantages, masked_mean
 from metarl_run.types import Rollout
 
 
@@ -24,17 +25,24 @@ class Critic(PolicyGradient):
 
     with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an
     agent with memory does, Â and v run on across their ends, where γ′ takes the place of γ.
+
+    Args:
+        lifetime_discount: γ′ in [0, 1], for γ where an episode ends and the agent lives on; 0: each episode for itself.
+        gae_lambda: λ in [0, 1] of the advantages Â; below 1 their bias is that of V.
+        value_weight: c_v ≥ 0.
+        value_scale: u > 0: V = u · output, and its error counts in units of u; about the size of a return.
+        entropy_weight: c_e ≥ 0.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
 
     quantities: ClassVar[tuple[str, ...]] = ("discount", "gae_lambda", "entropy_weight")
 
-    lifetime_discount: float
-    gae_lambda: float | Tensor
-    value_weight: float
-    value_scale: float
-    entropy_weight: float | Tensor
+    lifetime_discount: Fraction
+    gae_lambda: Fraction
+    value_weight: NonNegative
+    value_scale: Positive
+    entropy_weight: NonNegative
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {**super().heads(action_space), "value": 1}
@@ -78,55 +86,18 @@ class ActorCritic(Critic):
     """Make actions more likely by their advantage, and let the value function follow the returns.
 
     Args:
-        action_space: of the task family.
-        surrogate: the gain, see `metarl_run.learner.surrogate`: all have the same first derivative.
-        discount: γ in [0, 1], per step.
-        discount_steps: cₜ = γᵗ; else 1.
-        lifetime_discount: γ′ in [0, 1], for γ where an episode ends and the agent lives on; 0: each episode for itself.
-        gae_lambda: λ in [0, 1] of the advantages Â; below 1 their bias is that of V.
-        value_weight: c_v ≥ 0.
-        value_scale: u > 0: V = u · output, and its error counts in units of u; about the size of a return.
-        entropy_weight: c_e ≥ 0.
-        standardise: Â in the first term to mean 0 and deviation 1 over the task's steps.
-        average: E in the first term over `steps` or over `episodes`.
-        policy: `auto`, `categorical`, `gaussian` or `gaussian_state_dependent`.
-        initial_deviation: of a Gaussian policy.
+        gain: surrogate of the policy loss, see `metarl_run.learner.surrogate`: all have the same first derivative.
 
     Source: Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438, Eq. 16.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic", "any_surrogate")
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        surrogate: Literal["score", "ratio", "dice", "loaded_dice"],
-        discount: Fraction,
-        discount_steps: bool,
-        lifetime_discount: Fraction,
-        gae_lambda: Fraction,
-        value_weight: NonNegative,
-        value_scale: Positive,
-        entropy_weight: NonNegative,
-        standardise: bool,
-        average: Average,
-        policy: PolicyKind,
-        initial_deviation: Positive,
-    ) -> None:
-        super().__init__(
-            action_space,
-            surrogate=SURROGATES[surrogate],
-            discount=discount,
-            discount_steps=discount_steps,
-            standardise=standardise,
-            average=average,
-            policy=policy,
-            initial_deviation=initial_deviation,
-        )
-        self.lifetime_discount, self.gae_lambda = lifetime_discount, gae_lambda
-        self.value_weight, self.value_scale, self.entropy_weight = value_weight, value_scale, entropy_weight
+    gain: Gain = field(alias="surrogate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.surrogate = SURROGATES[self.gain]
 
 
 def explained_variance(value: Tensor, returns: Tensor, alive: Tensor) -> Tensor:

@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 import gymnasium
 from torch import Tensor
 
-from metarl_run.policy import Distribution, each
+from metarl_run.component import Component, field
+from metarl_run.maths.distributions import Distribution, each
 from metarl_run.types import Rollout
 
 Output = Mapping[str, Tensor]
 """What a network put out at some observations: one tensor per head."""
 
 
-class BaseLearner(ABC):
+class BaseLearner(Component, ABC):
     """The loss of ONE task. Code reads `[T, B, …]`; leading axes are carried along and never summed over.
 
     A learner sees what the network put out, never its parameters, so the same loss serves every network, and the
@@ -27,7 +28,7 @@ class BaseLearner(ABC):
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
-    epochs: int = 1
+    epochs: int = field(init=False, default=1)
 
     @abstractmethod
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:

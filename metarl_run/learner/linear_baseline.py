@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metarl_run.returns import first_step
+from metarl_run.maths.returns import first_step
 
 RIDGE = 1e-5
 LARGEST = 10.0  # observations are clipped to it, so that a square does not swamp the rest

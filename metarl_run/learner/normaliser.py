@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_run.returns import masked_mean, num_episodes, unit_of
+from metarl_run.maths.returns import masked_mean, num_episodes, unit_of
 from metarl_run.types import Rollout
 
 

@@ -10,11 +10,13 @@ import gymnasium
 import torch
 from torch import Tensor
 
+from metarl_run.component import field
+from metarl_run.kinds import Fraction, Positive
 from metarl_run.learner.base import BaseLearner, Output, action_size, rows
 from metarl_run.learner.normaliser import Normaliser, own_counts, pooled, shared_counts, spread
 from metarl_run.learner.surrogate import Surrogate
-from metarl_run.policy import Categorical, Distribution, Gaussian
-from metarl_run.returns import discount_weights, masked_mean
+from metarl_run.maths.distributions import Categorical, Distribution, Gaussian
+from metarl_run.maths.returns import discount_weights, masked_mean
 from metarl_run.types import Rollout
 
 PolicyKind = Literal["auto", "categorical", "gaussian", "gaussian_state_dependent"]
@@ -28,11 +30,10 @@ class PolicyGradient(BaseLearner):
 
     While a task is adapted to, n and σ are its own. In a meta-objective they are constants shared by the meta-batch:
     divided by its own, each task would count the more the less it has to gain, and its loss would not even follow its
-    return (`metarl_run.algo.sampling_correction` needs both).
+    return (`metarl_run.algo.gradient.sampling_correction` needs both).
 
     Args:
         action_space: of the task family.
-        surrogate: the gain.
         discount: γ in [0, 1], per step.
         discount_steps: cₜ = γᵗ, which makes L an estimate of the discounted return; else cₜ = 1, as is common. (Thomas
             2014, "Bias in natural actor-critic algorithms"; Nota & Thomas 2020, arXiv:1906.07073: cₜ = 1 follows the
@@ -49,11 +50,20 @@ class PolicyGradient(BaseLearner):
         initial_deviation: of a Gaussian policy, in units of the action, about what it starts with.
 
     Attributes:
+        surrogate: the gain.
         quantities: the numbers that `with_quantities` can exchange.
     """
 
+    action_space: gymnasium.Space[Any]
+    discount: Fraction
+    discount_steps: bool
+    standardise: bool
+    average: Average
+    asked_kind: PolicyKind = field(alias="policy")
+    initial_deviation: Positive
+    surrogate: Surrogate = field(init=False)
+
     quantities: ClassVar[tuple[str, ...]] = ("discount",)
-    discount: float | Tensor
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
@@ -64,25 +74,13 @@ class PolicyGradient(BaseLearner):
         }
     }
 
-    def __init__(
-        self,
-        action_space: gymnasium.Space[Any],
-        *,
-        surrogate: Surrogate,
-        discount: float,
-        discount_steps: bool,
-        standardise: bool,
-        average: Average,
-        policy: PolicyKind,
-        initial_deviation: float,
-    ) -> None:
-        self.surrogate, self.discount, self.discount_steps = surrogate, discount, discount_steps
-        self.standardise, self.average = standardise, average
-        discrete = isinstance(action_space, gymnasium.spaces.Discrete)
-        self.kind = ("categorical" if discrete else "gaussian") if policy == "auto" else policy
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
+        self.kind = ("categorical" if discrete else "gaussian") if self.asked_kind == "auto" else self.asked_kind
         if discrete != (self.kind == "categorical"):
-            raise ValueError(f"policy {self.kind} does not suit the action space {action_space}; choose auto")
-        self.initial_log_deviation = math.log(initial_deviation)
+            raise ValueError(f"policy {self.kind} does not suit the action space {self.action_space}; choose auto")
+        self.initial_log_deviation = math.log(self.initial_deviation)
 
     def with_quantities(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
         """This learner with other numbers, among `quantities`; the loss is differentiable in them.

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from metarl_run.kinds import Count, Fraction, Positive, checked
+from metarl_run.kinds import Count, Fraction, Positive
 from metarl_run.learner.base import BaseLearner, Output, num_actions
-from metarl_run.policy import Categorical, Distribution
-from metarl_run.returns import masked_mean
+from metarl_run.maths.distributions import Categorical, Distribution
+from metarl_run.maths.returns import masked_mean
 from metarl_run.types import Rollout
 
 
@@ -38,9 +38,10 @@ class QLearning(BaseLearner):
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
 
-    @checked
-    def __init__(self, *, discount: Fraction, epsilon: Fraction, epochs: Count, scale: Positive) -> None:
-        self.discount, self.epsilon, self.epochs, self.scale = discount, epsilon, epochs, scale
+    discount: Fraction
+    epsilon: Fraction
+    epochs: Count
+    scale: Positive
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {"q": num_actions(action_space)}

@@ -19,14 +19,15 @@ relative to its square. Networks have other figures, see `score`.
 
 "Unbiased" is said of one rollout's derivatives. MAML's meta-gradient is a product of two estimates, so from B episodes
 it is exact only as B grows: with B = 1, `dice` is 3 % off for a table, as `ratio` is, and 9 to 35 % for a network. See
-`metarl_run.algo.sampling_correction` for the meta-gradient that is exact at any B.
+`metarl_run.algo.gradient.sampling_correction` for the meta-gradient that is exact at any B.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
-from metarl_run.returns import running_sum
+from metarl_run.maths.returns import running_sum
 
 Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(log π, log π_old, G, b, ended), each `[…, T, B]`, G and b constants → gain of each step `[…, T, B]`."""
@@ -103,4 +104,5 @@ def clipped(clip: float) -> Surrogate:
     return gain
 
 
-SURROGATES: dict[str, Surrogate] = {"score": score, "ratio": ratio, "dice": dice, "loaded_dice": loaded_dice}
+Gain = Literal["score", "ratio", "dice", "loaded_dice"]
+SURROGATES: dict[Gain, Surrogate] = {"score": score, "ratio": ratio, "dice": dice, "loaded_dice": loaded_dice}

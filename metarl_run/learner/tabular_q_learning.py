@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl_run.kinds import Count, Fraction, checked
+from metarl_run.component import field
+from metarl_run.kinds import Positive
 from metarl_run.learner.q_learning import QLearning
 from metarl_run.types import Rollout
 
@@ -14,19 +15,12 @@ class TabularQLearning(QLearning):
 
         L = Σ_(s, a) visited  mean over visits to (s, a) of ½ δₜ²        so that        Q(s, a) ← Q(s, a) + α mean δₜ
 
-    Args:
-        discount: γ in [0, 1], per step.
-        epsilon: ε in [0, 1], how often an action is uniformly random; the best actions share the rest.
-        epochs: sweeps over the rollout per adaptation: values travel one step back along an episode in each.
-
     Source: Watkins & Dayan (1992), Machine Learning 8; the mean over visits in the place of visit after visit.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular", "table")
 
-    @checked
-    def __init__(self, *, discount: Fraction, epsilon: Fraction, epochs: Count) -> None:
-        super().__init__(discount=discount, epsilon=epsilon, epochs=epochs, scale=1.0)
+    scale: Positive = field(init=False, default=1.0)
 
     def cost(self, δ: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
         """The sum over visited entries of their mean squared errors."""

@@ -15,7 +15,7 @@ from metarl_run.kinds import Count, Positive, checked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
-from metarl_run.report.terminal import RunReport, headline, in_ascii
+from metarl_run.report.run.terminal import RunReport, headline, in_ascii
 
 
 class Console(Sink):

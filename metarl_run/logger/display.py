@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from metarl_run.logger.base import RunInfo
-from metarl_run.report.terminal import duration, number, thousands
+from metarl_run.report.run.terminal import duration, number, thousands
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import ResourceError, StateError
-from metarl_run.evaluation import COLUMNS
 from metarl_run.kinds import checked
 from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.maths.statistics import COLUMNS
 
 TABLES = ("metrics", "timing", "adaptation")
 

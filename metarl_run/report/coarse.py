@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from metarl_run.evaluation import by_step
+from metarl_run.maths.statistics import by_step
 
 MOST_POINTS = 50
 """Of one line in a picture."""

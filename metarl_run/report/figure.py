@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metarl_run.atomic import write_atomically
+from metarl_run.system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_run.atomic import write_atomically
 from metarl_run.config.table import table_of
+from metarl_run.system.atomic import write_atomically
 from metarl_run.table.cells import Cell
 from metarl_run.table.life import Life
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.config.compose import compose_points
+from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Point
+from metarl_run.config.renamed import with_former_names
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
-from metarl_run.plan import Plan, stored_plan
 from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
 from metarl_run.table.life import Life, identity_of, lived_alike, slug
@@ -207,4 +208,4 @@ def _fingerprint(run_folder: Path) -> str:
 def _mark(plan: Plan) -> str:
     """A few letters that differ where a training would: a run is never continued with another configuration."""
     matters = {key: value for key, value in plan.config.items() if key not in NOT_OF_TRAINING}
-    return hashlib.blake2b(json.dumps(matters, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(with_former_names(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

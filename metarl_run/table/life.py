@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from metarl_run.config.plan import Plan
 from metarl_run.config.table import Table
-from metarl_run.plan import Plan
 
 Phase = Literal["tuning", "reporting"]
 """A setting is chosen by lives in other tasks than those whose returns are reported."""

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarl_run import checkpoint
-from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.algo.meta_learner import MetaLearner
-from metarl_run.crash import Contained
+from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError, RunError
 from metarl_run.evaluation import episode_sums
-from metarl_run.interruption import StopRequest
 from metarl_run.lifetime import live
-from metarl_run.planning import optimal_value
-from metarl_run.run import build_agent, run, versions
+from metarl_run.maths.planning import optimal_value
+from metarl_run.run import checkpoint
+from metarl_run.run.agent import build_agent
+from metarl_run.run.folder import versions
+from metarl_run.run.run import run
 from metarl_run.seeding import Streams
+from metarl_run.system.crash import Contained
+from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
 from metarl_run.table.life import Life
 

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from metarl_run import machine
 from metarl_run.errors import BUG, ResourceError, RunError
-from metarl_run.interruption import Interrupted, StopRequest
+from metarl_run.system import machine
+from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
 from metarl_run.table.life import Life
 

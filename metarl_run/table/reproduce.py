@@ -11,8 +11,8 @@ from typing import Any
 
 from metarl_run.config.table import Table, table_of
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
-from metarl_run.interruption import StopRequest
-from metarl_run.lock import locked
+from metarl_run.system.interruption import StopRequest
+from metarl_run.system.lock import locked
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell, cells_of, shared_lives, tuning_lives
 from metarl_run.table.learned import learned_lives, stored_lives
@@ -72,7 +72,7 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
     record = record_of(work.table, root, work.cells, choices, lives)
     if all(cell["status"] == "missing" for cell in record["cells"]):
         raise StateError(str(root), "holds no finished cell to report", "leave out table.report_only")
-    from metarl_run.table import report  # late: torch comes with it, and what is wrong is told without
+    from metarl_run.report.table import report  # late: torch comes with it, and what is wrong is told without
 
     made = report.write(record, root)
     made.show()

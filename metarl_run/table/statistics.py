@@ -54,7 +54,7 @@ def summary(values: Sequence[np.ndarray], *, same_tasks: bool = True) -> dict[st
     by_task = stacked.mean(0)
     mean, deviation = float(by_task.mean()), float(by_task.std(ddof=1))
     if len(values) > 1:
-        from metarl_run.evaluation import bootstrap_interval  # late: torch comes with it, and few tables need it
+        from metarl_run.maths.statistics import bootstrap_interval
 
         low, high = map(float, bootstrap_interval(values, np.random.default_rng(0), same_tasks=same_tasks))
     else:

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from metarl_run import machine
+from metarl_run.system import machine
 
 PEERS = ("jax", "jaxlib", "gymnax")
 
@@ -53,7 +53,7 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Of the project and what it stands on, and of the peers that are installed."""
-    from metarl_run.run import versions
+    from metarl_run.run.folder import versions
 
     found = versions()
     for name in PEERS:

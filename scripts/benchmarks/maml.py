@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.project import LASTING, batch, built
 from benchmarks.timing import COMPILED, PROJECT, Case, Work
-from metarl_run.compiled import CompiledRollouts
+from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.lifetime import live
 from metarl_run.rollout import collect
 from metarl_run.types import Lifetime

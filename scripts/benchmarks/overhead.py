@@ -89,11 +89,12 @@ def clocked(method: Callable[..., Any], name: str, clocks: dict[str, float]) -> 
 
 
 def main(file: Path, argv: list[str]) -> None:
-    from metarl_run import machine, train
+    from metarl_run.cli import train
+    from metarl_run.system import machine
 
     machine.prepare()
     from metarl_run.algo.maml import MAML
-    from metarl_run.training import Training
+    from metarl_run.run.training import Training
 
     clocks: dict[str, float] = {}
     MAML.meta_update = clocked(MAML.meta_update, "meta_update", clocks)  # type: ignore[method-assign]

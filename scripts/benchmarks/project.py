@@ -8,7 +8,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.config.compose import compose_points
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 
 LASTING = (

@@ -12,7 +12,7 @@ import torch
 from benchmarks.project import batch, built
 from benchmarks.timing import COMPILED, PROJECT, Case, Work
 from metarl_run.algo.rl2 import RL2
-from metarl_run.compiled import CompiledRollouts
+from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.lifetime import live
 from metarl_run.network.transformer import Transformer
 from metarl_run.rollout import collect

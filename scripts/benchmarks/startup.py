@@ -9,12 +9,14 @@ from pathlib import Path
 from benchmarks.timing import PROJECT, Case, Work
 
 SCRIPT = Path(sys.executable).with_name("metarl-run")
-COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from metarl_run.command import main; main()"]
+COMMAND = (
+    [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", "from metarl_run.cli.command import main; main()"]
+)
 CALLS = {
     "--version": ([*COMMAND, "--version"], 0),
     "--help": ([*COMMAND, "--help"], 0),
     "a bad configuration": ([*COMMAND, "algo=x"], 2),
-    "import": ([sys.executable, "-c", "import metarl_run.run"], 0),
+    "import": ([sys.executable, "-c", "import metarl_run.run.run"], 0),
 }
 """What is called, and the exit code that it has to have."""
 

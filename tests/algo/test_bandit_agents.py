@@ -14,11 +14,11 @@ from metarl_run.algo.optimistic_thompson import OptimisticThompson, log_density
 from metarl_run.algo.thompson import Thompson
 from metarl_run.algo.ucb1 import UCB1
 from metarl_run.config.compose import compose_points
-from metarl_run.draws import beta
 from metarl_run.env.bandit import Bandit, BanditTask
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
 from metarl_run.lifetime import live
+from metarl_run.maths.sampling import beta
 from metarl_run.types import Percept
 
 

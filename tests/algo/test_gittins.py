@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.special import betainc
 
+from metarl_run.algo.bayes.gittins_index import gittins_indices
 from metarl_run.algo.gittins import Gittins
-from metarl_run.algo.gittins_index import gittins_indices
 
 
 def table(discount, pulls=64, successes=1.0, failures=1.0):

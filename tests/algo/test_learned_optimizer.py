@@ -6,11 +6,11 @@ import pytest
 import torch
 from recorded import ALPHA, ROLLOUTS, M, Recorder, make, replay
 
-from metarl_run.algo.evolution import Evolution
-from metarl_run.algo.inner_rule import RULES, Adam
+from metarl_run.algo.gradient.evolution import Evolution
+from metarl_run.algo.gradient.inner_rule import RULES, Adam
+from metarl_run.algo.gradient.learned_rule import LearnedRule, flat, log_and_sign, rms
 from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer, difference_in_units_of_rms
-from metarl_run.algo.learned_rule import LearnedRule, flat, log_and_sign, rms
-from metarl_run.algo.meta_optimizer import SGD
+from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.scratch import Scratch
 from metarl_run.errors import NumericalError
 from metarl_run.seeding import Streams

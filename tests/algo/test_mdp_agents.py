@@ -8,17 +8,17 @@ import torch
 from suited import suited
 from torch.nn.functional import one_hot
 
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
 from metarl_run.algo.beb import BEB
 from metarl_run.algo.epsilon_greedy_mdp import EpsilonGreedyMDP
 from metarl_run.algo.opsrl import OPSRL
 from metarl_run.algo.psrl import PSRL
-from metarl_run.algo.tabular_posterior import Belief, Prior
 from metarl_run.algo.ucrl2 import UCRL2
 from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
-from metarl_run.planning import finite_horizon_q
-from metarl_run.run import build_agent
+from metarl_run.maths.planning import finite_horizon_q
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Percept
 

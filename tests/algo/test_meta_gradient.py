@@ -7,8 +7,8 @@ import pytest
 import torch
 from recorded import ALPHA, ROLLOUTS, A, D, M, Recorder, replay
 
+from metarl_run.algo.gradient.objective import MetaObjective
 from metarl_run.algo.meta_gradient import REWARD, MetaGradient
-from metarl_run.algo.meta_objective import MetaObjective
 from metarl_run.algo.scratch import Scratch
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
@@ -17,7 +17,7 @@ from metarl_run.learner.reinforce import Reinforce
 from metarl_run.lifetime import live
 from metarl_run.network.mlp import MLP
 from metarl_run.network.table import Table
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Rollout
 

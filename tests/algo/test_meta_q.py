@@ -4,20 +4,20 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from metarl_run.algo.equivariant_q import EquivariantQ, Seen
-from metarl_run.algo.hindsight import hindsight_q
-from metarl_run.algo.meta_optimizer import Adam
+from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
+from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_q import MetaQ
+from metarl_run.algo.q.equivariant_q import EquivariantQ, Seen
+from metarl_run.algo.q.hindsight import hindsight_q
 from metarl_run.algo.q_learner import QLearner
 from metarl_run.algo.random import Random
-from metarl_run.algo.tabular_posterior import Belief, Prior
 from metarl_run.config.compose import compose_points
 from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
 from metarl_run.lifetime import live
-from metarl_run.planning import finite_horizon_q
-from metarl_run.run import build_agent
+from metarl_run.maths.planning import finite_horizon_q
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Percept
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from recorded import ALPHA, ROLLOUTS, M, Overflows, Recorder, make, meta_gradient, replay
 
+from metarl_run.algo.gradient.objective import MetaObjective
 from metarl_run.algo.maml import MAML
-from metarl_run.algo.meta_objective import MetaObjective
-from metarl_run.algo.meta_optimizer import SGD
+from metarl_run.algo.meta_optimizer.sgd import SGD
+from metarl_run.algo.meta_optimizer.trust_region import TrustRegion, conjugate_gradients, flat
 from metarl_run.algo.meta_sgd import PREFIX, MetaSGD
 from metarl_run.algo.pretrain import Pretrain
 from metarl_run.algo.promp import ProMP
-from metarl_run.algo.trust_region import TrustRegion, conjugate_gradients, flat
 from metarl_run.errors import NumericalError
 from metarl_run.learner.surrogate import SURROGATES, clipped, ratio
 from metarl_run.network.tanh_network import Back
@@ -196,19 +196,19 @@ def test_promps_second_epoch_is_the_derivative_of_its_objective():
 
 def test_the_penalty_doubles_when_policies_move_too_far_and_halves_when_they_hardly_move():
     algo, metrics = promp(kl_target=1e-9)
-    assert metrics["kl"] > 0 and algo.kl_weight.item() == 1.0
+    assert metrics["kl"] > 0 and algo.η.item() == 1.0
     algo, metrics = promp(kl_target=1e9)
-    assert algo.kl_weight.item() == 0.25
+    assert algo.η.item() == 0.25
     kl = metrics["kl"].item()
     algo, _ = promp(kl_target=kl * 1.2)
-    assert algo.kl_weight.item() == 0.5
+    assert algo.η.item() == 0.5
 
 
 def test_promps_penalty_survives_saving():
     algo, _ = promp(kl_target=1e-9)
     other = make(ProMP, "ratio", **PROMP, meta_optimizer=EveryGradient())
     other.load_state(algo.state())
-    assert other.kl_weight.item() == algo.kl_weight.item() == 1.0
+    assert other.η.item() == algo.η.item() == 1.0
 
 
 # --- Trust region ---

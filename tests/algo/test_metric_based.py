@@ -7,17 +7,18 @@ import gymnasium
 import pytest
 import torch
 
-from metarl_run.algo.meta_optimizer import SGD, Adam
+from metarl_run.algo.meta_optimizer.adam import Adam
+from metarl_run.algo.meta_optimizer.sgd import SGD
+from metarl_run.algo.metric.stored_tasks import StoredTasks
+from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
 from metarl_run.algo.metric_based import MetricBased, stress
-from metarl_run.algo.stored_tasks import StoredTasks
-from metarl_run.algo.task_embedding import TaskEmbedding, log_kernel, place
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError
 from metarl_run.learner.q_learning import QLearning
 from metarl_run.lifetime import live
 from metarl_run.network.mlp import MLP
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Lifetime, Percept, Rollout
 

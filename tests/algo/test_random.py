@@ -8,7 +8,7 @@ from recorded import random_rollout
 from scipy import stats
 
 from metarl_run.algo.random import Random
-from metarl_run.policy import sampling_noise
+from metarl_run.maths.distributions import sampling_noise
 from metarl_run.types import Percept
 
 M, B = 40, 50

@@ -11,7 +11,7 @@ import torch
 from diagnostic import NUM_ACTIONS, PaysAction
 from torch import Tensor
 
-from metarl_run.algo.meta_optimizer import Adam
+from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.rl2 import RL2
 from metarl_run.config.compose import compose_points
 from metarl_run.env.base import Task, TaskFamily
@@ -20,7 +20,7 @@ from metarl_run.learner.ppo import PPO
 from metarl_run.lifetime import live
 from metarl_run.network.constants import WithConstants
 from metarl_run.network.gru import GRU
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Percept, Rollout
 

@@ -7,8 +7,8 @@ from black_box import call
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
-from metarl_run.planning import finite_horizon_q
-from metarl_run.run import build_agent
+from metarl_run.maths.planning import finite_horizon_q
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 
 PRIORS = ("algo.reward_prior=1", "algo.reward_weight=1", "algo.transition_weight=1", "algo.optimism=[0,1]")

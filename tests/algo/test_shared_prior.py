@@ -7,8 +7,8 @@ from exact_lab import ExactCritic, Lab, random_mdp
 from recorded import ALPHA, ROLLOUTS, A, B, D, M, Recorder, T, replay
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
-from metarl_run.algo.meta_objective import MetaObjective
-from metarl_run.algo.meta_optimizer import SGD
+from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.scratch import Scratch
 from metarl_run.algo.shared_prior import SharedPrior
 from metarl_run.learner.actor_critic import ActorCritic
@@ -73,7 +73,7 @@ def random_agents(algo, seed):
 
 def distribution(algo, output):
     """The policy of torch's own distributions."""
-    if algo.critic.kind == "categorical":
+    if algo.learner.kind == "categorical":
         return Categorical(logits=output["policy"][:, :-1])
     return Independent(Normal(output["policy"][:, :-1], output["log_deviation"][:, :-1].exp()), 1)
 
@@ -109,7 +109,7 @@ def test_the_rewards_are_distrals(space):
 def test_without_weights_a_lower_level_is_the_learner_alone():
     algo = make(kl_weight=0.0, entropy_weight=0.0)
     alone = Scratch(
-        learner=algo.critic,
+        learner=algo.learner,
         network=algo.network,
         meta_params=random_params(algo.network, 9),
         rule="sgd",
@@ -251,7 +251,7 @@ def test_the_meta_gradient_is_the_mean_of_those_at_the_lower_levels_on_the_way(d
     agents, rollouts = replay(algo)(steps).agents, ROLLOUTS
     ways = range(steps) if distil_into == "path" else [0]
     expert = algo.output({name: φ.detach() for name, φ in agents[-1].params.items()}, rollouts[steps])
-    returns, _ = algo.critic.returns_and_baseline(expert, algo.regularised(expert, rollouts[steps]))
+    returns, _ = algo.learner.returns_and_baseline(expert, algo.regularised(expert, rollouts[steps]))
     total, loss = {name: torch.zeros_like(θ) for name, θ in algo.meta_params.items()}, 0.0
     for k in ways:
         for task in range(M):

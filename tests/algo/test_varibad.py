@@ -8,18 +8,19 @@ import torch
 from recorded import Recorder
 from torch import distributions
 
-from metarl_run.algo.belief import surprises
-from metarl_run.algo.decoder import Decoder
-from metarl_run.algo.experience import encoded
-from metarl_run.algo.meta_optimizer import SGD, Adam
+from metarl_run.algo.memory.decoder import Decoder
+from metarl_run.algo.memory.encoder import surprises
+from metarl_run.algo.meta_optimizer.adam import Adam
+from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.varibad import VariBAD
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.learner.inputs import encoded
 from metarl_run.learner.ppo import PPO
+from metarl_run.maths.distributions import Categorical, Gaussian
 from metarl_run.network.gru import GRU
-from metarl_run.policy import Categorical, Gaussian
 from metarl_run.rollout import collect
-from metarl_run.run import build_agent
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Percept, Rollout
 

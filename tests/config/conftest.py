@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_run.config import signature, source
+from metarl_run.config.static import signature, source
 
 MakePackage = Callable[..., str]
 

@@ -10,7 +10,7 @@ import pytest
 
 from metarl_run.config.capability import PHRASES
 from metarl_run.config.compose import compose_points
-from metarl_run.config.signature import Signature, signature
+from metarl_run.config.static.signature import Signature, signature
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS, PACKAGE

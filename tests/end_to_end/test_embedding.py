@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from metarl_run.config.compose import compose_points
-from metarl_run.interruption import StopRequest
-from metarl_run.plan import Plan
-from metarl_run.run import build_agent, run
+from metarl_run.config.plan import Plan
+from metarl_run.run.agent import build_agent
+from metarl_run.run.run import run
 from metarl_run.seeding import Streams
+from metarl_run.system.interruption import StopRequest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "embedding.py"
 SMALL = ("algo=metric_based", "env.horizon=3", "learner=reinforce", "meta_batch_size=5", "logger=files", "threads=1")

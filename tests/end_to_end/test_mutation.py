@@ -42,7 +42,10 @@ def test_every_kind_of_mistake(made, text, changed):
     assert set(changed) <= set(made(text))
 
 
-@pytest.mark.parametrize("text", ['"""1 + 1"""', "y: Interval[0, 1] = a", "assert a < b", "y = 'a + b'", "import a", "y = zip(a, strict=True)"])
+@pytest.mark.parametrize(
+    "text",
+    ['"""1 + 1"""', "y: Interval[0, 1] = a", "assert a < b", "y = 'a + b'", "import a", "y = zip(a, strict=True)"],
+)
 def test_what_no_test_could_notice_is_left_alone(made, text):
     assert made(text) == []
 
@@ -59,14 +62,18 @@ def test_a_diff_shows_the_changed_line(mutation):
 
 
 def test_a_module_is_tested_by_those_who_import_it_or_else_by_those_who_import_its_users(mutation):
-    assert "tests/algo/test_outer.py" in mutation.tests_of(ROOT, "metarl_run/algo/outer.py")
-    assert "tests/algo/test_tabular_world.py" in mutation.tests_of(ROOT, "metarl_run/algo/tabular_world.py")
-    assert not any("end_to_end" in test for test in mutation.tests_of(ROOT, "metarl_run/algo/moments.py"))
-    assert mutation.tests_of(ROOT, "metarl_run/algo/moments.py")
+    assert "tests/algo/memory/test_outer_update.py" in mutation.tests_of(ROOT, "metarl_run/algo/memory/outer_update.py")
+    assert "tests/algo/planning/test_tabular_dynamics.py" in mutation.tests_of(
+        ROOT, "metarl_run/algo/planning/tabular_dynamics.py"
+    )
+    assert not any(
+        "end_to_end" in test for test in mutation.tests_of(ROOT, "metarl_run/algo/planning/running_statistics.py")
+    )
+    assert mutation.tests_of(ROOT, "metarl_run/algo/planning/running_statistics.py")
 
 
 def test_a_sample_is_the_same_again_and_holds_no_mutant_twice(mutation):
-    names = ["metarl_run/algo/outer.py", "metarl_run/algo/ucb1.py"]
+    names = ["metarl_run/algo/memory/outer_update.py", "metarl_run/algo/ucb1.py"]
     one, population = mutation.sample(names, 20, seed=3)
     assert one == mutation.sample(names, 20, seed=3)[0] != mutation.sample(names, 20, seed=4)[0]
     assert len({(name, mutant.text) for name, mutant in one}) == 20 <= population

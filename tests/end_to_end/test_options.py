@@ -7,8 +7,8 @@ from black_box import call, rows, summary
 from suited import suited
 
 from metarl_run.env.registration import configuration
-from metarl_run.evaluation import COLUMNS, EXACT
 from metarl_run.folders import CONFIG_DIR
+from metarl_run.maths.statistics import COLUMNS, EXACT
 
 GROUPS = ("env", "algo", "learner", "network")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]

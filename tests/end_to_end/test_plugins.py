@@ -9,7 +9,7 @@ import yaml
 from black_box import SMALL, call, left_behind, summary
 
 from metarl_run.config.compose import compose_points
-from metarl_run.run import versions
+from metarl_run.run.folder import versions
 
 SOURCE = '''
 from pathlib import Path

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from black_box import SMALL, call, record, summary
 
-from metarl_run import checkpoint
+from metarl_run.run import checkpoint
 
 EXPLOSIVE = ("env=random_mdp", "network=table")
 """With a step size near the largest float, one step away from an overflow."""

@@ -10,10 +10,10 @@ import torch
 from exact_lab import MDP, Estimator, Lab, random_mdp
 from torch.autograd.functional import hessian, jacobian
 
+from metarl_run.maths.planning import policy_value
+from metarl_run.maths.returns import discount_weights
 from metarl_run.network.mlp import MLP
 from metarl_run.network.table import Table
-from metarl_run.planning import policy_value
-from metarl_run.returns import discount_weights
 from metarl_run.types import Rollout
 
 ALL = ("score", "ratio", "dice", "loaded_dice")

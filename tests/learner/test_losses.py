@@ -11,7 +11,7 @@ from metarl_run.learner.ppo import PPO
 from metarl_run.learner.q_learning import QLearning
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.learner.tabular_q_learning import TabularQLearning
-from metarl_run.policy import Categorical
+from metarl_run.maths.distributions import Categorical
 from metarl_run.types import Rollout
 
 γ = 0.9

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metarl_run.learner.reinforce import Reinforce
-from metarl_run.policy import Categorical, Gaussian
+from metarl_run.maths.distributions import Categorical, Gaussian
 from metarl_run.types import Rollout
 
 DISCRETE, PLANE = gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1.0, 1.0, (2,))

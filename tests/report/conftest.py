@@ -12,9 +12,9 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from metarl_run.evaluation import COLUMNS, curve_of
-from metarl_run.report import panels
+from metarl_run.maths.statistics import COLUMNS, curve_of
 from metarl_run.report.figure import STYLE
+from metarl_run.report.sweep import panels
 
 MakeRun = Callable[..., Path]
 Drawn = Callable[..., Figure]

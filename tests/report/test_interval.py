@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metarl_run.evaluation import bootstrap_interval
+from metarl_run.maths.statistics import bootstrap_interval
 from metarl_run.report.interval import COVERAGE, coverage_of, coverage_told, half_width, plus_minus
 
 

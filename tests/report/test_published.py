@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from metarl_run.evaluation import lifetime_statistics
-from metarl_run.report import sweep
+from metarl_run.maths.statistics import lifetime_statistics
 from metarl_run.report.published import precise, told, verdict
-from metarl_run.report.terminal import RunReport
+from metarl_run.report.run.terminal import RunReport
+from metarl_run.report.sweep import sweep
 
 MakeRun = Callable[..., Path]
 SOURCE = "RL², Duan et al. 2016, Table 2"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metarl_run.config.compose import compose_points
-from metarl_run.interruption import StopRequest
+from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
 from metarl_run.table.life import Life
 from metarl_run.table.live import live_in

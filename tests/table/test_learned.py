@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from metarl_run.config.compose import compose_points
+from metarl_run.config.plan import Plan
 from metarl_run.errors import ConfigError, StateError
-from metarl_run.interruption import StopRequest
-from metarl_run.plan import Plan
-from metarl_run.run import run
+from metarl_run.run.run import run
+from metarl_run.system.interruption import StopRequest
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell
 from metarl_run.table.live import live_in

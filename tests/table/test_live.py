@@ -12,10 +12,10 @@ import torch
 
 from metarl_run.algo.random import Random
 from metarl_run.errors import NumericalError
-from metarl_run.interruption import Interrupted, StopRequest
-from metarl_run.planning import optimal_value
-from metarl_run.run import build_agent
+from metarl_run.maths.planning import optimal_value
+from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
+from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
 from metarl_run.table.life import Life, identity_of
 from metarl_run.table.live import live_in

@@ -15,15 +15,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from metarl_run.errors import ConfigError
-from metarl_run.table import picture, report, store
+from metarl_run.report.table import picture, report
+from metarl_run.report.table.latex import latex
+from metarl_run.report.table.markdown import markdown
+from metarl_run.report.table.screen import Screen
+from metarl_run.report.table.text import failures, judged, row_name, setting, tolerances, verdicts
+from metarl_run.table import store
 from metarl_run.table.cells import Cell
-from metarl_run.table.latex import latex
 from metarl_run.table.life import Life
-from metarl_run.table.markdown import markdown
 from metarl_run.table.record import record_of
 from metarl_run.table.reproduce import Work
-from metarl_run.table.screen import Screen
-from metarl_run.table.text import failures, judged, row_name, setting, tolerances, verdicts
 
 Config = dict[str, Any]
 WorkOf = Callable[[Config], Work]

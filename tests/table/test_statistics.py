@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from metarl_run.evaluation import bootstrap_interval
+from metarl_run.maths.statistics import bootstrap_interval
 from metarl_run.table.statistics import as_measured, matched, paired, summary
 from metarl_run.table.tuning import best_setting
 

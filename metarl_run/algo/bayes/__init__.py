@@ -1,0 +1,1 @@
+"""Posteriors over tasks in closed form, and the agents that act on them."""

@@ -1,0 +1,79 @@
+"""What agents made by hand for Bernoulli bandits share: what they count, and that nothing else is learned."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import gymnasium
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.learner.base import num_actions
+from metarl_run.maths.distributions import Categorical
+from metarl_run.types import AgentState, Memory, Percept
+
+
+class BanditAgent(MetaAlgorithm):
+    """Count what every arm paid, with independent Beta priors, and choose by these counts.
+
+        successes s(a) ← prior_successes, failures f(a) ← prior_failures
+        after a pull of a that paid r ∈ {0, 1}:        s(a) ← s(a) + r,    f(a) ← f(a) + 1 − r
+
+    so that, given the pulls, p(a) ~ Beta(s(a), f(a)). Memory: `successes` and `failures`, `[M, B, A]`, and `pulls`,
+    `[M, B]`, how often an arm was pulled, the pull to come included.
+
+    Args:
+        action_space: the arms.
+        prior_successes, prior_failures: > 0, of every arm.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("bandit",)
+    remembers: ClassVar[bool] = True
+
+    def __init__(self, *, action_space: gymnasium.Space[Any], prior_successes: float, prior_failures: float) -> None:
+        self.num_arms = num_actions(action_space)
+        self.prior_successes, self.prior_failures = prior_successes, prior_failures
+
+    def begin(self, task: Any) -> AgentState:
+        return self.blank(task.num_tasks, task.mean_reward.device)
+
+    def start(self, num_tasks: int) -> AgentState:
+        return self.blank(num_tasks, torch.device("cpu"))
+
+    def blank(self, num_tasks: int, device: torch.device) -> AgentState:
+        """Nothing was seen yet."""
+        arms = torch.ones(num_tasks, 1, self.num_arms, device=device)
+        memory = {
+            "successes": arms * self.prior_successes,
+            "failures": arms * self.prior_failures,
+            "pulls": torch.zeros(num_tasks, 1, dtype=torch.int64, device=device),
+        }
+        return AgentState(params={}, memory=memory)
+
+    def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
+        memory = self.observe(agent.memory, percept)
+        return Categorical(self.logits(memory)), memory
+
+    @abstractmethod
+    def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
+        """The unnormalised log-probabilities of the next pull, given all that was seen."""
+
+    def observe(self, memory: Memory, percept: Percept) -> Memory:
+        """What is remembered after what `percept` says of the pull before; at first there was none."""
+        M, B = percept.last_reward.shape
+        memory = {name: x.expand(M, B, *x.shape[2:]) for name, x in memory.items()}
+        arm, reward = percept.last_action.unsqueeze(-1), percept.last_reward.unsqueeze(-1)
+        happened = (memory["pulls"] > 0).to(reward.dtype).unsqueeze(-1)
+        return {
+            **memory,
+            "successes": memory["successes"].scatter_add(-1, arm, happened * reward),
+            "failures": memory["failures"].scatter_add(-1, arm, happened * (1 - reward)),
+            "pulls": memory["pulls"] + 1,
+        }
+
+
+def certainly(arm: Int[Tensor, "M B"], num_arms: int) -> Float[Tensor, "M B A"]:
+    """Logits of a choice that leaves nothing to chance."""
+    nowhere = torch.full((*arm.shape, num_arms), -torch.inf, device=arm.device)
+    return nowhere.scatter(-1, arm.unsqueeze(-1), 0.0)

@@ -1,0 +1,1 @@
+"""Adaptation by gradient steps, and the meta-objectives that differentiate through it."""

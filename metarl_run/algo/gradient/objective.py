@@ -1,0 +1,174 @@
+"""The meta-objective: what θ is worth, as a function of θ, on what one lifetime has recorded."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import Agents, Losses, finite_mean
+from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.learner.base import Output
+from metarl_run.learner.policy_gradient import PolicyGradient
+from metarl_run.learner.surrogate import Surrogate
+from metarl_run.maths.distributions import Distribution, each
+from metarl_run.types import AgentState, Lifetime, Rollout
+
+MetaLosses = Callable[..., Losses]
+"""(agents, rollouts, behaviour=None, surrogate=None, batch=None) → meta-losses."""
+
+
+class MetaObjective:
+    """Adapt from θ on recorded rollouts, and measure what came of it on the last one.
+
+        φₖ₊₁(θ) = adapt(φₖ(θ), rolloutₖ),        L_meta(θ) = (1/M) Σᵢ L(φ_Kⁱ(θ), rollout_Kⁱ)
+
+    The lifetime adapted once already, and that graph is used first. After θ has moved, the agents are adapted anew,
+    with likelihood ratios relative to the agents that collected the rollouts.
+
+    A lifetime that is learned from a few tasks at a time kept no graph. Its gradient is a sum over parts, each adapted
+    anew and forgotten before the next: K first-order steps more than with one graph of all, for the memory of one part.
+
+    Args:
+        algo: how agents start and adapt.
+        losses: L of each task.
+        lifetime: what was recorded.
+        batch: the meta-batch that its tasks are part of; None if they are all of it.
+    """
+
+    def __init__(
+        self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime, batch: MetaBatch | None = None
+    ) -> None:
+        self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
+        self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
+        self._batch = batch
+        self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
+
+    @property
+    def num_tasks(self) -> int:
+        """M."""
+        return len(self.rollouts[0].reward)
+
+    @cached_property
+    def outputs(self) -> list[Output]:
+        """What the network of the agent that collected each rollout put out there."""
+        with torch.no_grad():
+            return [self.algo.output(a.params, r) for a, r in zip(self._recorded, self.rollouts, strict=True)]
+
+    @cached_property
+    def behaviours(self) -> list[Distribution]:
+        """The policy of the agent that collected each rollout."""
+        return [self.algo.learner.behaviour(output) for output in self.outputs]
+
+    @cached_property
+    def batch(self) -> MetaBatch:
+        """The meta-batch that these tasks are part of; a constant, however θ moves."""
+        if self._batch is not None:
+            return self._batch
+        objectives = [self]
+        if self.lifetime.tasks_at_once is not None:
+            objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
+        return self.algo.meta_batch(
+            [
+                lived
+                for one in objectives
+                for lived in list(zip(one.outputs, one.rollouts, strict=True))[self.algo.counted]
+            ]
+        )
+
+    def agents(self, share: float = 1.0) -> Agents:
+        """φ₀(θ), …, φ_K(θ), with their graph where gradients are enabled.
+
+        Args:
+            share: of each task's episodes that is adapted to.
+        """
+        if self._lived is not None and share == 1:
+            lived, self._lived = self._lived, None
+            return lived
+        agents = [self.algo.start(self.num_tasks)]
+        for rollout, behaviour in zip(self.rollouts[:-1], self.behaviours, strict=False):
+            agents.append(self.algo.adapt(agents[-1], *part(rollout, behaviour, share)))
+        return agents
+
+    @cached_property
+    def parts(self) -> "list[MetaObjective]":
+        """The objectives of the tasks that are learned from at a time."""
+        if self.lifetime.tasks_at_once is None:
+            return [self]
+        return [MetaObjective(self.algo, self.losses, part, self.batch) for part in self.lifetime.parts()]
+
+    def gradient(
+        self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses] | None" = None
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The mean over tasks of some losses, its gradient, and quantities worth logging.
+
+        Args:
+            tensors: θ.
+            losses_of: the losses of a part's tasks; None for L.
+
+        Raises:
+            NumericalError: naming the first task whose loss is not finite.
+        """
+        losses_of = losses_of or MetaObjective.own_losses
+        found = [part.share_of_gradient(tensors, losses_of, self.num_tasks) for part in self.parts]
+        losses, gradients, metrics = zip(*found, strict=True)
+        return (
+            finite_mean(torch.cat(losses)),
+            [torch.stack(shares).sum(0) for shares in zip(*gradients, strict=True)],
+            {name: torch.stack([told[name] for told in metrics]).sum(0) for name in metrics[0]},
+        )
+
+    def share_of_gradient(
+        self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]", num_tasks: int
+    ) -> tuple[Tensor, Sequence[Tensor], dict[str, Tensor]]:
+        """The losses of these tasks, and what these add to means over `num_tasks` tasks. No graph outlives this."""
+        losses, metrics = losses_of(self)
+        share = self.num_tasks / num_tasks
+        gradients = torch.autograd.grad(losses.mean() * share, tensors)
+        return losses.detach(), gradients, {name: value * share for name, value in metrics.items()}
+
+    def own_losses(self) -> Losses:
+        """L of each task."""
+        return self.losses(self.agents(), self.rollouts, batch=self._batch)
+
+    def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
+        """L with another surrogate, relative to the agent that collected the last rollout."""
+        return self.losses(agents, self.rollouts, self.behaviours[-1], surrogate, self.batch)
+
+    def divergence(self, agents: Agents, step: int, share: float = 1.0) -> Tensor:
+        """KL of each task's policy φₖ(θ) from the one that collected rollout k, `[M]`.
+
+        Args:
+            agents: φ₀(θ), …, φ_K(θ).
+            step: k.
+            share: of the task's episodes that is looked at.
+        """
+        learner = self.algo.learner
+        assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
+        rollout, behaviour = part(self.rollouts[step], self.behaviours[step], share)
+        return learner.divergence(behaviour, self.algo.output(agents[step].params, rollout), rollout)
+
+    def task_at_fault(self) -> str:
+        """The first task whose own gradient is not finite; for error messages only."""
+        gradients = zip(*(part.gradients_of_tasks() for part in self.parts), strict=True)
+        return task_at_fault([torch.cat(rows) for rows in gradients])
+
+    def gradients_of_tasks(self) -> Sequence[Tensor]:
+        """Of L with respect to each task's own φ₀, `[M, …]` each: before they meet in θ."""
+        agents = self.agents()
+        losses, _ = self.losses(agents, self.rollouts, batch=self._batch)
+        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
+
+
+def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:
+    """A share of each task's slots, at least one, and the policy there."""
+    slots = max(1, round(share * rollout.reward.shape[-1]))
+    if slots == rollout.reward.shape[-1]:
+        return rollout, behaviour
+    return rollout.first_slots(slots), each(behaviour, lambda x: x[..., :slots, :])
+
+
+def task_at_fault(stacks: Sequence[Tensor]) -> str:
+    """The first task whose row in one of the stacks, `[M, …]` each, is not finite; for error messages."""
+    finite = torch.stack([rows.flatten(1).isfinite().all(1) for rows in stacks]).all(0).tolist()
+    return f"task {finite.index(False)}" if False in finite else "the mean over tasks"

@@ -1,0 +1,89 @@
+"""What a latent description says about a task: the rewards and transitions to expect in it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from metarl_run.learner.base import action_size
+from metarl_run.learner.inputs import action_features, observation_size
+from metarl_run.network.mlp import MLP
+from metarl_run.types import Params, Rollout
+
+
+class Decoder:
+    """How badly a description m explains a lifetime.
+
+        Eᵣ(m) = ½ Σₜ (rₜ − r̂(m, sₜ, aₜ, sₜ₊₁))²,        Eₛ(m) = ½ Σₜ ‖sₜ₊₁ − ŝ(m, sₜ, aₜ)‖²
+
+    These are −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ended an
+    episode the lifetime goes on elsewhere: there r̂ is told so instead of sₜ₊₁, and Eₛ has no term.
+
+    Args:
+        observation_space: of the task family.
+        action_space: of the task family.
+        latent: L, size of m.
+        states: whether transitions are decoded; else Eₛ = 0.
+        hidden: units of each hidden layer of r̂ and of ŝ.
+        activation: of their hidden layers.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        *,
+        latent: int,
+        states: bool,
+        hidden: Sequence[int],
+        activation: Literal["tanh", "relu"],
+    ) -> None:
+        D, A = observation_size(observation_space), action_size(action_space)
+        self.action_space, self.latent = action_space, latent
+        sizes = {"reward": (D + A + D + 1, 1), "state": (D + A, D)}
+        self.networks = {
+            name: MLP(num_inputs=latent + features, heads={name: outputs}, hidden=hidden, activation=activation)
+            for name, (features, outputs) in sizes.items()
+            if name == "reward" or states
+        }
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh parameters."""
+        return {name: θ for network in self.networks.values() for name, θ in network.init(generator).items()}
+
+    def errors(
+        self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
+    ) -> tuple[Float[Tensor, "K N"], Float[Tensor, "K N"]]:
+        """Eᵣ and Eₛ of K descriptions of each of N tasks.
+
+        Args:
+            params: of r̂ and ŝ.
+            m: K descriptions of each task.
+            lifetimes: `[T, N, …]`, one in each task.
+        """
+        s, after, alive = lifetimes.observation[:-1], lifetimes.observation[1:], lifetimes.alive
+        ended = lifetimes.ended.unsqueeze(-1)
+        known = torch.cat([s, action_features(lifetimes.action, self.action_space).to(s.dtype)], -1)
+        arrived = torch.cat([after.masked_fill(ended, 0.0), ended.to(s.dtype)], -1)
+        reward = self.predicted("reward", params, m, torch.cat([known, arrived], -1)).squeeze(-1)
+        reward_error = 0.5 * ((reward - lifetimes.reward) ** 2 * alive).sum(1)
+        if "state" not in self.networks:
+            return reward_error, torch.zeros_like(reward_error)
+        state = self.predicted("state", params, m, known)
+        return reward_error, 0.5 * (((state - after) ** 2).sum(-1) * (alive & ~lifetimes.ended)).sum(1)
+
+    def predicted(
+        self, name: str, params: Params, m: Float[Tensor, "K N L"], known: Float[Tensor, "T N F"]
+    ) -> Float[Tensor, "K T N O"]:
+        """r̂ or ŝ for each of K descriptions at each of T steps."""
+        network = self.networks[name]
+        # Of the first layer, m and what is known each take their share once, not once for every pair.
+        weight, bias = params[f"{name}.0.weight"], params[f"{name}.0.bias"]
+        x = (m @ weight[: self.latent]).unsqueeze(1) + (known @ weight[self.latent :] + bias)
+        for layer in range(1, len(network.widths[name]) - 1):
+            x = linear(network.activation(x), params[f"{name}.{layer}.weight"].t(), params[f"{name}.{layer}.bias"][0])
+        return x

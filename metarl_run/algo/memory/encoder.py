@@ -1,0 +1,70 @@
+"""What an agent believes about its task: a Gaussian over latent descriptions of it, after every step."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from metarl_run.maths.distributions import Gaussian
+from metarl_run.network.base import Network
+from metarl_run.types import Memory, Params
+
+
+class Encoder:
+    """The belief before every step of a lifetime, made by a network with memory.
+
+        q₀ = N(0, I),        qₜ = N(μₜ, σₜ²)  with  (μₜ, log σₜ) = f_φ(x₁, …, xₜ)
+
+    xₜ is what the agent is told before step t, so x₁ is the first to hold experience. x₀ is not read: before any data
+    the belief is the prior, whatever φ is.
+
+    Args:
+        network: f, with the heads that `heads` names.
+        params: φ.
+        latent: L, size of a description.
+    """
+
+    def __init__(self, network: Network, params: Params, latent: int) -> None:
+        self.network, self.params, self.latent = network, params, latent
+
+    @staticmethod
+    def heads(latent: int) -> dict[str, int]:
+        """The outputs that the network needs: a name and a size each."""
+        return {"mean": latent, "log_deviation": latent}
+
+    def blank(self, num_tasks: int) -> Memory:
+        """The memory before x₀."""
+        memory = self.network.blank(self.params, num_tasks)
+        device = next(iter(self.params.values())).device
+        return _memory(memory, torch.zeros(num_tasks, 1, 1, dtype=torch.bool, device=device))
+
+    def __call__(self, x: Float[Tensor, "M B F"], memory: Memory) -> tuple[Gaussian, Memory]:
+        """The belief in every slot, and the memory, after reading one x."""
+        begun = memory["begun"]
+        inner = {name.removeprefix(PREFIX): tensor for name, tensor in memory.items() if name.startswith(PREFIX)}
+        if not begun.all():  # all slots begin their lifetimes together
+            prior = x.new_zeros(*x.shape[:2], self.latent)
+            return Gaussian(prior, prior), _memory(inner, torch.ones_like(begun))
+        output, inner = self.network(self.params, x, inner)
+        return Gaussian(output["mean"], output["log_deviation"]), _memory(inner, begun)
+
+    def sequence(self, x: Float[Tensor, "T N F"]) -> Gaussian:
+        """q₀ … q_{T−1}, `[T, N, L]`: T calls in one pass."""
+        # The last of T outputs has then read x₀ and is dropped; a lifetime of a single step needs no case of its own.
+        output = self.network.sequence(self.params, x.roll(-1, 0))
+        mean, log_deviation = (pad(output[head][:-1], (0, 0, 0, 0, 1, 0)) for head in self.heads(self.latent))
+        return Gaussian(mean, log_deviation)
+
+
+PREFIX = "encoder."
+"""Of the network's own entries in the memory."""
+
+
+def _memory(inner: Memory, begun: Tensor) -> Memory:
+    return {"begun": begun, **{PREFIX + name: tensor for name, tensor in inner.items()}}
+
+
+def surprises(belief: Gaussian) -> Float[Tensor, "T N"]:
+    """KL(qₜ ‖ qₜ₋₁), nats: what step t − 1 told; 0 at t = 0, where q is the prior. Both ends have a gradient."""
+    now, before = (Gaussian(*(x[part] for x in belief)) for part in (slice(1, None), slice(None, -1)))
+    return pad(now.kl(before), (0, 0, 1, 0))

@@ -1,0 +1,1 @@
+"""Meta-optimisers: from the meta-gradient to the next meta-parameters."""

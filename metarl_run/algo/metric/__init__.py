@@ -1,0 +1,1 @@
+"""Embeddings of tasks, and memories of tasks solved before."""

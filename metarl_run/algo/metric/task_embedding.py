@@ -1,0 +1,135 @@
+"""Where a task lies, by what was lived in it: every transition is an uncertain sight of the task's place."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from metarl_run.learner.base import action_size
+from metarl_run.learner.inputs import action_features, observation_size
+from metarl_run.network.mlp import MLP
+from metarl_run.types import Memory, Params, Percept, Rollout
+
+
+class TaskEmbedding:
+    """The embedding of experience: an uncertain sight of the task's place from every transition, and their product.
+
+        g = Σₜ λₜ fₜ / Λ,    Λ = Σₜ λₜ        elementwise: Πₜ N(fₜ | g, 1 / λₜ) is largest there
+        fₜ = u(sₜ, aₜ) · v(rₜ, sₜ₊₁ − sₜ, endₜ),    λₜ = softplus(w(sₜ, aₜ))
+
+    What an outcome means, and how much, depends on what was done where: so f is a product, u, v and w being networks,
+    and (s, a) is read together with its outer product. The two sums are all that is carried along a lifetime.
+
+    Args:
+        observation_space: of the task family.
+        action_space: of the task family.
+        size: L, numbers of an embedding.
+        hidden: units of each hidden layer of u, v and w.
+        activation: of their hidden layers.
+
+    Source: Rakelly et al. (2019), arXiv:1903.08254, for the product of Gaussians; Jayakumar et al. (2020),
+    "Multiplicative interactions and where to find them", for the product of networks.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        *,
+        size: int,
+        hidden: Sequence[int],
+        activation: Literal["tanh", "relu"],
+    ) -> None:
+        self.action_space, self.size = action_space, size
+        D, A = observation_size(observation_space), action_size(action_space)
+        self.observation_size, self.parts = D, [D + A + D * A, D + 2]
+        before, after = self.parts
+        self.situation = MLP(num_inputs=before, heads={"u": size, "w": size}, hidden=hidden, activation=activation)
+        self.outcome = MLP(num_inputs=after, heads={"v": size}, hidden=hidden, activation=activation)
+
+    @property
+    def num_features(self) -> int:
+        """F, what is read of one step."""
+        return sum(self.parts)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Fresh parameters of u, v and w."""
+        return {**self.situation.init(generator), **self.outcome.init(generator)}
+
+    def inputs(self, percept: Percept, before: Float[Tensor, "X Y D"]) -> Float[Tensor, "X Y F"]:
+        """What is read of the step that `percept` tells of, begun at `before`.
+
+        Where it ended an episode, what is observed now is the next one's start: nothing of it is read.
+        """
+        a = action_features(percept.last_action, self.action_space).to(before.dtype)
+        both = (before.unsqueeze(-1) * a.unsqueeze(-2)).flatten(-2)
+        ended = percept.last_ended.to(before.dtype).unsqueeze(-1)
+        change = (percept.observation - before) * (1 - ended)
+        return torch.cat([before, a, both, percept.last_reward.unsqueeze(-1), change, ended], -1)
+
+    def inputs_of(self, rollout: Rollout) -> Float[Tensor, "M T B F"]:
+        """The same of every step."""
+        before, now = rollout.observation[:, :-1], rollout.observation[:, 1:]
+        steps = Percept(now, rollout.action, rollout.reward, rollout.ended)
+        flat = Percept(*(x.flatten(0, 1) for x in steps))
+        return self.inputs(flat, before.flatten(0, 1)).view(*before.shape[:-1], -1)
+
+    def sights(
+        self, params: Params, x: Float[Tensor, "X Y F"]
+    ) -> tuple[Float[Tensor, "X Y L"], Float[Tensor, "X Y L"]]:
+        """λ f and λ."""
+        situation, outcome = torch.split(x, self.parts, -1)
+        here, _ = self.situation(params, situation, {})
+        seen, _ = self.outcome(params, outcome, {})
+        λ = softplus(here["w"])
+        return λ * here["u"] * seen["v"], λ
+
+    # --- Along a lifetime ---
+
+    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+        """Nothing was seen yet."""
+        nothing = torch.zeros(num_tasks, 1, self.size, device=device)
+        return {
+            "weighted": nothing,  # Σ λ f
+            "precision": nothing,  # Λ
+            "observation": nothing.new_zeros(num_tasks, 1, self.observation_size),
+            "lived": nothing.new_zeros(num_tasks, 1),  # 0 before the first step, then 1
+        }
+
+    def observe(self, params: Params, memory: Memory, percept: Percept) -> Memory:
+        """What is remembered after what `percept` says about the step before."""
+        before = memory["observation"].expand_as(percept.observation)
+        weighted, λ = self.sights(params, self.inputs(percept, before))
+        lived = memory["lived"].unsqueeze(-1)
+        return {
+            "weighted": memory["weighted"] + lived * weighted,
+            "precision": memory["precision"] + lived * λ,
+            "observation": percept.observation,
+            "lived": torch.ones_like(percept.last_reward),
+        }
+
+
+def place(weighted: Tensor, precision: Tensor) -> Tensor:
+    """g = Σ λ f / Λ of the two sums; 0 of no experience."""
+    return weighted / precision.clamp(min=1e-8)
+
+
+def log_kernel(
+    weighted: Float[Tensor, "*X L"], precision: Float[Tensor, "*X L"], places: Float[Tensor, "N L"], temperature: float
+) -> Float[Tensor, "*X N"]:
+    """log N(g | eᵢ, 1 / Λ + τ / 2) for each place eᵢ, but for what is the same for all i.
+
+        −½ ‖g − eᵢ‖²_P  =  P g · eᵢ − ½ P · eᵢ² + …,        P = Λ / (1 + τ Λ / 2)
+
+    Args:
+        weighted: Σ λ f of some experience.
+        precision: Λ = Σ λ.
+        places: eᵢ.
+        temperature: τ > 0.
+    """
+    shrink = 1 / (1 + 0.5 * temperature * precision)
+    return (weighted * shrink) @ places.mT - 0.5 * (precision * shrink) @ (places**2).mT

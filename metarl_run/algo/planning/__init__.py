@@ -1,0 +1,1 @@
+"""Dynamics models that adapt within a lifetime, and planning in them."""

@@ -1,0 +1,129 @@
+"""A learned model of states that are numbers: features, beliefs about the matrix that reads them, ends and values."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning.last_layer import Posterior, posterior
+from metarl_run.network.mlp import LAST_LAYER_SCALE, MLP
+from metarl_run.types import Params, Rollout
+
+FARTHEST = 10.0
+"""Deviations from the mean that an expected state is held to."""
+
+
+class ContinuousModel:
+    """Changes of the state and rewards that are linear in learned features, by a matrix that is the task's own.
+
+        (sₜ₊₁ − sₜ, rₜ) = Kᵀ φ(sₜ, aₜ) + noise,        K | τ_{:t} in closed form: `metarl_run.algo.planning.last_layer`
+        P(end at t) = logistic(e(sₜ, aₜ, ŝₜ₊₁)),        V(s): what follows s, discounted
+
+    φ is a network, K̄₀ and the noise σ parameters, of their own in each of E members; e and V are shared. States,
+    changes and rewards are standardised by what meta-training sees.
+
+    Args:
+        size: D, of a state.
+        num_actions: A.
+        members, features, hidden, activation, end_hidden, value_hidden, discount, least_noise: as in
+            `metarl_run.algo.planning.continuous_dynamics`.
+
+    Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, for φ and K.
+    """
+
+    measured = moments.names("state", "change", "reward")
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        num_actions: int,
+        members: int,
+        features: int,
+        hidden: Sequence[int],
+        activation: Literal["tanh", "relu"],
+        end_hidden: Sequence[int],
+        value_hidden: Sequence[int],
+        discount: float,
+        least_noise: float,
+    ) -> None:
+        D, A = size, num_actions
+        self.size, self.num_actions, self.members, self.features = D, A, members, features
+        self.discount, self.least_noise = discount, least_noise
+        self.last = f"features.{len(hidden)}.weight"
+        self.φ = MLP(num_inputs=D + A, heads={"features": features}, hidden=hidden, activation=activation)
+        self.e = MLP(num_inputs=D + A + D, heads={"end": 1}, hidden=end_hidden, activation=activation)
+        self.V = MLP(num_inputs=D, heads={"value": 1}, hidden=value_hidden, activation=activation)
+
+    def init(self, generator: torch.Generator) -> Params:
+        D, F, E, device = self.size, self.features, self.members, generator.device
+        networks = [self.φ.init(generator) for _ in range(E)]
+        φ = {name: torch.stack([θ[name] for θ in networks]) for name in networks[0]}
+        φ[self.last] /= LAST_LAYER_SCALE  # nothing hangs on features that start small
+        return {
+            **φ,
+            "prior_mean": torch.zeros(E, F, D + 1, device=device),
+            "log_noise": torch.full((E, D + 1), -1.0, device=device),
+            **self.e.init(generator),
+            **self.V.init(generator),
+            **moments.fresh("state", D, device),
+            **moments.fresh("change", D, device),
+            **moments.fresh("reward", 1, device),
+        }
+
+    def measure(self, params: Params, lifetimes: Rollout) -> None:
+        before, after = lifetimes.observation[:-1], lifetimes.observation[1:]
+        moments.follow(params, "state", before, lifetimes.alive)
+        moments.follow(params, "change", after - before, lifetimes.alive & ~lifetimes.ended)
+        moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
+
+    def featured(self, params: Params, observation: Tensor, action: Tensor) -> Float[Tensor, "E X F"]:
+        """φ of the states and actions, `[X, …]`."""
+        z = moments.standardised(params, "state", observation)
+        x = torch.cat([z, one_hot(action, self.num_actions).to(z.dtype)], -1)
+        return self.φ(self.part(params, "features."), x.expand(self.members, -1, -1), {})[0]["features"]
+
+    def outputs(self, params: Params, before: Tensor, after: Tensor, reward: Tensor) -> Tensor:
+        """What φ is to explain: the change of the state and the reward, standardised, `[…, D + 1]`."""
+        change = moments.standardised(params, "change", after - before)
+        return torch.cat([change, moments.standardised(params, "reward", reward.unsqueeze(-1))], -1)
+
+    def part(self, params: Params, prefix: str) -> Params:
+        """The parameters of one network."""
+        return {name: θ for name, θ in params.items() if name.startswith(prefix)}
+
+    def noise(self, params: Params) -> Float[Tensor, "E D1"]:
+        """σ."""
+        return params["log_noise"].exp().clamp(min=self.least_noise)
+
+    def posteriors(self, params: Params, squares: Tensor, products: Tensor) -> tuple[Posterior, Posterior]:
+        """The beliefs about the columns of K for changes of the state, and for the reward; in float64."""
+        prior, squares, products = (x.double() for x in (params["prior_mean"], squares, products))
+        D = self.size
+        of_change = posterior(prior[..., :D], squares[..., 0, :, :], products[..., :D])
+        return of_change, posterior(prior[..., D:], squares[..., 1, :, :], products[..., D:])
+
+    def expected(self, both: tuple[Posterior, Posterior], φ: Float[Tensor, "*N J F"]) -> tuple[Tensor, Tensor]:
+        """Kᵀ φ on average and its variance over σ², `[…, J, D + 1]` each."""
+        of_change, of_reward = both
+        mean = torch.cat([φ.double() @ each.mean for each in both], -1)
+        spread = of_change.spread(φ.double()).unsqueeze(-1).expand(*φ.shape[:-1], self.size)
+        return mean.to(φ.dtype), torch.cat([spread, of_reward.spread(φ.double()).unsqueeze(-1)], -1).to(φ.dtype)
+
+    def moved(self, params: Params, z: Tensor, change: Tensor) -> Tensor:
+        """The standardised state after a standardised change."""
+        step = change * moments.deviation(params, "change") + params["change.mean"]
+        return (z + step / moments.deviation(params, "state")).clamp(-FARTHEST, FARTHEST)
+
+    def ends(self, params: Params, before: Float[Tensor, "*X DA"], after: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
+        """e: the log-odds that a step from a state and action to the expected next state ends the episode."""
+        return self.e(self.part(params, "end."), torch.cat([before, after], -1), {})[0]["end"].squeeze(-1)
+
+    def value(self, params: Params, z: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
+        """V at standardised states, in units of the reward."""
+        scale = moments.deviation(params, "reward") / (1 - self.discount)
+        return self.V(self.part(params, "value."), z, {})[0]["value"].squeeze(-1) * scale

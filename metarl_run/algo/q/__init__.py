@@ -1,0 +1,1 @@
+"""Q-tables of one lifetime, and how they are learned or meta-learned."""

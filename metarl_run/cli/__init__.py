@@ -1,0 +1,1 @@
+"""From the command line to runs: the command, single runs, and sweeps."""

@@ -1,0 +1,268 @@
+"""From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from metarl_run.config.compose import compose_points
+from metarl_run.config.plan import Plan, refuse_links, stored_plan
+from metarl_run.config.point import Composed, Point
+from metarl_run.config.renamed import with_today_names
+from metarl_run.config.step_sizes import without_step_sizes
+from metarl_run.config.sweep import key_of
+from metarl_run.config.validation import validate
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.folders import CONFIG_DIR
+from metarl_run.system import machine
+from metarl_run.system.crash import Contained
+from metarl_run.system.interruption import StopRequest
+
+stop = StopRequest()
+"""Of this process: signals know no other place to report to."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line asks for; the exit code.
+
+    Raises:
+        RunError: see `metarl_run.errors`.
+        Interrupted: after saving, if a signal asked for it.
+    """
+    stop.install()
+    machine.prepare()
+    composed = compose_points(argv)
+    if composed.passthrough:
+        _call_hydra(composed.arguments, _nothing)
+        return DONE
+    _refuse_impossible(composed)
+    first = composed.points[0]
+    if any(point.config["table"] is not None for point in composed.points):
+        return _table(composed)
+    if first.config["resume"] is not None:
+        return _resume(composed)
+    _tell_differences(composed.points)
+    return _sweep(composed) if composed.multirun else _single(composed)
+
+
+# --- The four ways to run ---
+
+
+def _single(composed: Composed) -> int:
+    carrier = Carrier()
+
+    def job(cfg: DictConfig) -> None:
+        with carrier:
+            _run_here(cfg)
+
+    _call_hydra((*composed.arguments, f"hydra.run.dir={_quoted(composed.points[0].folder)}"), job)
+    carrier.deliver()
+    return DONE
+
+
+def _resume(composed: Composed) -> int:
+    from metarl_run.run.run import run
+
+    (point, *others) = composed.points
+    if others:
+        raise ConfigError(
+            "resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER"
+        )
+    folder = Path(str(point.config["resume"]))
+    plan = _stored_plan(folder, point.config["plugins"])
+    given = [text for text in point.overrides if key_of(text) != "resume"]
+    if any(key_of(text) != "plugins" for text in given):
+        flags = [text for text in composed.arguments if text not in point.overrides]
+        kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
+        changed = compose_points([*flags, *kept, *given]).points[0]
+        plan = Plan(changed.config, changed.choices, plan.overrides)
+    _refuse_absent_device(plan.config)
+    _refuse_absent_compiler(plan.config)
+    run(plan, folder, stop)
+    return DONE
+
+
+TABLES_OWN = ("table", "experiment", "seed", "threads", "device", "plugins", "output_root")
+"""Keys and groups that may be given with a table; its cells choose all others."""
+
+
+def _table(composed: Composed) -> int:
+    (point, *others) = composed.points
+    if others:
+        raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
+    for text in point.overrides:
+        if key_of(text).partition(".")[0] not in TABLES_OWN:
+            raise ConfigError(key_of(text), "cannot be given with a table, whose cells choose it", "leave it out")
+    from metarl_run.table.asked import as_asked
+    from metarl_run.table.reproduce import reproduce
+
+    config: Mapping[str, Any] = point.config
+    folder = Path(config["table"]["output"] or Path(config["output_root"], point.choices.get("experiment", "table")))
+    flags = [text for text in composed.arguments if text not in point.overrides]
+    plugins = [text for text in point.overrides if key_of(text) == "plugins"]
+    if config["table"]["report_only"]:
+        config = as_asked(config, folder, [*map(key_of, point.overrides)])
+    return reproduce(config, folder, [*flags, *plugins], stop)
+
+
+def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
+    """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
+    refuse_links(folder)
+    plan = stored_plan(folder)
+    flags = [text for text in plan.overrides if text.startswith("-")]
+    if flags:
+        raise StateError(str(folder / "run.json"), f"holds {flags[0]}, which is no override")
+    try:
+        validate(plan.config, plan.choices)
+    except ConfigError as error:
+        raise StateError(str(folder / "config.yaml"), f"{error.where}: {error.reason}") from error
+    if unnamed := [name for name in plan.config["plugins"] if name not in plugins]:
+        raise StateError(
+            str(folder),
+            f"runs code of {', '.join(unnamed)}, which a file may not ask for",
+            f"add plugins=[{','.join(plan.config['plugins'])}] if you trust it",
+        )
+    return plan
+
+
+def _sweep(composed: Composed) -> int:
+    from metarl_run.cli.sweeper import ListedSweeper, listing
+    from metarl_run.report.sweep import sweep
+
+    folder, finished = composed.points[0].sweep_folder, False
+    arguments = [*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"]
+    if composed.lists and not {"-m", "--multirun"} & {*arguments}:
+        arguments.append("--multirun")
+    with (
+        listing([point.overrides for point in composed.points]) if composed.lists else contextlib.nullcontext(),
+        contextlib.suppress(SystemExit),  # Hydra said what is wrong with the sweep itself; what has run is reported
+    ):
+        _call_hydra(arguments, sweep_job)
+        finished = True
+    report = sweep.write(Path(folder))
+    report.show()
+    if any(Path(folder).glob("*/wandb/offline-run-*")):
+        print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
+    return DONE if finished and not report.failed and not ListedSweeper.refused else SWEEP_HAS_FAILURES
+
+
+def sweep_job(cfg: DictConfig) -> int:
+    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
+    try:
+        with Contained(Path(HydraConfig.get().runtime.output_dir)):
+            _run_here(cfg)
+    except RunError as error:
+        print(error, file=sys.stderr, flush=True)
+        return error.exit_code
+    return DONE
+
+
+# --- Hydra ---
+
+
+def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -> None:
+    """Hand over to Hydra, which makes the folders and calls `job` for each point."""
+    sys.argv = [sys.argv[0], *arguments]
+    hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
+
+
+def _run_here(cfg: DictConfig) -> None:
+    """Run what Hydra composed in the folder that it made."""
+    from metarl_run.run.run import run
+
+    chosen = HydraConfig.get()
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    config = without_step_sizes(with_today_names({str(key): value for key, value in resolved.items()}))
+    choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
+    plan = Plan(
+        config,
+        choices,
+        [str(text) for text in chosen.overrides.task],
+        in_sweep=chosen.mode is RunMode.MULTIRUN,
+    )
+    run(plan, Path(chosen.runtime.output_dir), stop)
+
+
+def _nothing(cfg: DictConfig) -> None:
+    """Hydra shows something instead of running."""
+
+
+def _quoted(path: str) -> str:
+    """A path as a value of Hydra's override grammar."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+class Carrier(AbstractContextManager["Carrier"]):
+    """Carries an error past Hydra, which would print it its own way and leave with exit code 1."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return error is not None
+
+    def deliver(self) -> None:
+        """Raise what was carried, if anything was."""
+        if self.error is not None:
+            raise self.error
+
+
+def _tell_differences(points: Sequence[Point]) -> None:
+    """Print what the runs that made the checkpoints were that those which start from them are not."""
+    told: dict[str, dict[str, None]] = {}
+    for point in points:
+        told.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
+    for checkpoint, lines in told.items():
+        if lines:
+            print(
+                f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
+            )
+
+
+# --- What would fail for sure, before a folder is made ---
+
+
+def _refuse_impossible(composed: Composed) -> None:
+    for point in composed.points:
+        _refuse_absent_device(point.config)
+        _refuse_absent_compiler(point.config)
+        if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
+            raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
+
+
+def _refuse_absent_device(config: Mapping[str, Any]) -> None:
+    """Never silently the CPU for who asked for a GPU."""
+    if config["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            reason = "must be one of the devices available: cpu, got cuda"
+            raise ConfigError("device", reason, "device=cpu; device=auto takes a GPU where there is one")
+
+
+def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
+    if config["compile"]:
+        import torch
+
+        from metarl_run.compiled.compiler import require_compiler
+
+        require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))

@@ -1,0 +1,1 @@
+"""Rollouts as compiled programs: the same bytes as the eager ones, many steps at a time."""

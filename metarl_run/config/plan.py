@@ -1,0 +1,102 @@
+"""What a run was asked for, and how its folder and its checkpoints remember it. Nothing heavy is imported here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metarl_run.config.renamed import with_today_names
+from metarl_run.errors import StateError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them.
+
+    `in_sweep` says that other runs come before or after it, so it should not fill the screen.
+    """
+
+    config: Mapping[str, Any]
+    choices: Mapping[str, str]
+    overrides: list[str]
+    in_sweep: bool = False
+
+
+def stored_plan(folder: Path) -> Plan:
+    """The plan that the run in `folder` was begun with.
+
+    Nothing that the files say is trusted: the configuration is not validated here.
+
+    Raises:
+        StateError: if `folder` is not a run folder.
+    """
+    try:
+        record = json.loads((folder / "run.json").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        if not isinstance(config, dict):
+            raise ValueError("config.yaml holds no mapping")
+        choices = {str(group): str(option) for group, option in record["choices"].items()}
+        return Plan(with_today_names(config), choices, [str(text) for text in record["overrides"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise StateError(
+            str(folder),
+            f"is not a run folder: {' '.join(str(error).split())}",
+            "give the folder that holds config.yaml",
+        ) from error
+
+
+def trained_plan(path: Path) -> Plan:
+    """The plan of the run that made a checkpoint: as its manifest says or, where that is older, as its run folder does.
+
+    Nothing that the files say is trusted: the configuration is not validated here.
+
+    Args:
+        path: a checkpoint's folder, or a run folder, of which the newest checkpoint counts.
+
+    Raises:
+        StateError: if there is no checkpoint, or it cannot be known what agent it holds.
+    """
+    if not path.is_dir():
+        raise StateError(str(path), "there is no such folder to start from")
+    alone = (path / "manifest.json").is_file()
+    found = [path] if alone else sorted((p for p in path.glob("checkpoints/*") if p.name.isdigit()), reverse=True)
+    if not found:
+        raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
+    run = path.absolute().parents[1] if alone else path
+    around = stored_plan(run) if any((run / name).exists() for name in ("run.json", "config.yaml")) else None
+    plan = next((told for told in map(_plan_in_manifest, found) if told is not None), around)
+    if plan is None:
+        told = "tells nothing of the agent that it holds, and no run folder is around it"
+        raise StateError(str(path), told, "put it back into the folder checkpoints of its run")
+    return plan
+
+
+def _plan_in_manifest(folder: Path) -> Plan | None:
+    """What a checkpoint says of its agent; None if it is older than that, or damaged."""
+    try:
+        agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
+        return Plan(
+            with_today_names(agent["config"]),
+            {str(group): str(option) for group, option in agent["choices"].items()},
+            [],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """By dotted key every value that is no mapping."""
+    if not isinstance(config, Mapping):
+        return {prefix[:-1]: config}
+    return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise StateError if writing to the run in `folder` would write elsewhere."""
+    inside = folder.resolve()
+    for path in (*folder.iterdir(), *folder.glob("checkpoints/**/*"), *folder.glob("wandb/*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise StateError(str(path), "is a link that leads out of the run folder", "put what it names in its place")

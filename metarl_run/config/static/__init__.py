@@ -1,0 +1,1 @@
+"""Signatures of components, read from their source text without importing them."""

@@ -1,0 +1,106 @@
+"""What a class says of itself in literals: the words it provides and requires, and advice on its arguments.
+
+Words stand for what components need of each other, such as `discrete_actions`. The literals are read from source text:
+nothing is imported or evaluated for them.
+"""
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from metarl_run.config.static.source import Module
+from metarl_run.errors import ConfigError
+
+Words: TypeAlias = Sequence[str]
+WordsIf: TypeAlias = Mapping[str, Mapping[object, Words]]
+Lineage: TypeAlias = Sequence[tuple[Module, ast.ClassDef]]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """The class attributes of that name, each from the nearest class in the lineage that assigns it.
+
+    Attributes:
+        provides, requires: words, whatever the arguments are.
+        provides_if, requires_if: argument → value → words, for a component configured with that value or with a
+            list that holds it.
+        advice: argument → the hint that goes with a refused value.
+    """
+
+    provides: Words = ()
+    requires: Words = ()
+    provides_if: WordsIf = field(default_factory=dict)
+    requires_if: WordsIf = field(default_factory=dict)
+    advice: Mapping[str, str] = field(default_factory=dict)
+
+    def provided(self, arguments: Mapping[str, Any]) -> set[str]:
+        """The words that a component with these arguments provides."""
+        return {*self.provides, *(word for _, word in _conditional(self.provides_if, arguments))}
+
+    def required(self, arguments: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+        """The words that a component with these arguments requires, each with the argument that makes it."""
+        return [*((None, word) for word in self.requires), *_conditional(self.requires_if, arguments)]
+
+
+def declaration(lineage: Lineage) -> Declaration:
+    """What the classes of `lineage`, nearest first, declare.
+
+    Raises:
+        ConfigError: if an attribute is not a literal of its form.
+    """
+    return Declaration(
+        provides=_literal("provides", lineage, _is_words, "tuple of words", ()),
+        requires=_literal("requires", lineage, _is_words, "tuple of words", ()),
+        provides_if=_literal("provides_if", lineage, _is_words_if, "{argument: {value: (word, …)}}", {}),
+        requires_if=_literal("requires_if", lineage, _is_words_if, "{argument: {value: (word, …)}}", {}),
+        advice=_literal("advice", lineage, _is_advice, "{argument: hint}", {}),
+    )
+
+
+def _conditional(words_if: WordsIf, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for argument, by_value in words_if.items():
+        for value, words in by_value.items():
+            if argument in arguments and _same(arguments[argument], value):
+                yield from ((argument, word) for word in words)
+
+
+def _same(configured: object, value: object) -> bool:
+    """Equality in which true is not 1; a list is the same as each of its entries."""
+    if isinstance(configured, list):
+        return any(_same(entry, value) for entry in configured)
+    return configured == value and isinstance(configured, bool) == isinstance(value, bool)
+
+
+def _literal(name: str, lineage: Lineage, is_right: Callable[[object], bool], form: str, default: Any) -> Any:
+    for home, node in lineage:
+        for statement in node.body:
+            match statement:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=found), value=ast.expr() as value)
+                    | ast.Assign(targets=[ast.Name(id=found)], value=value)
+                ) if found == name:
+                    try:
+                        literal = ast.literal_eval(value)
+                    except (ValueError, TypeError):  # an expression; a key that cannot be one
+                        literal = None
+                    if not is_right(literal):
+                        got = ast.unparse(value)
+                        raise ConfigError(f"{home.name}.{node.name}.{name}", f"must be a literal {form}, got {got}")
+                    return literal
+    return default
+
+
+def _is_words(literal: object) -> bool:
+    return isinstance(literal, tuple | list) and all(isinstance(word, str) for word in literal)
+
+
+def _is_words_if(literal: object) -> bool:
+    return isinstance(literal, dict) and all(
+        isinstance(argument, str) and isinstance(by_value, dict) and all(map(_is_words, by_value.values()))
+        for argument, by_value in literal.items()
+    )
+
+
+def _is_advice(literal: object) -> bool:
+    return isinstance(literal, dict) and all(isinstance(word, str) for pair in literal.items() for word in pair)

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: returns, planning, distributions, sampling, statistics."""

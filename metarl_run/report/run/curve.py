@@ -1,0 +1,80 @@
+"""The picture of one run: the adaptation curve on its held-out tasks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_run.maths.statistics import by_step, curve_of
+from metarl_run.report.coarse import MOST_POINTS, block_size, coarse_rows
+from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
+from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.report.run.terminal import number
+from metarl_run.report.tasks import held_out, tasks_told
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPREAD = (0.1, 0.9)
+"""Quantiles over tasks between which the faint band lies."""
+
+FEWEST_VALUES = 10
+"""Different returns that there must be for what is drawn besides the mean: quantiles of a bandit's 0 and 1 jump."""
+
+
+def write(folder: Path) -> list[Path]:
+    """Draw adaptation_curve.png and .svg from adaptation.csv and summary.json of a run folder; their paths."""
+    summary, rows = read_summary(folder), read_rows(folder, "meta_test")
+    curve = summary["meta_test"]
+    averaged = block_size(len(curve["mean"]), MOST_POINTS)
+    if averaged > 1:
+        rows = coarse_rows(rows, MOST_POINTS)
+        curve = curve_of(rows)
+    x, mean, iqm = curve["episodes_seen"], curve["mean"], curve["iqm"]
+    steps = by_step(rows)
+    returns = [[row["episode_return"] for row in steps[k]] for k in curve["adaptation_step"]]
+    spread = np.array([np.quantile(of_tasks, SPREAD) for of_tasks in returns])
+    num_tasks = len({row["task"] for row in rows})
+    tasks = tasks_told(held_out(summary) or {"number": num_tasks, "distinct": num_tasks, "new": None})
+    few, sure = len(x) <= 20, None not in curve["low"]
+    varied = len({row["episode_return"] for row in rows}) >= min(FEWEST_VALUES, len(rows))
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        blue = COLOURS[0]
+        line: Any
+        dashes = "o--" if len(x) == 1 else "--"
+        if varied:
+            (middle,) = axes.plot(x, iqm, dashes, color="#444444", linewidth=1.1, markersize=3, zorder=3)
+        if few:
+            # Rounding can leave the mean of equal numbers a hair outside its interval.
+            ends = (np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)) if sure else None
+            bars = None if ends is None else np.clip(ends, 0.0, None)
+            mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+            line = axes.errorbar(x, mean, bars, color=blue, linewidth=2, capsize=3, **mark)
+        else:
+            (line,) = axes.plot(x, mean, color=blue, linewidth=2)
+        entries: dict[str, Any] = {"mean, 95 % interval" if sure else "one task: no interval": line}
+        if "expected" in curve:
+            marks: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
+            dots: dict[str, Any] = {"color": COLOURS[1], "linewidth": 1.2, "linestyle": (0, (1, 1))}
+            (entries["mean, exact"],) = axes.plot(x, curve["expected"], zorder=4, **dots, **marks)
+        if varied:
+            entries["interquartile mean"] = middle
+        if "optimum" in curve:
+            draw_optimum(axes, curve["optimum"][0], f"optimum\n{number(curve['optimum'][0])}")
+        if len(x) > 1 and sure:
+            axes.fill_between(x, curve["low"], curve["high"], color=blue, alpha=0.28, linewidth=0)
+            if varied:
+                faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)
+                entries["tasks, 10th to 90th percentile"] = faint
+        few_ticks(axes, x)
+        axes.margins(x=0.04)
+        axes.set_xlabel("episodes seen in the task")
+        axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")
+        axes.set_title(f"{summary['algo']} on {summary['env']}", loc="left", fontweight="bold", pad=20)
+        about = f"{tasks} · {summary['learner']} · seed {summary['seed']}"
+        axes.text(0, 1.025, about, transform=axes.transAxes, color=FAINT, fontsize=9)
+        axes.legend(list(entries.values()), list(entries), loc="best")
+
+    return save(folder / "adaptation_curve", 6.0, 3.9, draw)

@@ -1,0 +1,1 @@
+"""Comparison of the runs of a sweep: table and picture."""

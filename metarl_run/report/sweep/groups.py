@@ -1,0 +1,182 @@
+"""Groups of a sweep's jobs: those that differ in nothing but their seed, and the curve over those that finished."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metarl_run.maths.statistics import curve_of, lifetime_statistics
+from metarl_run.report.coarse import mean_or_none
+from metarl_run.report.sweep.jobs import Job
+from metarl_run.report.tasks import TaskCounts
+
+NAMES = ("experiment", "budget", "learner", "network")
+"""Choices that may differ between the jobs of one algo and env."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """All seeds of one algorithm on one family.
+
+    A seed counts once: jobs that differ in nothing that matters to the result are one, of which the first that finished
+    stands for all. Another result, as on another machine, is no second agent either.
+
+    Attributes:
+        variant: what else tells the group from others, `key=value …`; empty if nothing does.
+        curve: over the finished seeds, see `metarl_run.evaluation`; None if there is none.
+        lifetime_return: over the finished seeds, see `metarl_run.evaluation.lifetime_statistics`; None if not recorded.
+        published: the published result that they reproduce, if any.
+        panel: of the picture in which it is drawn; None for that of its env.
+        meta_train_env_steps: environment steps of one job's meta-training, the mean over those finished; None if not
+            recorded.
+        wall_seconds, cpu_seconds: of one job, the mean over those finished; None if not recorded.
+        tasks: held-out ones of a job, of those with the fewest distinct ones; None if not recorded.
+        left_out: a line for each job that repeats a seed.
+    """
+
+    algo: str
+    env: str
+    variant: str
+    seeds: Sequence[int | None]  # None where a job left too little to tell
+    failed_seeds: Sequence[int | None]
+    curve: Mapping[str, Sequence[Any]] | None
+    lifetime_return: Mapping[str, Any] | None
+    published: Mapping[str, Any] | None
+    panel: str | None
+    meta_train_env_steps: float | None
+    wall_seconds: float | None
+    cpu_seconds: float | None
+    tasks: TaskCounts | None = None
+    left_out: Sequence[str] = ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.algo} {self.variant}".strip()
+
+    @property
+    def optimum(self) -> float | None:
+        """The expected return of the best policies, the same at every adaptation step; None where it is not known."""
+        return self.curve["optimum"][0] if self.curve and "optimum" in self.curve else None
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """The curve point by point."""
+        curve = self.curve or {}
+        return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
+
+    @property
+    def num_finished(self) -> int:
+        return len(self.seeds) - len(self.failed_seeds)
+
+    @property
+    def finished(self) -> str:
+        """Seeds with a result of those started: `2/2`."""
+        return f"{self.num_finished}/{len(self.seeds)}"
+
+
+def grouped(jobs: Sequence[Job]) -> list[Group]:
+    """Groups in the order of env, algo and variant."""
+    together: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        together.setdefault((job.choices["env"], job.choices["algo"]), []).append(job)
+    groups = []
+    for (env, algo), members in sorted(together.items()):
+        variants: dict[str, list[Job]] = {}
+        for job, variant in zip(members, variants_of(members), strict=True):
+            variants.setdefault(variant, []).append(job)
+        groups += [group_of(algo, env, variant, same) for variant, same in sorted(variants.items())]
+    return groups
+
+
+def variants_of(members: Sequence[Job]) -> list[str]:
+    """For each job of one algo and env, what tells it from the others apart from its seed.
+
+    First come names of what was chosen, then values, without those that follow from the names: one experiment or
+    learner differs from another in many.
+    """
+    words: list[tuple[str, ...]] = [() for _ in members]
+    for name in NAMES:
+        words = told_apart(name, [job.choices.get(name) for job in members], words, names=words)
+    names = words
+    for key in sorted({key for job in members for key in job.config} - {"algo._target_", "env._target_"}):
+        values = [compact(job.config.get(key, "?")) if job.config else None for job in members]
+        words = told_apart(key, values, words, names=names)
+    return [" ".join(of_job) for of_job in words]
+
+
+def told_apart(
+    key: str, values: Sequence[str | None], words: Sequence[tuple[str, ...]], *, names: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The words of every job with `key=value` added, unless equal names have equal values, as far as they are known."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for name, value in zip(names, values, strict=True):
+        if value is not None:
+            found.setdefault(name, set()).add(value)
+    if all(len(of_name) == 1 for of_name in found.values()):
+        return list(words)
+    return [(*of_job, f"{key}={'?' if value is None else value}") for of_job, value in zip(words, values, strict=True)]
+
+
+def lifetime_return_of(finished: Sequence[Job], *, same_tasks: bool) -> dict[str, float | None] | None:
+    """Statistics of the lifetime return, over seeds and tasks; None if a job did not record it."""
+    values = [np.array(job.lifetime_returns) for job in finished]
+    if not all(len(of_job) for of_job in values) or not values:
+        return None
+    return lifetime_statistics(values, same_tasks=same_tasks)
+
+
+def in_same_tasks(jobs: Sequence[Job]) -> bool:
+    """Whether all were tested in the same tasks in the same order, by their fingerprints."""
+    return bool(jobs) and bool(jobs[0].task_hashes) and all(job.task_hashes == jobs[0].task_hashes for job in jobs)
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+
+
+def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
+    counted, left_out = one_per_seed(jobs)
+    finished = [job for job in counted if job.problem is None]
+    rows = [{**row, "seed": job.name} for job in finished for row in job.rows]
+    same_tasks = in_same_tasks(finished)
+    return Group(
+        algo=algo,
+        env=env,
+        variant=variant,
+        seeds=[job.seed for job in counted],
+        failed_seeds=[job.seed for job in counted if job.problem is not None],
+        curve=curve_of(rows, same_tasks=same_tasks) if rows else None,
+        lifetime_return=lifetime_return_of(finished, same_tasks=same_tasks),
+        published=next((job.published for job in finished if job.published), None),
+        panel=next((job.panel for job in jobs if job.panel), None),
+        meta_train_env_steps=mean_or_none([job.meta_train_env_steps for job in finished]),
+        wall_seconds=mean_or_none([job.wall_seconds for job in finished]),
+        cpu_seconds=mean_or_none([job.cpu_seconds for job in finished]),
+        tasks=min(
+            (job.tasks for job in finished if job.tasks), key=lambda counts: counts["distinct"] or 0, default=None
+        ),
+        left_out=left_out,
+    )
+
+
+def one_per_seed(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """Of the jobs of one group one for each seed, the first that finished, and a line for each of the others.
+
+    A job of which not even the seed is known counts by itself.
+    """
+    first: dict[int | str, Job] = {}
+    for job in jobs:
+        key = job.name if job.seed is None else job.seed
+        if key not in first or (first[key].problem is not None and job.problem is None):
+            first[key] = job
+    counted = [job for job in jobs if job in first.values()]
+    left_out = []
+    for job in jobs:
+        if job not in counted and job.seed is not None:
+            kept = first[job.seed]
+            differs = job.problem is None and job.rows != kept.rows
+            told = ", with another result" if differs else ""
+            left_out.append(f"{job.name} repeats seed {job.seed} of {kept.name}{told}")
+    return counted, left_out

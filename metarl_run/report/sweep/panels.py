@@ -1,0 +1,97 @@
+"""The picture of a comparison: adaptation curves side by side, a panel for each env and each part of a listed sweep."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metarl_run.report.coarse import MOST_POINTS, coarse_curve
+from metarl_run.report.figure import FAINT, draw_optimum, few_ticks, look, save
+from metarl_run.report.run.terminal import number
+from metarl_run.report.sweep.columns import ladder
+from metarl_run.report.sweep.groups import Group
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MANY_EPISODES = 20
+"""From here on the first few, in which agents with memory learn most, get as much room as all others."""
+
+
+def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
+    """One line per algo, in the same colour in every panel; one that belongs to no panel is grey in all of its env."""
+    drawn = [group for group in groups if group.curve]
+    looks = looks_of(drawn)
+    envs = sorted({group.env for group in drawn})
+    names = list(dict.fromkeys(group.panel for group in drawn if group.panel is not None))
+    found = {(group.env, group.panel) for group in drawn}
+    panels: list[tuple[str, str | None]] = [(env, x) for env in envs for x in names if (env, x) in found]
+    panels = panels or [(env, None) for env in envs]
+    columns = min(3, len(panels))
+    lines = math.ceil(len(panels) / columns)
+
+    def on(figure: "Figure") -> None:
+        for i, (env, panel) in enumerate(panels):
+            axes = figure.add_subplot(lines, columns, i + 1)
+            axes.set_title(env if panel is None else f"{env}: {panel}", loc="left", fontweight="bold")
+            members = [group for group in drawn if group.env == env and group.panel in (panel, None)]
+            draw_panel(axes, members, looks, panel)
+
+    return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)
+
+
+def looks_of(drawn: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
+    """How each label's line looks: within a panel colours go first."""
+    looks: dict[str, Mapping[str, Any]] = {}
+    for panel in sorted({group.panel or "" for group in drawn}):
+        labels = sorted({group.label for group in drawn if (group.panel or "") == panel})
+        looks |= {label: look(i) for i, label in enumerate(labels)}
+    return looks
+
+
+def draw_panel(
+    axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]], panel: str | None
+) -> None:
+    """The curves of one env, or of one part of a listed sweep on it."""
+    axes.set_xlabel("episodes seen in the task")
+    axes.set_ylabel("episode return")
+    axes.margins(x=0.04)
+    curves = [coarse_curve(group.curve or {}, MOST_POINTS) for group in members]
+    greys = iter(("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2))) * len(members))
+    for group, curve in zip(members, curves, strict=True):
+        x, mean = curve["episodes_seen"], curve["mean"]
+        apart = group.panel is None and panel is not None
+        style = {"color": FAINT, "linestyle": next(greys)} if apart else looks[group.label]
+        seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
+        if None not in curve["low"]:
+            axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
+        marker = "o" if len(x) <= 20 and not apart else ""
+        width = 1.1 if apart else 1.8
+        axes.plot(x, mean, marker=marker, markersize=4, linewidth=width, label=group.label + seeds, **style)
+    draw_optima(axes, members, looks)
+    longest = max(curves, key=lambda curve: curve["episodes_seen"][-1])
+    last = longest["episodes_seen"][-1]
+    if panel is not None and last >= MANY_EPISODES:
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        ticks = list(ladder(int(last)))
+        axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
+        axes.minorticks_off()
+    else:
+        few_ticks(axes, longest["episodes_seen"])
+    if panel is None:
+        axes.legend(loc="best")
+    else:  # so many lines that some go behind it
+        axes.legend(loc="best", fontsize=7.5, frameon=True, framealpha=0.8, edgecolor="none")
+
+
+def draw_optima(axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """One grey line if all groups of the panel have the same optimum, else one in the colour of each."""
+    lines = {group.label: group.optimum for group in members if group.optimum is not None}
+    shown = {number(optimum) for optimum in lines.values()}
+    if len(shown) == 1:
+        draw_optimum(axes, next(iter(lines.values())), f"optimum\n{shown.pop()}")
+        return
+    for label, optimum in lines.items():
+        # Names of lines this close would overlap; the colours tell whose they are.
+        draw_optimum(axes, optimum, "optima" if optimum == max(lines.values()) else "", looks[label]["color"])

@@ -1,0 +1,293 @@
+"""The comparison of a sweep's jobs: one curve per (algo, env), over all seeds that finished.
+
+A sweep folder holds one folder per job. Jobs that differ in nothing but their seed form one group; a job without a
+complete, finite result is counted and named, and never enters a mean.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from metarl_run.report.folder import short
+from metarl_run.report.interval import coverage_told, plus_minus
+from metarl_run.report.output import standard_output
+from metarl_run.report.published import Verdict, precise, verdict
+from metarl_run.report.run.terminal import duration, in_ascii, number, thousands
+from metarl_run.report.sweep.columns import Columns, columns_of
+from metarl_run.report.sweep.groups import Group, grouped
+from metarl_run.report.sweep.jobs import Job, read_jobs
+from metarl_run.report.sweep.panels import draw
+from metarl_run.report.tasks import remarkable, tasks_told
+from metarl_run.system.atomic import write_atomically
+
+CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
+STATISTICS = ("mean", "iqm", "low", "high")
+EXACT = ("expected", "optimum")
+"""Parts of a curve that not every curve has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """What `write` found and wrote; prints itself as a table in rich.
+
+    Attributes:
+        failed: jobs without a result; a sweep with any ends with exit code 6.
+        files: what was written.
+    """
+
+    folder: Path
+    groups: Sequence[Group]
+    failed: Sequence[Job]
+    files: Sequence[Path]
+
+    def show(self) -> None:
+        """Print it on standard output."""
+        standard_output().print(self, crop=False)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        def line(text: str, style: str = "") -> Text:
+            made = Text(text, style, no_wrap=True, overflow="ignore")
+            return in_ascii(made) if options.ascii_only else made
+
+        yield Text()
+        yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
+        for env, optimum in optima_of(self.groups).items():
+            yield line(f"optimum on {env}: {optimum}")
+        for note in notes_of(self.groups):
+            wrapped = Text(note, "dim")
+            yield in_ascii(wrapped) if options.ascii_only else wrapped
+        for job in self.failed:
+            code = "no exit code" if job.exit_code is None else f"exit code {job.exit_code}"
+            yield line(f"failed: {job.overrides or job.name} · {code} · {job.problem}", "red")
+            yield line(f"  log: {short(job.log)}")
+        for path in self.files:
+            yield line(short(path))
+
+
+def write(sweep_folder: Path) -> SweepReport:
+    """Compare all jobs of a sweep: comparison.csv, .md, .json, .png and .svg in its folder."""
+    jobs = read_jobs(sweep_folder)
+    groups = grouped(jobs)
+    failed = [job for job in jobs if job.problem is not None]
+    files = [
+        write_atomically(sweep_folder / "comparison.csv", csv_of(groups).encode()),
+        write_atomically(sweep_folder / "comparison.json", json_of(groups, failed).encode()),
+    ]
+    if any(group.curve for group in groups):
+        files += draw(sweep_folder / "comparison", groups)
+    markdown = markdown_of(groups, failed, sweep_folder)
+    files.append(write_atomically(sweep_folder / "comparison.md", markdown.encode()))
+    return SweepReport(folder=sweep_folder, groups=groups, failed=failed, files=sorted(files))
+
+
+def csv_of(groups: Sequence[Group]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*CSV_COLUMNS, *STATISTICS, *EXACT, "seeds_finished", "seeds"])
+    for group in groups:
+        for point in group.points:
+            numbers = [point[name] for name in (*CSV_COLUMNS[3:], *STATISTICS)]
+            exact = [point.get(name) for name in EXACT]  # None makes an empty cell
+            writer.writerow(
+                [group.algo, group.env, group.variant, *numbers, *exact, group.num_finished, len(group.seeds)]
+            )
+    return text.getvalue()
+
+
+def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
+    content = {
+        "groups": [
+            {
+                "algo": group.algo,
+                "env": group.env,
+                "variant": group.variant,
+                "seeds": list(group.seeds),
+                "failed_seeds": list(group.failed_seeds),
+                "meta_test": group.curve,
+                "lifetime_return": group.lifetime_return,
+                "published": group.published,
+                "panel": group.panel,
+                "meta_train_env_steps": group.meta_train_env_steps,
+                "wall_seconds": group.wall_seconds,
+                "cpu_seconds": group.cpu_seconds,
+                "tasks": group.tasks,
+                "left_out": list(group.left_out),
+            }
+            for group in groups
+        ],
+        "failed": [
+            {"job": job.name, "overrides": job.overrides, "exit_code": job.exit_code, "reason": job.problem}
+            for job in failed
+        ],
+    }
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:
+    """In each column the mean, ± half of its 95 % interval."""
+    return [
+        missing(sign) if point is None else f"{number(point['mean'])}{plus_minus(point, number, sign)}"
+        for point in columns.points(group)
+    ]
+
+
+def missing(sign: str) -> str:
+    return "–" if sign == "±" else "-"
+
+
+COST = ("training steps", "CPU time", "wall time")
+ROOM_FOR_COUNTS = 4
+"""Columns that must fit beside the first two of `COST` on a terminal."""
+
+
+def cost_of(group: Group, sign: str) -> list[str]:
+    """Environment steps of meta-training, and the times of one run."""
+    steps, times = group.meta_train_env_steps, (group.cpu_seconds, group.wall_seconds)
+    return [
+        missing(sign) if steps is None else thousands(steps),
+        *(missing(sign) if seconds is None else duration(seconds) for seconds in times),
+    ]
+
+
+LIFETIMES = ("lifetime return", "published")
+
+
+def lifetimes_of(groups: Sequence[Group], sign: str) -> list[list[str]]:
+    """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; none if nothing is published."""
+    if not any(group.published for group in groups):
+        return [[] for _ in groups]
+    cells = []
+    for group in groups:
+        life, published, judged = group.lifetime_return, group.published, verdict_of(group)
+        ours = f"{precise(life['mean'])}{plus_minus(life, number, sign)}" if life else missing(sign)
+        told = f", {judged.word}" if judged else ""
+        cells.append([ours, f"{published['lifetime_return']:g}{told}" if published else missing(sign)])
+    return cells
+
+
+def verdict_of(group: Group) -> Verdict | None:
+    """On the lifetime return beside the published one, where there are both."""
+    if group.lifetime_return is None or group.published is None:
+        return None
+    return verdict(group.lifetime_return, group.published)
+
+
+def notes_of(groups: Sequence[Group]) -> list[str]:
+    """What must be known to read the numbers: coverage of intervals, tasks that are few, jobs that do not count."""
+    told = [coverage_told([group.num_finished for group in groups if group.curve])]
+    if any(group.curve and None in group.curve["low"] for group in groups):
+        told.append("One task: no interval.")
+    for group in groups:
+        name = f"{group.label} on {group.env}"
+        if group.tasks is not None and remarkable(group.tasks):
+            told.append(f"{name}: {tasks_told(group.tasks)}.")
+        if (judged := verdict_of(group)) and judged.reason:
+            told.append(f"{name}: {judged}.")
+        told += [f"{name}: {line}, so it is left out." for line in group.left_out]
+    return [line for line in told if line]
+
+
+def optima_of(groups: Sequence[Group]) -> dict[str, str]:
+    """The optimum on each env where it is known: `21.7`, or a range where groups lived in different tasks."""
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        if group.optimum is not None:
+            found.setdefault(group.env, []).append(group.optimum)
+    return {env: " to ".join(dict.fromkeys(map(number, (min(x), max(x))))) for env, x in found.items()}
+
+
+def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
+    """The comparison for a terminal: a block per env, and as many adaptation steps as fit."""
+    names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
+    lifetimes = lifetimes_of(groups, sign)
+    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
+    room = (width - names - 28 - taken) // 12
+    counts = 2 if room > ROOM_FOR_COUNTS + 2 else 0
+    room -= counts
+    # Beside lifetimes, the return of single episodes is shown if there is room for the first and the last.
+    columns = columns_of(groups, min(8, max(2, room)) if not taken or room >= 2 else 0)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        header_style="dim",
+        border_style="dim",
+        pad_edge=False,
+        title=f"{columns.meaning}, mean and 95 % interval",
+        title_style="bold",
+        title_justify="left",
+    )
+    table.add_column("")
+    titles = [title.replace(" ", "\n") for title in LIFETIMES if taken]
+    for title in (*columns.titles, *titles, "seeds", *(title.replace(" ", "\n") for title in COST[:counts]), COST[-1]):
+        table.add_column(title, justify="right", no_wrap=True, overflow="crop")
+    shown = None
+    for group, lifetime in zip(groups, lifetimes, strict=True):
+        if group.env != shown:
+            if shown is not None:
+                table.add_section()
+            table.add_row(Text(group.env, "bold"))
+            shown = group.env
+        table.add_row(
+            f"  {group.label}",
+            *cells_of(group, columns, sign),
+            *lifetime,
+            Text(group.finished, "red" if group.failed_seeds else ""),
+            *cost_of(group, sign)[0 if counts else -1 :],
+        )
+    return table
+
+
+def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Path) -> str:
+    columns = columns_of(groups, 8)
+    lifetimes = lifetimes_of(groups, "±")
+    titles = ["env", "algo", *columns.titles, *(title for title in LIFETIMES if any(lifetimes)), "seeds", *COST]
+    rows = [
+        [
+            *(group.env, group.label),
+            *cells_of(group, columns, "±"),
+            *lifetime,
+            *(finished_of(group), *cost_of(group, "±")),
+        ]
+        for group, lifetime in zip(groups, lifetimes, strict=True)
+    ]
+    aligned = [":--", ":--", *("--:" for _ in titles[2:])]
+    table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
+    about = f"{columns.meaning}, on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
+    parts = ["# Comparison", about, table]
+    if notes := notes_of(groups):
+        parts.append("\n".join(f"- {note}" for note in notes))
+    if optima := optima_of(groups):
+        where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
+        parts.append(f"Optimum, the expected return of the best policy of each task: {where}.")
+    sources = dict.fromkeys(group.published["source"] for group in groups if group.published)
+    if told := "; ".join(source for source in sources if source):
+        parts.append(f"Published: {told}.")
+    if any(group.curve for group in groups):
+        parts.append("![Adaptation curves](comparison.png)")
+    if failed:
+        parts.append("## Failed jobs")
+        parts.append(
+            "\n".join(
+                f"- `{job.overrides or job.name}`: {job.problem} "
+                f"({'no exit code' if job.exit_code is None else f'exit code {job.exit_code}'}; "
+                f"log `{job.log.relative_to(sweep_folder)}`)"
+                for job in failed
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def finished_of(group: Group) -> str:
+    missing = ", ".join(str(seed) for seed in group.failed_seeds)
+    return f"{group.finished} (without {missing})" if missing else group.finished
+
+
+def escaped(row: Sequence[str]) -> list[str]:
+    return [entry.replace("|", "\\|") for entry in row]

@@ -1,0 +1,1 @@
+"""Reports of a paper's table: Markdown, LaTeX, picture, terminal."""

@@ -1,0 +1,73 @@
+"""A table as Markdown: ours beside the paper's at a glance, then everything that is to be said of each cell."""
+
+from collections.abc import Iterator, Sequence
+
+from metarl_run.report.published import precise
+from metarl_run.report.table import text
+from metarl_run.report.table.text import CellRecord, TableRecord
+
+MARKS = {True: " ✓", False: " ✗", None: ""}
+UNDECIDED = " ?"
+TITLES = ("", "column", "ours", "95 % interval", "first 1000 tasks", "paper", "difference", "tolerance", "", "chosen")
+
+
+def markdown(record: TableRecord, picture: str) -> str:
+    """The whole file.
+
+    Args:
+        record: what table.json holds.
+        picture: file name of the picture beside it.
+    """
+    parts = [
+        f"# {record['title']}",
+        f"{record['source']}. {text.about(record)} Ours, in brackets the paper's; ✓ within the tolerance, ✗ not, "
+        "? undecided.",
+    ]
+    blocks = text.blocks_of(record)
+    for block, cells in blocks.items():
+        parts += [f"## {block[:1].upper()}{block[1:]}", "\n".join(_glance(record, cells))]
+    parts += [f"![Ours against the paper's]({picture})", "\n".join(f"- {line}" for line in text.verdicts(record))]
+    if notes := [*record["notes"], *text.left_out(record)]:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    if told := text.tolerances(record):
+        parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in told)]
+    if failed := text.failures(record):
+        parts += ["## Failed", "\n".join(f"- {line.removeprefix('failed: ')}" for line in failed)]
+    parts.append("## Cell by cell")
+    for block, cells in blocks.items():
+        parts += [f"### {block[:1].upper()}{block[1:]}", "\n".join(_in_full(record, cells))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _glance(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
+    columns = text.columns_of(cells)
+    by_name = {(cell["row"], cell["column"]): cell for cell in cells}
+    yield _line(["", *columns])
+    yield _line([":--", *("--:" for _ in columns)])
+    for row in text.rows_of(cells):
+        entries = [by_name.get((row, column)) for column in columns]
+        yield _line([text.row_name(record, row), *(_short(cell) if cell else "" for cell in entries)])
+
+
+def _short(cell: CellRecord) -> str:
+    told = text.judged(cell) if cell["status"] == "failed" else text.ours(cell)
+    return f"{told} ({text.paper(cell)}){UNDECIDED if text.is_undecided(cell) else MARKS[cell['matched']]}"
+
+
+def _in_full(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
+    yield _line(TITLES)
+    yield _line([":--", ":--", *("--:" for _ in TITLES[2:-2]), ":--", ":--"])
+    for cell in cells:
+        first = "–" if cell["first_1000"] is None else precise(cell["first_1000"])
+        told = [text.row_name(record, cell["row"]), cell["column"], text.ours(cell), text.interval(cell), first]
+        told += [text.paper(cell), text.difference(cell), _tolerance(cell), text.judged(cell), text.setting(cell)]
+        yield _line(told)
+
+
+def _tolerance(cell: CellRecord) -> str:
+    return f"{'−' if cell['one_sided'] else '±'}{cell['tolerance']:g}"
+
+
+def _line(entries: Sequence[str]) -> str:
+    safe = [entry.replace("|", "\\|") for entry in entries]
+    return f"| {' | '.join(safe)} |"

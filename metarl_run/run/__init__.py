@@ -1,0 +1,1 @@
+"""One run in one folder: meta-training, checkpoints, meta-test, summary."""

@@ -1,0 +1,66 @@
+"""The agent of a run: task family, base learner, network and meta-algorithm, built from a resolved configuration."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.config.build import build
+from metarl_run.env.base import TaskFamily
+from metarl_run.errors import ConfigError, StateError
+from metarl_run.learner.base import BaseLearner
+from metarl_run.network.base import Network
+from metarl_run.network.constants import WithConstants
+from metarl_run.run import checkpoint
+from metarl_run.seeding import Streams
+from metarl_run.types import Params
+
+
+def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
+    """The task family and the meta-algorithm with its learner and network, from a resolved configuration."""
+    plugins = config["plugins"]
+    family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
+    offered: dict[str, Any] = {
+        "streams": streams,
+        "meta_batch_size": config["meta_batch_size"],
+        "family": family,
+        "observation_space": family.observation_space,
+        "action_space": family.action_space,
+    }
+    learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
+    offered |= {
+        "learner": learner,
+        "num_inputs": int(np.prod(family.observation_space.shape)),
+        "heads": learner.heads(family.action_space),
+    }
+    constants = learner.constants(family.action_space)
+
+    def make_network(num_inputs: int, heads: Mapping[str, int], constants: Mapping[str, int]) -> tuple[Network, Params]:
+        sizes = {"num_inputs": num_inputs, "heads": heads}
+        network: Network = build(config["network"], offered | sizes, plugins=plugins, where="network")
+        network = WithConstants(network=network, constants=constants) if constants else network
+        return network, network.init(streams("init"))
+
+    network, meta_params = make_network(offered["num_inputs"], offered["heads"], constants)
+    offered |= {"network": network, "meta_params": meta_params, "make_network": make_network}
+    return family, build(config["algo"], offered, plugins=plugins, where="algo")
+
+
+def take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> None:
+    """Start from the meta-parameters of another run, whose settings are the configuration's already."""
+    if not isinstance(algo, MetaLearner):
+        raise ConfigError("checkpoint", f"holds meta-parameters, but {type(algo).__name__} has none")
+    found = checkpoint.load(path).state["algo"].get("meta_params", {})
+    wanted = {name: tuple(tensor.shape) for name, tensor in algo.meta_params.items()}
+    got = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    if other := [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]:
+        name = other[0]
+        chosen = " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env"))
+        raise StateError(
+            str(path),
+            f"its parameters do not fit {chosen}: {name} has shape {got.get(name)}, wanted {wanted.get(name)}",
+            "leave out what changes the network, and choose an env with the spaces that it was trained with",
+        )
+    algo.load_meta_params(found)

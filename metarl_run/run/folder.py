@@ -1,0 +1,127 @@
+"""The folder of a run: what was asked for, how it ended, and the log."""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metarl_run import __version__
+from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.errors import RunError, StateError
+from metarl_run.report.folder import read_summary
+from metarl_run.system.atomic import write_atomically
+from metarl_run.system.interruption import Interrupted
+
+PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
+INFLUENTIAL_EXCEPT = (
+    *("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins"),
+    *("published", "budget", "budgets", "panel", "sweep"),
+)
+"""Keys that may differ when a run is continued; every other one matters to its result.
+
+A budget matters by the values that it gives to other keys.
+"""
+
+log = logging.getLogger(__name__)
+
+
+def versions() -> dict[str, str]:
+    """What the result was made with."""
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"metarl-run": __version__, "python": platform.python_version(), **installed}
+
+
+def is_complete(folder: Path) -> bool:
+    try:
+        return read_summary(folder).get("status") == "complete"
+    except (OSError, ValueError):
+        return False
+
+
+def remember_plan(plan: Plan, folder: Path) -> None:
+    """Write down what is run, or make sure that it is what was begun here."""
+    if (folder / "run.json").exists():
+        require_same(plan, folder)
+        return
+    write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
+    record = {"choices": dict(plan.choices), "overrides": plan.overrides, "versions": versions()}
+    write_atomically(folder / "run.json", json_bytes(record))
+
+
+def warn_of_other_versions(folder: Path) -> None:
+    """Say so if the run was begun with other software: then it may not end in the same bytes."""
+    before = json.loads((folder / "run.json").read_text()).get("versions", {})
+    changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
+    if changed:
+        log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
+
+
+def require_same(plan: Plan, folder: Path) -> None:
+    before, now = (flat(p.config) for p in (stored_plan(folder), plan))
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if key.split(".")[0] not in INFLUENTIAL_EXCEPT and before.get(key) != now.get(key)
+    ]
+    if not changed or plan.config["allow_changes"]:
+        return
+    shown = "; ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in changed[:4])
+    raise StateError(
+        str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one"
+    )
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged goes to `path`; warnings go to the screen too."""
+    handler, screen = logging.FileHandler(path), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    screen.setLevel(logging.WARNING)
+    screen.setFormatter(logging.Formatter("warning: %(message)s"))
+    root = logging.getLogger("metarl_run")
+    root.setLevel(logging.INFO)
+    root.propagate = False  # Hydra listens at the top with a format of its own
+    for each in (handler, screen):
+        root.addHandler(each)
+    try:
+        yield
+    finally:
+        for each in (handler, screen):
+            root.removeHandler(each)
+        handler.close()
+
+
+@contextlib.contextmanager
+def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
+    """summary.json says how a run ended that did not complete."""
+    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
+        "seed": plan.config["seed"]
+    }
+    log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
+    outcome: dict[str, Any] = {}
+    try:
+        yield
+    except RunError as error:
+        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        outcome = {"status": "failed", "error": told}
+        raise
+    except Interrupted as request:
+        outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
+        print(f"stopped; to go on: metarl-run resume={shlex.quote(os.path.relpath(folder))}", flush=True)
+        raise
+    finally:
+        if outcome:
+            log.info("ended: %s", outcome)
+            write_atomically(folder / "summary.json", json_bytes({**identity, **outcome}))
+
+
+def json_bytes(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()

@@ -1,0 +1,159 @@
+"""One run in one folder: build the components, meta-train, meta-test, report.
+
+Whatever state the folder is in, the run goes on from there: a new folder begins, a stopped run continues from its
+newest checkpoint, a finished run is left alone.
+"""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl_run.compiled.rollouts import CompiledRollouts
+from metarl_run.config.build import build
+from metarl_run.config.plan import Plan
+from metarl_run.config.taken import agent_record
+from metarl_run.evaluation import Evaluation, task_counts
+from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.maths.statistics import curve_of, lifetime_statistics
+from metarl_run.report.run import curve as curve_report
+from metarl_run.report.run import learned as learned_report
+from metarl_run.rollout import collect
+from metarl_run.run import checkpoint
+from metarl_run.run.agent import build_agent, take_over
+from metarl_run.run.folder import (
+    is_complete,
+    json_bytes,
+    logging_to,
+    outcome_recorded,
+    remember_plan,
+    require_same,
+    versions,
+    warn_of_other_versions,
+)
+from metarl_run.run.training import Training
+from metarl_run.seeding import Streams
+from metarl_run.system.atomic import write_atomically
+from metarl_run.system.crash import Contained
+from metarl_run.system.interruption import StopRequest
+from metarl_run.system.lock import locked
+
+
+def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
+    """Bring the run in `folder` to its end.
+
+    Raises:
+        RunError: see `metarl_run.errors`; the folder's summary.json says so too.
+        Interrupted: after saving, if a stop was asked for.
+    """
+    with locked(folder):
+        if is_complete(folder):
+            require_same(plan, folder)
+            print(f"{folder} is complete: nothing to do")
+            return
+        remember_plan(plan, folder)
+        with logging_to(folder / "train.log"), outcome_recorded(plan, folder), Contained(folder):
+            warn_of_other_versions(folder)
+            _live(plan, folder, stop)
+
+
+# --- The run itself ---
+
+
+def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
+    start, cpu_start = time.perf_counter(), time.process_time()
+    config = plan.config
+    torch.set_num_threads(config["threads"])
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    streams = Streams(config["seed"], device)
+    family, algo = build_agent(config, streams)
+    if config["checkpoint"]:
+        take_over(algo, Path(config["checkpoint"]), plan.choices)
+
+    sinks: dict[str, Sink] = {
+        name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
+        for name, sink in config["logger"].items()
+    }
+    training = Training(
+        algo=algo,
+        collect=CompiledRollouts(algo) if config["compile"] else collect,
+        family=family,
+        streams=streams,
+        sinks=sinks,
+        stop=stop,
+        folder=folder,
+        agent=agent_record(plan.config, plan.choices),
+        **{
+            key: config[key]
+            for key in (
+                "meta_iterations",
+                "meta_batch_size",
+                "meta_batch_chunk",
+                "episodes_per_task",
+                "meta_validation",
+                "meta_test",
+                "validate_every",
+                "checkpoint_every",
+            )
+        },
+    )
+    with contextlib.ExitStack() as stack:
+        saved = checkpoint.load_newest(folder / "checkpoints")
+        if saved is not None:
+            training.load(saved)
+        for name, sink in sinks.items():
+            stack.callback(sink.close)
+            sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})
+        training.meta_train()
+        evaluation = training.meta_test()
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        summary = _summary(plan, training, evaluation, seconds, cpu_seconds)
+        write_atomically(folder / "summary.json", json_bytes({**summary, "status": "reporting"}))
+        pictures = [*curve_report.write(folder), *learned_report.write(folder)]
+        for sink in sinks.values():
+            sink.finish(summary, pictures)
+        write_atomically(folder / "summary.json", json_bytes(summary))
+
+
+def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
+    return RunInfo(
+        folder=folder,
+        config=plan.config,
+        algo=plan.choices["algo"],
+        env=plan.choices["env"],
+        learner=plan.choices["learner"],
+        seed=plan.config["seed"],
+        meta_iterations=training.meta_iterations,
+        first_iteration=training.iteration,
+        in_sweep=plan.in_sweep,
+    )
+
+
+def _summary(
+    plan: Plan, training: Training, evaluation: Evaluation, seconds: float, cpu_seconds: float
+) -> dict[str, Any]:
+    env_steps = training.env_steps + evaluation.env_steps
+    published = plan.config["published"]
+    return {
+        "status": "complete",
+        **{group: plan.choices[group] for group in ("algo", "env", "learner", "network")},
+        "seed": plan.config["seed"],
+        "meta_iterations": training.iteration,
+        "meta_train_env_steps": training.env_steps,
+        "meta_test": curve_of(evaluation.rows),
+        "lifetime_return": lifetime_statistics([np.array(evaluation.lifetime_returns)]),
+        **({"published": published} if published["lifetime_return"] is not None else {}),
+        "wall_seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "env_steps": env_steps,
+        "env_steps_per_second": training.session_env_steps / seconds,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "device": str(training.streams.device),
+        "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
+        "task_hashes": {"meta_test": evaluation.task_hashes},
+        "lifetime_returns": {"meta_test": evaluation.lifetime_returns},
+    }

@@ -1,0 +1,220 @@
+"""The outer loop: fresh tasks → meta-update → validation → log → checkpoint, and the final meta-test.
+
+Every random number of meta-iteration i comes from a stream keyed by i, so nothing about randomness needs saving: a run
+that is resumed at i goes on exactly as the run that was never stopped.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError
+from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
+from metarl_run.lifetime import live
+from metarl_run.logger.base import Sink
+from metarl_run.maths.statistics import curve_of
+from metarl_run.rollout import Collect
+from metarl_run.run import checkpoint
+from metarl_run.seeding import Streams
+from metarl_run.system.interruption import StopRequest
+from metarl_run.types import AgentState, Lifetime
+
+
+class Training:
+    """One run's meta-training and meta-test.
+
+    Args:
+        algo: what is meta-trained.
+        collect: how rollouts of meta-training are made.
+        family: where tasks come from.
+        streams: the run's randomness.
+        sinks: where rows go, by name; opened already.
+        stop: asked at every safe point.
+        folder: the run folder.
+        meta_iterations: meta-updates in all.
+        meta_batch_size: tasks per meta-update, M.
+        meta_batch_chunk: tasks that are learned from at a time; None for all.
+        episodes_per_task: B.
+        meta_validation, meta_test: how held-out tasks are lived: keyword arguments of `evaluate`.
+        validate_every: meta-iterations between validations; 0 for none.
+        checkpoint_every: meta-iterations between checkpoints.
+        agent: what each checkpoint says of the agent that it holds; see `metarl_run.config.taken`.
+    """
+
+    SAVED = ("iteration", "env_steps", "score")
+    """Attributes in a checkpoint besides the algorithm's state. All others are given at the start or derived."""
+
+    def __init__(
+        self,
+        *,
+        algo: MetaAlgorithm,
+        collect: Collect,
+        family: TaskFamily,
+        streams: Streams,
+        sinks: Mapping[str, Sink],
+        stop: StopRequest,
+        folder: Path,
+        meta_iterations: int,
+        meta_batch_size: int,
+        meta_batch_chunk: int | None,
+        episodes_per_task: int,
+        meta_validation: Mapping[str, int],
+        meta_test: Mapping[str, int],
+        validate_every: int,
+        checkpoint_every: int,
+        agent: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.algo, self.family, self.streams, self.sinks, self.stop = algo, family, streams, sinks, stop
+        self.collect = collect
+        self.folder, self.checkpoints = folder, folder / "checkpoints"
+        self.meta_iterations = meta_iterations if isinstance(algo, MetaLearner) else 0
+        self.meta_batch_size, self.meta_batch_chunk = meta_batch_size, meta_batch_chunk
+        self.episodes_per_task = episodes_per_task
+        self.meta_validation, self.meta_test_plan = meta_validation, meta_test
+        self.validate_every, self.checkpoint_every = validate_every, checkpoint_every
+        self.agent = agent
+        self.iteration = 0
+        self.env_steps = 0
+        self.session_env_steps = 0
+        self.score: float | None = None
+
+    # --- Saving and resuming ---
+
+    def load(self, saved: checkpoint.Checkpoint) -> None:
+        """Go on from `saved`."""
+        if isinstance(self.algo, MetaLearner):
+            self.algo.load_state(saved.state["algo"])
+        for name in self.SAVED:
+            setattr(self, name, saved.state["progress"][name])
+
+    def save(self) -> None:
+        """Make a checkpoint of this moment, once every row up to it is on disk."""
+        algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
+        state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
+        positions = {name: sink.position() for name, sink in self.sinks.items()}
+        saved = checkpoint.Checkpoint(self.iteration, state, positions)
+        checkpoint.save(self.checkpoints, saved, score=self.score, agent=self.agent)
+
+    # --- Meta-training ---
+
+    def meta_train(self) -> None:
+        """Live through the meta-iterations that are left.
+
+        Raises:
+            Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for.
+            NumericalError: if a loss or gradient is not finite; the last checkpoint is finite.
+        """
+        if not isinstance(self.algo, MetaLearner):
+            return
+        while self.iteration < self.meta_iterations:
+            self._meta_iteration(self.algo)
+            if self.validate_every and self.iteration % self.validate_every == 0:
+                self._validate()
+            stopping = self.stop.exit_code is not None  # read once: a signal from here on waits for the next iteration
+            if stopping or self.iteration % self.checkpoint_every == 0 or self.iteration == self.meta_iterations:
+                self.save()
+            if stopping:
+                self.stop.check()
+
+    def _meta_iteration(self, algo: MetaLearner) -> None:
+        start = time.perf_counter()
+        lifetimes: list[Lifetime] = []
+        batches = 0
+
+        def live_here(adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime:
+            nonlocal batches
+            batches += not again
+            index = (self.iteration, batches - 1)
+            fresh = agents is None
+            tasks = self.streams("meta_train/tasks", *index) if fresh else self.streams("meta_train/standing_tasks")
+            task = self.family.sample(self.meta_batch_size, "meta_train", tasks)
+            env = TaskVectorEnv(
+                self.family,
+                task,
+                episodes_per_task=self.episodes_per_task,
+                generator=self.streams("meta_train/env", *index),
+            )
+            actions = self.streams("meta_train/actions", *index)
+            lifetime = live(
+                algo,
+                env,
+                actions,
+                adaptation_steps=adaptation_steps,
+                agents=agents,
+                tasks_at_once=self.meta_batch_chunk,
+                collect=self.collect,
+            )
+            lifetimes.append(lifetime)
+            return lifetime
+
+        try:
+            metrics = algo.meta_update(live_here)
+        except NumericalError as error:
+            reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
+            raise NumericalError(error.where, reason, error.hint) from error
+        rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
+        env_steps = sum(rollout.env_steps for rollout in rollouts)
+        self.iteration += 1
+        self.env_steps += env_steps
+        self.session_env_steps += env_steps
+        first, last = (episode_sums(rollout.reward, rollout) for rollout in (rollouts[0], rollouts[-1]))
+        before, after = float(first[:, 0].mean()), float(last[:, -1].mean())  # one rollout may hold several episodes
+        seconds = time.perf_counter() - start
+        row = {
+            "env_steps": self.env_steps,
+            "meta_train/return_before": before,
+            "meta_train/return_after": after,
+            **self._lifetime_return(lifetimes),
+            **{f"meta_train/{name}": float(value) for name, value in metrics.items()},
+            "time/seconds": seconds,
+            "time/env_steps_per_second": env_steps / seconds,
+        }
+        for sink in self.sinks.values():
+            sink.metrics(self.iteration, row)
+
+    def _lifetime_return(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
+        """What a slot earned on average in a whole lifetime; nothing of agents whose slots do not live through one."""
+        if not self.algo.remembers:
+            return {}
+        totals = [total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True)]
+        return {"meta_train/lifetime_return": fmean(totals)}
+
+    # --- Held-out tasks ---
+
+    def _validate(self) -> None:
+        plan = self.meta_validation
+        parts = evaluate(
+            self.algo, self.family, self.streams, split="meta_validation", iteration=self.iteration, **plan
+        )
+        evaluation = joined(list(parts))
+        curve = self._show(evaluation)
+        # To an agent that remembers, one episode may be one pull of a bandit: too noisy to choose a checkpoint by.
+        self.score = fmean(evaluation.lifetime_returns) if self.algo.remembers else curve["mean"][-1]
+
+    def meta_test(self) -> Evaluation:
+        """Lifetimes on the held-out tasks of the final evaluation.
+
+        Raises:
+            Interrupted: between two parts of the tasks; nothing is lost, since it can be lived again.
+        """
+        parts = []
+        for part in evaluate(
+            self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
+        ):
+            parts.append(part)
+            self.stop.check()
+        evaluation = joined(parts)
+        self._show(evaluation)
+        return evaluation
+
+    def _show(self, evaluation: Evaluation) -> dict[str, Any]:
+        self.session_env_steps += evaluation.env_steps
+        curve = curve_of(evaluation.rows)
+        for sink in self.sinks.values():
+            sink.evaluation(evaluation.rows, curve)
+        return curve

@@ -1,0 +1,1 @@
+"""The operating system: atomic writes, locks, signals, memory and threads, crash reports."""

@@ -1,0 +1,161 @@
+"""Compiled rollouts are the rollouts that they replace."""
+
+import pytest
+import torch
+from suited import suited
+
+from metarl_run.compiled import lifetimes as compiled_lifetimes
+from metarl_run.compiled import rollouts as compiled
+from metarl_run.compiled.act import CompiledAct
+from metarl_run.compiled.rollouts import CompiledRollouts
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.lifetime import live
+from metarl_run.rollout import collect
+from metarl_run.run.agent import build_agent
+from metarl_run.seeding import Streams
+from metarl_run.types import Percept
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of the compiler itself
+
+M, B = 3, 4
+CARTPOLES = ("algo=maml", "env=cartpole_family", "network.hidden=[8]")
+
+
+def lived(compiles, *overrides, steps=1):
+    """A lifetime, what its generators draw afterwards, and how many programs were made."""
+    family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
+    dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
+    env = TaskVectorEnv(family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics)
+    how = CompiledRollouts(algo) if compiles else collect
+    lifetime = live(algo, env, actions, adaptation_steps=steps, collect=how)
+    drawn = [torch.rand(3, generator=generator) for generator in (dynamics, actions)]
+    programs = [*how.programs, *how.act.programs, *how.lifetimes.programs] if compiles else []
+    return lifetime, drawn, len(programs)
+
+
+def assert_same(found, expected):
+    for ours, theirs in zip(found.rollouts, expected.rollouts, strict=True):
+        assert ours.memory.keys() == theirs.memory.keys()
+        for x, y in zip((*ours[:-1], *ours.memory.values()), (*theirs[:-1], *theirs.memory.values()), strict=True):
+            torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6)
+    assert (found.policy is None) == (expected.policy is None)
+    for x, y in zip(found.policy or (), expected.policy or (), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*CARTPOLES, "env.horizon=61"),  # two rollouts by one program, and an adaptation in between
+        ("algo=rl2", "env=cartpole_family", "env.horizon=61", "network.hidden=32"),
+        ("algo=rl2", "env=random_mdp", "env.horizon=6", "network.hidden=32"),
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
+    """By the compiler itself."""
+    for module in (compiled, compiled_lifetimes):
+        monkeypatch.setattr(module, "STEPS", 2)  # compiled sooner
+    eager, drawn, _ = lived(False, *overrides)
+    found, drawn_too, programs = lived(True, *overrides)
+    assert programs == 1
+    assert any((rollout.terminated | rollout.truncated).any() for rollout in eager.rollouts)
+    assert_same(found, eager)
+    assert all(map(torch.equal, drawn, drawn_too))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        *((*CARTPOLES, f"env.horizon={horizon}") for horizon in (8, 19, 200)),
+        ("algo=reptile", "env=navigation", "env.horizon=21", "algo.inner_lr=1"),  # larger steps amplify rounding
+        (
+            "algo=maml",
+            "env=navigation",
+            "env.horizon=30",
+            "env.goal_radius=0.3",
+            "learner.policy=gaussian_state_dependent",
+        ),
+        ("algo=fomaml", "env=cartpole_family", "env.horizon=30", "learner=q_learning"),
+        ("algo=maml", "env=random_mdp", "env.horizon=23", "network=table"),
+        ("algo=maml", "env=bandit", "network.hidden=[3]"),
+        ("algo=rl2", "env=random_mdp", "network.hidden=5"),
+        ("algo=rl2", "env=random_mdp", "env.horizon=11", "network.hidden=5"),
+        ("algo=rl2", "env=bandit", "network.hidden=5"),
+        ("algo=rl2", "env=bandit_gaussian", "network.hidden=5"),
+        ("algo=rl2", "env=gridworld", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=navigation", "env.horizon=40", "env.goal_radius=0.3", "network.hidden=5"),
+        ("algo=rl2", "env=cartpole_family", "env.horizon=30", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=navigation", "env.horizon=10", "network.hidden=5"),
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_what_is_compiled_is_the_lifetime(overrides, monkeypatch):
+    """Traced, but not compiled: whatever is to be compiled, however episodes end."""
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    eager, drawn, _ = lived(False, *overrides, steps=2)
+    found, drawn_too, programs = lived(True, *overrides, steps=2)
+    assert programs == 1
+    assert_same(found, eager)
+    assert all(map(torch.equal, drawn, drawn_too))
+
+
+def test_compiled_lifetimes_are_lived_by_parameters_as_they_are_now(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    overrides = "algo=rl2", "env=random_mdp", "network.hidden=5"
+    family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
+    how, lives = CompiledRollouts(algo), []
+    for change in (0.0, 0.1):
+        with torch.no_grad():
+            for θ in algo.meta_params.values():
+                θ.add_(change)
+        for collects in (how, collect):
+            dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
+            env = TaskVectorEnv(
+                family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics
+            )
+            lives.append(live(algo, env, actions, adaptation_steps=1, collect=collects))
+    assert len(how.lifetimes.programs) == 1
+    assert_same(lives[0], lives[1])
+    assert_same(lives[2], lives[3])
+    assert (lives[2].policy.logits - lives[0].policy.logits).abs().max() > 1e-3
+
+
+def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    _, algo = build_agent(
+        suited("algo=rl2", "env=random_mdp", "network.hidden=5")[0].config, Streams(0, torch.device("cpu"))
+    )
+    act, agent = CompiledAct(algo), algo.start(M)
+    states = torch.eye(10).expand(M, 10, 10)
+    percept = Percept(states, torch.zeros(M, 10).long(), torch.zeros(M, 10), torch.ones(M, 10, dtype=torch.bool))
+    with torch.no_grad():
+        agent = agent._replace(memory=act(agent, percept)[1])
+        first = act(agent, percept)[0].logits
+        assert act.programs
+        before = act(agent, percept)[0].logits
+        assert torch.equal(first, before), "a resumed run compiles anew"
+        for θ in algo.meta_params.values():
+            θ.add_(0.1)
+        after = act(agent, percept)[0].logits
+        torch.testing.assert_close(after, algo.act(agent, percept)[0].logits)
+    assert (after - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("algo=rl2", "env=cartpole_family", "network=transformer"),
+        ("algo=rl3", "env=random_mdp", "network.hidden=4"),
+        ("algo=rl2", "env=random_mdp", "network=transformer"),
+        ("algo=random", "env=cartpole_family"),
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_what_cannot_be_compiled_runs_as_ever(overrides):
+    eager, drawn, _ = lived(False, *overrides)
+    found, drawn_too, programs = lived(True, *overrides)
+    assert programs == 0
+    for ours, theirs in zip(found.rollouts, eager.rollouts, strict=True):
+        assert all(map(torch.equal, ours[:-1], theirs[:-1]))
+    assert all(map(torch.equal, drawn, drawn_too))
