@@ -32,6 +32,7 @@ from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError, RunError, StateError
 from metarl_run.evaluation import Evaluation, curve_of, lifetime_statistics, task_counts
 from metarl_run.interruption import Interrupted, StopRequest
+from metarl_run.json_text import json_text
 from metarl_run.learner.base import BaseLearner
 from metarl_run.lock import locked
 from metarl_run.logger.base import RunInfo, Sink
@@ -318,4 +319,4 @@ def _outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
+    return json_text(record).encode()

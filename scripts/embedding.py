@@ -7,7 +7,6 @@ there.
 """
 
 import argparse
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +20,7 @@ from metarl_run.atomic import write_atomically
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.exact import optimal_returns
+from metarl_run.json_text import json_text
 from metarl_run.lifetime import live
 from metarl_run.plan import stored_plan
 from metarl_run.planning import finite_horizon_q
@@ -61,7 +61,7 @@ def main() -> None:
     env = stored_plan(chosen.folders[0]).choices["env"]
     told = {"env": env, "tasks": chosen.tasks, "episodes": chosen.episodes}
     record = {**told, "seeds": [run.streams.seed for run in runs], "spearman": rows}
-    write_atomically(chosen.out / f"{env}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(chosen.out / f"{env}.json", json_text(record).encode())
     for name in rows[0]:
         values = [row[name] for row in rows]
         print(f"{name:<45} {fmean(values):.2f}   {' '.join(f'{value:.2f}' for value in values)}")

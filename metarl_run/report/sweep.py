@@ -6,7 +6,6 @@ complete, finite result is counted and named, and never enters a mean.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.atomic import write_atomically
+from metarl_run.json_text import json_text
 from metarl_run.report.columns import Columns, columns_of
 from metarl_run.report.folder import short
 from metarl_run.report.groups import Group, grouped
@@ -128,7 +128,7 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
             for job in failed
         ],
     }
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json_text(content, ensure_ascii=False)
 
 
 def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:

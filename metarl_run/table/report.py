@@ -1,11 +1,11 @@
 """A table's report: table.json, .md, .tex and the picture in its folder, and the same on the screen."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from metarl_run.atomic import write_atomically
+from metarl_run.json_text import json_text
 from metarl_run.report.folder import short
 from metarl_run.report.output import standard_output
 from metarl_run.table.latex import latex
@@ -29,9 +29,8 @@ class TableReport:
 
 def write(record: TableRecord, root: Path) -> TableReport:
     """Write all files of the report; the same bytes for the same record."""
-    content = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files = [
-        write_atomically(root / "table.json", content.encode()),
+        write_atomically(root / "table.json", json_text(record, ensure_ascii=False).encode()),
         write_atomically(root / "table.md", markdown(record, "table.png").encode()),
         write_atomically(root / "table.tex", latex(record).encode()),
         *draw(root / "table", record),

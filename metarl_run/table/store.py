@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from metarl_run.atomic import write_atomically
+from metarl_run.json_text import json_text
 from metarl_run.report.folder import read_summary
 from metarl_run.table.life import Life
 
@@ -135,4 +136,4 @@ def _error(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return json_text(record, ensure_ascii=False).encode()
