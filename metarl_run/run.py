@@ -42,6 +42,7 @@ from metarl_run.plan import Plan, flat, stored_plan
 from metarl_run.report import curve as curve_report
 from metarl_run.report import learned as learned_report
 from metarl_run.report.folder import read_summary
+from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.seeding import Streams
 from metarl_run.training import Training
@@ -220,7 +221,7 @@ def _summary(
         "threads": torch.get_num_threads(),
         "device": str(training.streams.device),
         "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
-        "task_hashes": {"meta_test": evaluation.task_hashes},
+        "tasks_hash": {"meta_test": hash_of_tasks(evaluation.task_hashes)},
         "lifetime_returns": {"meta_test": evaluation.lifetime_returns},
     }
 
