@@ -21,7 +21,6 @@ The peers come with pip install '.[bench]'; one that is absent is named.
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from rich import box
 from rich.table import Table
 
 from metarl_run.report.output import standard_output
+from metarl_run.system.json_text import json_text
 
 WORKLOADS = ("step", "rollout", "maml", "rl2", "tables", "startup", "overhead")
 REPEATS = 7
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "absent": [row for row in found if "absent" in row],
         }
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        chosen.json.write_text(json_text(record), encoding="utf-8")
     return 0
 
 

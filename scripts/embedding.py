@@ -7,7 +7,6 @@ there.
 """
 
 import argparse
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +26,7 @@ from metarl_run.run import checkpoint
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import write_atomically
+from metarl_run.system.json_text import json_text
 from metarl_run.types import AgentState
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def main() -> None:
     env = stored_plan(chosen.folders[0]).choices["env"]
     told = {"env": env, "tasks": chosen.tasks, "episodes": chosen.episodes}
     record = {**told, "seeds": [run.streams.seed for run in runs], "spearman": rows}
-    write_atomically(chosen.out / f"{env}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(chosen.out / f"{env}.json", json_text(record).encode())
     for name in rows[0]:
         values = [row[name] for row in rows]
         print(f"{name:<45} {fmean(values):.2f}   {' '.join(f'{value:.2f}' for value in values)}")

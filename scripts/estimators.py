@@ -19,7 +19,6 @@ meta-gradient is that of one episode to adapt to and one to learn from; none is 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
 from metarl_run.report.output import standard_output
+from metarl_run.system.json_text import json_text
 
 SURROGATES: dict[str, dict[str, Any]] = {
     "score": {"surrogate": "score", "baseline": "value"},
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(rows)
     if chosen.json is not None:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+        chosen.json.write_text(json_text(rows))
     return 0
 
 

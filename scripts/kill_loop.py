@@ -21,6 +21,8 @@ import torch
 import yaml
 from black_box import SMALL, Running, call, iterations_done, left_behind, record, summary
 
+from metarl_run.system.json_text import json_text
+
 CHECKPOINT_EVERY = 7
 PLAN = (*SMALL, "meta_iterations=400", f"checkpoint_every={CHECKPOINT_EVERY}", "validate_every=25")
 START, RESUME = (*PLAN, "hydra.run.dir=run"), ("resume=run",)
@@ -34,7 +36,7 @@ def main() -> int:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         result = examine(Path(place), chosen.kills, random.Random(chosen.seed))
-    text = json.dumps({"seed": chosen.seed, **result}, indent=1) + "\n"
+    text = json_text({"seed": chosen.seed, **result})
     print(text, end="")
     if chosen.out is not None:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ source before a run; cosmic-ray mutates the files that one is working on, and im
 import argparse
 import ast
 import importlib
-import json
 import os
 import random
 import shutil
@@ -83,9 +82,12 @@ def main() -> int:
         outcomes = examine(copy, drawn, end)
     scope = {"paths": list(chosen.paths), "without": chosen.without, "seed": chosen.seed, "population": population}
     result = scope | score(outcomes)
+
+    from metarl_run.system.json_text import json_text  # no earlier: forked children import the package from their copy
+
     chosen.out.mkdir(parents=True, exist_ok=True)
     full = result | {"mutants": [asdict(outcome) for outcome in outcomes]}
-    (chosen.out / "mutation.json").write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (chosen.out / "mutation.json").write_text(json_text(full, ensure_ascii=False), encoding="utf-8")
     (chosen.out / "mutation.md").write_text(table(result, outcomes), encoding="utf-8")
     print(f"{chosen.out / 'mutation.md'}: {result['killed']} of {result['sample']} killed")
     return 0

@@ -7,7 +7,6 @@ meta-iteration. Counted is the wall time of the meta-iterations alone, not that 
 import argparse
 import csv
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 
 from metarl_run.errors import DONE, TERMINATED
+from metarl_run.system.json_text import json_text
 
 SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
 VARIANTS = {
@@ -97,7 +97,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "time_to_return.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     record = {name: [{"seconds": s, "iterations": i} for s, i in values] for name, values in results.items()}
-    (options.out / "time_to_return.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (options.out / "time_to_return.json").write_text(json_text(record), encoding="utf-8")
     print("\n".join(lines))
 
 

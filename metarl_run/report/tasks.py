@@ -1,6 +1,7 @@
-"""How many held-out tasks there are, how many of them are distinct, and how many are new."""
+"""Which held-out tasks a run had: one hash of all, how many there are, how many are distinct, and how many new."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TaskCounts = Mapping[str, int | None]
@@ -14,6 +15,22 @@ def held_out(summary: Mapping[str, Any]) -> TaskCounts | None:
         return dict(counts)
     hashes = (summary.get("task_hashes") or {}).get("meta_test") or []
     return {"number": len(hashes), "distinct": len(set(hashes)), "new": None} if hashes else None
+
+
+def hash_of_tasks(hashes: Sequence[str]) -> str:
+    """One hash of a list of tasks, equal for equal fingerprints in equal order."""
+    return hashlib.blake2b(" ".join(hashes).encode(), digest_size=8).hexdigest()
+
+
+def tasks_hash(summary: Mapping[str, Any]) -> str | None:
+    """The hash of a run's meta-test tasks; None for runs of before fingerprints of tasks were recorded.
+
+    Older runs list a fingerprint per task.
+    """
+    if found := (summary.get("tasks_hash") or {}).get("meta_test"):
+        return str(found)
+    hashes = (summary.get("task_hashes") or {}).get("meta_test")
+    return hash_of_tasks(hashes) if hashes else None
 
 
 def tasks_told(counts: TaskCounts) -> str:

@@ -19,6 +19,7 @@ from metarl_run.errors import RunError, StateError
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.interruption import Interrupted
+from metarl_run.system.json_text import json_text
 
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
 INFLUENTIAL_EXCEPT = (
@@ -124,4 +125,4 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
+    return json_text(record).encode()

@@ -21,6 +21,7 @@ from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
 from metarl_run.report.run import curve as curve_report
 from metarl_run.report.run import learned as learned_report
+from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import build_agent, take_over
@@ -154,6 +155,6 @@ def _summary(
         "threads": torch.get_num_threads(),
         "device": str(training.streams.device),
         "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
-        "task_hashes": {"meta_test": evaluation.task_hashes},
+        "tasks_hash": {"meta_test": hash_of_tasks(evaluation.task_hashes)},
         "lifetime_returns": {"meta_test": evaluation.lifetime_returns},
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from metarl_run.config.table import table_of
 from metarl_run.system.atomic import write_atomically
+from metarl_run.system.json_text import json_text
 from metarl_run.table.cells import Cell
 from metarl_run.table.life import Life
 
@@ -29,7 +30,7 @@ def write(root: Path, config: Mapping[str, Any], learned: Mapping[Cell, Sequence
     for cell, lives in learned.items():
         places.setdefault(cell.column, {})[cell.row] = [life.place for life in lives]
     content = {"seed": config["seed"], **{key: config["table"][key] for key in KEYS}, "learned": places}
-    write_atomically(root / "asked.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(root / "asked.json", json_text(content).encode())
 
 
 def learned_places(root: Path) -> dict[str, dict[str, list[str]]]:

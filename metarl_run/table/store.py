@@ -20,6 +20,7 @@ import numpy as np
 from metarl_run.config.renamed import with_today_names
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
+from metarl_run.system.json_text import json_text
 from metarl_run.table.life import Life
 
 
@@ -136,4 +137,4 @@ def _error(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return json_text(record, ensure_ascii=False).encode()

@@ -38,7 +38,7 @@ def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
         assert len(curve[name]) == 3
     assert all(low <= mean <= high for low, mean, high in zip(curve["low"], curve["mean"], curve["high"], strict=True))
     assert told["lifetime_return"]["low"] <= told["lifetime_return"]["mean"] <= told["lifetime_return"]["high"]
-    assert len(set(told["task_hashes"]["meta_test"])) == 4
+    assert told["held_out_tasks"]["meta_test"]["number"] == told["held_out_tasks"]["meta_test"]["distinct"] == 4
 
     table = rows(folder / "adaptation.csv")
     assert tuple(table[0]) == COLUMNS

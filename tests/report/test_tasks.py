@@ -2,7 +2,7 @@
 
 import pytest
 
-from metarl_run.report.tasks import TaskCounts, held_out, remarkable, tasks_told
+from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_told
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,16 @@ def test_older_runs_have_fingerprints_alone_or_nothing() -> None:
     assert held_out({}) is None
     counts = {"number": 3, "distinct": 2, "new": 1}
     assert held_out({"held_out_tasks": {"meta_test": counts}, "task_hashes": {"meta_test": ["a"]}}) == counts
+
+
+def test_the_hash_of_tasks_tells_other_tasks_and_another_order() -> None:
+    lists = [["a"], ["a", "b"], ["b", "a"], ["a", "a"], ["ab"], ["a", "b", "a"]]
+    assert len({hash_of_tasks(hashes) for hashes in lists}) == len(lists)
+    assert hash_of_tasks(["a", "b"]) == hash_of_tasks(("a", "b"))
+
+
+def test_a_list_of_an_older_run_has_the_hash_of_a_newer_one() -> None:
+    hashes = ["a", "b", "a"]
+    newer = {"tasks_hash": {"meta_test": hash_of_tasks(hashes)}}
+    assert tasks_hash(newer) == tasks_hash({"task_hashes": {"meta_test": hashes}}) == hash_of_tasks(hashes)
+    assert tasks_hash({}) is None and tasks_hash({"task_hashes": {"meta_test": []}}) is None

@@ -128,8 +128,9 @@ def lifetime_return_of(finished: Sequence[Job], *, same_tasks: bool) -> dict[str
 
 
 def in_same_tasks(jobs: Sequence[Job]) -> bool:
-    """Whether all were tested in the same tasks in the same order, by their fingerprints."""
-    return bool(jobs) and bool(jobs[0].task_hashes) and all(job.task_hashes == jobs[0].task_hashes for job in jobs)
+    """Whether all were tested in the same tasks in the same order, by the hash of these."""
+    found = {job.tasks_hash for job in jobs}
+    return len(found) == 1 and None not in found
 
 
 def compact(value: Any) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from metarl_run.config.renamed import with_today_names
 from metarl_run.report.folder import read_rows, read_summary
-from metarl_run.report.tasks import TaskCounts, held_out
+from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
 
 NOT_SCIENCE = (
     *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
@@ -34,7 +34,7 @@ class Job:
         config: every configuration key, dotted, without those in `NOT_SCIENCE`.
         rows: its meta-test rows; empty if it failed.
         lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
-        task_hashes: fingerprints of its meta-test tasks; empty as `lifetime_returns`.
+        tasks_hash: of its meta-test tasks, in order; None if it failed, or is of before fingerprints were recorded.
         tasks: how many these are, and of them distinct and new ones; None as above.
         published: the published result that it reproduces, if any.
         panel: of the sweep's picture in which it is drawn, if it has one.
@@ -52,7 +52,7 @@ class Job:
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     lifetime_returns: Sequence[float]
-    task_hashes: Sequence[str]
+    tasks_hash: str | None
     tasks: TaskCounts | None
     published: Mapping[str, Any] | None
     panel: str | None
@@ -109,7 +109,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         config=dict(flat({key: value for key, value in config.items() if key not in NOT_SCIENCE})),
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
-        task_hashes=[] if problem else (summary.get("task_hashes") or {}).get("meta_test", []),
+        tasks_hash=None if problem else tasks_hash(summary),
         tasks=None if problem else held_out(summary),
         published=summary.get("published"),
         panel=config.get("panel"),

@@ -6,7 +6,6 @@ complete, finite result is counted and named, and never enters a mean.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from metarl_run.report.sweep.jobs import Job, read_jobs
 from metarl_run.report.sweep.panels import draw
 from metarl_run.report.tasks import remarkable, tasks_told
 from metarl_run.system.atomic import write_atomically
+from metarl_run.system.json_text import json_text
 
 CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
 STATISTICS = ("mean", "iqm", "low", "high")
@@ -128,7 +128,7 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
             for job in failed
         ],
     }
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json_text(content, ensure_ascii=False)
 
 
 def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:

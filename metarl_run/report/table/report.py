@@ -1,6 +1,5 @@
 """A table's report: table.json, .md, .tex and the picture in its folder, and the same on the screen."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from metarl_run.report.table.picture import draw
 from metarl_run.report.table.screen import Screen
 from metarl_run.report.table.text import TableRecord
 from metarl_run.system.atomic import write_atomically
+from metarl_run.system.json_text import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,8 @@ class TableReport:
 
 def write(record: TableRecord, root: Path) -> TableReport:
     """Write all files of the report; the same bytes for the same record."""
-    content = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     files = [
-        write_atomically(root / "table.json", content.encode()),
+        write_atomically(root / "table.json", json_text(record, ensure_ascii=False).encode()),
         write_atomically(root / "table.md", markdown(record, "table.png").encode()),
         write_atomically(root / "table.tex", latex(record).encode()),
         *draw(root / "table", record),

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from metarl_run.maths.statistics import bootstrap_interval
 from metarl_run.report.sweep import sweep
+from metarl_run.report.tasks import hash_of_tasks
 
 MakeRun = Callable[..., Path]
 Drawn = Callable[..., Figure]
@@ -79,15 +80,19 @@ def test_the_first_that_finished_stands_for_its_seed_and_failures_are_still_told
     assert report.groups[0].finished == "1/1" and [job.name for job in report.failed] == ["maml_e_0_0"]
 
 
+@pytest.mark.parametrize("older", [(), (0,), (0, 1)], ids=["new runs", "mixed", "old runs"])
 @pytest.mark.parametrize("shared", [True, False])
-def test_seeds_share_their_resampled_tasks_only_where_fingerprints_say_so(
-    make_run: MakeRun, tmp_path: Path, shared: bool
+def test_seeds_share_their_resampled_tasks_only_where_hashes_say_so(
+    make_run: MakeRun, tmp_path: Path, shared: bool, older: Sequence[int]
 ) -> None:
     for seed, returns in RETURNS.items():
         hashes = [f"{task}" if shared else f"{seed}.{task}" for task in range(4)]
         made = make_run(tmp_path / f"maml_e_{seed}_{seed}", seed=seed, returns=returns, task_hashes=hashes)
         summary = json.loads((made / "summary.json").read_text())
-        (made / "summary.json").write_text(json.dumps(summary | {"lifetime_returns": {"meta_test": returns[0]}}))
+        summary |= {"lifetime_returns": {"meta_test": returns[0]}}
+        if seed not in older:  # only older runs list a fingerprint per task
+            summary |= {"tasks_hash": {"meta_test": hash_of_tasks(summary.pop("task_hashes")["meta_test"])}}
+        (made / "summary.json").write_text(json.dumps(summary))
     (group,) = sweep.write(tmp_path).groups
     values = [np.array(returns[0]) for returns in RETURNS.values()]
     low, high = bootstrap_interval(values, np.random.default_rng(0), same_tasks=shared)
