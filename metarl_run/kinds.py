@@ -149,7 +149,7 @@ Several = Annotated[int, Interval(int, 2)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]
 Bounds = Annotated[Sequence[float], Between()]
-Words = Annotated[Sequence[str], ListOf(str)]
+Names = Annotated[Sequence[str], ListOf(str)]
 
 
 def problem(kind: Any, value: object) -> str | None:

@@ -105,11 +105,11 @@ class Rollout(NamedTuple):
         """What the agents of some tasks lived through."""
         return Rollout._make([*(x[index] for x in self[:-1]), {name: x[index] for name, x in self.memory.items()}])
 
-    def slots(self, index: slice) -> "Rollout":
+    def envs(self, index: slice) -> "Rollout":
         """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
         return Rollout._make([*(x[:, index].contiguous() for x in self[:-1]), {}])
 
-    def first_slots(self, num_slots: int) -> "Rollout":
+    def first_envs(self, num_slots: int) -> "Rollout":
         """What the first `num_slots` slots of every task lived through."""
         parts = {name: getattr(self, name)[:, :, :num_slots] for name in self._fields if name != "memory"}
         return self._replace(**parts)

@@ -422,7 +422,7 @@ def reading(request):
 
 def step_by_step(network, params, x):
     """The heads after each of T single calls from a blank memory, as `sequence` gives them, and the last memory."""
-    memory, outputs = network.blank(params, x.shape[1]), []
+    memory, outputs = network.initial_memory(params, x.shape[1]), []
     for now in x.unbind(0):
         output, memory = network(params, now.unsqueeze(1), memory)
         outputs.append(output)
@@ -473,7 +473,7 @@ def test_slots_know_nothing_of_their_neighbours(reading, index):
     network, params, x = reading
     whole, some = network.sequence(params, x), network.sequence(params, x[:, index])
     assert_within({head: value[:, index] for head, value in whole.items()}, dict(some), 1e-12)
-    memory = network.blank(params, x.shape[1])
+    memory = network.initial_memory(params, x.shape[1])
     for now in x[:3].unbind(0):
         memory_of_some, given = selected(memory, index), memory
         _, memory = network(params, now.unsqueeze(1), memory)
@@ -484,7 +484,7 @@ def test_slots_know_nothing_of_their_neighbours(reading, index):
 
 def test_a_call_leaves_the_memory_it_is_given_as_it_is(reading):
     network, params, x = reading
-    memory = network.blank(params, x.shape[1])
+    memory = network.initial_memory(params, x.shape[1])
     for now in x[:3].unbind(0):
         before = {name: tensor.clone() for name, tensor in memory.items()}
         _, after = network(params, now.unsqueeze(1), memory)
@@ -497,7 +497,7 @@ def test_a_blank_memory_serves_any_number_of_slots(reading):
     network, params, x = reading
     x = x[:3].unflatten(1, (M, -1))  # [T, M, B, D]
     T, _, slots, _ = x.shape
-    blank = network.blank(params, M)
+    blank = network.initial_memory(params, M)
     assert all(tensor.shape[:2] == (M, 1) for tensor in blank.values())
     several, apart = blank, [blank] * slots
     for t in range(T):
@@ -514,4 +514,4 @@ def test_a_blank_memory_has_the_type_of_the_parameters(pair):
     _, algo = make(pair)
     for dtype in (torch.float32, torch.float64):
         params = {name: θ.to(dtype) for name, θ in algo.network.init(torch.Generator()).items()}
-        assert {tensor.dtype for tensor in algo.network.blank(params, M).values()} == {dtype}
+        assert {tensor.dtype for tensor in algo.network.initial_memory(params, M).values()} == {dtype}

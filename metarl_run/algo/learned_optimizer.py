@@ -83,7 +83,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         agent = super().start(num_tasks)
         ψ = {name: w.expand(num_tasks, *w.shape) for name, w in self.meta_params.items()}
         rule = {PREFIX + name: w for name, w in self.evolution.perturbed(ψ).items()}
-        return agent._replace(memory={**rule, **self.learned_rule.blank(agent.params)})
+        return agent._replace(memory={**rule, **self.learned_rule.initial_memory(agent.params)})
 
     def move(self, agent: AgentState, gradients: Params) -> AgentState:
         ψ = {name: agent.memory[PREFIX + name] for name in self.meta_params}

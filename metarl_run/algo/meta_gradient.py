@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
 from metarl_run.algo.gradient.base import GradientBased, MetaBatch
 from metarl_run.algo.gradient.intrinsic_reward import IntrinsicReward
-from metarl_run.algo.gradient.learned_hyperparameters import Numbers, Quantity
+from metarl_run.algo.gradient.learned_hyperparameters import BoundedHyperparameter, LearnedHyperparameters
 from metarl_run.algo.gradient.objective import MetaObjective
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
@@ -104,7 +104,7 @@ class MetaGradient(GradientBased, MetaLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.counted = slice(1, None) if self.outer_steps == "all" else slice(-1, None)
-        self.outer_learner = self.learner.with_quantities({"discount": self.outer_discount})
+        self.outer_learner = self.learner.with_hyperparameters({"discount": self.outer_discount})
         bounds = {
             "step_size": self.step_size_bounds,
             "discount": self.discount_bounds,
@@ -112,13 +112,13 @@ class MetaGradient(GradientBased, MetaLearner):
             "entropy_weight": self.entropy_weight_bounds,
         }
         chosen = [name for name in bounds if name in self.learned]
-        self.numbers = Numbers(
-            {name: Quantity(bounds[name], logarithmic=name == "step_size") for name in chosen},
+        self.hyperparameters = LearnedHyperparameters(
+            {name: BoundedHyperparameter(bounds[name], logarithmic=name == "step_size") for name in chosen},
             {name: self.adaptation_steps if name in self.scheduled else 1 for name in chosen},
             {name: self.adapted if name == "step_size" and self.by_layer else [] for name in chosen},
         )
         start = {name: self.inner_lr if name == "step_size" else getattr(self.learner, name) for name in chosen}
-        numbers = self.numbers.init(start, next(iter(self.initial.values())).device)
+        numbers = self.hyperparameters.init(start, next(iter(self.initial.values())).device)
         parts: Params = {}
         self.intrinsic_reward = None
         if "intrinsic_reward" in self.learned:
@@ -146,7 +146,7 @@ class MetaGradient(GradientBased, MetaLearner):
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
         k = agent.memory["step"]
-        now = self.numbers.at(self.meta_params, k)
+        now = self.hyperparameters.at(self.meta_params, k)
         α = now.pop("step_size", None)
 
         def step(name: str, φ: Tensor, gradient: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class MetaGradient(GradientBased, MetaLearner):
             moved = {name: step(name, agent.params[name], gradient) for name, gradient in gradients.items()}
             return agent._replace(params=agent.params | moved)
 
-        learner = self.learner.with_quantities(now)
+        learner = self.learner.with_hyperparameters(now)
         agent = self.descend(agent, self.paid(rollout), behaviour, learner, move)
         return agent._replace(memory={"step": k + 1})
 
@@ -235,7 +235,7 @@ class MetaGradient(GradientBased, MetaLearner):
 
     def told(self, rollout: Rollout) -> dict[str, Tensor]:
         """The learned numbers as they are now, and the mean |r_ψ| of a rollout."""
-        told = self.numbers.told(self.meta_params)
+        told = self.hyperparameters.told(self.meta_params)
         if self.intrinsic_reward is not None:
             told["intrinsic_reward"] = masked_mean(self.intrinsic_reward(self.ψ, rollout).abs(), rollout.alive).mean()
         return told

@@ -98,7 +98,7 @@ class MetaQ(MetaLearner):
             "total_reward": torch.zeros(num_tasks, 1, S, A, device=device),
             "starts": torch.zeros(num_tasks, 1, S, device=device),
         }
-        return AgentState(params={}, memory={**counts, **self.table.blank(num_tasks, device)})
+        return AgentState(params={}, memory={**counts, **self.table.initial_memory(num_tasks, device)})
 
     @torch.no_grad()
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:

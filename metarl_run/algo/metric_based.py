@@ -108,7 +108,7 @@ class MetricBased(MetaLearner):
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.embedding.blank(num_tasks, self.places.device))
+        return AgentState(params={}, memory=self.embedding.initial_memory(num_tasks, self.places.device))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         """An agent with parameters is the policy of a stored task; it learns nothing by memory."""

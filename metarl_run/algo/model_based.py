@@ -75,7 +75,7 @@ class ModelBased(MetaLearner):
 
     def start(self, num_tasks: int) -> AgentState:
         with torch.no_grad():
-            return AgentState(params={}, memory=self.world.blank(self.meta_params, num_tasks))
+            return AgentState(params={}, memory=self.world.initial_memory(self.meta_params, num_tasks))
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
         with torch.no_grad():

@@ -55,10 +55,10 @@ class QLearner(MetaAlgorithm):
         )
 
     def begin(self, task: Any) -> AgentState:
-        return AgentState(params={}, memory=self.table.blank(task.num_tasks, task.mean_reward.device))
+        return AgentState(params={}, memory=self.table.initial_memory(task.num_tasks, task.mean_reward.device))
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.table.blank(num_tasks, torch.device("cpu")))
+        return AgentState(params={}, memory=self.table.initial_memory(num_tasks, torch.device("cpu")))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
         memory = self.table.observe(agent.memory, percept, self.weight)

@@ -77,7 +77,7 @@ class RL2(MetaLearner):
         self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.network.blank(self.meta_params, num_tasks))
+        return AgentState(params={}, memory=self.network.initial_memory(self.meta_params, num_tasks))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         return self.act_by(self.meta_params, agent, percept)

@@ -102,7 +102,7 @@ class RL3(RL2):
     def start(self, num_tasks: int) -> AgentState:
         agent = super().start(num_tasks)
         device = next(iter(self.meta_params.values())).device
-        return agent._replace(memory={**self.model.blank(num_tasks, device), **agent.memory})
+        return agent._replace(memory={**self.model.initial_memory(num_tasks, device), **agent.memory})
 
     def sense(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
         seen = self.model.observe(memory, percept)
@@ -116,7 +116,7 @@ class RL3(RL2):
     def senses(self, lifetimes: Rollout) -> Float[Tensor, "T N F"]:
         percepts = lifetimes.percepts()
         T, N = lifetimes.reward.shape
-        memory = self.model.blank(N, lifetimes.reward.device)
+        memory = self.model.initial_memory(N, lifetimes.reward.device)
         inputs = []
         for t in range(T):
             x, memory = self.sense(Percept(*(part[t].unsqueeze(1) for part in percepts)), memory)

@@ -34,8 +34,8 @@ class Thompson(BanditAgent):
     ) -> None:
         super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
 
-    def blank(self, num_tasks: int, device: torch.device) -> AgentState:
-        agent = super().blank(num_tasks, device)
+    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
+        agent = super().initial_memory(num_tasks, device)
         hypothesis = torch.zeros(num_tasks, 1, self.num_arms, device=device)
         return agent._replace(memory={**agent.memory, "hypothesis": hypothesis})
 

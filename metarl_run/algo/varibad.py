@@ -142,7 +142,7 @@ class VariBAD(MetaLearner):
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.encoder.blank(num_tasks))
+        return AgentState(params={}, memory=self.encoder.initial_memory(num_tasks))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         belief, memory = self.encoder(encoded(percept, self.action_space), agent.memory)
@@ -160,7 +160,7 @@ class VariBAD(MetaLearner):
         every = -(-x.shape[1] // self.belief_lifetimes)
         for step in range(self.belief_steps):
             part = slice(step % every, None, every)
-            told = self.elbo.improve(x[:, part], lifetimes.slots(part))
+            told = self.elbo.improve(x[:, part], lifetimes.envs(part))
         return metrics | told
 
     # --- Saving and resuming ---

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metarl_run.kinds import Count, NonNegative, Real, Whole, Words
+from metarl_run.kinds import Count, Names, NonNegative, Real, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Settings:
     checkpoint: str | None
     resume: str | None
     allow_changes: bool
-    plugins: Words
+    plugins: Names
     output_root: str
     panel: str | None
     sweep: object

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
-from metarl_run.kinds import Count, Fraction, ListOf, NonNegative, Real, Several, Whole, Words, problem
+from metarl_run.kinds import Count, Fraction, ListOf, Names, NonNegative, Real, Several, Whole, problem
 
 Seeds = Annotated[Sequence[int], ListOf(Whole, at_least=1)]
 Validate = Callable[[Mapping[str, Any], Mapping[str, str]], None]
@@ -99,16 +99,16 @@ class Table:
 
     title: str
     source: str
-    notes: Words
-    key: Words
+    notes: Names
+    key: Names
     measure: Literal["lifetime_return", "fraction_of_optimum"]
     planning_discount: Fraction
     blocks: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    not_compared: Words
+    not_compared: Names
     agents: Mapping[str, Agent]
     protocol: Mapping[str, Row]
-    rows: Words | None
-    columns: Words | None
+    rows: Names | None
+    columns: Names | None
     tasks: Several
     tuning_tasks: Count
     tasks_at_once: Count

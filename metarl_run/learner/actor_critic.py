@@ -36,7 +36,7 @@ class Critic(PolicyGradient):
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
 
-    quantities: ClassVar[tuple[str, ...]] = ("discount", "gae_lambda", "entropy_weight")
+    hyperparameters: ClassVar[tuple[str, ...]] = ("discount", "gae_lambda", "entropy_weight")
 
     lifetime_discount: Fraction
     gae_lambda: Fraction

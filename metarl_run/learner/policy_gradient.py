@@ -51,7 +51,7 @@ class PolicyGradient(BaseLearner):
 
     Attributes:
         surrogate: the gain.
-        quantities: the numbers that `with_quantities` can exchange.
+        hyperparameters: those that `with_hyperparameters` can exchange.
     """
 
     action_space: gymnasium.Space[Any]
@@ -63,7 +63,7 @@ class PolicyGradient(BaseLearner):
     initial_deviation: Positive
     surrogate: Surrogate = field(init=False)
 
-    quantities: ClassVar[tuple[str, ...]] = ("discount",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("discount",)
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient",)
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
@@ -82,14 +82,14 @@ class PolicyGradient(BaseLearner):
             raise ValueError(f"policy {self.kind} does not suit the action space {self.action_space}; choose auto")
         self.initial_log_deviation = math.log(self.initial_deviation)
 
-    def with_quantities(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
-        """This learner with other numbers, among `quantities`; the loss is differentiable in them.
+    def with_hyperparameters(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
+        """This learner with other numbers, among `hyperparameters`; the loss is differentiable in them.
 
         Args:
             values: by name; a tensor has one value per task, `[…]`.
         """
-        if unknown := sorted(values.keys() - set(self.quantities)):
-            raise ValueError(f"{type(self).__name__} has no quantity {unknown[0]!r}")
+        if unknown := sorted(values.keys() - set(self.hyperparameters)):
+            raise ValueError(f"{type(self).__name__} has no hyperparameter {unknown[0]!r}")
         other = copy.copy(self)
         vars(other).update(values)
         return other

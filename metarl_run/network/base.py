@@ -48,7 +48,7 @@ class Network(ABC):
     def keep_heads_apart(self) -> None:  # noqa: B027 (most networks are differentiated layer by layer anyway)
         """From now on a derivative by the heads' parameters alone does not pass through the layers that feed them."""
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         """The memory before any input, each tensor `[M, 1, …]`; nothing if the network has none."""
         return {}
 

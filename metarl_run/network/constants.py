@@ -42,8 +42,8 @@ class WithConstants(Network):
         output, memory = self.network(self._inner(params), x, memory)
         return {**output, **self._constant(params, x)}, memory
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
-        return self.network.blank(self._inner(params), num_tasks)
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
+        return self.network.initial_memory(self._inner(params), num_tasks)
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         return {**self.network.sequence(self._inner(params), x), **self._constant(params, x)}

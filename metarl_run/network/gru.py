@@ -38,7 +38,7 @@ class GRU(Recurrent):
     def init(self, generator: torch.Generator) -> Params:
         return {**super().init(generator), "memory.bias": torch.zeros(1, self.hidden, device=generator.device)}
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         return {"h": params["memory.bias"].new_zeros(num_tasks, 1, self.hidden)}
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:

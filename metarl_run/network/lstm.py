@@ -41,7 +41,7 @@ class LSTM(Recurrent):
         params["input.bias"][:, self.hidden : 2 * self.hidden] = 1
         return params
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         zeros = params["memory.weight"].new_zeros(num_tasks, 1, self.hidden)
         return {"h": zeros, "c": zeros}
 

@@ -96,7 +96,7 @@ class Transformer(Network):
     def head_names(self) -> frozenset[str]:
         return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         nothing = params["input.weight"].new_zeros(num_tasks, 1, 0, self.hidden)
         return {f"{layer}.{part}": nothing for layer in range(self.layers) for part in ("keys", "values")}
 
@@ -108,7 +108,7 @@ class Transformer(Network):
         return {head: value.view(M, B, -1) for head, value in output.items()}, memory
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
-        past = {name: tensor.flatten(0, 1) for name, tensor in self.blank(params, x.shape[1]).items()}
+        past = {name: tensor.flatten(0, 1) for name, tensor in self.initial_memory(params, x.shape[1]).items()}
         output, _ = self._read(params, x.transpose(0, 1), past)
         return {head: value.transpose(0, 1) for head, value in output.items()}
 

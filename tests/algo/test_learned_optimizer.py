@@ -66,7 +66,7 @@ def a_rule(base="adam", *, weights=1.0, seed=2):
 
 
 def directions_along(rule, ψ, gradients):
-    memory, found = rule.blank(gradients[0]), []
+    memory, found = rule.initial_memory(gradients[0]), []
     for g in gradients:
         u, memory = rule.directions(ψ, g, memory)
         found.append(u)
@@ -104,7 +104,7 @@ def test_adam_is_torchs_adam_in_every_task():
 
 def test_adams_first_step_is_the_gradients_sign_whatever_its_size():
     gradients = {"w": torch.tensor([[3.0, -1e-3, 700.0]])}
-    d, memory = Adam().directions(gradients, Adam().blank(gradients))
+    d, memory = Adam().directions(gradients, Adam().initial_memory(gradients))
     torch.testing.assert_close(d["w"], torch.tensor([[1.0, -1.0, 1.0]]), rtol=1e-4, atol=0)
     assert memory["t"].tolist() == [1]
 
@@ -157,8 +157,8 @@ def test_the_memory_of_a_coordinate_matters_to_its_later_updates():
 @pytest.mark.parametrize("base", RULES)
 def test_no_weights_make_a_step_longer_than_its_bound(base):
     rule, ψ, gradients = a_rule(base, weights=100.0)
-    memory, reached = rule.blank(gradients[0]), 0.0
-    base_memory = rule.base.blank(gradients[0])
+    memory, reached = rule.initial_memory(gradients[0]), 0.0
+    base_memory = rule.base.initial_memory(gradients[0])
     for g in gradients:
         u, memory = rule.directions(ψ, g, memory)
         d, base_memory = rule.base.directions(g, base_memory)
@@ -172,7 +172,7 @@ def test_no_weights_make_a_step_longer_than_its_bound(base):
 def test_without_the_gradients_own_weight_a_step_is_the_rules_within_its_bound():
     rule, ψ, gradients = a_rule(weights=100.0)
     ψ = {name: w * torch.tensor([1.0, 0.0]) if name.startswith("output") else w for name, w in ψ.items()}
-    memory = Adam().blank(gradients[0])
+    memory = Adam().initial_memory(gradients[0])
     for g, u in zip(gradients, directions_along(rule, ψ, gradients), strict=True):
         d, memory = Adam().directions(g, memory)
         ratio = flat(u) / flat(d)

@@ -60,7 +60,7 @@ def drawn(seed=0):
 
 def nothing_seen(agent, tasks=1, episodes=1):
     of = agent.experience
-    counts = of.blank(tasks, torch.device("cpu"))
+    counts = of.initial_memory(tasks, torch.device("cpu"))
     belief = of.belief(counts, torch.ones(tasks, 1, dtype=torch.bool))
     return belief._replace(episodes=belief.episodes + episodes)
 

@@ -120,7 +120,7 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
     algo = make(reinforce(), ["step_size", "discount"], scheduled=["step_size", "discount"])
     step_sizes, discounts = (0.5, 0.1), (0.3, 0.8)
     for name, values in (("step_size", step_sizes), ("discount", discounts)):
-        raw = [algo.numbers.quantities[name].raw(q) for q in values]
+        raw = [algo.hyperparameters.quantities[name].raw(q) for q in values]
         algo.meta_params[name].data = torch.tensor(raw, dtype=torch.float64)
     network, initial = network_of(reinforce())
     mine = algo.start(M)
@@ -137,7 +137,7 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
 def test_by_layer_every_parameter_follows_its_own_step_size():
     algo, plain = make(reinforce(), ["step_size"], by_layer=True), make(reinforce(), [])
     factors = torch.arange(1, len(algo.adapted) + 1, dtype=torch.float64)
-    raw = [algo.numbers.quantities["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
+    raw = [algo.hyperparameters.quantities["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
     algo.meta_params["step_size"].data = torch.tensor([raw], dtype=torch.float64)
     mine, theirs = (one.adapt(one.start(M), ROLLOUTS[0]).params for one in (algo, plain))
     for factor, name in zip(factors, algo.adapted, strict=True):
@@ -157,9 +157,8 @@ def test_no_meta_parameters_lead_out_of_the_bounds(raw):
     for x in algo.meta_params.values():
         x.data.fill_(raw)
     for name, (low, high) in bounds.items():
-        assert (
-            (algo.numbers.values(algo.meta_params)[name] >= low) & (algo.numbers.values(algo.meta_params)[name] <= high)
-        ).all()
+        values = algo.hyperparameters.values(algo.meta_params)[name]
+        assert ((values >= low) & (values <= high)).all()
     paid = algo.paid(ROLLOUTS[0]).reward - ROLLOUTS[0].reward
     assert (paid.abs() <= 2.0 + 1e-12).all() and (paid[~ROLLOUTS[0].alive] == 0).all()
     assert all(φ.isfinite().all() for φ in algo.adapt(algo.start(M), ROLLOUTS[0]).params.values())

@@ -365,7 +365,7 @@ def test_the_elbo_reaches_every_parameter_of_encoder_and_decoder_from_every_life
     algo, rollout = make(), lifetimes()
     for n in range(N):
         part = slice(n, n + 1)
-        loss, _ = algo.elbo.loss(inputs(rollout)[:, part], rollout.slots(part))
+        loss, _ = algo.elbo.loss(inputs(rollout)[:, part], rollout.envs(part))
         for name, g in gradients(loss, algo).items():
             assert (g is None) == name.startswith("policy."), name
             assert g is None or g.abs().max() > 0, name

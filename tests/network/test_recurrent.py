@@ -60,7 +60,7 @@ def test_a_sequence_and_a_step_are_those_of_torch(network, params):
     V, W_head = normals(D + 1, 2, seed=7), normals(H, 2, seed=8)
     W = torch.cat([V, torch.cat([params["input.weight"], params["input.bias"]])], -1)
     torch.testing.assert_close(network.scan(params, with_one, W, W_head), expected @ W_head + with_one @ V)
-    memory = network.blank(params, N)
+    memory = network.initial_memory(params, N)
     outputs = []
     for now in x:
         output, memory = network(params, now.unsqueeze(1), memory)

@@ -73,7 +73,7 @@ def test_positions_are_waves_of_growing_length():
 def test_the_memory_grows_by_one_step_at_a_time_and_keeps_what_was():
     network = make()
     params = fresh(network)
-    memory = network.blank(params, N)
+    memory = network.initial_memory(params, N)
     assert len(memory) == 2 * LAYERS and all(tensor.shape == (N, 1, 0, H) for tensor in memory.values())
     for t in range(4):
         _, after = network(params, torch.randn(N, 2, D, generator=torch.Generator().manual_seed(t)), memory)

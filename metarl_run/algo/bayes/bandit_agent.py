@@ -36,12 +36,12 @@ class BanditAgent(MetaAlgorithm):
         self.prior_successes, self.prior_failures = prior_successes, prior_failures
 
     def begin(self, task: Any) -> AgentState:
-        return self.blank(task.num_tasks, task.mean_reward.device)
+        return self.initial_memory(task.num_tasks, task.mean_reward.device)
 
     def start(self, num_tasks: int) -> AgentState:
-        return self.blank(num_tasks, torch.device("cpu"))
+        return self.initial_memory(num_tasks, torch.device("cpu"))
 
-    def blank(self, num_tasks: int, device: torch.device) -> AgentState:
+    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
         """Nothing was seen yet."""
         arms = torch.ones(num_tasks, 1, self.num_arms, device=device)
         memory = {

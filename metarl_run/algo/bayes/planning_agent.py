@@ -71,7 +71,7 @@ class PlanningAgent(MetaAlgorithm):
         """The agents before any experience and without a plan: to them all actions are worth the same."""
         S, A = self.experience.num_states, self.experience.num_actions
         q = torch.zeros(num_tasks, 1, self.horizon, S, A, device=device)
-        return AgentState(params={}, memory={**self.experience.blank(num_tasks, device), "q": q})
+        return AgentState(params={}, memory={**self.experience.initial_memory(num_tasks, device), "q": q})
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
         """The agents with a new plan wherever an episode begins, made of all that `percept` says."""

@@ -51,7 +51,7 @@ class TabularModel:
 
     # Inside, slots are the last axis, `[…, N]` with N = M·B: then every operation runs along memory.
 
-    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+    def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet."""
         S, A = self.num_states, self.num_actions
         transition = 1 / S if self.transition_weight else 0.0

@@ -102,7 +102,7 @@ class Experience:
     def __init__(self, *, num_states: int, num_actions: int, horizon: int, prior: Prior) -> None:
         self.num_states, self.num_actions, self.horizon, self.prior = num_states, num_actions, horizon, prior
 
-    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+    def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet."""
         S, A, H = self.num_states, self.num_actions, self.horizon
         nothing = torch.zeros(num_tasks, 1, device=device)

@@ -82,7 +82,9 @@ class GradientBased(MetaAlgorithm):
 
     def start(self, num_tasks: int) -> AgentState:
         stacks = {name: θ.expand(num_tasks, *θ.shape).clone() for name, θ in self.initial.items()}
-        return AgentState(params=stacks, memory=self.inner_rule.blank({name: stacks[name] for name in self.adapted}))
+        return AgentState(
+            params=stacks, memory=self.inner_rule.initial_memory({name: stacks[name] for name in self.adapted})
+        )
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         output, memory = self.network(agent.params, percept.observation, agent.memory)

@@ -13,7 +13,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 class InnerRule(ABC):
     """A rule φ ← φ − α d, the same for every coordinate of every task's parameters."""
 
-    def blank(self, params: Params) -> Memory:
+    def initial_memory(self, params: Params) -> Memory:
         """What is remembered before the first step, each tensor `[M, …]`; nothing unless a rule says otherwise."""
         return {}
 
@@ -37,7 +37,7 @@ class Adam(InnerRule):
     Source: Kingma and Ba (2015), arXiv:1412.6980.
     """
 
-    def blank(self, params: Params) -> Memory:
+    def initial_memory(self, params: Params) -> Memory:
         moments = {f"{moment}.{name}": torch.zeros_like(φ) for name, φ in params.items() for moment in ("m", "v")}
         first = next(iter(params.values()))
         return {**moments, "t": first.new_zeros(len(first))}

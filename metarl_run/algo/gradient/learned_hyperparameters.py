@@ -11,7 +11,7 @@ MARGIN = 1e-3
 """Of the way from bound to bound: no nearer to one does a quantity start, where a sigmoid has hardly a slope."""
 
 
-class Quantity:
+class BoundedHyperparameter:
     """A number between two bounds as a function of an unbounded one.
 
         q(x) = low + (high − low) σ(x),        on a logarithmic scale  q(x) = low (high / low)^σ(x)
@@ -43,7 +43,7 @@ class Quantity:
         return (q.exp() if self.logarithmic else q).clamp(self.low, self.high)  # rounding may lead a hair outside
 
 
-class Numbers:
+class LearnedHyperparameters:
     """Some quantities by name, each with one value for all adaptation steps or one for each.
 
     Args:
@@ -54,7 +54,10 @@ class Numbers:
     """
 
     def __init__(
-        self, quantities: Mapping[str, Quantity], steps: Mapping[str, int], layers: Mapping[str, Sequence[str]]
+        self,
+        quantities: Mapping[str, BoundedHyperparameter],
+        steps: Mapping[str, int],
+        layers: Mapping[str, Sequence[str]],
     ) -> None:
         self.quantities, self.steps, self.layers = quantities, steps, layers
 

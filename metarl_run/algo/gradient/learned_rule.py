@@ -59,12 +59,12 @@ class LearnedRule:
             "output.shortcut": torch.zeros(D, 2, device=device),
         }
 
-    def blank(self, params: Params) -> Memory:
+    def initial_memory(self, params: Params) -> Memory:
         """What is remembered before the first step."""
         M, N = len(next(iter(params.values()))), sum(φ[0].numel() for φ in params.values())
         g = next(iter(params.values()))
         momenta = {f"momentum.{β}": g.new_zeros(M, N) for β in DECAYS}
-        return {**self.base.blank(params), **momenta, "h": g.new_zeros(M, N, self.hidden)}
+        return {**self.base.initial_memory(params), **momenta, "h": g.new_zeros(M, N, self.hidden)}
 
     def directions(self, ψ: Params, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
         """u of every parameter, and what is remembered; `ψ` has a task axis."""

@@ -165,7 +165,7 @@ def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollo
     slots = max(1, round(share * rollout.reward.shape[-1]))
     if slots == rollout.reward.shape[-1]:
         return rollout, behaviour
-    return rollout.first_slots(slots), each(behaviour, lambda x: x[..., :slots, :])
+    return rollout.first_envs(slots), each(behaviour, lambda x: x[..., :slots, :])
 
 
 def task_at_fault(stacks: Sequence[Tensor]) -> str:

@@ -32,9 +32,9 @@ class Encoder:
         """The outputs that the network needs: a name and a size each."""
         return {"mean": latent, "log_deviation": latent}
 
-    def blank(self, num_tasks: int) -> Memory:
+    def initial_memory(self, num_tasks: int) -> Memory:
         """The memory before x₀."""
-        memory = self.network.blank(self.params, num_tasks)
+        memory = self.network.initial_memory(self.params, num_tasks)
         device = next(iter(self.params.values())).device
         return _memory(memory, torch.zeros(num_tasks, 1, 1, dtype=torch.bool, device=device))
 

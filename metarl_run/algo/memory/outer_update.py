@@ -50,7 +50,7 @@ class Outer:
         minibatches = min(self.minibatches, lifetimes.reward.shape[1])
         parts = [slice(first, None, minibatches) for first in range(minibatches)]
         behaviours = [each(policy, partial(slots, index=part)) for part in parts]
-        experiences = [lifetimes.slots(part) for part in parts]
+        experiences = [lifetimes.envs(part) for part in parts]
         metrics: dict[str, Tensor] = {}
         steps = 0
         for _ in range(self.learner.epochs):

@@ -90,7 +90,7 @@ class TaskEmbedding:
 
     # --- Along a lifetime ---
 
-    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+    def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet."""
         nothing = torch.zeros(num_tasks, 1, self.size, device=device)
         return {

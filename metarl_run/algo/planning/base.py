@@ -30,7 +30,7 @@ class DynamicsModel(ABC):
         """Fresh θ, statistics included."""
 
     @abstractmethod
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         """The memory before any experience, `[M, 1, …]`."""
 
     def draw(self, params: Params, memory: Memory, percept: Percept, generator: torch.Generator) -> Memory:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.continuous_loss import model_loss, value_loss
 from metarl_run.algo.planning.continuous_model import ContinuousModel
@@ -100,7 +100,7 @@ class ContinuousDynamics(DynamicsModel):
     def init(self, generator: torch.Generator) -> Params:
         return self.model.init(generator)
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         D, F, E, A = self.size, self.features, self.members, self.num_actions
         nothing = params["prior_mean"].new_zeros(num_tasks, 1)
         return {
@@ -123,7 +123,7 @@ class ContinuousDynamics(DynamicsModel):
         seen = self.observe(params, memory, percept)
         M, B = percept.last_reward.shape
         K = self.believed(params, seen, generator)
-        z = moments.standardised(params, "state", percept.observation).flatten(0, 1)
+        z = running.normalised(params, "state", percept.observation).flatten(0, 1)
         p = memory["plan"].expand(M, B, -1, -1)
         uniform = torch.full_like(p[..., :1, :], 1 / self.num_actions)
         p = torch.where(
@@ -175,7 +175,7 @@ class ContinuousDynamics(DynamicsModel):
         taken = one_hot(actions, self.num_actions).to(z.dtype)
         z = z.view(1, N, 1, -1).expand(E, -1, C, -1)
         alive, total = z.new_ones(E, N, C), z.new_zeros(E, N, C)
-        r_mean, r_deviation = params["reward.mean"], moments.deviation(params, "reward")
+        r_mean, r_deviation = params["reward.mean"], running.std(params, "reward")
         for h in range(H):
             x = torch.cat([z, taken[None, :, :, h].expand(E, -1, -1, -1)], -1)
             y = torch.bmm(self.model.φ(φ, x.flatten(1, 2), {})[0]["features"].view(E * N, C, -1), K).view(E, N, C, -1)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.continuous_model import ContinuousModel
 from metarl_run.maths.returns import generalized_advantages, masked_mean
 from metarl_run.types import Params, Rollout
@@ -48,7 +48,7 @@ def model_loss(
     steps, length = taught(model, params, lifetimes), lifetimes.alive.sum(0)
     N, device = len(length), length.device
     n, σ = torch.arange(N, device=device).unsqueeze(-1), model.noise(params).unsqueeze(1)
-    z = moments.standardised(params, "state", lifetimes.observation[:-1].transpose(0, 1))
+    z = running.normalised(params, "state", lifetimes.observation[:-1].transpose(0, 1))
     before = torch.cat([z, one_hot(lifetimes.action.T, model.num_actions).to(z.dtype)], -1)
     surprise, ends = z.new_zeros(()), z.new_zeros(())
     for _ in range(contexts):
@@ -93,12 +93,12 @@ def value_loss(model: ContinuousModel, params: Params, lifetimes: Rollout, *, va
 
     What an episode that was cut off led to is not seen; it is taken to be worth as much as the state before it.
     """
-    v = model.value(params, moments.standardised(params, "state", lifetimes.observation))
+    v = model.value(params, running.normalised(params, "state", lifetimes.observation))
     known = v.detach()
     reward = lifetimes.reward + model.discount * known[:-1] * lifetimes.truncated
     advantage = generalized_advantages(
         reward, known, lifetimes.ended, lifetimes.ended, discount=model.discount, gae_lambda=value_lambda
     )
-    scale = moments.deviation(params, "reward") / (1 - model.discount)
+    scale = running.std(params, "reward") / (1 - model.discount)
     error = (v[:-1] - known[:-1] - advantage) / scale
     return 0.5 * masked_mean(error.square(), lifetimes.alive)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.last_layer import Posterior, posterior
 from metarl_run.network.mlp import LAST_LAYER_SCALE, MLP
 from metarl_run.types import Params, Rollout
@@ -35,7 +35,7 @@ class ContinuousModel:
     Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, for φ and K.
     """
 
-    measured = moments.names("state", "change", "reward")
+    measured = running.names("state", "change", "reward")
 
     def __init__(
         self,
@@ -70,27 +70,27 @@ class ContinuousModel:
             "log_noise": torch.full((E, D + 1), -1.0, device=device),
             **self.e.init(generator),
             **self.V.init(generator),
-            **moments.fresh("state", D, device),
-            **moments.fresh("change", D, device),
-            **moments.fresh("reward", 1, device),
+            **running.fresh("state", D, device),
+            **running.fresh("change", D, device),
+            **running.fresh("reward", 1, device),
         }
 
     def measure(self, params: Params, lifetimes: Rollout) -> None:
         before, after = lifetimes.observation[:-1], lifetimes.observation[1:]
-        moments.follow(params, "state", before, lifetimes.alive)
-        moments.follow(params, "change", after - before, lifetimes.alive & ~lifetimes.ended)
-        moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
+        running.follow(params, "state", before, lifetimes.alive)
+        running.follow(params, "change", after - before, lifetimes.alive & ~lifetimes.ended)
+        running.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
 
     def featured(self, params: Params, observation: Tensor, action: Tensor) -> Float[Tensor, "E X F"]:
         """φ of the states and actions, `[X, …]`."""
-        z = moments.standardised(params, "state", observation)
+        z = running.normalised(params, "state", observation)
         x = torch.cat([z, one_hot(action, self.num_actions).to(z.dtype)], -1)
         return self.φ(self.part(params, "features."), x.expand(self.members, -1, -1), {})[0]["features"]
 
     def outputs(self, params: Params, before: Tensor, after: Tensor, reward: Tensor) -> Tensor:
         """What φ is to explain: the change of the state and the reward, standardised, `[…, D + 1]`."""
-        change = moments.standardised(params, "change", after - before)
-        return torch.cat([change, moments.standardised(params, "reward", reward.unsqueeze(-1))], -1)
+        change = running.normalised(params, "change", after - before)
+        return torch.cat([change, running.normalised(params, "reward", reward.unsqueeze(-1))], -1)
 
     def part(self, params: Params, prefix: str) -> Params:
         """The parameters of one network."""
@@ -116,8 +116,8 @@ class ContinuousModel:
 
     def moved(self, params: Params, z: Tensor, change: Tensor) -> Tensor:
         """The standardised state after a standardised change."""
-        step = change * moments.deviation(params, "change") + params["change.mean"]
-        return (z + step / moments.deviation(params, "state")).clamp(-FARTHEST, FARTHEST)
+        step = change * running.std(params, "change") + params["change.mean"]
+        return (z + step / running.std(params, "state")).clamp(-FARTHEST, FARTHEST)
 
     def ends(self, params: Params, before: Float[Tensor, "*X DA"], after: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
         """e: the log-odds that a step from a state and action to the expected next state ends the episode."""
@@ -125,5 +125,5 @@ class ContinuousModel:
 
     def value(self, params: Params, z: Float[Tensor, "*X D"]) -> Float[Tensor, "*X"]:
         """V at standardised states, in units of the reward."""
-        scale = moments.deviation(params, "reward") / (1 - self.discount)
+        scale = running.std(params, "reward") / (1 - self.discount)
         return self.V(self.part(params, "value."), z, {})[0]["value"].squeeze(-1) * scale

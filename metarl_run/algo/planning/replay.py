@@ -28,7 +28,7 @@ class Replay:
     def add(self, lifetimes: Rollout) -> None:
         """Keep `lifetimes`, `[T, N, …]`; of more than there is room for, the last."""
         N = lifetimes.reward.shape[1]
-        lifetimes = lifetimes.slots(slice(max(0, N - self.capacity), None))
+        lifetimes = lifetimes.envs(slice(max(0, N - self.capacity), None))
         missing = self.steps - len(lifetimes.reward)
         new = {name: self._padded(getattr(lifetimes, name), missing) for name in FIELDS}
         if not self.kept:

@@ -36,12 +36,12 @@ def follow(params: Params, quantity: str, x: Tensor, counts: Tensor) -> None:
     n.copy_(total)
 
 
-def deviation(params: Params, quantity: str) -> Tensor:
+def std(params: Params, quantity: str) -> Tensor:
     """√variance; 1 for what never varies but for rounding."""
     variance, mean = params[f"{quantity}.variance"], params[f"{quantity}.mean"]
     return torch.where(variance > ROUNDING**2 * (1 + mean.square()), variance, 1.0).sqrt()
 
 
-def standardised(params: Params, quantity: str, x: Tensor) -> Tensor:
+def normalised(params: Params, quantity: str, x: Tensor) -> Tensor:
     """x less its mean and over its deviation in meta-training."""
-    return (x - params[f"{quantity}.mean"]) / deviation(params, quantity)
+    return (x - params[f"{quantity}.mean"]) / std(params, quantity)

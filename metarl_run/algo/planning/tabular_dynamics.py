@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
@@ -58,7 +58,7 @@ class TabularDynamics(DynamicsModel):
     """
 
     START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward
-    measured = moments.names("reward")
+    measured = running.names("reward")
 
     @checked
     def __init__(
@@ -87,10 +87,10 @@ class TabularDynamics(DynamicsModel):
             "log_concentration": torch.zeros(S, A, S, device=device),
             "prior_mean": torch.zeros(S, A, device=device),
             "log_deviation": torch.zeros(E, 1, device=device),
-            **moments.fresh("reward", 1, device),
+            **running.fresh("reward", 1, device),
         }
 
-    def blank(self, params: Params, num_tasks: int) -> Memory:
+    def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         S, A = self.num_states, self.num_actions
         nothing = params["reward.mean"].new_zeros(num_tasks, 1)
         shapes = ((S, A, S), (S, A), (S, A), (S,), (S,))
@@ -115,7 +115,7 @@ class TabularDynamics(DynamicsModel):
         state = percept.observation.argmax(-1)
         happened = (old["lived"] > 0).to(percept.last_reward.dtype)
         steps = (x.flatten().unsqueeze(-1) for x in (old["state"], percept.last_action, state))
-        r = moments.standardised(params, "reward", percept.last_reward) * happened
+        r = running.normalised(params, "reward", percept.last_reward) * happened
         more = self.counted(*steps, *(x.flatten().unsqueeze(-1) for x in (r, happened, happened * ~ended)))
         counts = {name: old[name] + more[name].view(old[name].shape) for name in COUNTS}
         step = torch.where(ended, 0, old["step"]) + 1
@@ -188,14 +188,14 @@ class TabularDynamics(DynamicsModel):
     # --- Learning ---
 
     def measure(self, params: Params, lifetimes: Rollout) -> None:
-        moments.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
+        running.follow(params, "reward", lifetimes.reward.unsqueeze(-1), lifetimes.alive)
 
     def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         T, N = lifetimes.reward.shape
         alive = lifetimes.alive.T.to(lifetimes.reward.dtype)
         followed = alive * ~lifetimes.ended.T
         states = lifetimes.observation.argmax(-1).T
-        r = moments.standardised(params, "reward", lifetimes.reward.T) * alive
+        r = running.normalised(params, "reward", lifetimes.reward.T) * alive
         steps = (states[:, :-1], lifetimes.action.T, states[:, 1:])
         weight = self.shares(N, generator)
         transition_loss, reward_loss = torch.zeros_like(r[0, 0]), torch.zeros_like(r[0, 0])

@@ -35,7 +35,7 @@ class QTable:
         self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
         self.discount, self.temperature = discount, temperature
 
-    def blank(self, num_tasks: int, device: torch.device) -> Memory:
+    def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet, and everything is worth 0."""
         S, A, H = self.num_states, self.num_actions, self.horizon
         nothing = torch.zeros(num_tasks, 1, device=device)

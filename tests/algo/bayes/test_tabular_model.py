@@ -43,7 +43,7 @@ def test_values_are_those_of_the_counts_kept_by_hand(priors):
     """Slot by slot, step by step, with plain loops."""
     of = model(**priors)
     life = list(random_life(40))
-    memory = of.blank(3, torch.device("cpu"))
+    memory = of.initial_memory(3, torch.device("cpu"))
     M, B = life[0].last_reward.shape
     led, total, n = torch.zeros(M, B, S, A, S), torch.zeros(M, B, S, A), torch.zeros(M, B, S, A)
     step = torch.zeros(M, B, dtype=torch.int64)
@@ -76,7 +76,7 @@ def test_once_every_pair_was_visited_the_values_are_those_of_the_mdp():
     to, reward = torch.randint(S, (S, A), generator=generator), torch.randn(S, A, generator=generator)
     wanted = finite_horizon_q(one_hot(to, S).float(), reward, horizon=H)
     of = model()
-    memory = of.blank(1, torch.device("cpu"))
+    memory = of.initial_memory(1, torch.device("cpu"))
     state, action, last, ended, step = 0, 0, 0.0, True, 0
     known, compared = torch.zeros(S, A, dtype=torch.bool), 0
     for _ in range(400):
@@ -98,7 +98,7 @@ def test_once_every_pair_was_visited_the_values_are_those_of_the_mdp():
 
 def test_the_last_step_of_an_episode_tells_its_reward_and_nothing_of_what_follows():
     of = model(reward_prior=0.5)
-    memory = of.blank(1, torch.device("cpu"))
+    memory = of.initial_memory(1, torch.device("cpu"))
     zero = torch.zeros(1, 1, dtype=torch.int64)
     memory = of.observe(memory, told(zero, zero, torch.zeros(1, 1), torch.tensor([[True]])))
     q, visits = of.values(memory)
@@ -111,8 +111,8 @@ def test_the_last_step_of_an_episode_tells_its_reward_and_nothing_of_what_follow
 
 def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
     of = model(transition_weight=1.0)
-    together = of.blank(3, torch.device("cpu"))
-    alone = of.blank(1, torch.device("cpu"))
+    together = of.initial_memory(3, torch.device("cpu"))
+    alone = of.initial_memory(1, torch.device("cpu"))
     for percept in random_life(20):
         before = {name: x.clone() for name, x in together.items()}
         after = of.observe(together, percept)
@@ -125,7 +125,7 @@ def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
 
 def test_more_optimism_is_worth_more_where_less_was_seen():
     of = model(optimism=[0.0, 1.0])
-    memory = of.blank(3, torch.device("cpu"))
+    memory = of.initial_memory(3, torch.device("cpu"))
     for percept in random_life(20):
         memory = of.observe(memory, percept)
     q, visits = of.values(memory)

@@ -64,7 +64,7 @@ def one_belief(transitions, visits, total_reward, **changes):
 def test_the_counts_are_those_kept_by_hand_slot_by_slot_of_the_episodes_that_are_over():
     of = experience()
     life = list(random_life(60))
-    memory = of.blank(3, CPU)
+    memory = of.initial_memory(3, CPU)
     M, B = life[0].last_reward.shape
     n, visits, total, episodes = torch.zeros(M, B, S, A, S), torch.zeros(M, B, S, A), torch.zeros(M, B, S, A), {}
     for slot in itertools.product(range(M), range(B)):
@@ -96,7 +96,7 @@ def test_the_counts_are_those_kept_by_hand_slot_by_slot_of_the_episodes_that_are
 
 def test_the_last_step_of_an_episode_counts_its_reward_and_not_what_it_led_to():
     of = experience()
-    memory = of.blank(1, CPU)
+    memory = of.initial_memory(1, CPU)
     for percept in (told(0, ended=True), told(2, action=1, reward=3.0), told(0, action=2, reward=5.0, ended=True)):
         memory = of.observe(memory, percept)
     belief = of.belief(memory, everywhere(memory))
@@ -107,7 +107,7 @@ def test_the_last_step_of_an_episode_counts_its_reward_and_not_what_it_led_to():
 
 def test_the_first_percept_of_a_lifetime_counts_nothing_but_an_episode_begun():
     of = experience()
-    memory = of.observe(of.blank(1, CPU), told(0, ended=True))
+    memory = of.observe(of.initial_memory(1, CPU), told(0, ended=True))
     belief = of.belief(memory, everywhere(memory))
     assert belief.visits.sum() == belief.transitions.sum() == belief.total_reward.sum() == 0
     assert belief.episodes.tolist() == [1]
@@ -115,7 +115,7 @@ def test_the_first_percept_of_a_lifetime_counts_nothing_but_an_episode_begun():
 
 def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
     of = experience()
-    together, alone = of.blank(3, CPU), of.blank(1, CPU)
+    together, alone = of.initial_memory(3, CPU), of.initial_memory(1, CPU)
     for percept in random_life(30):
         before = {name: x.clone() for name, x in together.items()}
         after = of.observe(together, percept)
@@ -128,7 +128,7 @@ def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
 
 def test_the_belief_of_some_slots_is_theirs_out_of_that_of_all():
     of = experience()
-    memory = of.blank(3, CPU)
+    memory = of.initial_memory(3, CPU)
     for percept in random_life(30):
         memory = of.observe(memory, percept)
     some = torch.tensor([[True, False], [False, False], [True, True]])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metarl_run.algo.gradient.learned_hyperparameters import MARGIN, Quantity
+from metarl_run.algo.gradient.learned_hyperparameters import MARGIN, BoundedHyperparameter
 
 BOUNDS = [(0.0, 1.0, False), (0.1, 0.7, False), (-0.3, 0.2, False), (0.01, 100.0, True), (0.1, 0.7, True)]
 
@@ -14,7 +14,7 @@ BOUNDS = [(0.0, 1.0, False), (0.1, 0.7, False), (-0.3, 0.2, False), (0.01, 100.0
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_raw_value_leads_out_of_the_bounds(low, high, logarithmic, dtype):
     extremes = torch.tensor([-math.inf, -1e30, -100, -20, -1, 0, 1, 20, 100, 1e30, math.inf], dtype=dtype)
-    q = Quantity([low, high], logarithmic=logarithmic)(extremes)
+    q = BoundedHyperparameter([low, high], logarithmic=logarithmic)(extremes)
     bounds = torch.tensor([low, high], dtype=dtype)
     assert (q >= bounds[0]).all() and (q <= bounds[1]).all()
     assert (q.diff() >= 0).all()
@@ -23,21 +23,23 @@ def test_no_raw_value_leads_out_of_the_bounds(low, high, logarithmic, dtype):
 
 def test_half_way_is_the_arithmetic_or_geometric_mean():
     x = torch.zeros((), dtype=torch.float64)
-    assert Quantity([0.2, 1.0])(x).item() == pytest.approx(0.6)
-    assert Quantity([0.01, 100.0], logarithmic=True)(x).item() == pytest.approx(1.0)
-    assert Quantity([1.0, 16.0], logarithmic=True)(torch.tensor(3.0).double().log()).item() == pytest.approx(8.0)
+    assert BoundedHyperparameter([0.2, 1.0])(x).item() == pytest.approx(0.6)
+    assert BoundedHyperparameter([0.01, 100.0], logarithmic=True)(x).item() == pytest.approx(1.0)
+    assert BoundedHyperparameter([1.0, 16.0], logarithmic=True)(
+        torch.tensor(3.0).double().log()
+    ).item() == pytest.approx(8.0)
 
 
 @pytest.mark.parametrize(("low", "high", "logarithmic"), BOUNDS)
 def test_it_starts_where_it_is_told_to(low, high, logarithmic):
-    quantity = Quantity([low, high], logarithmic=logarithmic)
+    quantity = BoundedHyperparameter([low, high], logarithmic=logarithmic)
     for share in (0.01, 0.3, 0.99):
         q = low * (high / low) ** share if logarithmic else low + share * (high - low)
         assert quantity(torch.tensor(quantity.raw(q), dtype=torch.float64)).item() == pytest.approx(q, rel=1e-12)
 
 
 def test_a_start_at_a_bound_or_beyond_is_a_little_inside_with_a_slope():
-    quantity = Quantity([0.0, 2.0])
+    quantity = BoundedHyperparameter([0.0, 2.0])
     for told, reached in ((0.0, 2 * MARGIN), (-5.0, 2 * MARGIN), (2.0, 2 - 2 * MARGIN), (9.0, 2 - 2 * MARGIN)):
         x = torch.tensor(quantity.raw(told), dtype=torch.float64).requires_grad_()
         assert quantity(x).item() == pytest.approx(reached)

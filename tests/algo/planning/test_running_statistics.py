@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from metarl_run.algo.planning import running_statistics as moments
+from metarl_run.algo.planning import running_statistics as running
 
 
 def seen(*batches):
-    params = moments.fresh("x", 1, torch.device("cpu"))
+    params = running.fresh("x", 1, torch.device("cpu"))
     for batch in batches:
-        moments.follow(params, "x", batch.unsqueeze(-1), torch.ones(len(batch), dtype=torch.bool))
+        running.follow(params, "x", batch.unsqueeze(-1), torch.ones(len(batch), dtype=torch.bool))
     return params
 
 
@@ -17,11 +17,11 @@ def test_batches_one_after_another_have_the_mean_and_deviation_of_all():
     batches = [torch.tensor([1.0, 2.0, 6.0]), torch.tensor([3.0]), torch.tensor([-2.0, 5.0])]
     params, together = seen(*batches), torch.cat(batches)
     assert params["x.mean"].item() == pytest.approx(together.mean().item())
-    assert moments.deviation(params, "x").item() == pytest.approx(together.std(correction=0).item())
+    assert running.std(params, "x").item() == pytest.approx(together.std(correction=0).item())
 
 
 @pytest.mark.parametrize("x", [0.0, 9.8, 200.0, 1e6])
 def test_rounding_noise_of_what_never_varies_is_not_amplified(x):
     g = torch.Generator().manual_seed(0)
     params = seen(*(x * (1 + 3e-7 * torch.randn(50, generator=g)) for _ in range(3)))
-    assert moments.deviation(params, "x").item() == 1
+    assert running.std(params, "x").item() == 1

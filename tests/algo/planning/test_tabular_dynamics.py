@@ -54,7 +54,7 @@ def test_with_hand_set_parameters_it_is_the_exact_posterior():
     params = bayesian(algo)
     prior = Prior(reward_mean=μ0, reward_precision=τ0, noise_precision=τ, concentration=α0)
     exact = Experience(num_states=3, num_actions=2, horizon=4, prior=prior)
-    known, memory = exact.blank(3, torch.device("cpu")), algo.world.blank(params, 3)
+    known, memory = exact.initial_memory(3, torch.device("cpu")), algo.world.initial_memory(params, 3)
     for percept in percepts:
         known, memory = exact.observe(known, percept), algo.world.observe(params, memory, percept)
         if not percept.last_ended.all():
@@ -138,7 +138,7 @@ def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimis
     family, algo = make(f"algo.tabular.optimism={optimism}")
     params = {name: θ + 0.3 for name, θ in algo.meta_params.items()}
     _, percepts = lifetimes(family)
-    memory = algo.world.blank(params, 3)
+    memory = algo.world.initial_memory(params, 3)
     for t, percept in enumerate(percepts):
         distribution, memory = algo.world.act(params, memory, percept)
         P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})

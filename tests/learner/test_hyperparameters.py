@@ -38,9 +38,9 @@ def output():
 @pytest.mark.parametrize("kind", MAKERS)
 def test_each_task_has_the_loss_of_a_learner_configured_with_its_numbers(kind, discount_steps):
     learner = MAKERS[kind](discount_steps=discount_steps)
-    values = {name: VALUES[name] for name in learner.quantities}
+    values = {name: VALUES[name] for name in learner.hyperparameters}
     stacked = {name: torch.tensor(of_tasks, dtype=torch.float64) for name, of_tasks in values.items()}
-    losses, _ = learner.with_quantities(stacked).loss(output(), ROLLOUTS[0])
+    losses, _ = learner.with_hyperparameters(stacked).loss(output(), ROLLOUTS[0])
     assert losses.shape == (M,)
     for task in range(M):
         numbers = {name: of_tasks[task] for name, of_tasks in values.items()}
@@ -52,12 +52,12 @@ def test_each_task_has_the_loss_of_a_learner_configured_with_its_numbers(kind, d
 def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
     learner = MAKERS[kind](discount_steps=True)
     start = {"discount": 0.9, "gae_lambda": 0.8, "entropy_weight": 0.1}
-    at = {name: torch.full((M,), start[name], dtype=torch.float64).requires_grad_() for name in learner.quantities}
+    at = {name: torch.full((M,), start[name], dtype=torch.float64).requires_grad_() for name in learner.hyperparameters}
     old = learner.behaviour({head: value + 0.3 * value**2 for head, value in output().items()})  # no ratio is 1
 
     def losses(**shift):
         moved = {name: q + shift.get(name, 0.0) for name, q in at.items()}
-        return learner.with_quantities(moved).loss(output(), ROLLOUTS[0], old)[0]
+        return learner.with_hyperparameters(moved).loss(output(), ROLLOUTS[0], old)[0]
 
     for name, q in at.items():
         (gradient,) = torch.autograd.grad(losses().sum(), q)
@@ -69,10 +69,10 @@ def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
 
 def test_the_learner_itself_stays_as_it_is_and_has_no_other_numbers():
     learner, _, _ = parts()
-    other = learner.with_quantities({"discount": 0.1})
+    other = learner.with_hyperparameters({"discount": 0.1})
     assert (learner.discount, other.discount) == (0.9, 0.1)
-    with pytest.raises(ValueError, match="Reinforce has no quantity 'gae_lambda'"):
-        learner.with_quantities({"gae_lambda": 0.5})
+    with pytest.raises(ValueError, match="Reinforce has no hyperparameter 'gae_lambda'"):
+        learner.with_hyperparameters({"gae_lambda": 0.5})
 
 
 def test_returns_that_are_all_equal_leave_gradients_finite():
@@ -81,5 +81,5 @@ def test_returns_that_are_all_equal_leave_gradients_finite():
     γ = torch.full((M,), 0.9, dtype=torch.float64).requires_grad_()
     nothing = ROLLOUTS[0]._replace(reward=torch.zeros_like(ROLLOUTS[0].reward))
     flat = output() | {"value": torch.zeros(M, T + 1, B, 1, dtype=torch.float64)}
-    (gradient,) = torch.autograd.grad(learner.with_quantities({"discount": γ}).loss(flat, nothing)[0].sum(), γ)
+    (gradient,) = torch.autograd.grad(learner.with_hyperparameters({"discount": γ}).loss(flat, nothing)[0].sum(), γ)
     assert gradient.isfinite().all()
