@@ -70,6 +70,7 @@ def test_a_module_is_tested_by_those_who_import_it_or_else_by_those_who_import_i
         "end_to_end" in test for test in mutation.tests_of(ROOT, "metarl_run/algo/planning/running_statistics.py")
     )
     assert mutation.tests_of(ROOT, "metarl_run/algo/planning/running_statistics.py")
+    assert mutation.tests_of(ROOT, "metarl_run/algo/oracle.py") == ["tests/test_contracts.py", "tests/test_exact.py"]
 
 
 def test_a_sample_is_the_same_again_and_holds_no_mutant_twice(mutation):
