@@ -134,7 +134,7 @@ def imports(path: Path) -> set[str]:
 
 
 def tests_of(root: Path, name: str) -> list[str]:
-    """The test files that import a module, the shortest first; else those of its importers; else those of all of conf/."""
+    """The test files that import a module, the shortest first; else those of its importers; else those of all conf/."""
     tests = [path for path in sorted((root / "tests").rglob("test_*.py")) if "end_to_end" not in path.parts]
     of_test = {path: imports(path) for path in tests}
     of_module = {dotted(path.relative_to(root)): imports(path) for path in (root / PACKAGE).rglob("*.py")}

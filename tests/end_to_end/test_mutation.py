@@ -50,7 +50,9 @@ def test_what_no_test_could_notice_is_left_alone(made, text):
     assert made(text) == []
 
 
-@pytest.mark.parametrize("name", ["algo/gittins_index.py", "algo/tabular_world.py", "learner/policy_gradient.py"])
+@pytest.mark.parametrize(
+    "name", ["algo/bayes/gittins_index.py", "algo/planning/tabular_dynamics.py", "learner/policy_gradient.py"]
+)
 def test_every_mutant_is_python(mutation, name):
     for mutant in mutation.mutants((ROOT / "metarl_run" / name).read_text(encoding="utf-8")):
         ast.parse(mutant.text)
