@@ -19,6 +19,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
+from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
@@ -92,16 +93,12 @@ def _resume(composed: Composed) -> int:
     return DONE
 
 
-TABLES_OWN = ("table", "experiment", "seed", "threads", "device", "plugins", "output_root")
-"""Keys and groups that may be given with a table; its cells choose all others."""
-
-
 def _table(composed: Composed) -> int:
     (point, *others) = composed.points
     if others:
         raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
     for text in point.overrides:
-        if key_of(text).partition(".")[0] not in TABLES_OWN:
+        if key_of(text).partition(".")[0] not in ("experiment", *keys_with_table()):
             raise ConfigError(key_of(text), "cannot be given with a table, whose cells choose it", "leave it out")
     from metarl_run.table.asked import as_asked
     from metarl_run.table.reproduce import reproduce

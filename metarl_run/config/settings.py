@@ -1,10 +1,41 @@
-"""The keys of a run that belong to no group, with their kinds; conf/train.yaml gives them their values."""
+"""The keys of a run that belong to no group, with their kinds; conf/train.yaml gives them their values.
 
+What a key affects is declared with it, and said nowhere else:
+
+    agent         the behaviour of an agent in given tasks
+    training      the meta-parameters that meta-training ends with
+    evaluation    the tasks of the meta-test and the time that agents have in them
+    monitoring    evaluations in the course of meta-training, not its result
+    indirectly    the values of other keys, or the code that these refer to
+    nothing       where a run is kept, when it is saved, who hears of it
+"""
+
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from metarl_run.kinds import Count, Names, NonNegative, Real, Whole
+
+Affects = Literal["agent", "training", "evaluation", "monitoring", "indirectly", "nothing"]
+
+GROUPS_AFFECT: Mapping[str, Affects] = {
+    "env": "agent",
+    "learner": "agent",
+    "network": "agent",
+    "algo": "agent",
+    "logger": "nothing",
+}
+
+
+def affects(what: Affects, *, with_table: bool = False) -> Any:
+    """A key, declared.
+
+    Args:
+        what: is affected by it.
+        with_table: it may be given with a table, whose cells choose all other keys.
+    """
+    return dataclasses.field(metadata={"affects": what, "with_table": with_table})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +100,37 @@ class Settings:
         table: a paper's table that is to be made instead of a run; see `metarl_run.config.table`.
     """
 
-    seed: Whole
-    device: Literal["auto", "cpu", "cuda"]
-    threads: Count
-    compile: bool
-    meta_iterations: Whole
-    meta_batch_size: Count
-    meta_batch_chunk: Count | None
-    episodes_per_task: Count
-    meta_test: MetaTest
-    meta_validation: MetaTest
-    validate_every: Whole
-    checkpoint_every: Count
-    published: Published
-    budget: str | None
-    budgets: Mapping[str, Mapping[str, Any]]
-    checkpoint: str | None
-    resume: str | None
-    allow_changes: bool
-    plugins: Names
-    output_root: str
-    panel: str | None
-    sweep: object
-    table: Mapping[str, Any] | None
+    seed: Whole = affects("training", with_table=True)
+    device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
+    threads: Count = affects("agent", with_table=True)
+    compile: bool = affects("training")
+    meta_iterations: Whole = affects("training")
+    meta_batch_size: Count = affects("training")
+    meta_batch_chunk: Count | None = affects("training")
+    episodes_per_task: Count = affects("training")
+    meta_test: MetaTest = affects("evaluation")
+    meta_validation: MetaTest = affects("monitoring")
+    validate_every: Whole = affects("monitoring")
+    checkpoint_every: Count = affects("nothing")
+    published: Published = affects("nothing")
+    budget: str | None = affects("indirectly")
+    budgets: Mapping[str, Mapping[str, Any]] = affects("nothing")
+    checkpoint: str | None = affects("training")
+    resume: str | None = affects("nothing")
+    allow_changes: bool = affects("nothing")
+    plugins: Names = affects("indirectly", with_table=True)
+    output_root: str = affects("nothing", with_table=True)
+    panel: str | None = affects("nothing")
+    sweep: object = affects("nothing")
+    table: Mapping[str, Any] | None = affects("nothing", with_table=True)
+
+
+def keys_that_affect(*what: Affects) -> tuple[str, ...]:
+    """Groups and keys that affect one of some things."""
+    groups = [group for group, of in GROUPS_AFFECT.items() if of in what]
+    return *groups, *(key.name for key in dataclasses.fields(Settings) if key.metadata["affects"] in what)
+
+
+def keys_with_table() -> tuple[str, ...]:
+    """Keys that may be given with a table."""
+    return tuple(key.name for key in dataclasses.fields(Settings) if key.metadata["with_table"])

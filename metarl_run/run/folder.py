@@ -15,6 +15,7 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import RunError, StateError
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
@@ -22,14 +23,8 @@ from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
 
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
-INFLUENTIAL_EXCEPT = (
-    *("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins"),
-    *("published", "budget", "budgets", "panel", "sweep"),
-)
-"""Keys that may differ when a run is continued; every other one matters to its result.
-
-A budget matters by the values that it gives to other keys.
-"""
+MAY_DIFFER = keys_that_affect("nothing", "indirectly")
+"""Keys that may differ when a run is continued; what the indirect ones refer to may not."""
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +65,7 @@ def require_same(plan: Plan, folder: Path) -> None:
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if key.split(".")[0] not in INFLUENTIAL_EXCEPT and before.get(key) != now.get(key)
+        if key.split(".")[0] not in MAY_DIFFER and before.get(key) != now.get(key)
     ]
     if not changed or plan.config["allow_changes"]:
         return

@@ -11,6 +11,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Point
 from metarl_run.config.renamed import with_former_names
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
@@ -18,20 +19,6 @@ from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
 from metarl_run.table.life import Life, identity_of, lived_alike, slug
 from metarl_run.table.store import stored_identity
-
-NOT_OF_TRAINING = (
-    "logger",
-    "checkpoint_every",
-    "resume",
-    "allow_changes",
-    "output_root",
-    "published",
-    "budgets",
-    "panel",
-    "sweep",
-    "table",
-)
-"""Keys without influence on the meta-parameters that a run ends with."""
 
 
 def learned_lives(
@@ -207,5 +194,5 @@ def _fingerprint(run_folder: Path) -> str:
 
 def _mark(plan: Plan) -> str:
     """A few letters that differ where a training would: a run is never continued with another configuration."""
-    matters = {key: value for key, value in plan.config.items() if key not in NOT_OF_TRAINING}
+    matters = {key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")}
     return hashlib.blake2b(json.dumps(with_former_names(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metarl_run.config.plan import Plan
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table
 
 Phase = Literal["tuning", "reporting"]
@@ -77,7 +78,7 @@ class Life:
         return ", ".join(filter(None, told))
 
 
-INFLUENTIAL = ("env", "learner", "network", "algo", "plugins", "threads", "device")
+INFLUENTIAL = (*keys_that_affect("agent"), "plugins")
 """Keys of a configuration that matter to what an agent does in given tasks."""
 
 

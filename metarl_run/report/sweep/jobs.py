@@ -10,14 +10,12 @@ from typing import Any
 import yaml
 
 from metarl_run.config.renamed import with_today_names
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
 
-NOT_SCIENCE = (
-    *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
-    *("published", "budget", "budgets", "panel", "sweep", "validate_every", "meta_validation"),
-)
-"""Top-level keys in which jobs of one group may differ: all but the seed do not matter to the result."""
+MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
+"""Keys in which jobs of one group may differ: all but the seed do not matter to the result."""
 
 CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network", "experiment", "budget")
 """What is chosen by name."""
@@ -31,7 +29,7 @@ class Job:
         name: of the folder.
         overrides: as on the command line, if they were recorded.
         choices: those of `CHOICES` that are known.
-        config: every configuration key, dotted, without those in `NOT_SCIENCE`.
+        config: every configuration key, dotted, without those in `MAY_DIFFER`.
         rows: its meta-test rows; empty if it failed.
         lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
         tasks_hash: of its meta-test tasks, in order; None if it failed, or is of before fingerprints were recorded.
@@ -106,7 +104,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         overrides=" ".join(overrides),
         choices=choices,
         seed=seed,
-        config=dict(flat({key: value for key, value in config.items() if key not in NOT_SCIENCE})),
+        config=dict(flat({key: value for key, value in config.items() if key not in MAY_DIFFER})),
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),
