@@ -39,6 +39,12 @@ class Bug(RunError):
     exit_code = BUG
 
 
+class PluginError(RunError):
+    """An exception that nobody expected in code of a plugin."""
+
+    exit_code = BUG
+
+
 class ConfigError(RunError):
     """Bad usage or configuration: nothing was created."""
 

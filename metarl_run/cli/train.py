@@ -156,7 +156,7 @@ def _sweep(composed: Composed) -> int:
 def sweep_job(cfg: DictConfig) -> int:
     """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
     try:
-        with Contained(Path(HydraConfig.get().runtime.output_dir)):
+        with Contained(Path(HydraConfig.get().runtime.output_dir), cfg.plugins):
             _run_here(cfg)
     except RunError as error:
         print(error, file=sys.stderr, flush=True)

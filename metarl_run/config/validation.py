@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
+from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import Settings
 from metarl_run.config.static.annotation import Component
 from metarl_run.config.static.signature import signature
@@ -29,14 +30,6 @@ BASES = {
     "algo": "metarl_run.algo.base.MetaAlgorithm",
     "logger": "metarl_run.logger.base.Sink",
 }
-SUPPLIED = frozenset(
-    {
-        *("family", "observation_space", "action_space", "learner", "num_inputs", "heads"),
-        *("network", "meta_params", "make_network", "streams", "meta_batch_size"),
-    }
-)
-"""Constructor arguments that the runner gives where a signature names them, so that YAML need not."""
-
 PATHS = ("checkpoint", "resume", "output_root")
 LONGEST_WORD, LONGEST_PATH, LONGEST_REASON = 300, 4000, 300  # characters
 
@@ -154,7 +147,7 @@ def _components(node: Any, path: str, base: str | None, within: Within) -> Itera
     if base and taken.bases and base not in taken.bases and not taken.takes_more:
         raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    named = [name for name in taken.parameters if name not in SUPPLIED]
+    named = [name for name in taken.parameters if name not in OFFERED]
     required = [name for name in named if taken.parameters[name].required]
     _check_keys(arguments, path, required=required, allowed=[*arguments] if taken.takes_more else named)
     group, _, option = within.option.partition("=")

@@ -24,7 +24,7 @@ from metarl_run.report.run import learned as learned_report
 from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
-from metarl_run.run.agent import build_agent, take_over
+from metarl_run.run.agent import set_up, take_over
 from metarl_run.run.folder import (
     is_complete,
     json_bytes,
@@ -36,7 +36,6 @@ from metarl_run.run.folder import (
     warn_of_other_versions,
 )
 from metarl_run.run.training import Training
-from metarl_run.seeding import Streams
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
@@ -56,7 +55,11 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
             print(f"{folder} is complete: nothing to do")
             return
         remember_plan(plan, folder)
-        with logging_to(folder / "train.log"), outcome_recorded(plan, folder), Contained(folder):
+        with (
+            logging_to(folder / "train.log"),
+            outcome_recorded(plan, folder),
+            Contained(folder, plan.config["plugins"]),
+        ):
             warn_of_other_versions(folder)
             _live(plan, folder, stop)
 
@@ -67,10 +70,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
 def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
-    torch.set_num_threads(config["threads"])
-    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
-    streams = Streams(config["seed"], device)
-    family, algo = build_agent(config, streams)
+    _, streams, family, algo = set_up(config)
     if config["checkpoint"]:
         take_over(algo, Path(config["checkpoint"]), plan.choices)
 

@@ -7,12 +7,13 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, ResourceError, RunError
+from metarl_run.errors import Bug, PluginError, ResourceError, RunError
 
 
 def install() -> None:
@@ -28,18 +29,19 @@ SIZES = "meta_batch_chunk, meta_batch_size, episodes_per_task, env.horizon or th
 
 
 class Contained(AbstractContextManager["Contained"]):
-    """Whatever goes wrong inside becomes a `Bug` with a report, or a `ResourceError` if disk or memory is at fault.
+    """An unexpected exception becomes a `Bug` with a report: a `PluginError` if it passed through code of a plugin, a
+    `ResourceError` if disk or memory is at fault.
 
-    Expected errors pass, and so does a reader that left.
-
-    A component that calls `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
+    Expected errors pass, and so does a reader that left. A component that calls `sys.exit` must not end a sweep as if
+    all were well, so that counts as a bug, too.
 
     Args:
         folder: the run folder, where the report goes.
+        plugins: packages whose code is not ours.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, plugins: Collection[str] = ()) -> None:
+        self.folder, self.plugins = folder, plugins
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -54,7 +56,7 @@ class Contained(AbstractContextManager["Contained"]):
             why = asked[0][0].lower() + asked[0][1:] if asked else told or type(error).__name__
             raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
         if isinstance(error, Exception | SystemExit):
-            raise bug(error, self.folder) from error
+            raise bug(error, self.folder, self.plugins) from error
 
 
 def _is_lack_of_memory(error: BaseException, told: str) -> bool:
@@ -64,10 +66,20 @@ def _is_lack_of_memory(error: BaseException, told: str) -> bool:
     return says_so or isinstance(error, MemoryError)
 
 
-def bug(error: BaseException, folder: Path | None) -> Bug:
-    """The line that tells of `error`, whose report is written."""
+def bug(error: BaseException, folder: Path | None, plugins: Collection[str] = ()) -> RunError:
+    """The error line for `error`, whose report is written."""
     first = (str(error).splitlines() or [""])[0]
-    return Bug("bug", f"{type(error).__name__}: {first} (crash report: {report(error, folder)})")
+    written = f"(crash report: {report(error, folder)})"
+    inside = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in plugins
+    ]
+    if not inside:
+        return Bug("bug", f"{type(error).__name__}: {first} {written}")
+    frame, line = inside[-1]
+    code = frame.f_code
+    return PluginError(f"{code.co_filename}:{line}", f"{type(error).__name__} in {code.co_qualname}: {first} {written}")
 
 
 def report(error: BaseException, folder: Path | None) -> Path:

@@ -39,7 +39,7 @@ def live_in(folder: Path, life: Life, stop: StopRequest) -> None:
     names = ("column", "block", "phase", "setting", "agent_seed")
     about = {name: getattr(life, name) for name in names}
     try:
-        with Contained(folder):
+        with Contained(folder, life.config["plugins"]):
             _live_on(folder, life, stop)
     except RunError as error:
         told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}

@@ -67,12 +67,16 @@ def _parameters(
     lineage: Sequence[tuple[Module, ast.ClassDef]], names: Sequence[str], packages: tuple[str, ...]
 ) -> tuple[dict[str, Parameter], bool]:
     """The arguments of the constructor, of the nearest class that has one or of a component's fields."""
-    for home, definition in lineage:
+    for place, (home, definition) in enumerate(lineage):
         if f"{home.name}.{definition.name}" == COMPONENT:
             return _fields(lineage, packages), False
         init = next((s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
         if init is not None:
-            return _arguments(init, home, packages, bound=True)
+            own, takes_more = _arguments(init, home, packages, bound=True)
+            if not takes_more or COMPONENT not in names:
+                return own, takes_more
+            passed_on, takes_more = _parameters(lineage[place + 1 :], names[place + 1 :], packages)
+            return passed_on | own, takes_more
         if _is_dataclass(definition, home):
             return _fields([(home, definition)], packages), False
     return {}, len(lineage) < len(names)

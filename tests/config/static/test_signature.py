@@ -195,6 +195,8 @@ class Both(Shape, Named):
 class Own(Both):
     scale: float
     def __init__(self, *, diameter: float): ...
+class PassedOn(Both):
+    def __init__(self, *, size: Positive = 1.0, weight: float, **others): ...
 """
 
 
@@ -209,7 +211,16 @@ def test_a_component_with_a_constructor_of_its_own_has_its_arguments(make_packag
     assert list(read(make_package, COMPONENTS, "Own").parameters) == ["diameter"]
 
 
-@pytest.mark.parametrize("name", ["Shape", "Named", "Both", "Own"])
+def test_what_a_constructor_passes_on_are_the_arguments_of_its_ancestor(make_package: MakePackage) -> None:
+    found = read(make_package, COMPONENTS, "PassedOn")
+    assert {name: p.required for name, p in found.parameters.items()} == {
+        **{"name": True, "depth": False},
+        **{"size": False, "weight": True},
+    }
+    assert not found.takes_more
+
+
+@pytest.mark.parametrize("name", ["Shape", "Named", "Both", "Own", "PassedOn"])
 def test_read_and_imported_a_component_takes_the_same(make_package: MakePackage, name: str) -> None:
     found = read(make_package, COMPONENTS, name)
     made = inspect.signature(getattr(importlib.import_module("toy.things"), name)).parameters
