@@ -55,7 +55,7 @@ def test_a_plugin_that_breaks_leaves_its_place_in_one_line_and_a_report_in_the_r
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     place = toy.parent / "site" / "toy.py"
-    assert line.startswith(f"error: {place}:14: RuntimeError in Breaks.act: first line (crash report: ")
+    assert line.startswith(f"error: {place}:13: RuntimeError in Breaks.act: first line (crash report: ")
     (report,) = (toy / "run").glob("crash-*.txt")
     assert str(report) in line
     assert "second line" in report.read_text()
