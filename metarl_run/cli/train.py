@@ -12,10 +12,12 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import JobRuntime, configure_log, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from metarl_run.config.compose import compose_points
+from metarl_run.config.compose import CONFIG_NAME, compose_points
+from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
@@ -60,13 +62,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _single(composed: Composed) -> int:
-    carrier = Carrier()
+    """The run as it was composed: `hydra.main` would compose it twice again."""
+    (point,) = composed.points
+    assert composed.loader is not None
+    cfg, carrier = point.composed, Carrier()
 
     def job(cfg: DictConfig) -> None:
         with carrier:
             _run_here(cfg)
 
-    _call_hydra((*composed.arguments, f"hydra.run.dir={_quoted(composed.points[0].folder)}"), job)
+    with read_write(cfg.hydra):
+        cfg.hydra.run.dir, cfg.hydra.mode = point.folder, RunMode.RUN
+    JobRuntime.instance().set("name", "train")
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
+    context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
+    done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+    callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     carrier.deliver()
     return DONE
 
@@ -133,17 +146,17 @@ def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
 
 
 def _sweep(composed: Composed) -> int:
-    from metarl_run.cli.sweeper import ListedSweeper, listing
+    from metarl_run.cli.sweeper import OPTION, ListedSweeper, register
     from metarl_run.report.sweep import sweep
 
     folder, finished = composed.points[0].sweep_folder, False
     arguments = [*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"]
     if composed.lists and not {"-m", "--multirun"} & {*arguments}:
         arguments.append("--multirun")
-    with (
-        listing([point.overrides for point in composed.points]) if composed.lists else contextlib.nullcontext(),
-        contextlib.suppress(SystemExit),  # Hydra said what is wrong with the sweep itself; what has run is reported
-    ):
+    if composed.lists:
+        register([point.overrides for point in composed.points])
+        arguments.append(OPTION)
+    with contextlib.suppress(SystemExit):  # Hydra said what is wrong with the sweep itself; what has run is reported
         _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))

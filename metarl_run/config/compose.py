@@ -18,10 +18,6 @@ from typing import Any, ClassVar
 import yaml
 from hydra import __version__ as hydra_version
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.default_element import ConfigDefault
 from hydra.core.hydra_config import HydraConfig
@@ -36,6 +32,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from metarl_run.config.budget import check_budget
 from metarl_run.config.explain import UNKNOWN, explain, explain_override
+from metarl_run.config.hydra_internals import (
+    ConfigLoaderImpl,
+    FileConfigSource,
+    SourcesRegistry,
+    create_config_search_path,
+    get_args_parser,
+)
 from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.nearest import hint
 from metarl_run.config.plan import Plan, trained_plan
@@ -117,7 +120,9 @@ def _composed(argv: Sequence[str]) -> Composed:
     lists = _lists_runs(loader, name, parsed)
     if not multirun and not lists:
         point = _point(loader, name, overrides, plugins)
-        return Composed((point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments))
+        return Composed(
+            (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
+        )
     points = tuple(_sweep(loader, name, parsed, plugins))
     if any(point.config["checkpoint"] is not None for point in points):
         lists, arguments = True, (*switches, *_of_the_sweep(parsed))
@@ -308,6 +313,7 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
         sweep_folder=sweep,
         arguments=tuple(overrides),
         differences=tuple(differences(origin.config, origin.choices, config, choices)) if origin else (),
+        composed=cfg,
     )
 
 

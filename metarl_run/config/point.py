@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
 
 @dataclass(frozen=True)
 class Point:
@@ -16,6 +19,7 @@ class Point:
         sweep_folder: the folder of the sweep if this is one of its jobs.
         arguments: all that Hydra composes the run from: what the command line says, and what a checkpoint brings.
         differences: from the run that made the checkpoint which this one starts from, a line each.
+        composed: what Hydra composed, its own keys included.
     """
 
     overrides: tuple[str, ...]
@@ -25,6 +29,7 @@ class Point:
     sweep_folder: str
     arguments: tuple[str, ...]
     differences: tuple[str, ...]
+    composed: DictConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Composed:
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
         lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
             `metarl_run.config.sweep`, or runs from a checkpoint.
+        loader: that a single run was composed by.
     """
 
     points: tuple[Point, ...]
@@ -45,3 +51,4 @@ class Composed:
     passthrough: bool
     arguments: tuple[str, ...]
     lists: bool = False
+    loader: ConfigLoader | None = None
