@@ -42,7 +42,10 @@ def test_every_kind_of_mistake(made, text, changed):
     assert set(changed) <= set(made(text))
 
 
-@pytest.mark.parametrize("text", ['"""1 + 1"""', "y: Interval[0, 1] = a", "assert a < b", "y = 'a + b'", "import a", "y = zip(a, strict=True)"])
+@pytest.mark.parametrize(
+    "text",
+    ['"""1 + 1"""', "y: Interval[0, 1] = a", "assert a < b", "y = 'a + b'", "import a", "y = zip(a, strict=True)"],
+)
 def test_what_no_test_could_notice_is_left_alone(made, text):
     assert made(text) == []
 
