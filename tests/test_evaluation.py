@@ -57,7 +57,7 @@ def coverage(num_seeds: int, *, pooled: bool, repetitions: int = 150) -> float:
     return hits / repetitions
 
 
-def test_trap_20_seeds_and_tasks_are_not_independent() -> None:
+def test_seeds_and_tasks_are_not_independent() -> None:
     assert 0.90 <= coverage(20, pooled=False) <= 0.99
     assert coverage(20, pooled=True) < 0.70
 

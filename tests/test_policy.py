@@ -99,7 +99,7 @@ def test_what_cannot_happen_puts_no_nan_into_gradients():
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 7])
-def test_trap_11_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensions(d):
+def test_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensions(d):
     one, action = gaussian(5, 3, d), normals(5, 3, d, seed=9)
     for index in np.ndindex(5, 3):
         reference = scipy_of(Gaussian(one.mean[index], one.log_deviation[index]))
@@ -107,7 +107,7 @@ def test_trap_11_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensio
         assert one.entropy()[index].item() == pytest.approx(reference.entropy(), rel=1e-12)
 
 
-def test_trap_11_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
+def test_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
     """By hand: unit deviations, means 0 and m, action a: log ratio = Σ aᵢ mᵢ − ½ mᵢ²."""
     zero = torch.zeros(2, dtype=torch.float64)
     action, mean = torch.tensor([1.0, 0.5], dtype=torch.float64), torch.tensor([0.5, 1.0], dtype=torch.float64)
@@ -115,7 +115,7 @@ def test_trap_11_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
     assert ratio.item() == pytest.approx(math.exp(0.5 - 0.125 + 0.5 - 0.5))
 
 
-def test_trap_11_densities_integrate_to_one():
+def test_densities_integrate_to_one():
     line, plane = gaussian(1, seed=3), gaussian(2, seed=4)
     assert scipy.integrate.quad(lambda x: density(line, x), -20, 20, points=[line.mean.item()])[0] == pytest.approx(1)
     reach = [(m - 10 * s, m + 10 * s) for m, s in zip(plane.mean, plane.log_deviation.exp(), strict=True)]

@@ -1,4 +1,4 @@
-"""Stop a run however you like: resumed, it is the run that was never stopped (trap 13)."""
+"""Stop a run however you like: resumed, it is the run that was never stopped."""
 
 import json
 import random

@@ -172,7 +172,7 @@ def test_each_task_of_a_batch_alone_is_uniform():
     assert scipy.stats.binomtest(int((goals[:, 0] == goals[:, 21]).sum()), 2100, 1 / 21).pvalue > 1e-3, "rounds mix"
 
 
-def test_trap_9_splits_may_have_goals_of_their_own():
+def test_splits_may_have_goals_of_their_own():
     family = make_family({"goals": [1, 6, 12]}, {"goals": (24, 20)})
     train, test = (family.sample(30, split, generator()) for split in ("meta_train", "meta_test"))
     assert Counter(train.goal.tolist()) == {1: 10, 6: 10, 12: 10} and Counter(test.goal.tolist()) == {24: 15, 20: 15}
