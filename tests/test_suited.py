@@ -1,7 +1,7 @@
 """What the text of `conf/` says of which options suit each other is what composing and validating them says."""
 
 import pytest
-from suited import composed, completed, options, suited, suits
+from suited import completed, composed, options, suited, suits
 
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError
