@@ -1,4 +1,4 @@
-"""The variants of MAML and the rules by which θ follows, on recorded data in float64 (traps 17, 18, 23)."""
+"""The variants of MAML and the rules by which θ follows, on recorded data in float64."""
 
 import pytest
 import torch

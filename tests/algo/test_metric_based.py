@@ -1,4 +1,4 @@
-"""The metric-based agent: its kernel, its places, what it stores, and who learns from what (traps 6, 13, 19, 23)."""
+"""The metric-based agent: its kernel, its places, what it stores, and who learns from what."""
 
 import io
 import math

@@ -24,7 +24,6 @@ def benchmark(*arguments: str, path: Path) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
         check=False,
     )
 

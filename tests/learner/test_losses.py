@@ -1,4 +1,4 @@
-"""Losses by hand, and the fixed points they lead to (traps 7, 16)."""
+"""Losses by hand, and the fixed points they lead to."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Trap 3: a value function that never learns, because the optimiser holds a stale copy of it."""
+"""The value function learns: the optimiser changes the parameters in use, not a stale copy of them."""
 
 import pytest
 import torch

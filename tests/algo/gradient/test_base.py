@@ -1,4 +1,4 @@
-"""Meta-gradients against finite differences and identities (traps 4, 17, 23). Data is fixed, arithmetic is float64."""
+"""Meta-gradients against finite differences and identities. Data is fixed, arithmetic is float64."""
 
 import gymnasium
 import pytest

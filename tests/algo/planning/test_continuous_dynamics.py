@@ -96,7 +96,7 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     assert torch.equal(best, every[0][worth.argmax(1)])
 
 
-def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(agent):
+def test_what_is_known_while_acting_is_what_learning_takes_to_be_known(agent):
     """The sums after every step of a lifetime, of which the last is not told of any more."""
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
@@ -110,7 +110,7 @@ def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(ag
             torch.testing.assert_close(memory["products"].flatten(0, 1)[here], products[here], rtol=1e-4, atol=1e-3)
 
 
-def test_trap_14_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(agent):
+def test_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(agent):
     family, algo, _ = agent
     before = {name: θ.clone() for name, θ in algo.meta_params.items()}
     assert before["state.count"][0] > 0
@@ -118,7 +118,7 @@ def test_trap_14_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(age
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
 
 
-def test_trap_14_statistics_are_those_of_all_that_was_lived():
+def test_statistics_are_those_of_all_that_was_lived():
     family, algo = make()
     parts = [lived(family, algo, seed=seed) for seed in (1, 2)]
     for part in parts:
@@ -132,7 +132,7 @@ def test_trap_14_statistics_are_those_of_all_that_was_lived():
     assert outputs[..., -1].abs().max() == 0, "a reward that never varies is told as 0"
 
 
-def test_trap_23_every_parameter_hears_of_every_task(agent):
+def test_every_parameter_hears_of_every_task(agent):
     _, algo, rollout = agent
     for task in range(M):
         alone = rollout.tasks(slice(task, task + 1)).merged()
@@ -142,7 +142,7 @@ def test_trap_23_every_parameter_hears_of_every_task(agent):
             assert gradient.isfinite().all() and gradient.any(), name
 
 
-def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
+def test_what_a_task_teaches_depends_on_no_other(agent):
     _, algo, rollout = agent
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
@@ -155,7 +155,7 @@ def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
 
 
 @pytest.mark.parametrize("terminated", [False, True])
-def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated):
+def test_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated):
     """One state, reward 1 at each of T steps: V = 1 / (1 − γ), or what is left of (1 − γᵀ) / (1 − γ)."""
     _, algo = make(*LINEAR, "algo.continuous.value_lambda=1", "algo.continuous.discount=0.9")
     T = 6

@@ -169,7 +169,7 @@ def test_renaming_states_or_actions_renames_the_beliefs(axis):
         torch.testing.assert_close(x.index_select(dim, renamed), y)
 
 
-def test_trap_6_what_is_counted_while_acting_is_what_is_counted_in_learning():
+def test_what_is_counted_while_acting_is_what_is_counted_in_learning():
     family, algo = make()
     rollout, percepts = lifetimes(family)
     merged, memory = rollout.merged(), algo.start(3).memory
