@@ -5,6 +5,7 @@ tests/config/test_hydra_internals.py fails where a release of Hydra changes one.
 
     ConfigLoaderImpl            compose a whole sweep, ask for options of a group, and read an option's own file:
                                 `hydra.compose` knows single runs alone, and no `--config-dir`
+    IConfigRepository           an option's file as it was written, to tell what an experiment says from defaults
     create_config_search_path   its search path, with `hydra.searchpath` and plugins
     get_args_parser             Hydra's own flags, so that unknown ones are refused in one line
     FileConfigSource,
@@ -15,6 +16,7 @@ tests/config/test_hydra_internals.py fails where a release of Hydra changes one.
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
@@ -25,6 +27,7 @@ __all__ = [
     "Callbacks",
     "ConfigLoaderImpl",
     "FileConfigSource",
+    "IConfigRepository",
     "SourcesRegistry",
     "create_config_search_path",
     "get_args_parser",

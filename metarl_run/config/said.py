@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra._internal.config_repository import IConfigRepository
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from metarl_run.config.hydra_internals import IConfigRepository
 from metarl_run.config.plan import flat
 
 
