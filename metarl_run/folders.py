@@ -1,4 +1,4 @@
-"""Where the configuration files are."""
+"""Paths of the configuration files."""
 
 from pathlib import Path
 

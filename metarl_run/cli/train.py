@@ -16,8 +16,9 @@ from hydra.core.utils import JobRuntime, configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from metarl_run.config.compose import CONFIG_NAME, compose_points
+from metarl_run.config.compose import compose_points
 from metarl_run.config.hydra_internals import Callbacks
+from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
@@ -32,7 +33,7 @@ from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 
 stop = StopRequest()
-"""Of this process: signals know no other place to report to."""
+"""Stop request of this process: signal handlers have no other place to report to."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say when a configuration cannot be composed, in one line that names the key."""
+"""Errors of Hydra and OmegaConf as one line that names the key."""
 
 import re
 
@@ -10,7 +10,7 @@ SWEEP_HINT = "add -m to run each value, or write a list as [a,b]"
 
 
 def explain(error: BaseException) -> ConfigError:
-    """The same failure as a ConfigError. Exceptions are told apart by what they say: their types are Hydra's affair."""
+    """The same failure as a ConfigError. Exceptions are told apart by their text, since their types do not tell."""
     text = str(error).strip() or str(error.__cause__ or "").strip()
     cause = error if getattr(error, "full_key", None) else error.__cause__
     key = str(getattr(cause, "full_key", None) or "") or "configuration"

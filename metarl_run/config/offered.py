@@ -4,10 +4,9 @@ from typing import Any, TypedDict
 
 
 class Offered(TypedDict, total=False):
-    """What a constructor may ask for by the name of an argument or field; a value in YAML comes first.
+    """Arguments or fields that a constructor may ask for by name; a value in YAML takes precedence.
 
-    Objects that depend on others are made in this order, so a task family is offered nothing, and a learner not the
-    network.
+    They are built in this order: a task family is offered none of them, a learner not the network.
 
     Attributes:
         streams: named random generators of the run, `metarl_run.seeding.Streams`.

@@ -1,4 +1,4 @@
-"""What a run was asked for, and how its folder and its checkpoints remember it. Nothing heavy is imported here."""
+"""Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from metarl_run.errors import StateError
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them.
+    """Resolved configuration of a run, the chosen option of each group, and the overrides that led to them.
 
     `in_sweep` says that other runs come before or after it, so it should not fill the screen.
     """
@@ -75,7 +75,7 @@ def trained_plan(path: Path) -> Plan:
 
 
 def _plan_in_manifest(folder: Path) -> Plan | None:
-    """What a checkpoint says of its agent; None if it is older than that, or damaged."""
+    """Plan recorded in a checkpoint; None in a damaged one, or one older than these records."""
     try:
         agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
         return Plan(
@@ -88,7 +88,7 @@ def _plan_in_manifest(folder: Path) -> Plan | None:
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """By dotted key every value that is no mapping."""
+    """Nested mappings as one: dotted key → value."""
     if not isinstance(config, Mapping):
         return {prefix[:-1]: config}
     return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}

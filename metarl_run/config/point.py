@@ -1,4 +1,4 @@
-"""What a command line asks for: one run, or the jobs of a sweep."""
+"""Runs that a command line asks for: one, or the jobs of a sweep."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ class Point:
         sweep_folder: the folder of the sweep if this is one of its jobs.
         arguments: all that Hydra composes the run from: what the command line says, and what a checkpoint brings.
         differences: from the run that made the checkpoint which this one starts from, a line each.
-        composed: what Hydra composed, its own keys included.
+        composed: Hydra's configuration, its own keys included.
     """
 
     overrides: tuple[str, ...]
@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Composed:
-    """What the command line asks for.
+    """Composed command line.
 
     Attributes:
         points: the runs, in Hydra's order; empty if nothing is to be run.

@@ -11,7 +11,7 @@ HINT = "keep secrets in the environment or in ~/.netrc, where `wandb login` puts
 
 
 def is_secret(name: str) -> bool:
-    """Whether something of this name looks like a secret."""
+    """True of a name that looks like a secret's."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     pairs = set(itertools.pairwise(words))
     return bool(WORDS & set(words)) or bool(pairs & {("api", "key"), ("private", "key"), ("access", "key")})

@@ -1,6 +1,6 @@
-"""Can a composed configuration run? Decided from plain containers and source text, before torch is imported.
+"""Validation of a composed configuration, from plain containers and source text, before torch is imported.
 
-Checked are: unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
+Checked are unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
 `_target_` against the allowed packages; and, in `metarl_run.config.capability`, that the components suit each other;
 of a table, every cell in the same way.
 """
@@ -36,7 +36,7 @@ LONGEST_WORD, LONGEST_PATH, LONGEST_REASON = 300, 4000, 300  # characters
 
 @dataclass(frozen=True)
 class Within:
-    """What surrounds a component.
+    """Context of a component.
 
     Attributes:
         packages: those that its class may come from.
@@ -57,9 +57,9 @@ def validate(
     Args:
         config: plain containers, interpolations resolved.
         choices: the option chosen in each group.
-        offers: the words that each option like `env=random_mdp` provides; asked for if a component requires others.
+        offers: capabilities that each option like `env=random_mdp` provides; computed if a component lacks one.
     """
-    _check_words(config, "")
+    _check_strings(config, "")
     top = [field.name for field in dataclasses.fields(Settings)]
     _check_keys(config, "", required=[*top, *GROUPS], allowed=[*top, *GROUPS])
     _check_settings(Settings, config, "")
@@ -80,17 +80,17 @@ def validate(
         check_table(config, choices, validate)
 
 
-def _check_words(value: Any, path: str) -> None:
-    """Nothing is missing, and no word holds what would garble a file name or a log line."""
+def _check_strings(value: Any, path: str) -> None:
+    """Raise ConfigError for a missing value, or a string that would garble a file name or a log line."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             here = f"{path}.{key}" if path else str(key)
             if not isinstance(key, str):
                 raise ConfigError(here, f"must be a word as a key, got {key!r}")
-            _check_words(entry, here)
+            _check_strings(entry, here)
     elif isinstance(value, list):
         for place, entry in enumerate(value):
-            _check_words(entry, f"{path}[{place}]")
+            _check_strings(entry, f"{path}[{place}]")
     elif isinstance(value, str):
         longest = LONGEST_PATH if path in PATHS else LONGEST_WORD
         if value == "???":

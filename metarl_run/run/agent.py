@@ -21,7 +21,7 @@ from metarl_run.types import Params
 
 
 class SetUp(NamedTuple):
-    """What every run, cell of a table and study starts from."""
+    """Parts that every run, cell of a table and study starts from."""
 
     device: torch.device
     streams: Streams

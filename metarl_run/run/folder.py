@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, how it ended, and the log."""
+"""The folder of a run: its plan, its outcome and its log."""
 
 import contextlib
 import importlib.metadata
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def versions() -> dict[str, str]:
-    """What the result was made with."""
+    """Versions of the software that makes the result."""
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"metarl-run": __version__, "python": platform.python_version(), **installed}
 

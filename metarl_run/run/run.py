@@ -14,8 +14,8 @@ import torch
 
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
+from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
-from metarl_run.config.taken import agent_record
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics

@@ -1,4 +1,4 @@
-"""What becomes of an exception that nobody expected: a report in a file, one line on the screen, exit code 1."""
+"""Unexpected exceptions: a report in a file, one line on the screen, exit code 1."""
 
 import errno
 import platform
@@ -18,12 +18,12 @@ from metarl_run.errors import Bug, PluginError, ResourceError, RunError
 
 def install() -> None:
     """Report exceptions that nothing else contains, in the system's temporary folder."""
-    sys.excepthook = _told
+    sys.excepthook = _excepthook
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "calculation overflowed")
-"""How torch says so, which raises RuntimeError, for processors and GPUs; the last of a size beyond all machines."""
+"""Phrases of torch's RuntimeErrors for lack of memory, on CPU and GPU; the last for sizes beyond any machine."""
 
 SIZES = "meta_batch_chunk, meta_batch_size, episodes_per_task, env.horizon or the network; likewise those of meta_test"
 
@@ -50,20 +50,20 @@ class Contained(AbstractContextManager["Contained"]):
             return
         if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
-        told = (str(error).splitlines() or [""])[0]
-        if _is_lack_of_memory(error, told):
-            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", told)
-            why = asked[0][0].lower() + asked[0][1:] if asked else told or type(error).__name__
+        first = (str(error).splitlines() or [""])[0]
+        if _is_lack_of_memory(error, first):
+            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", first)
+            why = asked[0][0].lower() + asked[0][1:] if asked else first or type(error).__name__
             raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
         if isinstance(error, Exception | SystemExit):
             raise bug(error, self.folder, self.plugins) from error
 
 
-def _is_lack_of_memory(error: BaseException, told: str) -> bool:
+def _is_lack_of_memory(error: BaseException, text: str) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    says_so = isinstance(error, RuntimeError) and any(phrase in told for phrase in OUT_OF_MEMORY)
-    return says_so or isinstance(error, MemoryError)
+    reported = isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)
+    return reported or isinstance(error, MemoryError)
 
 
 def bug(error: BaseException, folder: Path | None, plugins: Collection[str] = ()) -> RunError:
@@ -114,5 +114,5 @@ def report(error: BaseException, folder: Path | None) -> Path:
     return Path("-")
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     print(bug(error, None), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a `_target_` accepts, provides and requires, read from its source text: torch is not imported for it.
+"""Constructor arguments and capabilities of a `_target_`, read from its source text: torch is not imported for it.
 
 `metarl_run.kinds` says how annotations become checks; here the same annotations are found without importing the module.
 """
@@ -27,13 +27,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """What is known of a class or function without importing it.
+    """Static description of a class or function, which is not imported.
 
     Attributes:
         parameters: arguments by name.
         takes_more: other arguments may be accepted too: `**kwargs`, or a constructor outside the allowed packages.
         bases: dotted names of the class and of all classes that it is derived from.
-        declared: what the class says of itself.
+        declared: its capabilities and advice.
     """
 
     parameters: Mapping[str, Parameter]
