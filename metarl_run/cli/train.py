@@ -157,7 +157,7 @@ def _sweep(composed: Composed) -> int:
     if composed.lists:
         register([point.overrides for point in composed.points])
         arguments.append(OPTION)
-    with contextlib.suppress(SystemExit):  # Hydra said what is wrong with the sweep itself; what has run is reported
+    with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
         _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))
@@ -235,10 +235,10 @@ class Carrier(AbstractContextManager["Carrier"]):
 
 def _tell_differences(points: Sequence[Point]) -> None:
     """Print what the runs that made the checkpoints were that those which start from them are not."""
-    told: dict[str, dict[str, None]] = {}
+    reported: dict[str, dict[str, None]] = {}
     for point in points:
-        told.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
-    for checkpoint, lines in told.items():
+        reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
+    for checkpoint, lines in reported.items():
         if lines:
             print(
                 f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True

@@ -108,8 +108,8 @@ def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plug
     master = load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
     _check_hydra(master)
     if from_checkpoint and "BasicSweeper" not in str(master.hydra.sweeper.get("_target_")):
-        told = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
-        raise ConfigError("checkpoint", told, "leave out hydra/sweeper")
+        reason = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
+        raise ConfigError("checkpoint", reason, "leave out hydra/sweeper")
     runs = listed_runs(plain_value(master, "sweep") if "sweep" in master else None)
     keys = [o.get_key_element() for o in parsed]
     given = [f"{k}={value}" for k, value in (master.hydra.sweeper.get("params") or {}).items() if k not in keys]

@@ -91,8 +91,8 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         with contextlib.redirect_stderr(complaint):
             known, unknown = parser.parse_known_intermixed_args(list(argv))
     except SystemExit as error:
-        told = complaint.getvalue().strip().rpartition("error: ")[2]
-        raise ConfigError("command line", told, "metarl-run --help shows the flags") from error
+        complaint_text = complaint.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError("command line", complaint_text, "metarl-run --help shows the flags") from error
     flags = vars(known)
     overrides = flags.pop("overrides")
     if unknown:

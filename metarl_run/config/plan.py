@@ -16,7 +16,7 @@ from metarl_run.errors import StateError
 class Plan:
     """Resolved configuration of a run, the chosen option of each group, and the overrides that led to them.
 
-    `in_sweep` says that other runs come before or after it, so it should not fill the screen.
+    `in_sweep` marks one of several runs, which should not fill the screen.
     """
 
     config: Mapping[str, Any]
@@ -49,7 +49,7 @@ def stored_plan(folder: Path) -> Plan:
 
 
 def trained_plan(path: Path) -> Plan:
-    """The plan of the run that made a checkpoint: as its manifest says or, where that is older, as its run folder does.
+    """The plan of the run that made a checkpoint: from its manifest or, where that is older, from its run folder.
 
     Nothing that the files say is trusted: the configuration is not validated here.
 
@@ -67,10 +67,10 @@ def trained_plan(path: Path) -> Plan:
         raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
     run = path.absolute().parents[1] if alone else path
     around = stored_plan(run) if any((run / name).exists() for name in ("run.json", "config.yaml")) else None
-    plan = next((told for told in map(_plan_in_manifest, found) if told is not None), around)
+    plan = next((recorded for recorded in map(_plan_in_manifest, found) if recorded is not None), around)
     if plan is None:
-        told = "tells nothing of the agent that it holds, and no run folder is around it"
-        raise StateError(str(path), told, "put it back into the folder checkpoints of its run")
+        reason = "tells nothing of the agent that it holds, and no run folder is around it"
+        raise StateError(str(path), reason, "put it back into the folder checkpoints of its run")
     return plan
 
 

@@ -17,7 +17,7 @@ class Point:
         choices: the chosen option of each group.
         folder: the run folder of a single run.
         sweep_folder: the folder of the sweep if this is one of its jobs.
-        arguments: all that Hydra composes the run from: what the command line says, and what a checkpoint brings.
+        arguments: overrides that Hydra composes the run from: the command line's, after those of a checkpoint.
         differences: from the run that made the checkpoint which this one starts from, a line each.
         composed: Hydra's configuration, its own keys included.
     """

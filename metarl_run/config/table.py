@@ -1,6 +1,6 @@
 """Declaration of a paper's table, and its check on plain containers, before torch is imported.
 
-A table is the key `table` of a configuration: conf/table.yaml says what every table can be asked for, a file in
+A table is the key `table` of a configuration: conf/table.yaml holds what every table can be asked for, a file in
 conf/experiment/ which rows and columns the paper has, and what it published for them.
 """
 
@@ -155,7 +155,7 @@ def table_of(content: object) -> Table:
 
 
 def check_table(config: Mapping[str, Any], choices: Mapping[str, str], validate: Validate) -> None:
-    """Raise ConfigError unless every cell of the hand-made columns can be built.
+    """Raise ConfigError unless every cell of the classical columns can be built.
 
     Args:
         config: that holds the table, plain containers.

@@ -185,8 +185,8 @@ def _refuse(reason: str | None, path: str, option: str, advice: str | None) -> N
     """`must be …, got …`, between them the option whose argument it is."""
     if reason is not None:
         wanted, comma, got = reason.partition(", got ")
-        told = f"{wanted} with {option}{comma}{got}" if option else reason
-        raise ConfigError(path, _short(told), advice)
+        named = f"{wanted} with {option}{comma}{got}" if option else reason
+        raise ConfigError(path, _short(named), advice)
 
 
 def _where_to_look(target: str) -> str | None:

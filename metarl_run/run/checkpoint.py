@@ -67,7 +67,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     }
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was lived again
+    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
         shutil.rmtree(unfinished)
     try:

@@ -97,7 +97,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
-    """summary.json says how a run ended that did not complete."""
+    """Record in summary.json how a run ended that did not complete."""
     identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
         "seed": plan.config["seed"]
     }
@@ -106,8 +106,8 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     try:
         yield
     except RunError as error:
-        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
-        outcome = {"status": "failed", "error": told}
+        recorded = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        outcome = {"status": "failed", "error": recorded}
         raise
     except Interrupted as request:
         outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}

@@ -46,7 +46,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
     """Bring the run in `folder` to its end.
 
     Raises:
-        RunError: see `metarl_run.errors`; the folder's summary.json says so too.
+        RunError: see `metarl_run.errors`; it is recorded in summary.json, too.
         Interrupted: after saving, if a stop was asked for.
     """
     with locked(folder):

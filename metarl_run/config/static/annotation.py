@@ -69,7 +69,7 @@ def _named(node: ast.expr, source: Module, packages: Sequence[str]) -> Any:
 
 
 def _union(options: list[Any]) -> Any:
-    """One kind that accepts what any of them accepts, as far as that can be said."""
+    """One kind that accepts what any of them accepts, as far as that can be expressed."""
     if None in options:
         return None
     components = [option for option in options if isinstance(option, Component)]

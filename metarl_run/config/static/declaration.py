@@ -36,11 +36,11 @@ class Declaration:
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
         """Capabilities that a component with these arguments provides."""
-        return {*self.provides, *(word for _, word in _conditional(self.provides_if, arguments))}
+        return {*self.provides, *(capability for _, capability in _conditional(self.provides_if, arguments))}
 
     def required(self, arguments: Mapping[str, Any]) -> list[tuple[str | None, str]]:
         """Capabilities that a component with these arguments requires, each with the argument that makes it."""
-        return [*((None, word) for word in self.requires), *_conditional(self.requires_if, arguments)]
+        return [*((None, capability) for capability in self.requires), *_conditional(self.requires_if, arguments)]
 
 
 def declaration(lineage: Lineage) -> Declaration:
@@ -50,19 +50,19 @@ def declaration(lineage: Lineage) -> Declaration:
         ConfigError: if an attribute is not a literal of its form.
     """
     return Declaration(
-        provides=_literal("provides", lineage, _is_capabilities, "tuple of words", ()),
-        requires=_literal("requires", lineage, _is_capabilities, "tuple of words", ()),
-        provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (word, …)}}", {}),
-        requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (word, …)}}", {}),
+        provides=_literal("provides", lineage, _is_capabilities, "tuple of strings", ()),
+        requires=_literal("requires", lineage, _is_capabilities, "tuple of strings", ()),
+        provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
+        requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_advice, "{argument: hint}", {}),
     )
 
 
 def _conditional(words_if: CapabilitiesIf, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for argument, by_value in words_if.items():
-        for value, words in by_value.items():
+        for value, capabilities in by_value.items():
             if argument in arguments and _same(arguments[argument], value):
-                yield from ((argument, word) for word in words)
+                yield from ((argument, capability) for capability in capabilities)
 
 
 def _same(configured: object, value: object) -> bool:

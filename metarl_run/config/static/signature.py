@@ -1,6 +1,6 @@
 """Constructor arguments and capabilities of a `_target_`, read from its source text: torch is not imported for it.
 
-`metarl_run.kinds` says how annotations become checks; here the same annotations are found without importing the module.
+`metarl_run.kinds` turns annotations into checks; here the same annotations are found without importing the module.
 """
 
 import ast
@@ -138,11 +138,11 @@ def _field(name: str, kind: Any, value: ast.expr | None, source: Module) -> tupl
     """The argument that a field stands for; None if it is none."""
     if not isinstance(value, ast.Call) or dotted_name(value.func, source) not in SPECIFIERS:
         return name, Parameter(kind, value is None)
-    said = {keyword.arg: keyword.value for keyword in value.keywords}
-    match said.get("init"):
+    options = {keyword.arg: keyword.value for keyword in value.keywords}
+    match options.get("init"):
         case ast.Constant(value=False):
             return None
-    match said.get("alias"):
+    match options.get("alias"):
         case ast.Constant(value=str(alias)):
             name = alias
-    return name, Parameter(kind, not said.keys() & {"default", "default_factory"})
+    return name, Parameter(kind, not options.keys() & {"default", "default_factory"})
