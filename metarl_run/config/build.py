@@ -37,7 +37,7 @@ def build(config: Mapping[str, Any], offered: Offered, *, plugins: Sequence[str]
 
 
 def locate(target: str, plugins: Sequence[str], where: str) -> Any:
-    """The class or function called `target`; nothing outside metarl_run and `plugins` is imported or returned."""
+    """The class called `target`; nothing outside metarl_run and `plugins` is imported or returned."""
     allowed = {"metarl_run", *plugins}
     module, _, name = target.rpartition(".")
     if not module or target.partition(".")[0] not in allowed:
@@ -46,7 +46,7 @@ def locate(target: str, plugins: Sequence[str], where: str) -> Any:
         found = getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(where, f"cannot be imported: {error}") from error
-    if not callable(found) or found.__module__.partition(".")[0] not in allowed:
+    if not isinstance(found, type) or found.__module__.partition(".")[0] not in allowed:
         raise ConfigError(where, f"must be a class of metarl_run or of a package named in plugins, got {target}")
     return found
 

@@ -131,7 +131,7 @@ def _check_settings(record: type, config: Mapping[str, Any], path: str) -> None:
             _check_value(kind, config[name], here)
 
 
-def _components(node: Any, path: str, base: str | None, within: Within) -> Iterator[Chosen]:
+def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Chosen]:
     """A mapping with `_target_` and exactly the arguments that the class takes; then the components among these."""
     target = _mapping(node, path).get("_target_")
     where = f"{path}._target_"
@@ -144,8 +144,9 @@ def _components(node: Any, path: str, base: str | None, within: Within) -> Itera
     if taken is None:
         raise ConfigError(where, f"there is no class {_short(target)}", _where_to_look(target))
     class_name = target.rpartition(".")[2]
-    if base and taken.bases and base not in taken.bases and not taken.takes_more:
-        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}")
+    if base not in taken.bases:
+        advice = None if target.startswith("metarl_run.") else f"derive it from {base}"
+        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}", advice)
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     named = [name for name in taken.parameters if name not in OFFERED]
     required = [name for name in named if taken.parameters[name].required]
@@ -163,7 +164,8 @@ def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | No
     if isinstance(kind, Component) and (value is not None or not kind.optional):
         yield from _components(value, path, kind.base, within)
     elif isinstance(value, Mapping) and "_target_" in value:
-        yield from _components(value, path, None, within)
+        reason = "cannot be built here: the argument is not annotated with the class of a component"
+        raise ConfigError(f"{path}._target_", reason, "write a value")
     elif kind is None and isinstance(value, Mapping | list):
         for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _argument(None, entry, _join(path, str(key)), within, advice)

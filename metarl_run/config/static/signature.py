@@ -27,7 +27,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """Static description of a class or function, which is not imported.
+    """Static description of a class, which is not imported.
 
     Attributes:
         parameters: arguments by name.
@@ -44,12 +44,10 @@ class Signature:
 
 @functools.cache
 def signature(target: str, packages: tuple[str, ...]) -> Signature | None:
-    """The signature of the class or function `target`; None if `packages` define no such thing."""
+    """The signature of the class `target`; None if `packages` define no such class."""
     match find(target, packages):
         case (source, ast.ClassDef() as node):
             return _of_class(source, node, packages)
-        case (source, ast.FunctionDef() as node):
-            return Signature(*_arguments(node, source, packages, bound=False), bases=(), declared=Declaration())
     return None
 
 
@@ -72,7 +70,7 @@ def _parameters(
             return _fields(lineage, packages), False
         init = next((s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
         if init is not None:
-            own, takes_more = _arguments(init, home, packages, bound=True)
+            own, takes_more = _arguments(init, home, packages)
             if not takes_more or COMPONENT not in names:
                 return own, takes_more
             passed_on, takes_more = _parameters(lineage[place + 1 :], names[place + 1 :], packages)
@@ -99,7 +97,7 @@ def _lineage(
 
 
 def _arguments(
-    function: ast.FunctionDef, source: Module, packages: tuple[str, ...], *, bound: bool
+    function: ast.FunctionDef, source: Module, packages: tuple[str, ...]
 ) -> tuple[dict[str, Parameter], bool]:
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
@@ -112,7 +110,7 @@ def _arguments(
         argument.arg: Parameter(
             kind_of(argument.annotation, source, packages) if argument.annotation else None, required[argument.arg]
         )
-        for argument in [*positional[bound:], *spec.kwonlyargs]
+        for argument in [*positional[1:], *spec.kwonlyargs]
     }
     return parameters, spec.kwarg is not None
 
