@@ -1,4 +1,4 @@
-"""scripts/embedding computes what it says: ranks and returns by hand, places that are the truth, and a whole run."""
+"""scripts/studies/embedding: ranks and returns computed by hand, exact places, and a whole run."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ from metarl_run.run.run import run
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import StopRequest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "embedding.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "studies" / "embedding.py"
 SMALL = ("algo=metric_based", "env.horizon=3", "learner=reinforce", "meta_batch_size=5", "logger=files", "threads=1")
 GRID = (*SMALL, "env=gridworld", "env.size=3")
 MDP = (*SMALL, "env=random_mdp", "env.num_states=3", "env.num_actions=2", "algo.embedding=6")

@@ -32,7 +32,7 @@ from metarl_run.types import AgentState
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase" / "metric_based"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase" / "metric_based"
 PHYSICS = ("signed_force", "cart_mass", "pole_mass", "half_length", "gravity")
 SERVED_TASKS, SERVED_EPISODES = 40, 10
 """Held-out tasks that the stored policies are tried in, and how often each."""

@@ -26,7 +26,7 @@ from metarl_run.seeding import Streams
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 
-OUTPUTS = Path(__file__).resolve().parents[1] / "outputs"
+OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 USUAL_NETWORK = "mlp"
 SMALL = ("experiment=smoke", "threads=1")
 PLAN = (
@@ -42,9 +42,9 @@ PLAN = (
 HEAD = """\
 # Which pairs run
 
-Made by `scripts/pairs`: every algorithm with every learner on every task family was run in small (`experiment=smoke`)
-or refused before anything was built. ✓ ran with `network=mlp`, or with the network that is named; a number says why a
-pair was refused; ✗ is a failure.
+Made by `scripts/studies/pairs`: every algorithm with every learner on every task family was run in small
+(`experiment=smoke`) or refused before anything was built. ✓ ran with `network=mlp`, or with the network that is named;
+a number says why a pair was refused; ✗ is a failure.
 """
 
 

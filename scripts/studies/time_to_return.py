@@ -17,7 +17,7 @@ from pathlib import Path
 from metarl_run.errors import DONE, TERMINATED
 from metarl_run.system.json_text import json_text
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase"
 VARIANTS = {
     **{
         f"maml, {name}": ["algo=maml", f"learner.surrogate={name}"]
@@ -83,7 +83,7 @@ def main() -> None:
         "",
         f"Wall time of meta-training until the mean return after one step, on held-out tasks, first reaches "
         f"{options.wanted:g}; {options.seeds} seeds, `{' '.join(options.overrides) or 'defaults'}`. Made by "
-        "`scripts/time_to_return`.",
+        "`scripts/studies/time_to_return`.",
         "",
         "| | median, s | fastest – slowest, s | median meta-iterations |",
         "|---|---|---|---|",

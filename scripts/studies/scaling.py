@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase"
 CONFIG = ("env=random_mdp", "logger=files", "threads=1")
 MEBIBYTE = 1024  # ru_maxrss is in KiB
 WARM_UP, ITERATIONS = 2, 6
@@ -184,7 +184,7 @@ def main() -> None:
         return
     idle = apart(1, "algo=maml", "meta_batch_size=1", "episodes_per_task=1")["peak_mib"][-1]
     measured = []
-    lines = ["# Time and memory", "", "Made by `scripts/scaling`, one core; time is the processor's.", ""]
+    lines = ["# Time and memory", "", "Made by `scripts/studies/scaling`, one core; time is the processor's.", ""]
     for family in FAMILIES:
         measured.append([along(family, axis) for axis in family.axes])
         lines += [f"## {family.title}", ""]
