@@ -16,7 +16,7 @@ from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
-from metarl_run.table.life import Life, identity_of, lived_alike, slug
+from metarl_run.table.job import EvaluationJob, identity_of, shared_identity, slug
 from metarl_run.table.store import stored_identity
 
 NOT_OF_TRAINING = (
@@ -34,10 +34,10 @@ NOT_OF_TRAINING = (
 """Keys without influence on the meta-parameters that a run ends with."""
 
 
-def learned_lives(
+def learned_jobs(
     table: Table, config: Mapping[str, Any], cells: Sequence[Cell], root: Path, arguments: Sequence[str]
-) -> dict[Cell, list[Life]]:
-    """For each cell of a learned column a life for each seed.
+) -> dict[Cell, list[EvaluationJob]]:
+    """For each cell of a learned column a job for each seed.
 
     Cells without a finished run are left out if the column was not asked for by name.
 
@@ -53,21 +53,21 @@ def learned_lives(
             run and none may be trained.
     """
     finished = _finished_runs(Path(table.checkpoints)) if table.checkpoints is not None and cells else []
-    lives = {}
+    jobs = {}
     for cell in cells:
         points = [_point(table, config, cell, seed, arguments) for seed in table.seeds]
         found = [(folder, plan) for folder, plan in finished if _stands_for(plan, points[0])]
         if found:
-            lives[cell] = [_life(table, config, cell, plan, folder, None) for folder, plan in found]
+            jobs[cell] = [_job(table, config, cell, plan, folder, None) for folder, plan in found]
         elif table.train and table.columns is not None:
             plans = [Plan(point.config, point.choices, list(point.overrides), in_sweep=True) for point in points]
-            lives[cell] = [_life(table, config, cell, plan, None, root) for plan in plans]
+            jobs[cell] = [_job(table, config, cell, plan, None, root) for plan in plans]
         elif table.columns is not None:
             where = table.checkpoints or "table.checkpoints"
             name = table.agents[cell.column].experiments[cell.row]
             told = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
             raise ConfigError(str(where), told, "give the folder of one, or table.train=true")
-    return lives
+    return jobs
 
 
 def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, arguments: Sequence[str]) -> Point:
@@ -118,9 +118,9 @@ def _stands_for(plan: Plan, point: Point) -> bool:
     return alike and plan.choices.get("experiment") == point.choices.get("experiment") and episodes[0] == episodes[1]
 
 
-def _life(
+def _job(
     table: Table, config: Mapping[str, Any], cell: Cell, plan: Plan, finished: Path | None, root: Path | None
-) -> Life:
+) -> EvaluationJob:
     name, seed, budget = plan.choices["experiment"], plan.config["seed"], plan.config["budget"]
     if finished is not None:
         try:
@@ -131,61 +131,61 @@ def _life(
         if unnamed := [package for package in plan.config["plugins"] if package not in config["plugins"]]:
             raise ConfigError(str(finished), f"runs code of {', '.join(unnamed)}", "add plugins=[…] if you trust it")
     mark = _fingerprint(finished) if finished is not None else _mark(plan)
-    place = f"cells/{slug([cell.column])}/{slug([cell.row])}/{slug([name, budget, f'seed={seed}', mark])}"
+    folder = f"cells/{slug([cell.column])}/{slug([cell.row])}/{slug([name, budget, f'seed={seed}', mark])}"
     more = {"experiment": name, "budget": budget, "agent_seed": seed, "agent": mark}
     identity = identity_of({**plan.config, "seed": config["seed"]}, table, "reporting", **more)
     return replace(
-        _in_folder(table, cell, place, identity),
+        _in_folder(table, cell, folder, identity),
         config=plan.config,
-        trained_in=finished if finished is not None else (root or Path()) / place / "run",
+        trained_in=finished if finished is not None else (root or Path()) / folder / "run",
         training=plan if finished is None else None,
     )
 
 
-def stored_lives(
+def stored_jobs(
     table: Table,
     config: Mapping[str, Any],
     cells: Sequence[Cell],
     root: Path,
-    places: Mapping[str, Mapping[str, Sequence[str]]],
-) -> dict[Cell, list[Life]]:
-    """For each cell of a learned column the lives that are stored in the table's folder, to be reported, not lived.
+    folders: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[Cell, list[EvaluationJob]]:
+    """For each cell of a learned column the jobs that are stored in the table's folder, to be reported, not lived.
 
     Args:
         table: what is asked for.
         config: the table's own configuration, resolved.
         cells: of learned columns.
         root: the table's folder.
-        places: by column and row the folders of lives below it.
+        folders: by column and row the folders of jobs below it.
     """
-    alike = lived_alike(table, config["seed"])
-    lives = {}
+    alike = shared_identity(table, config["seed"])
+    jobs = {}
     for cell in cells:
         wanted = {**alike, "experiment": table.agents[cell.column].experiments[cell.row]}
-        of_row = {column: by_row.get(cell.row, []) for column, by_row in places.items()}
-        # A folder may be older than the column's name: then the experiment tells whose lives these are.
-        elsewhere = [place for column, theirs in of_row.items() if column != cell.column for place in theirs]
+        of_row = {column: by_row.get(cell.row, []) for column, by_row in folders.items()}
+        # A folder may be older than the column's name: then the experiment tells whose jobs these are.
+        elsewhere = [folder for column, theirs in of_row.items() if column != cell.column for folder in theirs]
         for candidates in (of_row.get(cell.column, []), elsewhere):
-            found = {place: stored_identity(root / place) or {} for place in candidates}
-            found = {place: life for place, life in found.items() if wanted.items() <= life.items()}
-            if found and cell not in lives:
-                lives[cell] = [_in_folder(table, cell, place, _without_episodes(life)) for place, life in found.items()]
-    return lives
+            found = {folder: stored_identity(root / folder) or {} for folder in candidates}
+            found = {folder: job for folder, job in found.items() if wanted.items() <= job.items()}
+            if found and cell not in jobs:
+                jobs[cell] = [_in_folder(table, cell, folder, _without_episodes(job)) for folder, job in found.items()]
+    return jobs
 
 
 def _without_episodes(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in stored.items() if key != "episodes"}
 
 
-def _in_folder(table: Table, cell: Cell, place: str, identity: Mapping[str, Any]) -> Life:
-    """The life of a meta-trained agent as far as its folder tells."""
+def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any]) -> EvaluationJob:
+    """The job of a meta-trained agent as far as its folder tells."""
     row = table.protocol[cell.row]
-    return Life(
+    return EvaluationJob(
         column=cell.column,
         block=cell.block,
         phase="reporting",
         setting={},
-        place=place,
+        folder=folder,
         family=cell.row,
         config={},
         identity=identity,

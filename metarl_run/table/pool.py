@@ -1,7 +1,7 @@
-"""Worker processes that live lives side by side: one that fails, or is killed, takes nobody with it.
+"""Worker processes that live jobs side by side: one that fails, or is killed, takes nobody with it.
 
-A worker is a process of its own with one life at a time; a new one takes the place of one that died. They say nothing
-on the screen: how a life goes is told by its folder, how it ended by the worker.
+A worker is a process of its own with one job at a time; a new one takes the place of one that died. They say nothing
+on the screen: how a job goes is told by its folder, how it ended by the worker.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from metarl_run.errors import BUG, ResourceError, RunError
 from metarl_run.system import machine
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 
 SECONDS_BETWEEN_LOOKS = 0.2
-"""At how lives go, and whether a stop was asked for."""
+"""At how jobs go, and whether a stop was asked for."""
 
 PATIENCE = 5.0
 """Seconds for a worker to leave by itself; it keeps what it has lived either way."""
@@ -35,51 +35,51 @@ class Worker:
 
     process: SpawnProcess
     pipe: Connection
-    life: Life | None = None
+    job: EvaluationJob | None = None
 
 
-def live_all(
-    lives: Sequence[Life], root: Path, jobs: int, stop: StopRequest
-) -> Iterator[tuple[Life, str | None] | None]:
-    """Bring all lives to their ends in their folders below `root`.
+def run_all(
+    jobs: Sequence[EvaluationJob], root: Path, num_workers: int, stop: StopRequest
+) -> Iterator[tuple[EvaluationJob, str | None] | None]:
+    """Bring all jobs to their ends in their folders below `root`.
 
     Yields:
-        A life that has ended, and why it failed, None if it did not; or None, now and then, when nothing happened.
+        A job that has ended, and why it failed, None if it did not; or None, now and then, when nothing happened.
 
     Raises:
         Interrupted: if a stop was asked for; no worker is left then.
     """
-    waiting, workers = list(reversed(lives)), list[Worker]()
+    waiting, workers = list(reversed(jobs)), list[Worker]()
     try:
         while waiting or workers:
             stop.check()
-            while waiting and len(workers) < jobs:
+            while waiting and len(workers) < num_workers:
                 workers.append(_started(root))
                 _hand_over(workers[-1], waiting.pop())
             ready = wait([worker.pipe for worker in workers], timeout=SECONDS_BETWEEN_LOOKS)
             for worker in [worker for worker in workers if worker.pipe in ready]:
-                life = worker.life
-                assert life is not None
+                job = worker.job
+                assert job is not None
                 try:
                     problem = worker.pipe.recv()
                 except (EOFError, OSError):
                     workers.remove(worker)
                     worker.process.join()
                     stop.check()  # a signal to the whole group reaches workers, too
-                    yield life, _died(worker, life, root / life.place)
+                    yield job, _died(worker, job, root / job.folder)
                     continue
                 if waiting:
                     _hand_over(worker, waiting.pop())
                 else:
                     workers.remove(worker)
                     _dismiss(worker)
-                yield life, problem
+                yield job, problem
             yield None
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(PATIENCE if worker.life is None or worker.life.training is None else None)
+            worker.process.join(PATIENCE if worker.job is None or worker.job.training is None else None)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -87,11 +87,11 @@ def live_all(
             temporary.unlink(missing_ok=True)
 
 
-def _died(worker: Worker, life: Life, folder: Path) -> str:
-    """Say in the folder of a life, as its worker no longer can, how it ended."""
+def _died(worker: Worker, job: EvaluationJob, folder: Path) -> str:
+    """Say in the folder of a job, as its worker no longer can, how it ended."""
     code = worker.process.exitcode or 0
     reason = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
-    store.prepare(folder, life)
+    store.prepare(folder, job)
     error = {"where": "worker process", "reason": reason, "exit_code": ResourceError.exit_code}
     store.write_outcome(folder, {"status": "failed", "error": error})
     return f"worker process: {reason}"
@@ -111,10 +111,10 @@ def _started(root: Path) -> Worker:
     return Worker(process, ours)
 
 
-def _hand_over(worker: Worker, life: Life) -> None:
-    worker.life = life
+def _hand_over(worker: Worker, job: EvaluationJob) -> None:
+    worker.job = job
     with contextlib.suppress(OSError):  # it died already, which is told when its pipe is read
-        worker.pipe.send(life)
+        worker.pipe.send(job)
 
 
 def _dismiss(worker: Worker) -> None:
@@ -123,15 +123,15 @@ def _dismiss(worker: Worker) -> None:
 
 
 def work(pipe: Connection, root: Path) -> None:
-    """What a worker does: lives, one after another, until nobody sends any more."""
+    """What a worker does: jobs, one after another, until nobody sends any more."""
     machine.prepare()
     stop = StopRequest()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError), open(os.devnull, "w") as nowhere:
         sys.stdout = nowhere
         while True:
-            life: Life = pipe.recv()
-            pipe.send(_outcome(life, root, stop))
+            job: EvaluationJob = pipe.recv()
+            pipe.send(_outcome(job, root, stop))
 
 
 def _leave_with_parent() -> None:
@@ -142,13 +142,13 @@ def _leave_with_parent() -> None:
         os._exit(BUG)
 
 
-def _outcome(life: Life, root: Path, stop: StopRequest) -> str | None:
-    from metarl_run.table.live import live_in
+def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:
+    from metarl_run.table.run_job import run_job
 
-    if life.training is not None:
+    if job.training is not None:
         stop.install()  # training saves before it leaves; otherwise TERM ends the process, and no part is lost
     try:
-        live_in(root / life.place, life, stop)
+        run_job(root / job.folder, job, stop)
     except RunError as error:
         return f"{error.where}: {error.reason}"
     except Interrupted as request:

@@ -1,4 +1,4 @@
-"""A small table whose agents need no time, its lives lived in this very process."""
+"""A small table whose agents need no time, its jobs lived in this very process."""
 
 import copy
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import pytest
 from metarl_run.config.compose import compose_points
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life
-from metarl_run.table.live import live_in
+from metarl_run.table.job import EvaluationJob
 from metarl_run.table.reproduce import Work, planned
+from metarl_run.table.run_job import run_job
 
 SMALL = {
     "columns": ["Random", "eps-Greedy"],
@@ -22,7 +22,7 @@ SMALL = {
     "tasks_at_once": 6,
     "blocks": {"as published": {}, "true prior": {"eps-Greedy": {"prior": {"reward_mean": 2.0}}}},
 }
-"""Of RL²'s MDPs: a column without a grid and one with, two rows that share a life, two blocks."""
+"""Of RL²'s MDPs: a column without a grid and one with, two rows that share a job, two blocks."""
 
 Config = dict[str, Any]
 
@@ -35,7 +35,7 @@ def mdps() -> Config:
 
 @pytest.fixture
 def config(mdps: Config) -> Config:
-    """A table of a second: rows keep their names, but lives are a few episodes of 2 steps."""
+    """A table of a second: rows keep their names, but jobs are a few episodes of 2 steps."""
     small = copy.deepcopy(mdps)
     small["table"] |= copy.deepcopy(SMALL)
     small["table"]["agents"]["eps-Greedy"]["grid"] = {"epsilon": [1.0, 0.1]}
@@ -50,16 +50,16 @@ def work_of(tmp_path: Path) -> Callable[[Config], Work]:
     return lambda config: planned(config, tmp_path, [])
 
 
-def live_here(work: Work) -> list[str]:
-    """Live all that is missing in this process; the names of the lives."""
+def run_here(work: Work) -> list[str]:
+    """Live all that is missing in this process; the names of the jobs."""
     lived = []
     for _ in range(2):
-        tuning = [life for lives in work.tuning.values() for life in lives]
-        lives = {life.place: life for life in [*tuning, *work.reporting(work.choices()).values()]}
-        for life in lives.values():
-            if not store.read(work.root / life.place, life).complete:
-                live_in(work.root / life.place, life, StopRequest())
-                lived.append(life.name)
+        tuning = [job for jobs in work.tuning.values() for job in jobs]
+        jobs = {job.folder: job for job in [*tuning, *work.reporting(work.choices()).values()]}
+        for job in jobs.values():
+            if not store.read(work.root / job.folder, job).complete:
+                run_job(work.root / job.folder, job, StopRequest())
+                lived.append(job.name)
     return lived
 
 
@@ -67,15 +67,15 @@ def live_here(work: Work) -> list[str]:
 def lived(work_of: Callable[[Config], Work]) -> Callable[[Config], tuple[Work, list[str]]]:
     def make(config: Config) -> tuple[Work, list[str]]:
         work = work_of(config)
-        return work, live_here(work)
+        return work, run_here(work)
 
     return make
 
 
 @pytest.fixture
-def the_life() -> Callable[..., Life]:
-    def find(work: Work, column: str, block: str = "as published", row: str = "25") -> Life:
-        """The reporting life of one cell."""
+def the_job() -> Callable[..., EvaluationJob]:
+    def find(work: Work, column: str, block: str = "as published", row: str = "25") -> EvaluationJob:
+        """The reporting job of one cell."""
         found = work.reporting(work.choices())
         (cell,) = [cell for cell in found if (cell.column, cell.block, cell.row) == (column, block, row)]
         return found[cell]

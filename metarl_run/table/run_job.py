@@ -1,6 +1,6 @@
-"""One life in its folder: build the agent, live in the tasks part by part, keep the returns of each part.
+"""One job in its folder: build the agent, live in the tasks part by part, keep the returns of each part.
 
-Whatever state the folder is in, the life goes on from there, part by part.
+Whatever state the folder is in, the job goes on from there, part by part.
 """
 
 import time
@@ -25,22 +25,22 @@ from metarl_run.seeding import Streams
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 
 
-def live_in(folder: Path, life: Life, stop: StopRequest) -> None:
-    """Bring `life` to its end in `folder`, which says so then, or how it failed.
+def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+    """Bring `job` to its end in `folder`, which says so then, or how it failed.
 
     Raises:
         RunError: see `metarl_run.errors`.
         Interrupted: after what was lived is saved, if a stop was asked for.
     """
-    store.prepare(folder, life)
+    store.prepare(folder, job)
     names = ("column", "block", "phase", "setting", "agent_seed")
-    about = {name: getattr(life, name) for name in names}
+    about = {name: getattr(job, name) for name in names}
     try:
         with Contained(folder):
-            _live_on(folder, life, stop)
+            _run_parts(folder, job, stop)
     except RunError as error:
         told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
         store.write_outcome(folder, {"status": "failed", **about, "error": told})
@@ -48,56 +48,56 @@ def live_in(folder: Path, life: Life, stop: StopRequest) -> None:
     store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
 
 
-def _live_on(folder: Path, life: Life, stop: StopRequest) -> None:
-    torch.set_num_threads(life.config["threads"])
-    if life.training is not None and life.trained_in is not None:
-        life.trained_in.mkdir(parents=True, exist_ok=True)
-        run(life.training, life.trained_in, stop)
-    device = torch.device("cuda" if life.config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
-    streams = Streams(life.seed, device)
-    family, algo = build_agent(life.config, streams)
-    if isinstance(algo, MetaLearner) and life.trained_in is not None:
-        algo.load_meta_params(checkpoint.load(life.trained_in).state["algo"]["meta_params"])
-    for number, part in enumerate(life.parts):
+def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+    torch.set_num_threads(job.config["threads"])
+    if job.training is not None and job.trained_in is not None:
+        job.trained_in.mkdir(parents=True, exist_ok=True)
+        run(job.training, job.trained_in, stop)
+    device = torch.device("cuda" if job.config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    streams = Streams(job.seed, device)
+    family, algo = build_agent(job.config, streams)
+    if isinstance(algo, MetaLearner) and job.trained_in is not None:
+        algo.load_meta_params(checkpoint.load(job.trained_in).state["algo"]["meta_params"])
+    for number, part in enumerate(job.parts):
         stop.check()
         if store.read_part(folder, part) is not None:
             continue
         start = time.perf_counter()
-        totals, optimum = returns_of(algo, family, streams, life, number, len(part))
+        totals, optimum = returns_of(algo, family, streams, job, number, len(part))
         if not np.isfinite(totals).all():
             task, column = np.argwhere(~np.isfinite(totals))[0]
-            where = f"return of task {part.start + task} after {life.episodes[column]} episodes"
+            where = f"return of task {part.start + task} after {job.episodes[column]} episodes"
             raise NumericalError(where, f"must be finite, got {totals[task, column]}")
         store.write_part(folder, part, totals, optimum, time.perf_counter() - start)
 
 
 def returns_of(
-    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, life: Life, number: int, num_tasks: int
+    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, number: int, num_tasks: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sum of rewards over the first n episodes in each task of a part, for each n that is read.
 
     Tasks and randomness depend on the seed, the phase and the part alone, so all agents meet the same tasks, and an
-    agent lives the first n episodes of a longer life as it would live n.
+    agent lives the first n episodes of a longer job as it would live n.
 
     Args:
         algo: how the agent behaves.
         family: where the tasks come from.
         streams: of the table's seed.
-        life: whose phase and episodes count.
+        job: whose phase and episodes count.
         number: of the part.
         num_tasks: in it.
 
     Returns:
         The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty if not wanted.
     """
-    name = f"table/{life.phase}"
+    name = f"table/{job.phase}"
     task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", number))
     env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", number))
     with torch.no_grad():
-        lifetime = live(algo, env, streams(f"{name}/actions", number), adaptation_steps=life.episodes[-1] - 1)
+        lifetime = live(algo, env, streams(f"{name}/actions", number), adaptation_steps=job.episodes[-1] - 1)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
-    lived = by_episode.double().cumsum(1)[:, [n - 1 for n in life.episodes]]
-    return lived.cpu().numpy(), planned(family, task, life.planning_discount)
+    lived = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
+    return lived.cpu().numpy(), planned(family, task, job.planning_discount)
 
 
 def planned(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:

@@ -10,21 +10,21 @@ from metarl_run.config.plan import Plan
 from metarl_run.config.table import Table
 
 Phase = Literal["tuning", "reporting"]
-"""A setting is chosen by lives in other tasks than those whose returns are reported."""
+"""A setting is chosen by jobs in other tasks than those whose returns are reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Life:
+class EvaluationJob:
     """One agent, and the tasks that it lives in.
 
-    Rows that differ in nothing but n share one life, the longest: an agent that does not know n lives the first n
-    episodes of a longer life as it would live n.
+    Rows that differ in nothing but n share one job, the longest: an agent that does not know n lives the first n
+    episodes of a longer job as it would live n.
 
     Attributes:
         column, block: whose cells it is for.
         phase: what its returns are for.
         setting: of the column's grid; empty without one.
-        place: folder below the table's, the same whenever the same is asked for.
+        folder: below the table's, the same whenever the same is asked for.
         family: what of the task family differs from the table's, in a word.
         config: of family and agent, resolved.
         identity: what the returns depend on, as plain containers: stored with them, and compared before they are used.
@@ -42,7 +42,7 @@ class Life:
     block: str
     phase: Phase
     setting: Mapping[str, Any]
-    place: str
+    folder: str
     family: str
     config: Mapping[str, Any]
     identity: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Life:
 
     @property
     def drawn_from(self) -> dict[str, Any]:
-        """What decides which tasks these are: lives alike in it are lived in the same tasks, in the same order."""
+        """What decides which tasks these are: jobs alike in it are lived in the same tasks, in the same order."""
         return {key: self.identity.get(key) for key in ("env", "table_seed", "tasks_at_once", "phase", "device")}
 
     @property
@@ -82,24 +82,24 @@ INFLUENTIAL = ("env", "learner", "network", "algo", "plugins", "threads", "devic
 
 
 def identity_of(config: Mapping[str, Any], table: Table, phase: Phase, **more: Any) -> dict[str, Any]:
-    """What the returns of a life depend on, besides which tasks and how many episodes are lived.
+    """What the returns of a job depend on, besides which tasks and how many episodes are lived.
 
     Args:
         config: of family and agent.
-        table: that the life is for.
-        phase: of the life.
+        table: that the job is for.
+        phase: of the job.
         more: whatever else matters.
     """
     return {
         **{key: config[key] for key in INFLUENTIAL},
-        **lived_alike(table, config["seed"]),
+        **shared_identity(table, config["seed"]),
         "phase": phase,
         **more,
     }
 
 
-def lived_alike(table: Table, seed: int) -> dict[str, Any]:
-    """What all lives of a table have in common.
+def shared_identity(table: Table, seed: int) -> dict[str, Any]:
+    """What all jobs of a table have in common.
 
     Args:
         table: what is asked for.
