@@ -1,4 +1,4 @@
-"""Which cells a table has, and which jobs of hand-made agents they are read from."""
+"""The cells of a table and the evaluation jobs of classical agents that supply them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Cell:
 
 
 def cells_of(table: Table) -> list[Cell]:
-    """What is asked for and can be had: learned columns where an experiment is, other blocks where they differ."""
+    """Requested cells that exist: learned columns need an experiment, later blocks hold only columns they change."""
     first = next(iter(table.blocks))
     return [
         Cell(block, row, column)
@@ -37,7 +37,7 @@ def is_tuned(agent: Agent) -> bool:
 
 
 def tuning_jobs(table: Table, config: Mapping[str, Any], cells: Sequence[Cell]) -> dict[Cell, list[EvaluationJob]]:
-    """For each cell of a column with a grid a job for each setting, in the grid's order; cells share them."""
+    """For each cell of a column with a grid, one job per setting in grid order; cells may share jobs."""
     tuned = [cell for cell in cells if is_tuned(table.agents[cell.column])]
     settings = {cell: table.agents[cell.column].settings for cell in tuned}
     jobs: dict[Cell, list[EvaluationJob]] = {cell: [] for cell in tuned}
@@ -51,19 +51,19 @@ def tuning_jobs(table: Table, config: Mapping[str, Any], cells: Sequence[Cell]) 
 def shared_jobs(
     table: Table, config: Mapping[str, Any], phase: Phase, settings: Mapping[Cell, Setting]
 ) -> dict[Cell, EvaluationJob]:
-    """The job that each cell is read from: one for all that differ in n alone.
+    """The job that supplies each cell; cells that differ in n alone share one.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
         phase: tuning or reporting.
-        settings: of each cell of a hand-made column.
+        settings: the setting of each cell of a classical column.
     """
-    together: dict[str, list[Cell]] = {}
+    sharing: dict[str, list[Cell]] = {}
     for cell, setting in settings.items():
-        together.setdefault(folder_of(table, cell, phase, setting), []).append(cell)
+        sharing.setdefault(folder_of(table, cell, phase, setting), []).append(cell)
     jobs: dict[Cell, EvaluationJob] = {}
-    for folder, cells in together.items():
+    for folder, cells in sharing.items():
         cell, setting = cells[0], settings[cells[0]]
         agent, row = table.agents[cell.column], table.protocol[cell.row]
         algo = changed(agent.algo or {}, table.blocks[cell.block].get(cell.column, {}), setting)
@@ -74,7 +74,7 @@ def shared_jobs(
             phase=phase,
             setting=setting,
             folder=folder,
-            family=", ".join(words(row.env)),
+            family=", ".join(assignments(row.env)),
             config=cell_config,
             identity=identity_of(cell_config, table, phase),
             seed=config["seed"],
@@ -88,12 +88,12 @@ def shared_jobs(
 
 
 def folder_of(table: Table, cell: Cell, phase: Phase, setting: Setting) -> str:
-    """The folder of a cell's job, named by everything that cells which share it have in common."""
-    family = slug(list(words(table.protocol[cell.row].env)) or ["family"])
-    named = slug([phase, *words(setting)])
+    """The folder of a cell's job, named by everything that the cells sharing it have in common."""
+    family = slug(list(assignments(table.protocol[cell.row].env)) or ["family"])
+    named = slug([phase, *assignments(setting)])
     return f"cells/{slug([cell.column])}/{slug([cell.block])}/{family}/{named}"
 
 
-def words(values: Mapping[str, Any]) -> Iterator[str]:
+def assignments(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         yield f"{key}={value}"

@@ -1,4 +1,4 @@
-"""Learned columns: which finished runs stand for a cell, or which are to be brought to their end for it."""
+"""Learned columns: finished runs that supply a cell, or runs to train for it."""
 
 import hashlib
 import json
@@ -37,26 +37,26 @@ NOT_OF_TRAINING = (
 def learned_jobs(
     table: Table, config: Mapping[str, Any], cells: Sequence[Cell], root: Path, arguments: Sequence[str]
 ) -> dict[Cell, list[EvaluationJob]]:
-    """For each cell of a learned column a job for each seed.
+    """For each cell of a learned column, one job per seed.
 
-    Cells without a finished run are left out if the column was not asked for by name.
+    Cells without a finished run are left out unless their column was requested by name.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
-        cells: of learned columns.
-        root: the table's folder, where runs are trained.
-        arguments: of the command line that experiments are composed with, too.
+        cells: cells of learned columns.
+        root: the table's folder, in which runs are trained.
+        arguments: command-line arguments that experiments are composed with, too.
 
     Raises:
-        ConfigError: if an experiment cannot be composed, lives in other tasks than its row, or there is no finished
+        ConfigError: if an experiment cannot be composed or draws other tasks than its row, or if there is no finished
             run and none may be trained.
     """
     finished = _finished_runs(Path(table.checkpoints)) if table.checkpoints is not None and cells else []
     jobs = {}
     for cell in cells:
         points = [_point(table, config, cell, seed, arguments) for seed in table.seeds]
-        found = [(folder, plan) for folder, plan in finished if _stands_for(plan, points[0])]
+        found = [(folder, plan) for folder, plan in finished if _matches(plan, points[0])]
         if found:
             jobs[cell] = [_job(table, config, cell, plan, folder, None) for folder, plan in found]
         elif table.train and table.columns is not None:
@@ -65,13 +65,13 @@ def learned_jobs(
         elif table.columns is not None:
             where = table.checkpoints or "table.checkpoints"
             name = table.agents[cell.column].experiments[cell.row]
-            told = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
-            raise ConfigError(str(where), told, "give the folder of one, or table.train=true")
+            reason = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
+            raise ConfigError(str(where), reason, "give the folder of one, or table.train=true")
     return jobs
 
 
 def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, arguments: Sequence[str]) -> Point:
-    """The run that an experiment asks for, if it lives in the tasks of the cell's row."""
+    """The run that an experiment composes, checked to draw the tasks of the cell's row."""
     name = table.agents[cell.column].experiments[cell.row]
     budget = [f"budget={table.budget}"] if table.budget is not None else []
     try:
@@ -85,12 +85,12 @@ def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, argum
     if other:
         where = f"table.agents.{cell.column}.experiments.{cell.row}"
         got = f"{point.config['env'].get(other[0])!r}, not {wanted[other[0]]!r}"
-        raise ConfigError(where, f"{name} lives in other tasks: env.{other[0]} is {got}")
+        raise ConfigError(where, f"{name} draws other tasks: env.{other[0]} is {got}")
     return point
 
 
 def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
-    """Every finished run below `folder`, in the order of their names."""
+    """Finished runs below `folder`, ordered by name."""
     if not folder.is_dir():
         raise ConfigError("table.checkpoints", f"there is no folder {folder}")
     found = []
@@ -110,8 +110,8 @@ def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
     return found
 
 
-def _stands_for(plan: Plan, point: Point) -> bool:
-    """A finished run of this experiment, with this budget, in these tasks and lifetimes; its seed does not matter."""
+def _matches(plan: Plan, point: Point) -> bool:
+    """Check that a finished run has the experiment, budget, tasks and lifetimes of `point`; seeds may differ."""
     keys = ("env", "budget", "meta_iterations", "network")
     alike = all(plan.config.get(key) == point.config[key] for key in keys)
     episodes = [(each.config.get("algo") or {}).get("episodes") for each in (plan, point)]
@@ -124,10 +124,10 @@ def _job(
     name, seed, budget = plan.choices["experiment"], plan.config["seed"], plan.config["budget"]
     if finished is not None:
         try:
-            validate(plan.config, plan.choices)  # nothing in a folder that travelled is trusted
+            validate(plan.config, plan.choices)  # a copied folder is not trusted
         except ConfigError as error:
             where, reason = str(finished / "config.yaml"), f"{error.where}: {error.reason}"
-            raise StateError(where, reason, "leave the run out, or train it anew") from error
+            raise StateError(where, reason, "leave the run out or train it again") from error
         if unnamed := [package for package in plan.config["plugins"] if package not in config["plugins"]]:
             raise ConfigError(str(finished), f"runs code of {', '.join(unnamed)}", "add plugins=[…] if you trust it")
     mark = _fingerprint(finished) if finished is not None else _mark(plan)
@@ -149,22 +149,22 @@ def stored_jobs(
     root: Path,
     folders: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> dict[Cell, list[EvaluationJob]]:
-    """For each cell of a learned column the jobs that are stored in the table's folder, to be reported, not lived.
+    """For each cell of a learned column, the jobs stored in the table's folder, to be reported without running.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
-        cells: of learned columns.
+        cells: cells of learned columns.
         root: the table's folder.
-        folders: by column and row the folders of jobs below it.
+        folders: job folders below `root`, by column and row.
     """
-    alike = shared_identity(table, config["seed"])
+    shared = shared_identity(table, config["seed"])
     jobs = {}
     for cell in cells:
-        wanted = {**alike, "experiment": table.agents[cell.column].experiments[cell.row]}
+        wanted = {**shared, "experiment": table.agents[cell.column].experiments[cell.row]}
         of_row = {column: by_row.get(cell.row, []) for column, by_row in folders.items()}
-        # A folder may be older than the column's name: then the experiment tells whose jobs these are.
-        elsewhere = [folder for column, theirs in of_row.items() if column != cell.column for folder in theirs]
+        # A folder may predate the column's name; the experiment then identifies its jobs.
+        elsewhere = [folder for column, others in of_row.items() if column != cell.column for folder in others]
         for candidates in (of_row.get(cell.column, []), elsewhere):
             found = {folder: stored_identity(root / folder) or {} for folder in candidates}
             found = {folder: job for folder, job in found.items() if wanted.items() <= job.items()}
@@ -178,7 +178,7 @@ def _without_episodes(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any]) -> EvaluationJob:
-    """The job of a meta-trained agent as far as its folder tells."""
+    """The job of a meta-trained agent as stored in its folder."""
     row = table.protocol[cell.row]
     return EvaluationJob(
         column=cell.column,
@@ -200,12 +200,12 @@ def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any
 
 
 def _fingerprint(run_folder: Path) -> str:
-    """Tells one finished run from another: of its newest checkpoint's manifest, which holds a hash of all numbers."""
+    """Hash of the newest checkpoint's manifest, which itself holds a hash of every tensor."""
     newest = max(path for path in (run_folder / "checkpoints").iterdir() if path.name.isdigit())
     return hashlib.blake2b((newest / "manifest.json").read_bytes(), digest_size=4).hexdigest()
 
 
 def _mark(plan: Plan) -> str:
-    """A few letters that differ where a training would: a run is never continued with another configuration."""
+    """Hash of the keys that affect training, so that a run is never continued with another configuration."""
     matters = {key: value for key, value in plan.config.items() if key not in NOT_OF_TRAINING}
     return hashlib.blake2b(json.dumps(with_former_names(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -1,7 +1,7 @@
-"""Worker processes that live jobs side by side: one that fails, or is killed, takes nobody with it.
+"""Pool of worker processes that run evaluation jobs; a worker that fails or is killed affects no other.
 
-A worker is a process of its own with one job at a time; a new one takes the place of one that died. They say nothing
-on the screen: how a job goes is told by its folder, how it ended by the worker.
+A worker has one job at a time, and one that died is replaced. Workers print nothing: a job's folder shows its progress,
+its worker reports the outcome.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from metarl_run.table import store
 from metarl_run.table.job import EvaluationJob
 
 SECONDS_BETWEEN_LOOKS = 0.2
-"""At how jobs go, and whether a stop was asked for."""
+"""Interval of checks for progress and stop requests."""
 
 PATIENCE = 5.0
-"""Seconds for a worker to leave by itself; it keeps what it has lived either way."""
+"""Seconds that a worker has to exit by itself; finished parts are on disk either way."""
 
 
 @dataclass
 class Worker:
-    """One process, and what it is at."""
+    """A worker process and its current job."""
 
     process: SpawnProcess
     pipe: Connection
@@ -41,13 +41,13 @@ class Worker:
 def run_all(
     jobs: Sequence[EvaluationJob], root: Path, num_workers: int, stop: StopRequest
 ) -> Iterator[tuple[EvaluationJob, str | None] | None]:
-    """Bring all jobs to their ends in their folders below `root`.
+    """Run all jobs in their folders below `root`.
 
     Yields:
-        A job that has ended, and why it failed, None if it did not; or None, now and then, when nothing happened.
+        A job that ended and the reason it failed, None on success; or None at regular intervals, for progress displays.
 
     Raises:
-        Interrupted: if a stop was asked for; no worker is left then.
+        Interrupted: on a stop request, after all workers have exited.
     """
     waiting, workers = list(reversed(jobs)), list[Worker]()
     try:
@@ -65,7 +65,7 @@ def run_all(
                 except (EOFError, OSError):
                     workers.remove(worker)
                     worker.process.join()
-                    stop.check()  # a signal to the whole group reaches workers, too
+                    stop.check()  # a signal to the process group reaches workers, too
                     yield job, _died(worker, job, root / job.folder)
                     continue
                 if waiting:
@@ -88,7 +88,7 @@ def run_all(
 
 
 def _died(worker: Worker, job: EvaluationJob, folder: Path) -> str:
-    """Say in the folder of a job, as its worker no longer can, how it ended."""
+    """Record in the job's folder how its worker died, and return the reason."""
     code = worker.process.exitcode or 0
     reason = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
     store.prepare(folder, job)
@@ -101,7 +101,7 @@ def _started(root: Path) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, root), daemon=True)
-    # A worker never sees Ctrl-C, which a terminal sends to all: it inherits that the signal is held back
+    # The terminal sends Ctrl-C to the whole group; workers inherit the blocked signal and never see it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -113,7 +113,7 @@ def _started(root: Path) -> Worker:
 
 def _hand_over(worker: Worker, job: EvaluationJob) -> None:
     worker.job = job
-    with contextlib.suppress(OSError):  # it died already, which is told when its pipe is read
+    with contextlib.suppress(OSError):  # it died already, which is noticed when its pipe is read
         worker.pipe.send(job)
 
 
@@ -123,7 +123,7 @@ def _dismiss(worker: Worker) -> None:
 
 
 def work(pipe: Connection, root: Path) -> None:
-    """What a worker does: jobs, one after another, until nobody sends any more."""
+    """Main loop of a worker: run jobs until the pipe is closed."""
     machine.prepare()
     stop = StopRequest()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -135,7 +135,7 @@ def work(pipe: Connection, root: Path) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Nobody is left to report to, whatever ended the parent: what was lived is on disk."""
+    """Exit when the parent has died: finished parts are on disk, and nobody is left to report to."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -146,7 +146,7 @@ def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:
     from metarl_run.table.run_job import run_job
 
     if job.training is not None:
-        stop.install()  # training saves before it leaves; otherwise TERM ends the process, and no part is lost
+        stop.install()  # training saves before it exits; otherwise TERM ends the process without losing a part
     try:
         run_job(root / job.folder, job, stop)
     except RunError as error:

@@ -1,4 +1,4 @@
-"""What a table came to, cell by cell, read from the files of its jobs: the content of table.json."""
+"""Results of a table, cell by cell, read from the files of its jobs: the content of table.json."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ def record_of(
     choices: Mapping[Cell, Choice],
     jobs: Mapping[Cell, Sequence[EvaluationJob]],
 ) -> dict[str, Any]:
-    """Everything that is to be told of a table.
+    """The content of table.json.
 
     Args:
-        table: what was asked for.
+        table: the requested table.
         root: its folder.
         cells: in the order of the table.
-        choices: what tuning came to for the cells of hand-made columns.
-        jobs: that each cell is read from, one for each seed; none where its setting is not known yet.
+        choices: tuning results for the cells of classical columns.
+        jobs: jobs that supply each cell, one per seed; none while its setting is unknown.
     """
-    told, by_task = [], {}
+    entries, by_task = [], {}
     for cell in cells:
         entry, values = _cell(table, root, cell, choices.get(cell), jobs.get(cell, []))
-        told.append(entry)
+        entries.append(entry)
         if values:
             by_task[cell] = np.stack(values).mean(0)
     return {
@@ -43,7 +43,7 @@ def record_of(
         "measure": table.measure,
         "notes": list(table.notes),
         "key": list(table.key),
-        "cells": told,
+        "cells": entries,
         "pairs": _pairs(by_task),
     }
 
@@ -51,7 +51,7 @@ def record_of(
 def _cell(
     table: Table, root: Path, cell: Cell, choice: Choice | None, jobs: Sequence[EvaluationJob]
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """One cell, and the values that each of its finished seeds has in each task."""
+    """The entry of one cell, and the value of each finished seed in each task."""
     row, learned = table.protocol[cell.row], table.agents[cell.column].learned
     jobs, left_out = one_per_agent(jobs)
     results = [(job, store.read(root / job.folder, job)) for job in jobs]
@@ -112,10 +112,10 @@ NUMBERS = ("ours", "low", "high", "standard_error", "first_1000", "deviation_100
 def one_per_agent(
     jobs: Sequence[EvaluationJob],
 ) -> tuple[list[EvaluationJob], list[tuple[EvaluationJob, EvaluationJob]]]:
-    """The jobs of different agents, and each of the others with the one that it repeats.
+    """The first job of each distinct agent, and every other job paired with the one it repeats.
 
-    Agents are one if all that matters to their meta-training is alike, the seed included. Equal checkpoints are not
-    asked for: what another machine or version made of it is no second seed.
+    Agents are the same if everything that affects their meta-training agrees, the seed included. Their checkpoints may
+    differ: the same run on another machine or version is not a second seed.
     """
     counted, left_out = list[EvaluationJob](), list[tuple[EvaluationJob, EvaluationJob]]()
     for job in jobs:
@@ -136,7 +136,7 @@ def _seed(job: EvaluationJob) -> int:
 
 
 def _pairs(by_task: Mapping[Cell, np.ndarray]) -> list[dict[str, Any]]:
-    """How far each column lies behind the best of its row, in the same tasks."""
+    """Difference of each column from the best of its row, in the same tasks."""
     pairs = []
     for (block, row), group in itertools.groupby(by_task, key=lambda cell: (cell.block, cell.row)):
         cells = list(group)

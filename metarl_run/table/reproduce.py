@@ -1,6 +1,6 @@
-"""A paper's table in one folder: live what is missing, then report what is there.
+"""A paper's table in one folder: run missing jobs, then report.
 
-Whatever state the folder is in, the table goes on from there: finished jobs are read, others are lived.
+Finished jobs are read from the folder, so an interrupted table resumes.
 """
 
 import os
@@ -25,7 +25,7 @@ from metarl_run.table.tuning import Choice, choices_of
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A table, its folder, and the jobs that can be named before any is lived."""
+    """A table, its folder, and the jobs that are known before any has run."""
 
     table: Table
     config: Mapping[str, Any]
@@ -39,27 +39,27 @@ class Work:
         return [cell for cell in self.cells if not self.table.agents[cell.column].learned]
 
     def choices(self) -> dict[Cell, Choice]:
-        """What tuning has come to so far."""
+        """Tuning results so far."""
         return choices_of(self.table, self.root, self.classical, self.tuning)
 
     def reporting(self, choices: Mapping[Cell, Choice]) -> dict[Cell, EvaluationJob]:
-        """The jobs to report, of the cells of which the setting is known."""
+        """Reporting jobs of the cells whose setting is known."""
         known = {cell: choice.setting for cell, choice in choices.items() if choice.setting is not None}
         return shared_jobs(self.table, self.config, "reporting", known)
 
 
 def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], stop: StopRequest) -> int:
-    """Make the table that `config` declares in `root`; the exit code.
+    """Make the table that `config` declares in `root` and return the exit code.
 
     Args:
         config: resolved and validated.
         root: the table's folder.
-        arguments: of the command line that experiments are composed with, too, such as --config-dir.
-        stop: asked for by a signal.
+        arguments: command-line arguments that experiments are composed with, too, such as --config-dir.
+        stop: stop request, set by a signal.
 
     Raises:
-        RunError: see `metarl_run.errors`; nothing was created then. What fails in a cell is told there.
-        Interrupted: if a stop was asked for; what was lived is kept.
+        RunError: see `metarl_run.errors`, before anything is created; a cell's failure is part of the table instead.
+        Interrupted: on a stop request; finished parts are kept.
     """
     work = planned(config, root, arguments)
     if not work.table.report_only:
@@ -72,7 +72,7 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
     record = record_of(work.table, root, work.cells, choices, jobs)
     if all(cell["status"] == "missing" for cell in record["cells"]):
         raise StateError(str(root), "holds no finished cell to report", "leave out table.report_only")
-    from metarl_run.report.table import report  # late: torch comes with it, and what is wrong is told without
+    from metarl_run.report.table import report  # imports torch, which refusals of bad configurations must not
 
     made = report.write(record, root)
     made.show()
@@ -80,10 +80,10 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
 
 
 def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> Work:
-    """What the table that `config` declares asks for; nothing is created.
+    """The jobs of the table that `config` declares; nothing is created.
 
     Raises:
-        ConfigError: if a learned cell cannot be had.
+        ConfigError: if a learned cell has no finished run and none may be trained.
     """
     table = table_of(config["table"])
     cells = cells_of(table)
@@ -94,8 +94,8 @@ def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> 
         learned = learned_jobs(table, config, to_learn, root, arguments)
     cells = [cell for cell in cells if cell in learned or not table.agents[cell.column].learned]
     if not cells:
-        told = "must name a learned column that has an experiment for the rows: nothing else is in this table"
-        raise ConfigError("table.columns", told, f"there is {', '.join(table.agents)}")
+        reason = "must name a learned column that has an experiment for the rows: nothing else is in this table"
+        raise ConfigError("table.columns", reason, f"there is {', '.join(table.agents)}")
     return Work(
         table=table,
         config=config,
@@ -107,27 +107,27 @@ def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> 
 
 
 def _run_missing(work: Work, stop: StopRequest) -> None:
-    """Live what is missing: first all that can be named now, then what tuning has chosen."""
+    """Run missing jobs: first those known now, then those of the settings that tuning has chosen."""
     table = work.table
     num_workers = table.jobs or _cores()
     to_tune = [job for jobs in work.tuning.values() for job in jobs]
     to_train = [job for jobs in work.learned.values() for job in jobs]
     failed: set[str] = set()
-    with progress(work.root) as shown:
+    with progress(work.root) as display:
         for _ in range(2):
             jobs = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
             unique = {job.folder: job for job in jobs if job.folder not in failed}
             missing = [job for job in unique.values() if not store.read(work.root / job.folder, job).complete]
-            shown.begin(missing)
+            display.begin(missing)
             for ended in run_all(missing, work.root, num_workers, stop):
                 if ended is not None:
                     job, problem = ended
-                    shown.end(job, problem)
+                    display.end(job, problem)
                     if problem is not None:
                         failed.add(job.folder)
-                shown.look()
+                display.update()
 
 
 def _cores() -> int:
-    """That this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

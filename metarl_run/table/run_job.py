@@ -1,6 +1,6 @@
-"""One job in its folder: build the agent, live in the tasks part by part, keep the returns of each part.
+"""Execution of one evaluation job: build the agent, run it in the tasks part by part and store each part's returns.
 
-Whatever state the folder is in, the job goes on from there, part by part.
+Parts already in the folder are kept, so an interrupted job resumes.
 """
 
 import time
@@ -29,11 +29,11 @@ from metarl_run.table.job import EvaluationJob
 
 
 def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
-    """Bring `job` to its end in `folder`, which says so then, or how it failed.
+    """Finish `job` in `folder` and record there that it is complete, or how it failed.
 
     Raises:
         RunError: see `metarl_run.errors`.
-        Interrupted: after what was lived is saved, if a stop was asked for.
+        Interrupted: on a stop request, after finished parts are saved.
     """
     store.prepare(folder, job)
     names = ("column", "block", "phase", "setting", "agent_seed")
@@ -42,8 +42,8 @@ def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         with Contained(folder):
             _run_parts(folder, job, stop)
     except RunError as error:
-        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
-        store.write_outcome(folder, {"status": "failed", **about, "error": told})
+        details = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        store.write_outcome(folder, {"status": "failed", **about, "error": details})
         raise
     store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
 
@@ -58,12 +58,12 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
     family, algo = build_agent(job.config, streams)
     if isinstance(algo, MetaLearner) and job.trained_in is not None:
         algo.load_meta_params(checkpoint.load(job.trained_in).state["algo"]["meta_params"])
-    for number, part in enumerate(job.parts):
+    for index, part in enumerate(job.parts):
         stop.check()
         if store.read_part(folder, part) is not None:
             continue
         start = time.perf_counter()
-        totals, optimum = returns_of(algo, family, streams, job, number, len(part))
+        totals, optimum = returns_of(algo, family, streams, job, index, len(part))
         if not np.isfinite(totals).all():
             task, column = np.argwhere(~np.isfinite(totals))[0]
             where = f"return of task {part.start + task} after {job.episodes[column]} episodes"
@@ -72,36 +72,36 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
 
 
 def returns_of(
-    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, number: int, num_tasks: int
+    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, index: int, num_tasks: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The sum of rewards over the first n episodes in each task of a part, for each n that is read.
+    """The sum of rewards over the first n episodes in each task of a part, for each reported n.
 
-    Tasks and randomness depend on the seed, the phase and the part alone, so all agents meet the same tasks, and an
-    agent lives the first n episodes of a longer job as it would live n.
+    Tasks and randomness depend only on the seed, the phase and the part, so all agents meet the same tasks, and the
+    first n episodes of a longer lifetime equal a lifetime of n episodes.
 
     Args:
-        algo: how the agent behaves.
-        family: where the tasks come from.
-        streams: of the table's seed.
-        job: whose phase and episodes count.
-        number: of the part.
-        num_tasks: in it.
+        algo: the agent.
+        family: the distribution over tasks.
+        streams: random streams of the table's seed.
+        job: gives phase and episodes.
+        index: index of the part.
+        num_tasks: number of tasks in the part.
 
     Returns:
-        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty if not wanted.
+        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty without a planning discount.
     """
     name = f"table/{job.phase}"
-    task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", number))
-    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", number))
+    task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", index))
+    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
     with torch.no_grad():
-        lifetime = live(algo, env, streams(f"{name}/actions", number), adaptation_steps=job.episodes[-1] - 1)
+        lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
-    lived = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
-    return lived.cpu().numpy(), planned(family, task, job.planning_discount)
+    totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
+    return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)
 
 
-def planned(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:
-    """The value of an episode in each of M tasks under its best policy, by value iteration; empty without a discount.
+def planned_value(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:
+    """Value of an episode under the optimal policy of each of M tasks, by value iteration; empty without a discount.
 
     V(s) = maxₐ [r(s, a) + γ Σₛ′ P(s′ | s, a) V(s′)], over the horizon
     """

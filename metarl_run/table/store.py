@@ -1,10 +1,10 @@
-"""The folder of a job: what was asked for, the returns in each part of the tasks, and how it ended.
+"""Storage of an evaluation job: its identity, the returns in each part of the tasks, and its outcome.
 
-    life.json                   what the returns depend on; if something else is asked for, they are lived anew
+    life.json                   everything the returns depend on; a request that differs replaces the returns
     tasks-000000-001000.npz     for these tasks: `totals` [tasks, n…], `optimum` [tasks], `seconds`
     summary.json                status, error, versions
 
-A part is a pure function of life.json and the numbers of its tasks, so parts stay where more tasks are asked for.
+A part is a pure function of life.json and its task indices, so parts remain valid if more tasks are requested.
 """
 
 import io
@@ -26,14 +26,14 @@ from metarl_run.table.job import EvaluationJob
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What is stored of a job.
+    """Stored results of a job.
 
     Attributes:
         totals: the sum of rewards over the first n episodes, `[tasks, n…]`; None unless the job is complete.
-        optimum: the planned value of one episode, `[tasks]`; empty if it was not asked for.
-        seconds: that the parts took.
-        tasks_done: lived so far.
-        error: how it failed: `where`, `reason`, `exit_code`; None if it did not.
+        optimum: the planned value of one episode, `[tasks]`; empty without a planning discount.
+        seconds: time that the parts took.
+        tasks_done: number of finished tasks.
+        error: the failure: `where`, `reason`, `exit_code`; None without one.
     """
 
     totals: np.ndarray | None
@@ -48,7 +48,7 @@ class Result:
 
 
 def prepare(folder: Path, job: EvaluationJob) -> None:
-    """Make `folder` that of `job`: parts of anything else go."""
+    """Prepare `folder` for `job` and delete parts of any other job."""
     folder.mkdir(parents=True, exist_ok=True)
     if stored_identity(folder) is None or not _serves(folder, job):
         for path in folder.glob("tasks-*.npz"):
@@ -59,19 +59,19 @@ def prepare(folder: Path, job: EvaluationJob) -> None:
 
 
 def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
-    """Keep the returns in the tasks of one part."""
+    """Store the returns in the tasks of one part."""
     data = io.BytesIO()
     np.savez(data, totals=totals, optimum=optimum, seconds=np.array(seconds))
     write_atomically(part_file(folder, part), data.getvalue())
 
 
 def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Say how the job ended."""
+    """Store the outcome of the job."""
     write_atomically(folder / "summary.json", _json(outcome))
 
 
 def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
-    """What is stored for one part; None if nothing is, or it is damaged, and the part is to be lived (again)."""
+    """Stored returns of one part; None if the file is missing or damaged, so that the part must be run."""
     try:
         data = io.BytesIO(part_file(folder, part).read_bytes())
         with np.load(data, allow_pickle=False) as found:
@@ -85,12 +85,12 @@ def part_file(folder: Path, part: range) -> Path:
 
 
 def tasks_done(folder: Path, job: EvaluationJob) -> int:
-    """How many of the tasks have been lived in, as far as files exist: quick, for showing progress."""
+    """Number of finished tasks, judged by which files exist: fast, for progress displays."""
     return sum(len(part) for part in job.parts if part_file(folder, part).exists())
 
 
 def read(folder: Path, job: EvaluationJob) -> Result:
-    """What `folder` holds for `job`; what was stored for something else counts as nothing."""
+    """Results in `folder` for `job`; those stored for any other job are ignored."""
     stored = stored_identity(folder)
     if stored is None or not _serves(folder, job):
         return Result(totals=None, optimum=np.empty(0), seconds=0.0, tasks_done=0, error=None)
@@ -113,14 +113,14 @@ def read(folder: Path, job: EvaluationJob) -> Result:
 
 
 def _serves(folder: Path, job: EvaluationJob) -> bool:
-    """What is stored is what `job` asks for, or a longer job of which its own is the beginning."""
+    """Check that `folder` holds the results of `job`, or of longer lifetimes that begin with its own."""
     stored = dict(stored_identity(folder) or {})
     episodes = stored.pop("episodes", [])
     return stored == job.identity and set(job.episodes) <= set(episodes)
 
 
 def stored_identity(folder: Path) -> dict[str, Any] | None:
-    """What the returns in `folder` depend on, and their `episodes`; None if nothing is stored there."""
+    """The identity of the returns in `folder`, and their `episodes`; None if nothing is stored there."""
     try:
         found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Which setting of its grid a cell is reported with: the one that did best in the tuning tasks."""
+"""Choice of the setting that a cell is reported with: the best of its grid on the tuning tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from metarl_run.table.job import EvaluationJob
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What tuning came to for one cell.
+    """Tuning result for one cell.
 
     Attributes:
-        setting: the best one; None as long as not all were tried, or one failed.
-        means: of each setting so far, on the tuning tasks, in the grid's order.
-        seconds: that the jobs behind it took; cells may share them.
-        failed: the job of a setting that failed, and how.
+        setting: the best setting; None until all have finished without failure.
+        means: mean return of each setting on the tuning tasks, in grid order; None where unfinished.
+        seconds: time that its tuning jobs took; cells may share jobs.
+        failed: the first job that failed, and its error.
     """
 
     setting: Mapping[str, Any] | None
@@ -31,13 +31,13 @@ class Choice:
 def choices_of(
     table: Table, root: Path, cells: Sequence[Cell], jobs: Mapping[Cell, Sequence[EvaluationJob]]
 ) -> dict[Cell, Choice]:
-    """For each cell of a hand-made column the setting to report, as far as the files of the tuning jobs tell.
+    """The setting to report for each cell of a classical column, as far as tuning jobs have finished.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         root: its folder.
-        cells: of hand-made columns.
-        jobs: of each tuned cell, in the grid's order.
+        cells: cells of classical columns.
+        jobs: tuning jobs of each cell, in grid order.
     """
     results = {job.folder: store.read(root / job.folder, job) for tried in jobs.values() for job in tried}
     choices = {}
@@ -62,5 +62,5 @@ def choices_of(
 
 
 def best_setting(means: Mapping[int, float]) -> int:
-    """The setting with the highest mean on tuning tasks; of equals the first."""
+    """Index of the setting with the highest mean on tuning tasks; the first of equals."""
     return max(sorted(means), key=lambda index: means[index])

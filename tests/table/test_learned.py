@@ -32,7 +32,7 @@ algo: {episodes: 2}
 """
 TABLE = """\
 # @package _global_
-# A learned column beside a hand-made one
+# A learned column beside a classical one
 defaults:
   - /table@table
   - /algo@table.agents.Random.algo: random
@@ -127,18 +127,18 @@ def test_a_seed_is_trained_once_and_stands_for_the_cell_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         ({"train": False}, "holds no finished run of experiment=tiny for RL2 at 2"),
         ({"checkpoints": "nowhere"}, "table.checkpoints: there is no folder nowhere"),
         ({"budget": "papre"}, "table.agents.RL2.experiments.2: budget: must be one of cpu, paper"),
     ],
 )
-def test_what_cannot_be_had_is_told_in_one_line(
-    change: dict[str, Any], told: str, config: dict[str, Any], flags: list[str], tmp_path: Path
+def test_an_unavailable_cell_is_refused_in_one_line(
+    change: dict[str, Any], reason: str, config: dict[str, Any], flags: list[str], tmp_path: Path
 ) -> None:
     config["table"] |= {"columns": ["RL2"], **change}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=reason):
         planned(config, tmp_path / "table", flags)
     assert not (tmp_path / "table").exists()
 
@@ -148,7 +148,7 @@ def test_an_experiment_in_other_tasks_or_that_does_not_exist_is_refused(
 ) -> None:
     config["table"]["columns"] = ["RL2"]
     config["table"]["protocol"]["2"]["env"] = {"num_states": 7}
-    with pytest.raises(ConfigError, match=r"tiny lives in other tasks: env.num_states is 10, not 7"):
+    with pytest.raises(ConfigError, match=r"tiny draws other tasks: env.num_states is 10, not 7"):
         planned(config, tmp_path, flags)
     config["table"]["agents"]["RL2"]["experiments"]["2"] = "tinny"
     with pytest.raises(ConfigError, match="there is no option 'tinny'"):
@@ -165,12 +165,12 @@ def test_a_stored_plan_that_is_no_configuration_is_not_run(
     stored = next((tmp_path / "trains").rglob("run/config.yaml"))
     honest = stored.read_text()
     config["table"] |= {"checkpoints": str(tmp_path / "trains")}
-    for text, told in [
+    for text, reason in [
         (honest.replace("metarl_run.algo.rl2.RL2", "os.system"), r"named in plugins, got os\.system"),
         (honest.replace("meta_batch_chunk: null", ""), "meta_batch_chunk: is missing"),  # of an older version
     ]:
         stored.write_text(text)
-        with pytest.raises(StateError, match=told) as refused:
+        with pytest.raises(StateError, match=reason) as refused:
             planned(config, tmp_path / "takes", flags)
         assert refused.value.where == str(stored)
 
