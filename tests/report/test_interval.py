@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metarl_run.maths.statistics import bootstrap_interval
-from metarl_run.report.interval import COVERAGE, coverage_of, coverage_told, half_width, plus_minus
+from metarl_run.report.interval import COVERAGE, coverage_note, coverage_of, half_width, plus_minus
 
 
 @pytest.mark.parametrize("num_seeds", COVERAGE)
@@ -23,12 +23,12 @@ def test_a_number_of_seeds_that_is_not_known_has_the_coverage_of_the_next_lower(
 
 
 def test_coverage_is_told_for_every_number_of_seeds_shown() -> None:
-    assert coverage_told([3, 10, 3]) == (
+    assert coverage_note([3, 10, 3]) == (
         "Where seeds make the difference, a 95 % interval holds the mean in fewer cases: 75 % with 3 seeds, "
         "90 % with 10 seeds."
     )
-    assert coverage_told([1]) == "The 95 % interval of one seed is over tasks alone, for that one agent."
-    assert coverage_told([]) == ""
+    assert coverage_note([1]) == "The 95 % interval of one seed is over tasks alone, for that one agent."
+    assert coverage_note([]) == ""
 
 
 def test_no_interval_is_no_width() -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from metarl_run.maths.statistics import lifetime_statistics
-from metarl_run.report.published import precise, told, verdict
+from metarl_run.report.published import precise, published_text, verdict
 from metarl_run.report.run.terminal import RunReport
 from metarl_run.report.sweep import sweep
 
@@ -106,8 +106,8 @@ def test_negative_returns_are_compared_alike() -> None:
 
 
 def test_what_is_published_is_told_as_far_as_it_is_known() -> None:
-    assert told(TABLE_2) == f"156.2 ({SOURCE})"
-    assert told({"lifetime_return": 862.1, "deviation": 11.5, "source": None}) == "862.1 ± 11.5"
+    assert published_text(TABLE_2) == f"156.2 ({SOURCE})"
+    assert published_text({"lifetime_return": 862.1, "deviation": 11.5, "source": None}) == "862.1 ± 11.5"
 
 
 @pytest.mark.parametrize(("value", "text"), [(157.46, "157.5"), (15.746, "15.75"), (-1.5746, "-1.575"), (100, "100.0")])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_told
+from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_text
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarka
 )
 def test_tasks_are_told(number: int, distinct: int, new: int | None, said: str) -> None:
     counts: TaskCounts = {"number": number, "distinct": distinct, "new": new}
-    assert tasks_told(counts) == said
+    assert tasks_text(counts) == said
     assert remarkable(counts) is ("," in said)
 
 
