@@ -1,4 +1,4 @@
-"""scripts/studies/pairs tells pairs that run from pairs that are refused, and both from pairs that fail."""
+"""scripts/studies/pairs distinguishes pairs that run, are refused, or fail."""
 
 import importlib.util
 import sys
