@@ -14,8 +14,8 @@ All take the same things and differ in how θ, through log-probabilities, enters
 Summed over an episode with weights γᵗ, every one of them has an unbiased first derivative, the same for all, if b knows
 nothing of aₜ and of what follows. Second derivatives, which MAML needs, differ; each docstring says how. Figures are
 medians over 20 random MDPs of 3 states, 2 actions and 3 steps, for policies that are tables of logits, with b = V and
-one episode, from the enumeration of all trajectories (`scripts/estimators`): errors relative to the truth, variances
-relative to its square. Networks have other figures, see `score`.
+one episode, from the enumeration of all trajectories (`scripts/studies/estimators`): errors relative to the truth,
+variances relative to its square. Networks have other figures, see `score`.
 
 "Unbiased" is said of one rollout's derivatives. MAML's meta-gradient is a product of two estimates, so from B episodes
 it is exact only as B grows: with B = 1, `dice` is 3 % off for a table, as `ratio` is, and 9 to 35 % for a network. See

@@ -217,7 +217,7 @@ def test_a_reader_that_left_causes_no_traceback(tmp_path: Path, closed: str) -> 
 # --- The scripts ---
 
 
-SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.suffix in ("", ".sh") and path.is_file())
+SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*") if path.suffix in ("", ".sh") and path.is_file())
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, ROOT / ".ci" / "run"], ids=lambda path: path.name)

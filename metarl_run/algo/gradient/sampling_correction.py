@@ -25,7 +25,7 @@ def sampling_correction(algo: GradientBased, agents: Agents, rollouts: Sequence[
     surrogates' second derivatives hold this term's expectation already, for infinitely many episodes: it would count
     twice. The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
     Without this term MAML adapting to one episode is off by 9 % with score and 3 % with dice for tables of logits, by 9
-    to 37 % with either for a network of 8 tanh units (medians of `scripts/estimators`, which has every row).
+    to 37 % with either for a network of 8 tanh units (medians of `scripts/studies/estimators`, which has every row).
     With standardise=true, σ is that of the very rollouts that J is measured on, which biases both terms alike, the less
     the more tasks share it.
     Variance: high; the score is a sum over all steps of all episodes adapted to.
