@@ -254,6 +254,10 @@ def _refuse_impossible(composed: Composed) -> None:
         _refuse_absent_compiler(point.config)
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    if not composed.multirun and composed.points[0].config["resume"] is None:
+        from metarl_run.run.folder import require_own
+
+        require_own(Path(composed.points[0].folder))
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

@@ -10,6 +10,7 @@ import yaml
 
 from metarl_run.config.renamed import with_today_names
 from metarl_run.errors import StateError
+from metarl_run.folders import checkpoints_in
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def trained_plan(path: Path) -> Plan:
     if not path.is_dir():
         raise StateError(str(path), "there is no such folder to start from")
     alone = (path / "manifest.json").is_file()
-    found = [path] if alone else sorted((p for p in path.glob("checkpoints/*") if p.name.isdigit()), reverse=True)
+    found = [path] if alone else checkpoints_in(path / "checkpoints")[::-1]
     if not found:
         raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
     run = path.absolute().parents[1] if alone else path

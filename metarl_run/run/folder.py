@@ -16,7 +16,7 @@ import yaml
 from metarl_run import __version__
 from metarl_run.config.plan import Plan, flat, stored_plan
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.errors import RunError, StateError
+from metarl_run.errors import ResourceError, RunError, StateError
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.interruption import Interrupted
@@ -42,6 +42,23 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
+def require_own(folder: Path) -> None:
+    """Raise StateError unless `folder` is new, empty or a run's: files of others are not touched."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise StateError(str(folder), "is no folder", "give another one")
+    entries = {path.name for path in folder.iterdir()}
+    if "run.json" in entries:
+        stored_plan(folder)
+        return
+    begun = {".hydra", ".lock", ".owner", ".config.yaml.tmp", ".run.json.tmp"}
+    if ".owner" in entries:  # killed before its plan was whole
+        begun.add("config.yaml")
+    if others := sorted(entries - begun):
+        raise StateError(str(folder), f"holds {others[0]}, but no run", "give an empty or new folder")
+
+
 def remember_plan(plan: Plan, folder: Path) -> None:
     """Write down what is run, or make sure that it is what was begun here."""
     if (folder / "run.json").exists():
@@ -49,7 +66,11 @@ def remember_plan(plan: Plan, folder: Path) -> None:
         return
     write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
     record = {"choices": dict(plan.choices), "overrides": plan.overrides, "versions": versions()}
-    write_atomically(folder / "run.json", json_bytes(record))
+    try:
+        write_atomically(folder / "run.json", json_bytes(record))
+    except ResourceError:
+        (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
+        raise
 
 
 def warn_of_other_versions(folder: Path) -> None:

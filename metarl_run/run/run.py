@@ -31,6 +31,7 @@ from metarl_run.run.folder import (
     logging_to,
     outcome_recorded,
     remember_plan,
+    require_own,
     require_same,
     versions,
     warn_of_other_versions,
@@ -49,6 +50,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
         RunError: see `metarl_run.errors`; it is recorded in summary.json, too.
         Interrupted: after saving, if a stop was asked for.
     """
+    require_own(folder)
     with locked(folder):
         if is_complete(folder):
             require_same(plan, folder)

@@ -15,6 +15,7 @@ from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
+from metarl_run.folders import checkpoints_in
 from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
 from metarl_run.table.job import EvaluationJob, identity_of, shared_identity, slug
@@ -87,7 +88,7 @@ def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
             plan = stored_plan(record.parent)
         except (OSError, ValueError, StateError):
             continue
-        if complete and any((record.parent / "checkpoints").glob("[0-9]*")):
+        if complete and checkpoints_in(record.parent / "checkpoints"):
             found.append(
                 (
                     record.parent,
@@ -188,7 +189,7 @@ def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any
 
 def _fingerprint(run_folder: Path) -> str:
     """Hash of the newest checkpoint's manifest, which itself holds a hash of every tensor."""
-    newest = max(path for path in (run_folder / "checkpoints").iterdir() if path.name.isdigit())
+    newest = checkpoints_in(run_folder / "checkpoints")[-1]
     return hashlib.blake2b((newest / "manifest.json").read_bytes(), digest_size=4).hexdigest()
 
 
