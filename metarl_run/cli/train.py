@@ -22,6 +22,7 @@ from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
+from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
@@ -173,7 +174,7 @@ def sweep_job(cfg: DictConfig) -> int:
         with Contained(Path(HydraConfig.get().runtime.output_dir), cfg.plugins):
             _run_here(cfg)
     except RunError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(masked(str(error)), file=sys.stderr, flush=True)
         return error.exit_code
     return DONE
 

@@ -43,7 +43,7 @@ from metarl_run.config.loader import (
 from metarl_run.config.origin import with_origin
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
-from metarl_run.config.secret import refuse_on_command_line
+from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.validation import validate
@@ -195,6 +195,7 @@ def _folders(cfg: DictConfig) -> tuple[str, str]:
     with one_line(), current(cfg):
         run, sweep = (str(OmegaConf.select(cfg, key)) for key in ("hydra.run.dir", "hydra.sweep.dir"))
     for key, folder in (("hydra.run.dir", run), ("hydra.sweep.dir", sweep)):
+        refuse_in_config({key: folder})
         if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
             raise ConfigError(key, "must be a path whose parts have at most 255 bytes and no control characters")
     return run, sweep
@@ -203,7 +204,10 @@ def _folders(cfg: DictConfig) -> tuple[str, str]:
 def _check_hydra(cfg: DictConfig) -> None:
     raw = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(raw, dict)
-    check_hydra({str(key): value for key, value in raw.items()})
+    tree = {str(key): value for key, value in raw.items()}
+    check_hydra(tree)
+    refuse_in_config(tree, "hydra")
+    refuse_copied(tree)
 
 
 def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, set[str]]:

@@ -96,9 +96,8 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     flags = vars(known)
     overrides = flags.pop("overrides")
     if unknown:
-        raise ConfigError(
-            unknown[0], "unknown flag", hint(unknown[0].lstrip("-"), [f.replace("_", "-") for f in flags])
-        )
+        flag = unknown[0].partition("=")[0]  # its value is not repeated: it may be a secret
+        raise ConfigError(flag, "unknown flag", hint(flag.lstrip("-"), [f.replace("_", "-") for f in flags]))
     if flags["experimental_rerun"] is not None:
         raise ConfigError(
             "--experimental-rerun", "is refused: it runs what is stored in a pickle", "use resume=RUN_FOLDER"
@@ -194,6 +193,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         if raw.get("resume") is None:  # else the budgets are those of the run that is continued
             check_budget(cfg.get("budget"), raw.get("budgets", {}))
         config = {str(key): plain_value(cfg, key) for key in cfg if key != "hydra"}
+    refuse_in_config(config)  # what interpolations came to
     return without_step_sizes(with_today_names(config))
 
 

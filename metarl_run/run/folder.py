@@ -15,6 +15,7 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError
 from metarl_run.report.folder import read_summary
@@ -107,6 +108,7 @@ def logging_to(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
+        each.addFilter(_without_secrets)
         root.addHandler(each)
     try:
         yield
@@ -114,6 +116,11 @@ def logging_to(path: Path) -> Iterator[None]:
         for each in (handler, screen):
             root.removeHandler(each)
         handler.close()
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = masked(record.getMessage()), None
+    return True
 
 
 @contextlib.contextmanager
@@ -127,7 +134,7 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     try:
         yield
     except RunError as error:
-        recorded = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        recorded = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
         outcome = {"status": "failed", "error": recorded}
         raise
     except Interrupted as request:

@@ -89,7 +89,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         error: what happened.
         folder: where the report goes; None, or one that cannot be written, is the system's temporary folder.
     """
-    from metarl_run.config.secret import redacted
+    from metarl_run.config.secret import masked, redacted
 
     story = [
         f"metarl-run {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -99,7 +99,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         "",
         *traceback.format_exception(error),
     ]
-    text = "\n".join(story)
+    text = masked("\n".join(story))
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-"
     for place in (folder, None):
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.config.secret import masked
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError, RunError
@@ -42,7 +43,7 @@ def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         with Contained(folder, job.config["plugins"]):
             _run_parts(folder, job, stop)
     except RunError as error:
-        details = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
+        details = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
         store.write_outcome(folder, {"status": "failed", **about, "error": details})
         raise
     store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
