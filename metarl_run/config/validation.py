@@ -16,7 +16,7 @@ from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import Settings
-from metarl_run.config.static.annotation import Component
+from metarl_run.config.static.annotation import Component, Components
 from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
 from metarl_run.errors import ConfigError
@@ -163,6 +163,9 @@ def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | No
     """One constructor argument of a component; the components in it."""
     if isinstance(kind, Component) and (value is not None or not kind.optional):
         yield from _components(value, path, kind.base, within)
+    elif isinstance(kind, Components) and isinstance(value, Mapping | list):
+        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _components(entry, _join(path, str(key)), kind.base, within)
     elif isinstance(value, Mapping) and "_target_" in value:
         reason = "cannot be built here: the argument is not annotated with the class of a component"
         raise ConfigError(f"{path}._target_", reason, "write a value")
