@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from metarl_run.cli.command import main
+from metarl_run.config.grammar import quoted
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR
@@ -48,12 +49,6 @@ def tables() -> list[str]:
     """Experiments that declare a table."""
     files = sorted((CONFIG_DIR / "experiment").glob("*.yaml"))
     return [path.stem for path in files if re.search(r"^table:", path.read_text(encoding="utf-8"), re.MULTILINE)]
-
-
-def quoted(word: str) -> str:
-    """A word as a value of Hydra's override grammar."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 class Parser(argparse.ArgumentParser):

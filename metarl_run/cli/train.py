@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.config.compose import compose_points
+from metarl_run.config.grammar import quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
@@ -67,6 +69,8 @@ def _single(composed: Composed) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
+    folder = Path(point.folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     cfg, carrier = point.composed, Carrier()
 
     def job(cfg: DictConfig) -> None:
@@ -82,6 +86,10 @@ def _single(composed: Composed) -> int:
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
+    if isinstance(carrier.error, ConfigError) and folder in new:  # only a constructor could tell
+        shutil.rmtree(folder)
+        for path in new[1:]:
+            path.rmdir()
     carrier.deliver()
     return DONE
 
@@ -152,7 +160,7 @@ def _sweep(composed: Composed) -> int:
     from metarl_run.report.sweep import sweep
 
     folder, finished = composed.points[0].sweep_folder, False
-    arguments = [*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"]
+    arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     if composed.lists and not {"-m", "--multirun"} & {*arguments}:
         arguments.append("--multirun")
     if composed.lists:
@@ -208,12 +216,6 @@ def _run_here(cfg: DictConfig) -> None:
 
 def _nothing(cfg: DictConfig) -> None:
     """Hydra shows something instead of running."""
-
-
-def _quoted(path: str) -> str:
-    """A path as a value of Hydra's override grammar."""
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 class Carrier(AbstractContextManager["Carrier"]):

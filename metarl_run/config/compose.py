@@ -193,7 +193,8 @@ def _forced(override: Override, loader: ConfigLoaderImpl) -> str:
 def _folders(cfg: DictConfig) -> tuple[str, str]:
     """Folders of a single run and of a sweep."""
     with one_line(), current(cfg):
-        run, sweep = (str(OmegaConf.select(cfg, key)) for key in ("hydra.run.dir", "hydra.sweep.dir"))
+        keys = ("hydra.run.dir", "hydra.sweep.dir")
+        run, sweep = (os.path.expanduser(str(OmegaConf.select(cfg, key))) for key in keys)
     for key, folder in (("hydra.run.dir", run), ("hydra.sweep.dir", sweep)):
         refuse_in_config({key: folder})
         if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):

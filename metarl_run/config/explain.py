@@ -42,7 +42,10 @@ def explain_override(override: str, error: BaseException) -> ConfigError:
     key, equals, _ = override.partition("=")
     if not equals or not key:
         return ConfigError(override, "must be of the form key=value", "metarl-run --help shows examples")
-    return ConfigError(key, f"its value cannot be read: {_first_line(str(error))}", f"quote it: '{key}=\"...\"'")
+    hint = f"quote it: '{key}=\"...\"'"
+    if any(override.count(left) > override.count(right) for left, right in ("[]", "{}", "()")):
+        hint = f"a blank ends an argument: write {key}=[a,b] without blanks, or '{key}=[a, b]' in quotes"
+    return ConfigError(key, f"its value cannot be read: {_first_line(str(error))}", hint)
 
 
 def _first_line(text: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from metarl_run.config.grammar import quoted
 from metarl_run.config.plan import flat
 from metarl_run.errors import StateError
 from metarl_run.folders import GROUPS
@@ -99,9 +100,7 @@ def as_text(value: Any, path: str, source: str) -> str:
     if isinstance(value, str):
         if _follows(value):
             raise StateError(source, f"{path}: must be a resolved value, got {value!r}", "give a run folder as it was")
-        # Backslashes count only before a quotation mark, in this grammar
-        escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), value)
-        return f'"{escaped}"'
+        return quoted(value)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 

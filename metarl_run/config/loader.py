@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import os
 import re
@@ -36,10 +37,11 @@ from metarl_run.config.hydra_internals import (
 from metarl_run.config.nearest import hint
 from metarl_run.config.renamed import with_today_names
 from metarl_run.config.secret import refuse_in_config
+from metarl_run.config.settings import PATHS, Settings
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.syntax import check_yaml
 from metarl_run.errors import ConfigError
-from metarl_run.folders import CONFIG_DIR
+from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -86,6 +88,7 @@ def prepared() -> Iterator[None]:
 
 def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     parser = get_args_parser()
+    parser.allow_abbrev = False  # else --experiment would be --experimental-rerun
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -97,7 +100,10 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     overrides = flags.pop("overrides")
     if unknown:
         flag = unknown[0].partition("=")[0]  # its value is not repeated: it may be a secret
-        raise ConfigError(flag, "unknown flag", hint(flag.lstrip("-"), [f.replace("_", "-") for f in flags]))
+        name = flag.lstrip("-").replace("-", "_")
+        keys = {"experiment", *GROUPS, *(key.name for key in dataclasses.fields(Settings))}
+        meant = hint(flag.lstrip("-"), [f.replace("_", "-") for f in flags])
+        raise ConfigError(flag, "unknown flag", f"write {name}=VALUE, without dashes" if name in keys else meant)
     if flags["experimental_rerun"] is not None:
         raise ConfigError(
             "--experimental-rerun", "is refused: it runs what is stored in a pickle", "use resume=RUN_FOLDER"
@@ -194,6 +200,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
             check_budget(cfg.get("budget"), raw.get("budgets", {}))
         config = {str(key): plain_value(cfg, key) for key in cfg if key != "hydra"}
     refuse_in_config(config)  # what interpolations came to
+    for key in PATHS:
+        if isinstance(config.get(key), str):
+            config[key] = os.path.expanduser(config[key])
     return without_step_sizes(with_today_names(config))
 
 

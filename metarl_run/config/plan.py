@@ -35,8 +35,8 @@ def stored_plan(folder: Path) -> Plan:
         StateError: if `folder` is not a run folder.
     """
     try:
-        record = json.loads((folder / "run.json").read_text())
-        config = yaml.safe_load((folder / "config.yaml").read_text())
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("config.yaml holds no mapping")
         choices = {str(group): str(option) for group, option in record["choices"].items()}

@@ -17,6 +17,9 @@ from typing import Any, Literal
 
 from metarl_run.kinds import Count, Names, NonNegative, Real, Whole
 
+PATHS = ("checkpoint", "resume", "output_root")
+"""Keys that hold paths, in which `~` is the home folder."""
+
 Affects = Literal["agent", "training", "evaluation", "monitoring", "indirectly", "nothing"]
 
 GROUPS_AFFECT: Mapping[str, Affects] = {

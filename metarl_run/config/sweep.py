@@ -7,8 +7,8 @@ import itertools
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
+from metarl_run.config.grammar import quoted
 from metarl_run.config.nearest import hint
 from metarl_run.config.point import Point
 from metarl_run.errors import ConfigError
@@ -47,7 +47,10 @@ def listed_runs(sweep: object) -> list[Run]:
         where = f"sweep[{place}]"
         if not isinstance(part, Mapping) or set(part) != PARTS:
             raise ConfigError(where, f"must be a mapping of {', '.join(sorted(PARTS))}, got {part!r}")
-        given = (f"panel={_quoted(part['panel'])}", *_words(part["given"], f"{where}.given"))
+        given = (
+            f"panel={'null' if part['panel'] is None else quoted(str(part['panel']))}",
+            *_words(part["given"], f"{where}.given"),
+        )
         for text in _words(part["runs"], f"{where}.runs"):
             run = (*given, *shlex.split(text), AS_A_RUN)
             if bad := [override for override in run if "=" not in override]:
@@ -60,10 +63,6 @@ def _words(value: object, where: str) -> list[str]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(word, str) for word in value):
         raise ConfigError(where, f"must be a list of words, got {value!r}")
     return list(value)
-
-
-def _quoted(panel: Any) -> str:
-    return "null" if panel is None else f'"{panel}"'
 
 
 def together(run: Run, given: Sequence[str]) -> list[str] | None:

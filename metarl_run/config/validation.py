@@ -15,7 +15,7 @@ from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.offered import OFFERED
-from metarl_run.config.settings import Settings
+from metarl_run.config.settings import PATHS, Settings
 from metarl_run.config.static.annotation import Component, Components
 from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
@@ -30,7 +30,6 @@ BASES = {
     "algo": "metarl_run.algo.base.MetaAlgorithm",
     "logger": "metarl_run.logger.base.Sink",
 }
-PATHS = ("checkpoint", "resume", "output_root")
 LONGEST_WORD, LONGEST_PATH, LONGEST_REASON = 300, 4000, 300  # characters
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from metarl_run import __version__
+from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
@@ -76,7 +76,7 @@ def remember_plan(plan: Plan, folder: Path) -> None:
 
 def warn_of_other_versions(folder: Path) -> None:
     """Say so if the run was begun with other software: then it may not end in the same bytes."""
-    before = json.loads((folder / "run.json").read_text()).get("versions", {})
+    before = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("versions", {})
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
@@ -100,7 +100,7 @@ def require_same(plan: Plan, folder: Path) -> None:
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged goes to `path`; warnings go to the screen too."""
-    handler, screen = logging.FileHandler(path), logging.StreamHandler()
+    handler, screen = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("warning: %(message)s"))
@@ -139,7 +139,7 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
         raise
     except Interrupted as request:
         outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
-        print(f"stopped; to go on: metarl-run resume={shlex.quote(os.path.relpath(folder))}", flush=True)
+        print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
         raise
     finally:
         if outcome:

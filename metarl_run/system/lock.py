@@ -18,7 +18,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        holder = owner.read_text() if owner.exists() else "another process"
+        holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
         raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it") from error
     try:
         owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")

@@ -224,3 +224,8 @@ SCRIPTS = sorted(path for path in (ROOT / "scripts").rglob("*") if path.suffix i
 def test_scripts_are_sound_bash(script: Path) -> None:
     assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
     assert os.access(script, os.X_OK) or script.suffix == ".sh"
+
+
+def test_the_package_itself_can_be_run() -> None:
+    done = subprocess.run([sys.executable, "-m", "metarl_run", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"metarl-run {package.__version__}\n")

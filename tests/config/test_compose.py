@@ -55,6 +55,18 @@ def test_folders_are_named_after_the_choices_and_never_twice() -> None:
     assert compose_points([FILES, "hydra.run.dir=/somewhere"]).points[0].folder == "/somewhere"
 
 
+def test_a_blank_inside_brackets_is_told_as_what_it_is() -> None:
+    assert told("network.hidden=[64,", "64]").endswith("or 'network.hidden=[a, b]' in quotes")
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (point,) = compose_points([FILES, 'output_root="~/results"']).points
+    assert point.config["output_root"] == "/home/me/results"
+    assert point.folder.startswith("/home/me/results/")
+    assert compose_points([FILES, 'hydra.run.dir="~/a"']).points[0].folder == "/home/me/a"
+
+
 def test_extrapolation_is_configured_key_by_key() -> None:
     env = one("env.meta_test.gravity=[uniform,15,20]")["env"]
     default = one()["env"]
@@ -110,6 +122,8 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ),
         ("+env@other=random_mdp", "error: other: unknown key"),
         ("--nope", "error: --nope: unknown flag"),
+        ("--experiment=smoke", "error: --experiment: unknown flag\nhint: write experiment=VALUE, without dashes"),
+        ("--meta-iterations=3", "error: --meta-iterations: unknown flag\nhint: write meta_iterations=VALUE"),
         ("--cfg=nope", "error: command line: argument --cfg/-c: invalid choice: 'nope'"),
         ("--config-dir=/nowhere", "error: --config-dir: there is no folder '/nowhere'"),
         ("--config-name=nope", "error: --config-name: there is no 'nope'"),

@@ -143,3 +143,10 @@ def test_a_run_that_was_begun_on_a_device_does_not_silently_go_on_on_another(tmp
     assert begun_on_a_gpu.stderr.startswith("error: device: ")
     (folder / "config.yaml").write_text(text)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_only_a_constructor_can_tell_leaves_nothing_behind_either(tmp_path):
+    bad = ["algo=rl2", "env=random_mdp", "network=transformer", "network.hidden=63"]
+    done = call(*SMALL, *bad, "output_root=o", cwd=tmp_path)
+    assert done.returncode == 2 and "network.hidden" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,35 @@
+"""Values that are printed for pasting come back as they were, through a shell and Hydra's grammar."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metarl_run.config.grammar import argument, quoted
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
+
+
+def value(text: str) -> object:
+    return OverridesParser.create().parse_override(text).value()
+
+
+@given(TEXTS.filter(lambda text: "${" not in text))
+def test_quoted_is_the_same_text_again(text: str) -> None:
+    assert str(value(f"key={quoted(text)}")).strip("\"'") == text.strip("\"'")
+
+
+@pytest.mark.parametrize(
+    "text", ["outputs/a", "runs (v2)/a", "it's", 'a "b"', "a,b", "{x}", "1", "true", "a=b", "a\\b", "ü"]
+)
+def test_an_argument_survives_shell_and_grammar(text: str) -> None:
+    (word,) = shlex.split(argument("resume", text))
+    found = value(word)
+    assert (found if isinstance(found, str) else found.text) == text  # type: ignore[union-attr]
+
+
+def test_plain_texts_are_not_quoted() -> None:
+    assert argument("resume", "outputs/2026-11-30/1_maml") == "resume=outputs/2026-11-30/1_maml"
+    assert argument("resume", "runs (v2)") == "'resume=\"runs (v2)\"'"
