@@ -1,16 +1,12 @@
 """An exploration bonus: what is little known is worth more."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.planning_agent import PlanningAgent
-from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
-from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import NonNegative, checked
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.kinds import NonNegative
 from metarl_run.maths.planning import time_dependent_q
 
 
@@ -22,10 +18,6 @@ class BEB(PlanningAgent):
     τₙ is the precision of the belief about the mean reward, α its Dirichlet's parameters; steps t count from 0.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        prior: the belief before any experience.
         scale: c, of the bonus for unknown transitions.
 
     Differs from the paper: its bonus is β / (1 + Σ α) in all, and its horizon does not end; here unknown rewards have a
@@ -34,18 +26,7 @@ class BEB(PlanningAgent):
     Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-        scale: NonNegative,
-    ) -> None:
-        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
-        self.scale = scale
+    scale: NonNegative
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
         H = self.horizon

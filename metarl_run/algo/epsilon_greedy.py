@@ -1,14 +1,11 @@
 """ε-greedy: mostly the arm that seems best, now and then any."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.bandit_agent import BanditAgent
-from metarl_run.kinds import Fraction, Positive, checked
+from metarl_run.kinds import Fraction
 from metarl_run.types import Memory
 
 
@@ -18,25 +15,13 @@ class EpsilonGreedy(BanditAgent):
         π(a) = ε / A + (1 − ε) [a = argmaxₐ′ s(a′) / (s(a′) + f(a′))]
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: what is counted of each arm at the start.
         epsilon: ε; 0 is greedy.
 
     Source: Sutton & Barto (2018), Reinforcement Learning; with counts as in Duan et al. (2016),
     arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        epsilon: Fraction,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.epsilon = epsilon
+    epsilon: Fraction
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         mean = memory["successes"] / (memory["successes"] + memory["failures"])

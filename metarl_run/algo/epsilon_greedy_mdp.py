@@ -1,17 +1,14 @@
 """The best guess, and now and then a random action."""
 
 import math
-from typing import Any
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.planning_agent import PlanningAgent
-from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
-from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Fraction, checked
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.kinds import Fraction
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
 
@@ -24,27 +21,12 @@ class EpsilonGreedyMDP(PlanningAgent):
     With a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        prior: the belief before any experience, near nothing.
         epsilon: ε.
 
     Source: Duan et al. (2016), arXiv:1611.02779; Sutton and Barto (2018), Reinforcement Learning, for ε-greedy actions.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-        epsilon: Fraction,
-    ) -> None:
-        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
-        self.epsilon = epsilon
+    epsilon: Fraction
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
         transition, reward = belief.mean()

@@ -1,14 +1,13 @@
 """Gittins indices: the best that can be done in a bandit whose future is discounted for ever."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
 from metarl_run.algo.bayes.gittins_index import gittins_indices
-from metarl_run.kinds import Interval, Positive, checked
+from metarl_run.kinds import Interval
 from metarl_run.types import Memory
 
 Discount = Annotated[float, Interval(float, 0.1, 0.9999)]
@@ -26,25 +25,13 @@ class Gittins(BanditAgent):
     life first needs it, and for four times as many pulls when it does not suffice any more: seconds each time.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
         discount: γ of a reward one pull later.
 
     Source: Gittins (1979), "Bandit processes and dynamic allocation indices"; discounts and prior as in Duan et al.
     (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        discount: Discount,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.discount = discount
+    discount: Discount
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         won = (memory["successes"] - self.prior_successes).round().long()

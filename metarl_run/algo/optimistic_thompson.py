@@ -1,14 +1,11 @@
 """Thompson sampling with several hypotheses at a time, of which the most probable counts."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.thompson import Thompson
-from metarl_run.kinds import Count, Positive, checked
+from metarl_run.kinds import Count
 from metarl_run.maths.sampling import beta
 
 
@@ -21,19 +18,12 @@ class OptimisticThompson(Thompson):
     With N = 1 it is Thompson sampling.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
         samples: N.
 
     Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self, *, action_space: gymnasium.Space[Any], prior_successes: Positive, prior_failures: Positive, samples: Count
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.samples = samples
+    samples: Count
 
     def hypothesis(
         self, successes: Float[Tensor, "M B A"], failures: Float[Tensor, "M B A"], generator: torch.Generator

@@ -7,7 +7,6 @@ import torch
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import checked
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.types import AgentState, Memory, Percept
@@ -26,9 +25,11 @@ class Oracle(MetaAlgorithm):
 
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
 
-    @checked
-    def __init__(self, *, family: TaskFamily) -> None:
-        self.horizon = family.horizon
+    family: TaskFamily
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.horizon = self.family.horizon
 
     def begin(self, task: Any) -> AgentState:
         q = finite_horizon_q(task.transition, task.mean_reward, horizon=self.horizon)

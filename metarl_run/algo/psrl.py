@@ -14,8 +14,6 @@ class PSRL(PlanningAgent):
 
         P̃, r̃ ~ posterior,        Q = optimal values of (P̃, r̃) over the horizon
 
-    Args: see `metarl_run.algo.bayes.planning_agent`.
-
     Source: Strens (2000), "A Bayesian framework for reinforcement learning"; Osband, Russo and Van Roy (2013),
     arXiv:1306.0940.
     """

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.kinds import checked
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical, Distribution, Uniform
 from metarl_run.types import AgentState, Memory, Percept
@@ -23,15 +22,17 @@ class Random(MetaAlgorithm):
         ValueError: if the box is unbounded.
     """
 
-    @checked
-    def __init__(self, *, action_space: gymnasium.Space[Any]) -> None:
+    action_space: gymnasium.Space[Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.kind: type[Categorical] | type[Uniform] = Categorical
-        if not isinstance(action_space, gymnasium.spaces.Box):
-            self.everywhere = [np.zeros(num_actions(action_space), np.float32)]
-        elif action_space.is_bounded():
-            self.kind, self.everywhere = Uniform, [action_space.low, action_space.high]
+        if not isinstance(space := self.action_space, gymnasium.spaces.Box):
+            self.everywhere = [np.zeros(num_actions(space), np.float32)]
+        elif space.is_bounded():
+            self.kind, self.everywhere = Uniform, [space.low, space.high]
         else:
-            raise ValueError(f"action_space must have bounds to be uniform over, got {action_space}")
+            raise ValueError(f"action_space must have bounds to be uniform over, got {space}")
 
     def start(self, num_tasks: int) -> AgentState:
         return AgentState(params={}, memory={})

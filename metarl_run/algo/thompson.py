@@ -1,14 +1,10 @@
 """Thompson sampling: act as if a bandit drawn from the posterior were the true one."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
-from metarl_run.kinds import Positive, checked
 from metarl_run.maths.sampling import beta
 from metarl_run.types import AgentState, Memory, Percept
 
@@ -20,22 +16,12 @@ class Thompson(BanditAgent):
 
     Memory: also the `hypothesis` x, 0 until one is drawn.
 
-    Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
-
     Source: Thompson (1933), "On the likelihood that one unknown probability exceeds another in view of the evidence of
     two samples"; Chapelle & Li (2011), "An empirical evaluation of Thompson sampling", algorithm 2.
     """
 
-    @checked
-    def __init__(
-        self, *, action_space: gymnasium.Space[Any], prior_successes: Positive, prior_failures: Positive
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-
-    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
-        agent = super().initial_memory(num_tasks, device)
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
+        agent = super().initial_agents(num_tasks, device)
         hypothesis = torch.zeros(num_tasks, 1, self.num_arms, device=device)
         return agent._replace(memory={**agent.memory, "hypothesis": hypothesis})
 

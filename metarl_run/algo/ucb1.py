@@ -1,13 +1,10 @@
 """UCB1: the arm that would be best if every mean were as large as it may well be."""
 
-from typing import Any
-
-import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
-from metarl_run.kinds import NonNegative, Positive, checked
+from metarl_run.kinds import NonNegative
 from metarl_run.types import Memory
 
 
@@ -20,8 +17,6 @@ class UCB1(BanditAgent):
     the first pull, where ln t would be −∞, no arm has a bonus, as ln 1 gives none before the second.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: what is counted of each arm at the start.
         exploration: c; 1 is UCB1, less explores less.
 
     Differs from the paper: Auer et al. have c = 1, count no prior, and pull each arm once first; see Duan et al.
@@ -29,17 +24,7 @@ class UCB1(BanditAgent):
     as in Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        exploration: NonNegative,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.exploration = exploration
+    exploration: NonNegative
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         m = memory["successes"] + memory["failures"]

@@ -1,16 +1,14 @@
 """Optimism in the face of uncertainty: act as if the best MDP that the data allows were the truth."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.planning_agent import PlanningAgent
-from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
-from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Interval, NonNegative, checked
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.kinds import Interval, NonNegative
 from metarl_run.maths.planning import extended_q
 
 Chance = Annotated[float, Interval(float, 0.0, 1.0, open_low=True)]
@@ -26,10 +24,6 @@ class UCRL2(PlanningAgent):
     a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        prior: the belief before any experience, near nothing.
         confidence: δ, how unlikely it is that the truth lies outside.
         scale: c, of the sets; 1 in theory, less in practice.
 
@@ -41,19 +35,8 @@ class UCRL2(PlanningAgent):
     constants as in the finite-horizon version that Osband, Russo and Van Roy (2013), arXiv:1306.0940, compare with.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-        confidence: Chance,
-        scale: NonNegative,
-    ) -> None:
-        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
-        self.confidence, self.scale = confidence, scale
+    confidence: Chance
+    scale: NonNegative
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
         _, S, A = belief.visits.shape

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.kinds import Positive
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
@@ -31,18 +32,22 @@ class BanditAgent(MetaAlgorithm):
     requires: ClassVar[tuple[str, ...]] = ("bandit",)
     remembers: ClassVar[bool] = True
 
-    def __init__(self, *, action_space: gymnasium.Space[Any], prior_successes: float, prior_failures: float) -> None:
-        self.num_arms = num_actions(action_space)
-        self.prior_successes, self.prior_failures = prior_successes, prior_failures
+    action_space: gymnasium.Space[Any]
+    prior_successes: Positive
+    prior_failures: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_arms = num_actions(self.action_space)
 
     def begin(self, task: Any) -> AgentState:
-        return self.initial_memory(task.num_tasks, task.mean_reward.device)
+        return self.initial_agents(task.num_tasks, task.mean_reward.device)
 
     def start(self, num_tasks: int) -> AgentState:
-        return self.initial_memory(num_tasks, torch.device("cpu"))
+        return self.initial_agents(num_tasks, torch.device("cpu"))
 
-    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
-        """Nothing was seen yet."""
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
+        """Agents that have seen nothing yet."""
         arms = torch.ones(num_tasks, 1, self.num_arms, device=device)
         memory = {
             "successes": arms * self.prior_successes,

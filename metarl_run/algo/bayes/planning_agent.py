@@ -32,20 +32,19 @@ class PlanningAgent(MetaAlgorithm):
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
     remembers: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-    ) -> None:
-        self.horizon = family.horizon
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    prior: Prior
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.horizon = self.family.horizon
         self.experience = Experience(
-            num_states=observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            prior=prior,
+            num_states=self.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.horizon,
+            prior=self.prior,
         )
 
     @abstractmethod
@@ -62,12 +61,12 @@ class PlanningAgent(MetaAlgorithm):
         return Categorical(torch.where(q == q.amax(-1, keepdim=True), 0.0, -math.inf))
 
     def begin(self, task: Any) -> AgentState:
-        return self._blank(task.num_tasks, task.mean_reward.device)
+        return self.initial_agents(task.num_tasks, task.mean_reward.device)
 
     def start(self, num_tasks: int) -> AgentState:
-        return self._blank(num_tasks, torch.device("cpu"))
+        return self.initial_agents(num_tasks, torch.device("cpu"))
 
-    def _blank(self, num_tasks: int, device: torch.device) -> AgentState:
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
         """The agents before any experience and without a plan: to them all actions are worth the same."""
         S, A = self.experience.num_states, self.experience.num_actions
         q = torch.zeros(num_tasks, 1, self.horizon, S, A, device=device)

@@ -1,6 +1,7 @@
 """What one lifetime has taught about a tabular task: estimates of its MDP, and the action values that they suggest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,7 @@ MODEL = ("transition", "support", "reward", "visits", "state", "step", "lived")
 """Names of what is remembered."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TabularModel:
     """Every slot's own estimates of transitions and rewards, and finite-horizon values of the MDP that they make.
 
@@ -34,20 +36,13 @@ class TabularModel:
     analysis of model-based interval estimation", for the bonus.
     """
 
-    def __init__(
-        self,
-        *,
-        num_states: int,
-        num_actions: int,
-        horizon: int,
-        reward_prior: float,
-        reward_weight: float,
-        transition_weight: float,
-        optimism: Sequence[float],
-    ) -> None:
-        self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
-        self.reward_prior, self.reward_weight = reward_prior, reward_weight
-        self.transition_weight, self.optimism = transition_weight, optimism
+    num_states: int
+    num_actions: int
+    horizon: int
+    reward_prior: float
+    reward_weight: float
+    transition_weight: float
+    optimism: Sequence[float]
 
     # Inside, slots are the last axis, `[…, N]` with N = M·B: then every operation runs along memory.
 

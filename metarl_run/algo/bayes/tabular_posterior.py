@@ -1,12 +1,14 @@
 """What is believed about a tabular MDP after some experience in it, as a Bayesian says it."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metarl_run.kinds import Positive, Real, checked
+from metarl_run.component import Component
+from metarl_run.kinds import Positive, Real
 from metarl_run.maths.sampling import dirichlet
 from metarl_run.types import Memory, Percept
 
@@ -17,7 +19,7 @@ REMEMBERED = (*COUNTS, "pairs", "nexts", "rewards", "state", "step")
 """Names of all that is remembered."""
 
 
-class Prior:
+class Prior(Component):
     """What is believed of every row P(· | s, a) and every mean reward r(s, a) before any experience.
 
         P(· | s, a) ~ Dirichlet(α₀, …, α₀),        r(s, a) ~ N(μ₀, 1 / τ₀),        a reward ~ N(r(s, a), 1 / τ)
@@ -31,12 +33,10 @@ class Prior:
     Source: Osband, Russo and Van Roy (2013), arXiv:1306.0940; DeGroot (1970), Optimal Statistical Decisions.
     """
 
-    @checked
-    def __init__(
-        self, *, reward_mean: Real, reward_precision: Positive, noise_precision: Positive, concentration: Positive
-    ) -> None:
-        self.reward_mean, self.reward_precision = float(reward_mean), float(reward_precision)
-        self.noise_precision, self.concentration = float(noise_precision), float(concentration)
+    reward_mean: Real
+    reward_precision: Positive
+    noise_precision: Positive
+    concentration: Positive
 
 
 class Belief(NamedTuple):
@@ -85,6 +85,7 @@ class Belief(NamedTuple):
         return dirichlet(self.concentration, generator, dim=-3).movedim(-3, -1), reward
 
 
+@dataclass(frozen=True, kw_only=True)
 class Experience:
     """What every slot counts along its lifetime, and the belief that the counts make.
 
@@ -99,8 +100,10 @@ class Experience:
         prior: the belief before any experience.
     """
 
-    def __init__(self, *, num_states: int, num_actions: int, horizon: int, prior: Prior) -> None:
-        self.num_states, self.num_actions, self.horizon, self.prior = num_states, num_actions, horizon, prior
+    num_states: int
+    num_actions: int
+    horizon: int
+    prior: Prior
 
     def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet."""
