@@ -12,13 +12,14 @@ from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.q.equivariant_q import EquivariantQ, Seen
 from metarl_run.algo.q.hindsight import hindsight_q
 from metarl_run.algo.q.q_table import QTable, added
+from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Count, Positive, Widths, checked
+from metarl_run.kinds import Count, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept, Rollout
+from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 
 class MetaQ(MetaLearner):
@@ -57,36 +58,33 @@ class MetaQ(MetaLearner):
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
     remembers: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        episodes: Count,
-        temperature: Positive,
-        hidden: Widths,
-        activation: Literal["tanh", "relu"],
-        epochs: Count,
-        minibatches: Count,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        self.episodes, self.epochs, self.minibatches = episodes, epochs, minibatches
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    episodes: Count
+    temperature: Positive
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+    epochs: Count
+    minibatches: Count
+    meta_params: Params = field(init=False)
+    meta_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.table = QTable(
-            num_states=observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
+            num_states=self.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.family.horizon,
             discount=1.0,
-            temperature=temperature,
+            temperature=self.temperature,
         )
-        self.network = EquivariantQ(hidden=hidden, activation=activation)
-        self.meta_params = self.network.init(streams("init"))
+        self.network = EquivariantQ(hidden=self.hidden, activation=self.activation)
+        self.meta_params = self.network.init(self.streams("init"))
         for θ in self.meta_params.values():
             θ.requires_grad_()
-        self.meta_optimizer: GradientRule = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
+        self.meta_optimizer.attach(self.meta_params)
 
     # --- Acting ---
 

@@ -8,7 +8,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.q.q_table import QTable
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Fraction, NonNegative, Positive, checked
+from metarl_run.kinds import Fraction, NonNegative, Positive
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
@@ -34,24 +34,21 @@ class QLearner(MetaAlgorithm):
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
     remembers: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        weight: NonNegative,
-        discount: Fraction,
-        temperature: Positive,
-    ) -> None:
-        self.weight = weight
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    weight: NonNegative
+    discount: Fraction
+    temperature: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.table = QTable(
-            num_states=observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            discount=discount,
-            temperature=temperature,
+            num_states=self.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.family.horizon,
+            discount=self.discount,
+            temperature=self.temperature,
         )
 
     def begin(self, task: Any) -> AgentState:

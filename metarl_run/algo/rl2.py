@@ -10,7 +10,8 @@ from torch import Tensor
 from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.memory.outer_update import Outer
 from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.kinds import Count, Positive, checked
+from metarl_run.component import field
+from metarl_run.kinds import Count, Positive
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.inputs import encoded, encoded_size
 from metarl_run.maths.distributions import Distribution
@@ -53,28 +54,26 @@ class RL2(MetaLearner):
     keeps_policy: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        make_network: MakeNetwork,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        episodes: Count,
-        minibatches: Count,
-        max_kl: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        self.learner, self.action_space, self.episodes = learner, action_space, episodes
-        self.network, self.meta_params = make_network(
-            self.num_inputs(observation_space), learner.heads(action_space), learner.constants(action_space)
-        )
+    learner: Critic
+    make_network: MakeNetwork
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    episodes: Count
+    minibatches: Count
+    max_kl: Positive
+    meta_params: Params = field(init=False)
+    meta_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        heads, constants = self.learner.heads(self.action_space), self.learner.constants(self.action_space)
+        self.network, self.meta_params = self.make_network(self.num_inputs(), heads, constants)
         for θ in self.meta_params.values():
             θ.requires_grad_()
-        self.meta_optimizer = meta_optimizer
-        meta_optimizer.attach(self.meta_params)
-        self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
+        self.meta_optimizer.attach(self.meta_params)
+        self.outer = Outer(
+            learner=self.learner, optimizer=self.meta_optimizer, minibatches=self.minibatches, max_kl=self.max_kl
+        )
 
     def start(self, num_tasks: int) -> AgentState:
         return AgentState(params={}, memory=self.network.initial_memory(self.meta_params, num_tasks))
@@ -96,9 +95,9 @@ class RL2(MetaLearner):
 
     # --- What the network reads ---
 
-    def num_inputs(self, observation_space: gymnasium.Space[Any]) -> int:
+    def num_inputs(self) -> int:
         """F, features of one input."""
-        return encoded_size(observation_space, self.action_space)
+        return encoded_size(self.observation_space, self.action_space)
 
     def sense(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
         """The input that `percept` makes, and what is remembered besides the network's own memory."""

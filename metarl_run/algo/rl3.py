@@ -1,18 +1,15 @@
 """RL³: RL² that is told what a planner would think."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.tabular_model import TabularModel
-from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.algo.rl2 import RL2, MakeNetwork
+from metarl_run.algo.rl2 import RL2
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Count, NonNegative, Positive, Real, Reals, checked
-from metarl_run.learner.actor_critic import Critic
+from metarl_run.kinds import NonNegative, Real, Reals
 from metarl_run.learner.base import num_actions
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
@@ -28,17 +25,9 @@ class RL3(RL2):
     how much of the episode and of the lifetime is over.
 
     Args:
-        learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
-        make_network: makes f_θ.
         family: says how long an episode is.
-        observation_space: of the task family.
-        action_space: of the task family.
         inputs: `all`, or the `statistics` alone: RL³-Markov, which needs no memory in the network.
-        episodes: n, per lifetime in meta-training.
         reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.bayes.tabular_model`.
-        minibatches: steps of the optimiser per pass.
-        max_kl: nats; further than this the policy does not move in one meta-iteration.
-        meta_optimizer: how θ follows.
 
     Differs from the paper: Q̂ is that of the steps left in the episode, not of a horizon that never shrinks; values are
     less their mean over actions, not their maximum, and not divided by a constant; visits are read as 1 / √(1 + n), not
@@ -54,50 +43,30 @@ class RL3(RL2):
     compilable: ClassVar[bool] = False  # its model looks at numbers
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("memory",)}}
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        make_network: MakeNetwork,
-        family: TaskFamily,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        inputs: Literal["all", "statistics"],
-        episodes: Count,
-        reward_prior: Real,
-        reward_weight: NonNegative,
-        transition_weight: NonNegative,
-        optimism: Reals,
-        minibatches: Count,
-        max_kl: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        self.inputs, self.lifetime = inputs, episodes * family.horizon
+    family: TaskFamily
+    inputs: Literal["all", "statistics"]
+    reward_prior: Real
+    reward_weight: NonNegative
+    transition_weight: NonNegative
+    optimism: Reals
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lifetime = self.episodes * self.family.horizon
         self.model = TabularModel(
-            num_states=family.observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            reward_prior=reward_prior,
-            reward_weight=reward_weight,
-            transition_weight=transition_weight,
-            optimism=optimism,
-        )
-        super().__init__(
-            learner=learner,
-            make_network=make_network,
-            observation_space=observation_space,
-            action_space=action_space,
-            episodes=episodes,
-            minibatches=minibatches,
-            max_kl=max_kl,
-            meta_optimizer=meta_optimizer,
+            num_states=self.family.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.family.horizon,
+            reward_prior=self.reward_prior,
+            reward_weight=self.reward_weight,
+            transition_weight=self.transition_weight,
+            optimism=self.optimism,
         )
 
-    def num_inputs(self, observation_space: gymnasium.Space[Any]) -> int:
-        sets, A = len(self.model.optimism), self.model.num_actions
+    def num_inputs(self) -> int:
+        sets, A = len(self.optimism), num_actions(self.action_space)
         statistics = sets * (A + 1) + A + 2
-        return statistics + (super().num_inputs(observation_space) if self.inputs == "all" else 0)
+        return statistics + (super().num_inputs() if self.inputs == "all" else 0)
 
     def start(self, num_tasks: int) -> AgentState:
         agent = super().start(num_tasks)

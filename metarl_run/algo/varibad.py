@@ -13,7 +13,8 @@ from metarl_run.algo.memory.encoder import Encoder
 from metarl_run.algo.memory.outer_update import Outer
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.rl2 import MakeNetwork
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.component import field
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.inputs import encoded, encoded_size, observation_size
 from metarl_run.maths.distributions import Distribution
@@ -21,7 +22,7 @@ from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept
+from metarl_run.types import AgentState, Memory, Params, Percept
 
 
 class VariBAD(MetaLearner):
@@ -69,53 +70,51 @@ class VariBAD(MetaLearner):
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        make_network: MakeNetwork,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        episodes: Count,
-        latent: Count,
-        policy_hidden: Widths,
-        policy_activation: Literal["tanh", "relu"],
-        decoder_hidden: Widths,
-        decoder_activation: Literal["tanh", "relu"],
-        state_weight: NonNegative,
-        kl_weight: NonNegative,
-        belief_steps: Count,
-        belief_lifetimes: Count,
-        belief_times: Count,
-        minibatches: Count,
-        max_kl: Positive,
-        meta_optimizer: GradientRule,
-        belief_optimizer: GradientRule,
-    ) -> None:
-        self.learner, self.action_space, self.episodes = learner, action_space, episodes
-        self.belief_steps, self.belief_lifetimes = belief_steps, belief_lifetimes
-        self.network, φ = make_network(encoded_size(observation_space, action_space), Encoder.heads(latent), {})
-        self.encoder = Encoder(self.network, φ, latent)
+    learner: Critic
+    make_network: MakeNetwork
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    episodes: Count
+    latent: Count
+    policy_hidden: Widths
+    policy_activation: Literal["tanh", "relu"]
+    decoder_hidden: Widths
+    decoder_activation: Literal["tanh", "relu"]
+    state_weight: NonNegative
+    kl_weight: NonNegative
+    belief_steps: Count
+    belief_lifetimes: Count
+    belief_times: Count
+    minibatches: Count
+    max_kl: Positive
+    meta_params: Params = field(init=False)
+    meta_optimizer: GradientRule
+    belief_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        num_inputs = encoded_size(self.observation_space, self.action_space)
+        self.network, φ = self.make_network(num_inputs, Encoder.heads(self.latent), {})
+        self.encoder = Encoder(network=self.network, params=φ, latent=self.latent)
         decoder = Decoder(
-            observation_space,
-            action_space,
-            latent=latent,
-            states=state_weight > 0,
-            hidden=decoder_hidden,
-            activation=decoder_activation,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            latent=self.latent,
+            states=self.state_weight > 0,
+            hidden=self.decoder_hidden,
+            activation=self.decoder_activation,
         )
-        decoder_params = decoder.init(streams("init", 1))
+        decoder_params = decoder.init(self.streams("init", 1))
         policy: Network = MLP(
-            num_inputs=observation_size(observation_space) + 2 * latent,
-            heads=learner.heads(action_space),
-            hidden=policy_hidden,
-            activation=policy_activation,
+            num_inputs=observation_size(self.observation_space) + 2 * self.latent,
+            heads=self.learner.heads(self.action_space),
+            hidden=self.policy_hidden,
+            activation=self.policy_activation,
         )
-        constants = learner.constants(action_space)
+        constants = self.learner.constants(self.action_space)
         self.policy = WithConstants(network=policy, constants=constants) if constants else policy
-        self.policy_params = self.policy.init(streams("init", 2))
+        self.policy_params = self.policy.init(self.streams("init", 2))
 
         ψ = {f"policy.{name}": θ for name, θ in self.policy_params.items()}
         others = {f"encoder.{name}": θ for name, θ in φ.items()}
@@ -123,20 +122,21 @@ class VariBAD(MetaLearner):
         self.meta_params = others | ψ
         for θ in self.meta_params.values():
             θ.requires_grad_()
-        self.meta_optimizer, self.belief_optimizer = meta_optimizer, belief_optimizer
-        meta_optimizer.attach(ψ)
-        belief_optimizer.attach(others)
-        self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
-        self.noise = streams("belief")
+        self.meta_optimizer.attach(ψ)
+        self.belief_optimizer.attach(others)
+        self.outer = Outer(
+            learner=self.learner, optimizer=self.meta_optimizer, minibatches=self.minibatches, max_kl=self.max_kl
+        )
+        self.noise = self.streams("belief")
         self.elbo = ELBO(
-            self.encoder,
-            decoder,
-            decoder_params,
-            belief_optimizer,
-            self.noise,
-            times=belief_times,
-            state_weight=state_weight,
-            kl_weight=kl_weight,
+            encoder=self.encoder,
+            decoder=decoder,
+            decoder_params=decoder_params,
+            optimizer=self.belief_optimizer,
+            noise=self.noise,
+            times=self.belief_times,
+            state_weight=self.state_weight,
+            kl_weight=self.kl_weight,
         )
 
     # --- Acting ---

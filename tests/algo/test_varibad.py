@@ -240,7 +240,7 @@ def test_a_surprise_is_the_divergence_from_the_belief_before_and_both_ends_have_
 def test_errors_of_a_decoder_computed_by_hand():
     """One linear layer: r̂ = m + 2 s + 3 [a = 1] + 4 s′ + 5 end and ŝ = m − s; the first step ends an episode."""
     box, two = gymnasium.spaces.Box(-9.0, 9.0, (1,)), gymnasium.spaces.Discrete(2)
-    decoder = Decoder(box, two, latent=1, states=True, hidden=[], activation="relu")
+    decoder = Decoder(observation_space=box, action_space=two, latent=1, states=True, hidden=[], activation="relu")
     params = {
         "reward.0.weight": torch.tensor([[1.0], [2.0], [0.0], [3.0], [4.0], [5.0]]),
         "reward.0.bias": torch.zeros(1, 1),

@@ -1,6 +1,5 @@
 """What a latent description says about a task: the rewards and transitions to expect in it."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -9,13 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
+from metarl_run.component import Component
+from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Params, Rollout
 
 
-class Decoder:
+class Decoder(Component):
     """How badly a description m explains a lifetime.
 
         Eᵣ(m) = ½ Σₜ (rₜ − r̂(m, sₜ, aₜ, sₜ₊₁))²,        Eₛ(m) = ½ Σₜ ‖sₜ₊₁ − ŝ(m, sₜ, aₜ)‖²
@@ -32,23 +33,26 @@ class Decoder:
         activation: of their hidden layers.
     """
 
-    def __init__(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        *,
-        latent: int,
-        states: bool,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-    ) -> None:
-        D, A = observation_size(observation_space), action_size(action_space)
-        self.action_space, self.latent = action_space, latent
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    latent: Count
+    states: bool
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        D, A = observation_size(self.observation_space), action_size(self.action_space)
         sizes = {"reward": (D + A + D + 1, 1), "state": (D + A, D)}
         self.networks = {
-            name: MLP(num_inputs=latent + features, heads={name: outputs}, hidden=hidden, activation=activation)
+            name: MLP(
+                num_inputs=self.latent + features,
+                heads={name: outputs},
+                hidden=self.hidden,
+                activation=self.activation,
+            )
             for name, (features, outputs) in sizes.items()
-            if name == "reward" or states
+            if name == "reward" or self.states
         }
 
     def init(self, generator: torch.Generator) -> Params:

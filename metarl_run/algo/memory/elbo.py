@@ -1,5 +1,7 @@
 """How beliefs about tasks improve: by the evidence lower bound."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,7 @@ from metarl_run.maths.returns import masked_mean
 from metarl_run.types import Params, Rollout
 
 
+@dataclass(kw_only=True)
 class ELBO:
     """A bound on how likely a whole lifetime is, for what was believed before each of its steps.
 
@@ -34,21 +37,14 @@ class ELBO:
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        decoder: Decoder,
-        decoder_params: Params,
-        optimizer: GradientRule,
-        noise: torch.Generator,
-        *,
-        times: int,
-        state_weight: float,
-        kl_weight: float,
-    ) -> None:
-        self.encoder, self.decoder, self.decoder_params = encoder, decoder, decoder_params
-        self.optimizer, self.noise, self.times = optimizer, noise, times
-        self.state_weight, self.kl_weight = state_weight, kl_weight
+    encoder: Encoder
+    decoder: Decoder
+    decoder_params: Params
+    optimizer: GradientRule
+    noise: torch.Generator
+    times: int
+    state_weight: float
+    kl_weight: float
 
     def improve(self, x: Float[Tensor, "T N F"], lifetimes: Rollout) -> dict[str, Tensor]:
         """Move encoder and decoder once; quantities worth logging.

@@ -1,5 +1,7 @@
 """What an agent believes about its task: a Gaussian over latent descriptions of it, after every step."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +12,7 @@ from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
 
+@dataclass(frozen=True, kw_only=True)
 class Encoder:
     """The belief before every step of a lifetime, made by a network with memory.
 
@@ -24,8 +27,9 @@ class Encoder:
         latent: L, size of a description.
     """
 
-    def __init__(self, network: Network, params: Params, latent: int) -> None:
-        self.network, self.params, self.latent = network, params, latent
+    network: Network
+    params: Params
+    latent: int
 
     @staticmethod
     def heads(latent: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The outer learner of agents with memory: several passes of a base learner over whole lifetimes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from metarl_run.maths.distributions import Distribution, each
 from metarl_run.types import Rollout
 
 
+@dataclass(kw_only=True)
 class Outer:
     """Improve one policy on lifetimes, each an episode to it: back-propagation runs through all of it.
 
@@ -28,8 +30,10 @@ class Outer:
         max_kl: nats, the mean over steps of KL(π_old ‖ π).
     """
 
-    def __init__(self, learner: Critic, optimizer: GradientRule, minibatches: int, max_kl: float) -> None:
-        self.learner, self.optimizer, self.minibatches, self.max_kl = learner, optimizer, minibatches, max_kl
+    learner: Critic
+    optimizer: GradientRule
+    minibatches: int
+    max_kl: float
 
     def improve(
         self, outputs: Callable[[slice], Output], lifetimes: Rollout, policy: Distribution

@@ -1,5 +1,7 @@
 """Tabular Q-learning in every slot of every task, after every step."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,6 +13,7 @@ LEARNED = ("visits", "q", "state", "step")
 """Names of what is remembered."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class QTable:
     """One table per slot and step of the episode, moved by every transition at all steps at once.
 
@@ -31,9 +34,11 @@ class QTable:
     the softmax.
     """
 
-    def __init__(self, *, num_states: int, num_actions: int, horizon: int, discount: float, temperature: float) -> None:
-        self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
-        self.discount, self.temperature = discount, temperature
+    num_states: int
+    num_actions: int
+    horizon: int
+    discount: float
+    temperature: float
 
     def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
         """Nothing was seen yet, and everything is worth 0."""

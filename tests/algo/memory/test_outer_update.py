@@ -59,7 +59,8 @@ def improved(*, epochs, max_kl, minibatches=1, old_logit=0.0):
     no = torch.zeros(T, N, dtype=torch.bool)
     lifetimes = Rollout(torch.zeros(T + 1, N, 1), no.long(), torch.ones(T, N), no, no, ~no, {})
     policy = Categorical(torch.tensor([old_logit, 0.0]).expand(T, N, 2))
-    told = Outer(learner, rule, minibatches, max_kl).improve(outputs, lifetimes, policy)
+    outer = Outer(learner=learner, optimizer=rule, minibatches=minibatches, max_kl=max_kl)
+    told = outer.improve(outputs, lifetimes, policy)
     return {name: value.item() for name, value in told.items()}, seen
 
 
