@@ -1,4 +1,4 @@
-"""ε-greedy: mostly the arm that seems best, now and then any."""
+"""ε-greedy for bandits: the best arm so far, or with probability ε a random one."""
 
 import torch
 from jaxtyping import Float
@@ -10,15 +10,14 @@ from metarl_run.types import Memory
 
 
 class EpsilonGreedy(BanditAgent):
-    """Pull the arm with the highest mean, the first of several, or with probability ε one drawn uniformly from all.
+    """Pull the arm with the highest posterior mean, the first one on ties, or with probability ε a uniform one.
 
         π(a) = ε / A + (1 − ε) [a = argmaxₐ′ s(a′) / (s(a′) + f(a′))]
 
     Args:
-        epsilon: ε; 0 is greedy.
+        epsilon: ε in [0, 1]; 0 is greedy.
 
-    Source: Sutton & Barto (2018), Reinforcement Learning; with counts as in Duan et al. (2016),
-    arXiv:1611.02779.
+    Source: Sutton & Barto (2018), Reinforcement Learning; prior counts as in Duan et al. (2016), arXiv:1611.02779.
     """
 
     epsilon: Fraction

@@ -1,4 +1,4 @@
-"""The best guess, and now and then a random action."""
+"""ε-greedy for tabular MDPs: plan in the estimated MDP, and act at random with probability ε."""
 
 import math
 
@@ -14,14 +14,14 @@ from metarl_run.maths.planning import finite_horizon_q
 
 
 class EpsilonGreedyMDP(PlanningAgent):
-    """Plan in the MDP of the estimates before every episode; during it act at random with probability ε.
+    """Plan in the estimated MDP before every episode, and act ε-greedily on its values.
 
         π(a | s) = ε / A + (1 − ε) · [a = argmax Qₜ(s, ·)],        Q = optimal values of (P̂, r̂) over the horizon
 
-    With a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
+    With a nearly flat prior r̂ and P̂ are empirical means; for unvisited pairs they are μ₀ and uniform.
 
     Args:
-        epsilon: ε.
+        epsilon: ε in [0, 1].
 
     Source: Duan et al. (2016), arXiv:1611.02779; Sutton and Barto (2018), Reinforcement Learning, for ε-greedy actions.
     """

@@ -1,4 +1,4 @@
-"""The optimum: an agent that was told the task."""
+"""Oracle: an agent that knows the task and acts optimally in it."""
 
 import math
 from typing import Any, ClassVar
@@ -13,12 +13,12 @@ from metarl_run.types import AgentState, Memory, Percept
 
 
 class Oracle(MetaAlgorithm):
-    """Act greedily on the exact optimal action values of the task: the line no agent can exceed.
+    """Act greedily on the exact optimal action values of the task: the upper bound for every agent.
 
         Qₜ(s, a) by value iteration over the horizon,        aₜ = argmaxₐ Qₜ(sₜ, a)
 
     Args:
-        family: says how long an episode is.
+        family: gives the horizon.
 
     Source: Bellman (1957), Dynamic Programming.
     """

@@ -1,4 +1,4 @@
-"""Posterior sampling: act as if one guess were the truth."""
+"""PSRL: posterior sampling for tabular MDPs."""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from metarl_run.maths.planning import finite_horizon_q
 
 
 class PSRL(PlanningAgent):
-    """Draw one MDP from the posterior before every episode, and act on its optimal values during it.
+    """Draw one MDP from the posterior before every episode, and act on its optimal values during that episode.
 
         P̃, r̃ ~ posterior,        Q = optimal values of (P̃, r̃) over the horizon
 

@@ -1,4 +1,4 @@
-"""Tabular Q-learning from zeros in every new task: what Meta-Q is without its network."""
+"""Tabular Q-learning from zeros in every new task: Meta-Q without its network."""
 
 from typing import Any, ClassVar
 
@@ -15,18 +15,18 @@ from metarl_run.types import AgentState, Memory, Percept
 
 
 class QLearner(MetaAlgorithm):
-    """One Q-learner per lifetime, which learns after every step.
+    """Run Q-learning after every step of a lifetime, starting from zeros.
 
         start:  Q = 0
-        adapt:  Q moves by Q-learning after every step, see `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+        adapt:  Q-learning after every step, see `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
+        family: gives the horizon.
+        observation_space: of the task family; states are one-hot.
         action_space: of the task family.
-        weight: w, how many visits the 0 counts as.
-        discount: γ.
-        temperature: τ, units of Q.
+        weight: w ≥ 0, visits that the initial 0 counts as.
+        discount: γ in [0, 1], per step.
+        temperature: τ > 0, in units of Q.
 
     Source: Watkins & Dayan (1992), Machine Learning 8.
     """

@@ -1,4 +1,4 @@
-"""Random actions."""
+"""Uniformly random actions."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Random(MetaAlgorithm):
     """Choose every action uniformly and learn nothing.
 
     Args:
-        action_space: what to choose from: discrete actions, or a box with bounds.
+        action_space: discrete, or a bounded box.
 
     Raises:
         ValueError: if the box is unbounded.
@@ -28,9 +28,9 @@ class Random(MetaAlgorithm):
         super().__post_init__()
         self.kind: type[Categorical] | type[Uniform] = Categorical
         if not isinstance(space := self.action_space, gymnasium.spaces.Box):
-            self.everywhere = [np.zeros(num_actions(space), np.float32)]
+            self.parameters = [np.zeros(num_actions(space), np.float32)]
         elif space.is_bounded():
-            self.kind, self.everywhere = Uniform, [space.low, space.high]
+            self.kind, self.parameters = Uniform, [space.low, space.high]
         else:
             raise ValueError(f"action_space must have bounds to be uniform over, got {space}")
 
@@ -39,5 +39,5 @@ class Random(MetaAlgorithm):
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         device, shape = percept.last_reward.device, percept.last_reward.shape
-        parts = (torch.as_tensor(part, device=device).expand(*shape, *part.shape) for part in self.everywhere)
+        parts = (torch.as_tensor(part, device=device).expand(*shape, *part.shape) for part in self.parameters)
         return self.kind(*parts), agent.memory
