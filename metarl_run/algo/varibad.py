@@ -1,4 +1,4 @@
-"""VariBAD: an agent that acts on what it believes about its task."""
+"""VariBAD: a policy conditioned on an approximate posterior over tasks."""
 
 from typing import Any, ClassVar, Literal
 
@@ -26,41 +26,42 @@ from metarl_run.types import AgentState, Memory, Params, Percept
 
 
 class VariBAD(MetaLearner):
-    """Infer a latent description m of the task, and act on the belief about it as on a part of the state.
+    """Infer a belief over a latent description m of the task, and condition the policy on it.
 
         start:  q₀ = N(0, I)
-        adapt:  qₜ = q_φ(m | τ_{:t}),    aₜ ~ π_ψ(· | sₜ, qₜ)        q is kept from episode to episode
-        learn:  ψ by the outer learner, an episode of it being a lifetime of n episodes
-                φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), τ being all of the lifetime
+        adapt:  qₜ = q_φ(m | τ_{:t}),    aₜ ~ π_ψ(· | sₜ, qₜ)        q carries over between episodes
+        learn:  ψ by the outer learner, which treats a lifetime of n episodes as one episode
+                φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), where τ is the whole lifetime
 
-    No gradient of the policy's loss reaches φ, and none of the ELBO, see `metarl_run.algo.memory.elbo`, reaches ψ.
+    The policy's loss has no gradient with respect to φ, and the ELBO (`metarl_run.algo.memory.elbo`) has none with
+    respect to ψ.
 
     Args:
         learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
-        make_network: makes the encoder q_φ.
+        make_network: constructs the encoder q_φ.
         observation_space: of the task family.
         action_space: of the task family.
-        streams: of initial parameters and of ε.
-        episodes: n, per lifetime in meta-training.
+        streams: random streams of the initial parameters and of ε.
+        episodes: n ≥ 1, per lifetime in meta-training.
         latent: L, size of m.
         policy_hidden: units of each hidden layer of the policy.
         policy_activation: of its hidden layers.
-        decoder_hidden: units of each hidden layer of the decoder, of rewards and of states.
-        decoder_activation: of its hidden layers.
-        state_weight: wₛ ≥ 0; 0 is no decoder of states, for families whose tasks differ in rewards alone.
+        decoder_hidden: units of each hidden layer of the reward decoder and of the state decoder.
+        decoder_activation: of their hidden layers.
+        state_weight: wₛ ≥ 0; 0 leaves out the state decoder, for families whose tasks differ in rewards alone.
         kl_weight: w ≥ 0.
-        belief_steps: steps of the ELBO's optimiser per meta-iteration.
-        belief_lifetimes: at most so many lifetimes per step, others in the next.
-        belief_times: at most so many t per step, the same in all its lifetimes.
-        minibatches: steps of the policy's optimiser per pass.
-        max_kl: nats; further than this the policy does not move in one meta-iteration.
-        meta_optimizer: how ψ follows.
-        belief_optimizer: how φ and the decoder follow.
+        belief_steps: optimiser steps on the ELBO per meta-iteration.
+        belief_lifetimes: maximum number of lifetimes per such step; the next step takes others.
+        belief_times: maximum number of time steps t per such step, the same ones in all its lifetimes.
+        minibatches: optimiser steps of the policy per pass.
+        max_kl: limit on the policy's KL divergence per meta-iteration, nats.
+        meta_optimizer: updates ψ.
+        belief_optimizer: updates φ and the decoder.
 
-    Differs from the paper: the ELBO is that of this meta-iteration's lifetimes, not of a buffer of earlier ones; at an
-    episode's end the encoder reads where the next one starts, not where it ended; rewards are Gaussian (the paper's
-    grid: Bernoulli); inputs are not embedded first, and the heads of a recurrent encoder read them by a linear shortcut
-    past the memory, see `metarl_run.network.recurrent`.
+    Differs from the paper: the ELBO uses the lifetimes of this meta-iteration, not a buffer of earlier ones; at the end
+    of an episode the encoder reads the first observation of the next one, not the last of this one; rewards are
+    Gaussian (Bernoulli in the paper's grid); inputs are not embedded first, and the heads of a recurrent encoder read
+    them through a linear shortcut past the memory, see `metarl_run.network.recurrent`.
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
@@ -157,11 +158,11 @@ class VariBAD(MetaLearner):
         with torch.no_grad():
             y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
         metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes, policy)
-        every = -(-x.shape[1] // self.belief_lifetimes)
+        stride = -(-x.shape[1] // self.belief_lifetimes)
         for step in range(self.belief_steps):
-            part = slice(step % every, None, every)
-            told = self.elbo.improve(x[:, part], lifetimes.envs(part))
-        return metrics | told
+            part = slice(step % stride, None, stride)
+            belief_metrics = self.elbo.improve(x[:, part], lifetimes.envs(part))
+        return metrics | belief_metrics
 
     # --- Saving and resuming ---
 

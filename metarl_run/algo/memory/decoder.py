@@ -1,4 +1,4 @@
-"""What a latent description says about a task: the rewards and transitions to expect in it."""
+"""Decoder of latent task descriptions: predicted rewards and transitions."""
 
 from typing import Any, Literal
 
@@ -17,18 +17,18 @@ from metarl_run.types import Params, Rollout
 
 
 class Decoder(Component):
-    """How badly a description m explains a lifetime.
+    """Prediction errors of a lifetime given a latent description m of its task.
 
         Eᵣ(m) = ½ Σₜ (rₜ − r̂(m, sₜ, aₜ, sₜ₊₁))²,        Eₛ(m) = ½ Σₜ ‖sₜ₊₁ − ŝ(m, sₜ, aₜ)‖²
 
-    These are −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ended an
-    episode the lifetime goes on elsewhere: there r̂ is told so instead of sₜ₊₁, and Eₛ has no term.
+    They equal −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ends an
+    episode, the next observation belongs to a new one: r̂ reads an end flag instead of sₜ₊₁, and Eₛ has no term.
 
     Args:
         observation_space: of the task family.
         action_space: of the task family.
         latent: L, size of m.
-        states: whether transitions are decoded; else Eₛ = 0.
+        states: decode transitions; otherwise Eₛ = 0.
         hidden: units of each hidden layer of r̂ and of ŝ.
         activation: of their hidden layers.
     """
@@ -56,13 +56,13 @@ class Decoder(Component):
         }
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh parameters."""
+        """Initial parameters."""
         return {name: θ for network in self.networks.values() for name, θ in network.init(generator).items()}
 
     def errors(
         self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
     ) -> tuple[Float[Tensor, "K N"], Float[Tensor, "K N"]]:
-        """Eᵣ and Eₛ of K descriptions of each of N tasks.
+        """Eᵣ and Eₛ for K descriptions of each of N tasks.
 
         Args:
             params: of r̂ and ŝ.
@@ -85,7 +85,7 @@ class Decoder(Component):
     ) -> Float[Tensor, "K T N O"]:
         """r̂ or ŝ for each of K descriptions at each of T steps."""
         network = self.networks[name]
-        # Of the first layer, m and what is known each take their share once, not once for every pair.
+        # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
         weight, bias = params[f"{name}.0.weight"], params[f"{name}.0.bias"]
         x = (m @ weight[: self.latent]).unsqueeze(1) + (known @ weight[self.latent :] + bias)
         for layer in range(1, len(network.widths[name]) - 1):
