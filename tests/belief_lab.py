@@ -4,7 +4,6 @@ import gymnasium
 import torch
 
 from metarl_run.algo.meta_optimizer.sgd import SGD
-from metarl_run.algo.varibad import VariBAD
 from metarl_run.learner.inputs import encoded
 from metarl_run.learner.ppo import PPO
 from metarl_run.network.gru import GRU
@@ -50,7 +49,7 @@ def optimizer(lr=0.1):
     return SGD(lr=lr, max_grad_norm=100.0)
 
 
-def make(**changes):
+def make(kind, **changes):
     """A small agent whose encoder and decoder are far from their first values, where beliefs hardly move."""
     usual = {
         "learner": learner(),
@@ -74,7 +73,7 @@ def make(**changes):
         "meta_optimizer": optimizer(),
         "belief_optimizer": optimizer(),
     }
-    algo = VariBAD(**usual | changes)
+    algo = kind(**usual | changes)
     g = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for θ in algo.elbo.decoder_params.values():

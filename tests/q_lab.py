@@ -1,9 +1,7 @@
-"""Meta-Q agents and the lifetimes of Q-learners, for their tests."""
+"""Small random MDPs and the lifetimes of Q-learners in them, for their tests."""
 
 import torch
 
-from metarl_run.algo.meta_optimizer.adam import Adam
-from metarl_run.algo.meta_q import MetaQ
 from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
@@ -25,26 +23,6 @@ def family(**changes):
     tasks = {"mean_reward": ["normal", 1, 1], "concentration": 1.0}
     usual = {"horizon": H, "num_states": S, "num_actions": A, "reward_deviation": 1.0}
     return RandomMDP(**usual | changes, meta_train=tasks, meta_test=tasks)
-
-
-def make(of=None, perturbed=True, **changes):
-    """An agent whose parameters are far from their first values, where the correction hardly matters."""
-    of = of or family()
-    usual = {"episodes": 3, "temperature": 0.5, "hidden": [8], "activation": "tanh", "epochs": 1, "minibatches": 2}
-    algo = MetaQ(
-        family=of,
-        observation_space=of.observation_space,
-        action_space=of.action_space,
-        streams=streams(),
-        meta_optimizer=changes.pop("meta_optimizer", None) or Adam(lr=0.01, decay=0.0, max_grad_norm=10.0),
-        **usual | changes,
-    )
-    if perturbed:
-        g = drawn(3)
-        with torch.no_grad():
-            for θ in algo.meta_params.values():
-                θ.add_(0.3 * torch.randn(θ.shape, generator=g))
-    return algo
 
 
 def collected(algo, of=None, tasks=4, envs=3, episodes=3, seed=0):

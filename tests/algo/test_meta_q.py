@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from q_lab import A, H, S, behaviour, collected, drawn, family, make, percepts_of, streams
+from q_lab import A, H, S, behaviour, collected, drawn, family, percepts_of, streams
 from torch.nn.functional import one_hot
 
 from metarl_run.algo.meta_optimizer.adam import Adam
+from metarl_run.algo.meta_q import MetaQ
 from metarl_run.algo.q.equivariant_q import Seen
 from metarl_run.algo.q.hindsight import hindsight_q
 from metarl_run.algo.q_learner import QLearner
@@ -13,6 +14,27 @@ from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError
 from metarl_run.run.agent import build_agent
 from metarl_run.types import Percept
+
+
+def make(of=None, perturbed=True, **changes):
+    """An agent whose parameters are far from their first values, where the correction hardly matters."""
+    of = of or family()
+    usual = {"episodes": 3, "temperature": 0.5, "hidden": [8], "activation": "tanh", "epochs": 1, "minibatches": 2}
+    algo = MetaQ(
+        family=of,
+        observation_space=of.observation_space,
+        action_space=of.action_space,
+        streams=streams(),
+        meta_optimizer=changes.pop("meta_optimizer", None) or Adam(lr=0.01, decay=0.0, max_grad_norm=10.0),
+        **usual | changes,
+    )
+    if perturbed:
+        g = drawn(3)
+        with torch.no_grad():
+            for θ in algo.meta_params.values():
+                θ.add_(0.3 * torch.randn(θ.shape, generator=g))
+    return algo
+
 
 # --- Acting ---
 

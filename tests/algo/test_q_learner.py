@@ -3,6 +3,7 @@
 import torch
 from q_lab import A, H, S, behaviour, collected, family, percepts_of
 
+from metarl_run.algo.q.q_table import LEARNED
 from metarl_run.algo.q_learner import QLearner
 
 
@@ -17,7 +18,8 @@ def test_the_q_learner_against_q_learning_in_a_loop():
         temperature=0.3,
     )
     rollout = collected(algo, of, tasks=2, envs=2).rollouts[0]
-    probabilities = behaviour(algo, percepts_of(rollout))[0]
+    probabilities, memory = behaviour(algo, percepts_of(rollout))
+    assert tuple(memory) == LEARNED, "the table is all that it remembers"
     state = rollout.observation.argmax(-1)
     for m in range(2):
         for b in range(2):

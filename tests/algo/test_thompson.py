@@ -18,12 +18,8 @@ def test_thompson_sampling_pulls_the_arm_of_the_largest_draw():
         distribution, memory = algo.act(agent, observed)
         assert distribution.logits.argmax() == memory["hypothesis"].argmax()
         assert torch.equal(memory["hypothesis"], agent.memory["hypothesis"])
-    assert (
-        len(
-            {float(algo.draw(algo.start(1), observed, generator(seed)).memory["hypothesis"].max()) for seed in range(9)}
-        )
-        == 9
-    )
+    draws = [algo.draw(algo.start(1), observed, generator(seed)).memory["hypothesis"].max() for seed in range(9)]
+    assert len({float(x) for x in draws}) == 9
 
 
 def test_thompson_sampling_matches_the_probability_that_an_arm_is_better():

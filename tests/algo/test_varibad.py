@@ -19,6 +19,7 @@ from belief_lab import (
 from recorded import Recorder
 
 from metarl_run.algo.meta_optimizer.adam import Adam
+from metarl_run.algo.varibad import VariBAD
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.learner.inputs import encoded
@@ -77,7 +78,7 @@ def test_the_update_recomputes_the_beliefs_and_policies_that_acted(env, network)
 
 
 def test_fewer_times_and_lifetimes_per_step_cover_others_in_the_next():
-    algo = make(belief_lifetimes=2, belief_steps=2)
+    algo = make(VariBAD, belief_lifetimes=2, belief_steps=2)
     seen = []
     algo.elbo.improve = lambda x, rollout: seen.append(rollout.reward) or {}
     rollout = lifetimes()
@@ -92,7 +93,7 @@ def gradients(scalar, algo):
 
 
 def test_the_elbo_reaches_every_parameter_of_encoder_and_decoder_from_every_lifetime_and_none_of_the_policy():
-    algo, rollout = make(), lifetimes()
+    algo, rollout = make(VariBAD), lifetimes()
     for n in range(N):
         part = slice(n, n + 1)
         loss, _ = algo.elbo.loss(inputs(rollout)[:, part], rollout.envs(part))
@@ -102,7 +103,7 @@ def test_the_elbo_reaches_every_parameter_of_encoder_and_decoder_from_every_life
 
 
 def test_the_loss_of_the_policy_reaches_the_policy_alone():
-    algo, rollout = make(), lifetimes()
+    algo, rollout = make(VariBAD), lifetimes()
     outputs = []
     algo.outer.improve = lambda output, rollout, policy: outputs.append(output(slice(None))) or {}
     algo.meta_update(replay(rollout))
@@ -114,7 +115,7 @@ def test_the_loss_of_the_policy_reaches_the_policy_alone():
 def test_each_optimiser_moves_its_own_parameters():
     rollout = lifetimes()
     for resting in ("meta_optimizer", "belief_optimizer"):
-        algo = make(**{resting: Recorder()})
+        algo = make(VariBAD, **{resting: Recorder()})
         before = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
         algo.meta_update(replay(rollout))
         for name, θ in algo.meta_params.items():
@@ -123,7 +124,7 @@ def test_each_optimiser_moves_its_own_parameters():
 
 
 def test_the_policy_learns_from_the_beliefs_that_acted_before_these_improve():
-    algo, rollout = make(), lifetimes()
+    algo, rollout = make(VariBAD), lifetimes()
     x = inputs(rollout)
     q = algo.encoder.sequence(x)
     expected = algo.policy(algo.policy_params, torch.cat([rollout.observation[:-1], *q], -1), {})[0]["policy"].clone()
@@ -135,13 +136,13 @@ def test_the_policy_learns_from_the_beliefs_that_acted_before_these_improve():
 
 
 def test_without_a_weight_states_are_not_decoded():
-    algo = make(state_weight=0.0)
+    algo = make(VariBAD, state_weight=0.0)
     assert not any(name.startswith("decoder.state") for name in algo.meta_params)
     assert errors(algo, torch.zeros(1, N, L), lifetimes())[1].tolist() == [[0.0] * N]
 
 
 def test_training_goes_on_from_a_saved_state_with_the_same_noise():
-    algos = [make(belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0)) for _ in range(2)]
+    algos = [make(VariBAD, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0)) for _ in range(2)]
     one, other = algos
     for _ in range(2):
         one.meta_update(replay(lifetimes()))
@@ -170,7 +171,9 @@ def test_trained_beliefs_predict_what_a_task_pays_and_before_any_data_only_the_m
         alive=torch.ones(T, N, dtype=torch.bool),
         memory={},
     )
-    algo = make(state_weight=0.0, kl_weight=0.01, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=10.0))
+    algo = make(
+        VariBAD, state_weight=0.0, kl_weight=0.01, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=10.0)
+    )
     x = inputs(rollout)
     for _ in range(200):
         algo.elbo.improve(x, rollout)

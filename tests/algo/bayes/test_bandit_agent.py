@@ -7,6 +7,7 @@ import torch
 from bandit_lab import AGENTS, after, agents, family_of, generator, probabilities
 from scipy import integrate, stats
 
+from metarl_run.algo.bayes.bandit_agent import BanditAgent
 from metarl_run.config.compose import compose_points
 from metarl_run.env.bandit import BanditTask
 from metarl_run.env.vector import TaskVectorEnv
@@ -18,7 +19,7 @@ from metarl_run.lifetime import live
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_counts_what_each_arm_paid_and_nothing_before_its_first_pull(name):
-    algo = agents(3, successes=2.0, failures=0.5)[name]
+    algo: BanditAgent = agents(3, successes=2.0, failures=0.5)[name]
     _, memory = after(algo, [])
     assert memory["successes"].tolist() == [[[2, 2, 2]]] and memory["failures"].tolist() == [[[0.5, 0.5, 0.5]]]
     _, memory = after(algo, [(1, 1), (1, 0), (2, 0), (1, 1), (0, 1)])

@@ -5,6 +5,7 @@ import torch
 from belief_lab import L, N, T, errors, lifetimes, make
 
 from metarl_run.algo.memory.decoder import Decoder
+from metarl_run.algo.varibad import VariBAD
 from metarl_run.types import Rollout
 
 
@@ -40,7 +41,7 @@ def test_errors_of_a_decoder_computed_by_hand():
 
 
 def test_a_decoder_is_its_networks_at_every_pair_of_description_and_step():
-    decoder, g = make().elbo.decoder, torch.Generator().manual_seed(0)
+    decoder, g = make(VariBAD).elbo.decoder, torch.Generator().manual_seed(0)
     for name, network in decoder.networks.items():
         params = {key: torch.randn(θ.shape, generator=g) for key, θ in network.init(g).items()}
         features = network.widths[name][0] - L
@@ -51,7 +52,7 @@ def test_a_decoder_is_its_networks_at_every_pair_of_description_and_step():
 
 
 def test_beliefs_are_judged_by_rewards_yet_to_come():
-    algo, rollout = make(), lifetimes()
+    algo, rollout = make(VariBAD), lifetimes()
     reward = rollout.reward.clone()
     reward[4, 0] += 1.0
     m = torch.zeros(1, N, L)
@@ -60,7 +61,7 @@ def test_beliefs_are_judged_by_rewards_yet_to_come():
 
 
 def test_what_follows_an_episode_is_not_what_its_last_step_led_to():
-    algo, rollout = make(), lifetimes()
+    algo, rollout = make(VariBAD), lifetimes()
     assert rollout.ended[1, 0]
     observation = rollout.observation.clone()
     observation[2, 0] += 1.0  # where episode 2 starts

@@ -5,11 +5,13 @@ import torch
 from belief_lab import A, D, L, N, T, inputs, lifetimes, make
 from torch import distributions
 
+from metarl_run.algo.varibad import VariBAD
+
 
 @pytest.mark.parametrize("belief_times", [100, 3])
 def test_the_elbo_is_that_of_its_definition(belief_times):
     """One belief and one step at a time, with the densities of torch.distributions; of some beliefs or of all."""
-    algo, rollout = make(belief_times=belief_times), lifetimes()
+    algo, rollout = make(VariBAD, belief_times=belief_times), lifetimes()
     x = inputs(rollout)
     noise = torch.Generator()
     noise.set_state(algo.noise.get_state())

@@ -5,6 +5,7 @@ from belief_lab import ACTIONS, D, L, N, T, inputs, lifetimes, make
 from torch import distributions
 
 from metarl_run.algo.memory.encoder import surprises
+from metarl_run.algo.varibad import VariBAD
 from metarl_run.learner.inputs import encoded
 from metarl_run.maths.distributions import Gaussian
 from metarl_run.types import Percept
@@ -21,7 +22,7 @@ def first_percept(M=3, B=2, seed=0):
 
 
 def test_before_any_data_the_belief_is_the_prior_whatever_the_encoder():
-    algo = make()
+    algo = make(VariBAD)
     for seed in range(2):
         percept = first_percept(seed=seed)
         q, memory = algo.encoder(encoded(percept, ACTIONS), algo.start(3).memory)
@@ -34,12 +35,12 @@ def test_before_any_data_the_belief_is_the_prior_whatever_the_encoder():
 
 
 def test_a_lifetime_of_one_step_has_the_prior_alone():
-    q = make().encoder.sequence(inputs(lifetimes())[:1])
+    q = make(VariBAD).encoder.sequence(inputs(lifetimes())[:1])
     assert torch.equal(q.mean, torch.zeros(1, N, L)) and torch.equal(q.log_deviation, torch.zeros(1, N, L))
 
 
 def test_a_belief_depends_on_its_own_lifetime_alone():
-    encoder, x = make().encoder, inputs(lifetimes())
+    encoder, x = make(VariBAD).encoder, inputs(lifetimes())
     order = torch.tensor([2, 0, 3, 1])
     whole, some = encoder.sequence(x), encoder.sequence(x[:, order])
     for one, other in zip(whole, some, strict=True):
@@ -51,7 +52,7 @@ def test_a_belief_depends_on_its_own_lifetime_alone():
 
 
 def test_a_belief_does_not_know_what_comes():
-    encoder, x = make().encoder, inputs(lifetimes())
+    encoder, x = make(VariBAD).encoder, inputs(lifetimes())
     later = x.clone()
     later[3:] += 1.0
     for one, other in zip(encoder.sequence(x), encoder.sequence(later), strict=True):

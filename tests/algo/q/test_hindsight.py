@@ -1,7 +1,7 @@
 """Action values in hindsight: exact with plentiful counts, and unknown where nothing was tried."""
 
 import torch
-from q_lab import A, H, collected, drawn, family, make
+from q_lab import A, H, collected, drawn, family
 
 from metarl_run.algo.q.hindsight import hindsight_q
 from metarl_run.algo.random import Random
@@ -24,7 +24,8 @@ def test_hindsight_is_the_exact_optimum_when_counts_are_plentiful():
 
 
 def test_hindsight_knows_only_what_was_tried_and_values_the_best_of_that():
-    algo, of = make(), family()
+    of = family()
+    algo = Random(action_space=of.action_space)
     rollout = collected(algo, of, tasks=5, envs=2, episodes=1).rollouts[0]
     q, known = hindsight_q(rollout, num_actions=A, horizon=H)
     assert 0 < known.float().mean() < 1
