@@ -1,42 +1,26 @@
-"""ε-greedy: mostly the arm that seems best, now and then any."""
+"""ε-greedy for bandits: the best arm so far, or with probability ε a random one."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.bandit_agent import BanditAgent
-from metarl_run.kinds import Fraction, Positive, checked
+from metarl_run.kinds import Fraction
 from metarl_run.types import Memory
 
 
 class EpsilonGreedy(BanditAgent):
-    """Pull the arm with the highest mean, the first of several, or with probability ε one drawn uniformly from all.
+    """Pull the arm with the highest posterior mean, the first one on ties, or with probability ε a uniform one.
 
         π(a) = ε / A + (1 − ε) [a = argmaxₐ′ s(a′) / (s(a′) + f(a′))]
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: what is counted of each arm at the start.
-        epsilon: ε; 0 is greedy.
+        epsilon: ε in [0, 1]; 0 is greedy.
 
-    Source: Sutton & Barto (2018), Reinforcement Learning; with counts as in Duan et al. (2016),
-    arXiv:1611.02779.
+    Source: Sutton & Barto (2018), Reinforcement Learning; prior counts as in Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        epsilon: Fraction,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.epsilon = epsilon
+    epsilon: Fraction
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         mean = memory["successes"] / (memory["successes"] + memory["failures"])

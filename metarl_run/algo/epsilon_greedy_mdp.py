@@ -1,50 +1,32 @@
-"""The best guess, and now and then a random action."""
+"""ε-greedy for tabular MDPs: plan in the estimated MDP, and act at random with probability ε."""
 
 import math
-from typing import Any
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.planning_agent import PlanningAgent
-from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
-from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Fraction, checked
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.kinds import Fraction
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
 
 
 class EpsilonGreedyMDP(PlanningAgent):
-    """Plan in the MDP of the estimates before every episode; during it act at random with probability ε.
+    """Plan in the estimated MDP before every episode, and act ε-greedily on its values.
 
         π(a | s) = ε / A + (1 − ε) · [a = argmax Qₜ(s, ·)],        Q = optimal values of (P̂, r̂) over the horizon
 
-    With a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
+    With a nearly flat prior r̂ and P̂ are empirical means; for unvisited pairs they are μ₀ and uniform.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        prior: the belief before any experience, near nothing.
-        epsilon: ε.
+        epsilon: ε in [0, 1].
 
     Source: Duan et al. (2016), arXiv:1611.02779; Sutton and Barto (2018), Reinforcement Learning, for ε-greedy actions.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-        epsilon: Fraction,
-    ) -> None:
-        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
-        self.epsilon = epsilon
+    epsilon: Fraction
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
         transition, reward = belief.mean()

@@ -1,59 +1,46 @@
-"""Gittins indices: the best that can be done in a bandit whose future is discounted for ever."""
+"""Gittins indices: the optimal policy of a discounted bandit over an infinite horizon."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, deterministic_logits
 from metarl_run.algo.bayes.gittins_index import gittins_indices
-from metarl_run.kinds import Interval, Positive, checked
+from metarl_run.kinds import Interval
 from metarl_run.types import Memory
 
 Discount = Annotated[float, Interval(float, 0.1, 0.9999)]
 
 SMALLEST = 128
-"""Pulls in the smallest table: short lives need not wait for a large one."""
+"""Pulls covered by the smallest table, so that short lifetimes do not wait for a large one."""
 
 
 class Gittins(BanditAgent):
-    """Pull the arm with the highest Gittins index, the first of several.
+    """Pull the arm with the highest Gittins index, the first one on ties.
 
         argmaxₐ index(s(a), f(a)),        index: see `metarl_run.algo.bayes.gittins_index`
 
-    It maximises the expected discounted sum of rewards over an endless life. The table of indices is computed when a
-    life first needs it, and for four times as many pulls when it does not suffice any more: seconds each time.
+    This maximises the expected discounted sum of rewards over an infinite horizon. The table of indices is computed on
+    first use, and again for four times as many pulls when it becomes too small; each time takes seconds.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
-        discount: γ of a reward one pull later.
+        discount: γ, per pull.
 
     Source: Gittins (1979), "Bandit processes and dynamic allocation indices"; discounts and prior as in Duan et al.
     (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        discount: Discount,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.discount = discount
+    discount: Discount
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         won = (memory["successes"] - self.prior_successes).round().long()
         lost = (memory["failures"] - self.prior_failures).round().long()
         table = self.table(int(memory["pulls"].max())).to(won.device)
-        return certainly(table.take((won + lost) * len(table) + won).argmax(-1), self.num_arms)
+        return deterministic_logits(table.take((won + lost) * len(table) + won).argmax(-1), self.num_arms)
 
     def table(self, pulls: int) -> Float[Tensor, "n_1 s_1"]:
-        """Indices for at least so many pulls: always the same for as many, whatever was needed before."""
+        """Indices for at least `pulls` pulls; the table depends on `pulls` alone, not on earlier calls."""
         size = SMALLEST
         while size < pulls:
             size *= 4

@@ -1,39 +1,29 @@
-"""Thompson sampling with several hypotheses at a time, of which the most probable counts."""
+"""Optimistic Thompson sampling: act on the most probable of several posterior samples."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.thompson import Thompson
-from metarl_run.kinds import Count, Positive, checked
+from metarl_run.kinds import Count
 from metarl_run.maths.sampling import beta
 
 
 class OptimisticThompson(Thompson):
-    """Before every pull draw N bandits from the posterior, and pull the best arm of that with the highest density.
+    """Draw N bandits from the posterior before every pull, and pull the best arm of the one with the highest density.
 
         xᵢ(a) ~ Beta(s(a), f(a)),  i ≤ N,        j = argmaxᵢ Πₐ p(xᵢ(a)),        pull argmaxₐ xⱼ(a)
-        log p(x) = (s − 1) log x + (f − 1) log(1 − x) + what does not depend on x
+        log p(x) = (s − 1) log x + (f − 1) log(1 − x) + const
 
-    With N = 1 it is Thompson sampling.
+    N = 1 is Thompson sampling.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
-        samples: N.
+        samples: N ≥ 1.
 
     Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self, *, action_space: gymnasium.Space[Any], prior_successes: Positive, prior_failures: Positive, samples: Count
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.samples = samples
+    samples: Count
 
     def hypothesis(
         self, successes: Float[Tensor, "M B A"], failures: Float[Tensor, "M B A"], generator: torch.Generator
@@ -41,19 +31,19 @@ class OptimisticThompson(Thompson):
         x, rest = beta(successes, failures, generator)
         if self.samples == 1:
             return x
-        # One sample at a time: all N of many tasks would take more memory than all else together.
+        # One sample at a time: all N of them for many tasks would dominate the memory of a run.
         density = log_density(x, rest, successes, failures)
         for _ in range(self.samples - 1):
             other, rest = beta(successes, failures, generator)
-            of_other = log_density(other, rest, successes, failures)
-            x = torch.where((of_other > density).unsqueeze(-1), other, x)
-            density = torch.maximum(of_other, density)
+            other_density = log_density(other, rest, successes, failures)
+            x = torch.where((other_density > density).unsqueeze(-1), other, x)
+            density = torch.maximum(other_density, density)
         return x
 
 
 def log_density(
     x: Float[Tensor, "M B A"], rest: Float[Tensor, "M B A"], s: Float[Tensor, "M B A"], f: Float[Tensor, "M B A"]
 ) -> Float[Tensor, "M B"]:
-    """log Πₐ p(x(a)) of independent Beta(s, f), less what does not depend on x; `rest` is 1 − x."""
+    """log Πₐ p(x(a)) of independent Beta(s, f), up to a constant independent of x; `rest` is 1 − x."""
     density: Tensor = torch.special.xlogy(s - 1, x) + torch.special.xlogy(f - 1, rest)
     return density.sum(-1)

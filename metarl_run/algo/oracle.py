@@ -1,4 +1,4 @@
-"""The optimum: an agent that was told the task."""
+"""Oracle: an agent that knows the task and acts optimally in it."""
 
 import math
 from typing import Any, ClassVar
@@ -7,28 +7,29 @@ import torch
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import checked
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.types import AgentState, Memory, Percept
 
 
 class Oracle(MetaAlgorithm):
-    """Act greedily on the exact optimal action values of the task: the line no agent can exceed.
+    """Act greedily on the exact optimal action values of the task: the upper bound for every agent.
 
         Qₜ(s, a) by value iteration over the horizon,        aₜ = argmaxₐ Qₜ(sₜ, a)
 
     Args:
-        family: says how long an episode is.
+        family: gives the horizon.
 
     Source: Bellman (1957), Dynamic Programming.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
 
-    @checked
-    def __init__(self, *, family: TaskFamily) -> None:
-        self.horizon = family.horizon
+    family: TaskFamily
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.horizon = self.family.horizon
 
     def begin(self, task: Any) -> AgentState:
         q = finite_horizon_q(task.transition, task.mean_reward, horizon=self.horizon)

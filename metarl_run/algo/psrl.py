@@ -1,4 +1,4 @@
-"""Posterior sampling: act as if one guess were the truth."""
+"""PSRL: posterior sampling for tabular MDPs."""
 
 import torch
 from jaxtyping import Float
@@ -10,11 +10,9 @@ from metarl_run.maths.planning import finite_horizon_q
 
 
 class PSRL(PlanningAgent):
-    """Draw one MDP from the posterior before every episode, and act on its optimal values during it.
+    """Draw one MDP from the posterior before every episode, and act on its optimal values during that episode.
 
         P̃, r̃ ~ posterior,        Q = optimal values of (P̃, r̃) over the horizon
-
-    Args: see `metarl_run.algo.bayes.planning_agent`.
 
     Source: Strens (2000), "A Bayesian framework for reinforcement learning"; Osband, Russo and Van Roy (2013),
     arXiv:1306.0940.

@@ -1,4 +1,4 @@
-"""Tabular Q-learning from zeros in every new task: what Meta-Q is without its network."""
+"""Tabular Q-learning from zeros in every new task: Meta-Q without its network."""
 
 from typing import Any, ClassVar
 
@@ -8,25 +8,25 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.algo.q.q_table import QTable
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Fraction, NonNegative, Positive, checked
+from metarl_run.kinds import Fraction, NonNegative, Positive
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
 
 
 class QLearner(MetaAlgorithm):
-    """One Q-learner per lifetime, which learns after every step.
+    """Run Q-learning after every step of a lifetime, starting from zeros.
 
         start:  Q = 0
-        adapt:  Q moves by Q-learning after every step, see `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
+        adapt:  Q-learning after every step, see `metarl_run.algo.q.q_table`,    aₜ ~ softmax(Qₜ(sₜ, ·) / τ)
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
+        family: gives the horizon.
+        observation_space: of the task family; states are one-hot.
         action_space: of the task family.
-        weight: w, how many visits the 0 counts as.
-        discount: γ.
-        temperature: τ, units of Q.
+        weight: w ≥ 0, visits that the initial 0 counts as.
+        discount: γ in [0, 1], per step.
+        temperature: τ > 0, in units of Q.
 
     Source: Watkins & Dayan (1992), Machine Learning 8.
     """
@@ -34,24 +34,21 @@ class QLearner(MetaAlgorithm):
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
     remembers: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        weight: NonNegative,
-        discount: Fraction,
-        temperature: Positive,
-    ) -> None:
-        self.weight = weight
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    weight: NonNegative
+    discount: Fraction
+    temperature: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.table = QTable(
-            num_states=observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            discount=discount,
-            temperature=temperature,
+            num_states=self.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.family.horizon,
+            discount=self.discount,
+            temperature=self.temperature,
         )
 
     def begin(self, task: Any) -> AgentState:

@@ -1,103 +1,71 @@
-"""RL³: RL² that is told what a planner would think."""
+"""RL³: RL² with action-value estimates of a planner as additional inputs."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.tabular_model import TabularModel
-from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.algo.rl2 import RL2, MakeNetwork
+from metarl_run.algo.rl2 import RL2
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Count, NonNegative, Positive, Real, Reals, checked
-from metarl_run.learner.actor_critic import Critic
+from metarl_run.kinds import NonNegative, Real, Reals
 from metarl_run.learner.base import num_actions
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
 class RL3(RL2):
-    """RL² whose every input also holds Q-estimates and visits of the current state, from a model learned in the task.
+    """Extend RL²'s inputs by Q-estimates and visit counts of the current state, from a model estimated in the task.
 
         start:  h₀ = 0, no counts
         adapt:  hₜ₊₁ = f_θ(hₜ, (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁, Q̂ₜ(sₜ, ·), nₜ(sₜ, ·))),    aₜ ~ π_θ(· | hₜ₊₁)
         learn:  as RL²
 
-    Q̂ and n are transformed: every set of values less its mean over actions, that mean per step left, 1 / √(1 + n), and
-    how much of the episode and of the lifetime is over.
+    The network reads Q̂ and n as: each set of values minus its mean over actions, that mean divided by the remaining
+    steps, and 1 / √(1 + n); and, with them, the elapsed fractions of the episode and of the lifetime.
 
     Args:
-        learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
-        make_network: makes f_θ.
-        family: says how long an episode is.
-        observation_space: of the task family.
-        action_space: of the task family.
+        family: gives the horizon.
         inputs: `all`, or the `statistics` alone: RL³-Markov, which needs no memory in the network.
-        episodes: n, per lifetime in meta-training.
         reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.bayes.tabular_model`.
-        minibatches: steps of the optimiser per pass.
-        max_kl: nats; further than this the policy does not move in one meta-iteration.
-        meta_optimizer: how θ follows.
 
-    Differs from the paper: Q̂ is that of the steps left in the episode, not of a horizon that never shrinks; values are
-    less their mean over actions, not their maximum, and not divided by a constant; visits are read as 1 / √(1 + n), not
-    as n / 10; the time is read, too; the network is a GRU unless another is chosen. The planner may have a prior and
-    optimism, which the paper's has not: experiment=rl3_mdp_n10 is this variant, told how tasks are distributed, and
-    experiment=rl3_mdp_n10_paper has neither.
-    What `RL2` does differently from its paper holds here, too.
-    Source: Bhatia et al. (2023), arXiv:2306.15909, and the authors' code for how statistics are scaled.
+    Differs from the paper: Q̂ is for the remaining steps of the episode, not for a fixed horizon; values are centred by
+    their mean over actions, not their maximum, and not divided by a constant; visits enter as 1 / √(1 + n), not as
+    n / 10; time is an input; the network is a GRU unless another is chosen. The planner may have a prior and optimism,
+    unlike the paper's: experiment=rl3_mdp_n10 is this variant, with the true prior over tasks, and
+    experiment=rl3_mdp_n10_paper has neither. The differences of `RL2` from its paper apply here as well.
+    Source: Bhatia et al. (2023), arXiv:2306.15909, and the authors' code for the scaling of statistics.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)
     requires: ClassVar[tuple[str, ...]] = ("tabular", "critic")
-    compilable: ClassVar[bool] = False  # its model looks at numbers
+    compilable: ClassVar[bool] = False  # its model branches on values of tensors
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("memory",)}}
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        make_network: MakeNetwork,
-        family: TaskFamily,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        inputs: Literal["all", "statistics"],
-        episodes: Count,
-        reward_prior: Real,
-        reward_weight: NonNegative,
-        transition_weight: NonNegative,
-        optimism: Reals,
-        minibatches: Count,
-        max_kl: Positive,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        self.inputs, self.lifetime = inputs, episodes * family.horizon
+    family: TaskFamily
+    inputs: Literal["all", "statistics"]
+    reward_prior: Real
+    reward_weight: NonNegative
+    transition_weight: NonNegative
+    optimism: Reals
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lifetime = self.episodes * self.family.horizon
         self.model = TabularModel(
-            num_states=family.observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            reward_prior=reward_prior,
-            reward_weight=reward_weight,
-            transition_weight=transition_weight,
-            optimism=optimism,
-        )
-        super().__init__(
-            learner=learner,
-            make_network=make_network,
-            observation_space=observation_space,
-            action_space=action_space,
-            episodes=episodes,
-            minibatches=minibatches,
-            max_kl=max_kl,
-            meta_optimizer=meta_optimizer,
+            num_states=self.family.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.family.horizon,
+            reward_prior=self.reward_prior,
+            reward_weight=self.reward_weight,
+            transition_weight=self.transition_weight,
+            optimism=self.optimism,
         )
 
-    def num_inputs(self, observation_space: gymnasium.Space[Any]) -> int:
-        sets, A = len(self.model.optimism), self.model.num_actions
+    def num_inputs(self) -> int:
+        sets, A = len(self.optimism), num_actions(self.action_space)
         statistics = sets * (A + 1) + A + 2
-        return statistics + (super().num_inputs(observation_space) if self.inputs == "all" else 0)
+        return statistics + (super().num_inputs() if self.inputs == "all" else 0)
 
     def start(self, num_tasks: int) -> AgentState:
         agent = super().start(num_tasks)
@@ -124,10 +92,10 @@ class RL3(RL2):
         return torch.stack(inputs)
 
     def statistics(self, seen: Memory) -> Float[Tensor, "M B F"]:
-        """What the model says of the current state."""
+        """Features of the current state under the model."""
         q, visits = self.model.values(seen)  # [M, B, C, A] and [M, B, A]
         horizon, step = self.model.horizon, seen["step"] - 1
         level = q.mean(-1)
-        left = (horizon - step).clamp(min=1).unsqueeze(-1)
-        over = torch.stack([step / horizon, (seen["lived"] - 1) / self.lifetime], -1)
-        return torch.cat([(q - level.unsqueeze(-1)).flatten(2), level / left, (1 + visits).rsqrt(), over], -1)
+        to_go = (horizon - step).clamp(min=1).unsqueeze(-1)
+        elapsed = torch.stack([step / horizon, (seen["lived"] - 1) / self.lifetime], -1)
+        return torch.cat([(q - level.unsqueeze(-1)).flatten(2), level / to_go, (1 + visits).rsqrt(), elapsed], -1)

@@ -1,41 +1,27 @@
-"""Thompson sampling: act as if a bandit drawn from the posterior were the true one."""
+"""Thompson sampling for bandits: act optimally in a sample from the posterior."""
 
-from typing import Any
-
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
-from metarl_run.kinds import Positive, checked
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, deterministic_logits
 from metarl_run.maths.sampling import beta
 from metarl_run.types import AgentState, Memory, Percept
 
 
 class Thompson(BanditAgent):
-    """Before every pull draw each arm's probability to pay from its posterior, and pull the arm whose draw is largest.
+    """Sample each arm's success probability from its posterior before every pull, and pull the arm with the largest.
 
         x(a) ~ Beta(s(a), f(a)),        pull argmaxₐ x(a)
 
-    Memory: also the `hypothesis` x, 0 until one is drawn.
-
-    Args:
-        action_space: the arms.
-        prior_successes, prior_failures: parameters of each arm's Beta prior.
+    The memory also holds the `hypothesis` x, zeros until the first draw.
 
     Source: Thompson (1933), "On the likelihood that one unknown probability exceeds another in view of the evidence of
     two samples"; Chapelle & Li (2011), "An empirical evaluation of Thompson sampling", algorithm 2.
     """
 
-    @checked
-    def __init__(
-        self, *, action_space: gymnasium.Space[Any], prior_successes: Positive, prior_failures: Positive
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-
-    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
-        agent = super().initial_memory(num_tasks, device)
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
+        agent = super().initial_agents(num_tasks, device)
         hypothesis = torch.zeros(num_tasks, 1, self.num_arms, device=device)
         return agent._replace(memory={**agent.memory, "hypothesis": hypothesis})
 
@@ -47,9 +33,9 @@ class Thompson(BanditAgent):
     def hypothesis(
         self, successes: Float[Tensor, "M B A"], failures: Float[Tensor, "M B A"], generator: torch.Generator
     ) -> Float[Tensor, "M B A"]:
-        """Each arm's probability to pay, drawn from what is known of it."""
+        """One posterior sample of each arm's success probability."""
         x, _ = beta(successes, failures, generator)
         return x
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
-        return certainly(memory["hypothesis"].argmax(-1), self.num_arms)
+        return deterministic_logits(memory["hypothesis"].argmax(-1), self.num_arms)

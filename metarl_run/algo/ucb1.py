@@ -1,48 +1,33 @@
-"""UCB1: the arm that would be best if every mean were as large as it may well be."""
+"""UCB1: upper confidence bounds on the means of a bandit's arms."""
 
-from typing import Any
-
-import gymnasium
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.algo.bayes.bandit_agent import BanditAgent, certainly
-from metarl_run.kinds import NonNegative, Positive, checked
+from metarl_run.algo.bayes.bandit_agent import BanditAgent, deterministic_logits
+from metarl_run.kinds import NonNegative
 from metarl_run.types import Memory
 
 
 class UCB1(BanditAgent):
-    """Pull the arm with the highest upper confidence bound, the first of several.
+    """Pull the arm with the highest upper confidence bound, the first one on ties.
 
-        argmaxₐ s(a) / m(a) + c √(2 ln max(t, 1) / m(a)),        m(a) = s(a) + f(a),    t: pulls before this one
+        argmaxₐ s(a) / m(a) + c √(2 ln max(t, 1) / m(a)),        m(a) = s(a) + f(a),    t: pulls so far
 
-    The counts s and f include the prior's, so every m(a) > 0 and no arm need be pulled once before the others. Before
-    the first pull, where ln t would be −∞, no arm has a bonus, as ln 1 gives none before the second.
+    The counts s and f include the prior, so m(a) > 0 and no initial round over all arms is needed. There is no bonus
+    before the first two pulls: ln max(t, 1) = 0 at t = 0 and t = 1.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: what is counted of each arm at the start.
-        exploration: c; 1 is UCB1, less explores less.
+        exploration: c ≥ 0, scale of the bonus; 1 is UCB1.
 
-    Differs from the paper: Auer et al. have c = 1, count no prior, and pull each arm once first; see Duan et al.
-    Source: Auer et al. (2002), "Finite-time analysis of the multiarmed bandit problem"; with c and counts
-    as in Duan et al. (2016), arXiv:1611.02779.
+    Differs from the paper: Auer et al. set c = 1, have no prior, and pull each arm once first.
+    Source: Auer et al. (2002), "Finite-time analysis of the multiarmed bandit problem"; c and the prior counts as in
+    Duan et al. (2016), arXiv:1611.02779.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        action_space: gymnasium.Space[Any],
-        prior_successes: Positive,
-        prior_failures: Positive,
-        exploration: NonNegative,
-    ) -> None:
-        super().__init__(action_space=action_space, prior_successes=prior_successes, prior_failures=prior_failures)
-        self.exploration = exploration
+    exploration: NonNegative
 
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
         m = memory["successes"] + memory["failures"]
         log_t = (memory["pulls"] - 1).clamp(min=1).log().unsqueeze(-1)
         bound = memory["successes"] / m + self.exploration * (2 * log_t / m).sqrt()
-        return certainly(bound.argmax(-1), self.num_arms)
+        return deterministic_logits(bound.argmax(-1), self.num_arms)

@@ -1,59 +1,42 @@
-"""Optimism in the face of uncertainty: act as if the best MDP that the data allows were the truth."""
+"""UCRL2: optimism in the face of uncertainty, planning in the best MDP of a confidence set."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.bayes.planning_agent import PlanningAgent
-from metarl_run.algo.bayes.tabular_posterior import Belief, Prior
-from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Interval, NonNegative, checked
+from metarl_run.algo.bayes.tabular_posterior import Belief
+from metarl_run.kinds import Interval, NonNegative
 from metarl_run.maths.planning import extended_q
 
 Chance = Annotated[float, Interval(float, 0.0, 1.0, open_low=True)]
 
 
 class UCRL2(PlanningAgent):
-    """Plan in the best of all MDPs within confidence sets around the estimates, anew before every episode k.
+    """Plan in the best MDP of confidence sets around the estimates, again before every episode k.
 
-        |r − r̂(s, a)| ≤ c √(4 L / n(s, a)),        ‖p − P̂(· | s, a)‖₁ ≤ c √(4 S L / n(s, a)),        n at least 1
+        |r − r̂(s, a)| ≤ c √(4 L / n(s, a)),        ‖p − P̂(· | s, a)‖₁ ≤ c √(4 S L / n(s, a)),        n clipped to ≥ 1
         L = log(2 S A (k + 1) / δ)
 
-    n(s, a) counts rewards in the one bound, and in the other transitions, which lack those that ended an episode. With
-    a prior near nothing r̂ and P̂ are the means of what was seen, μ₀ and uniform where nothing was.
+    n(s, a) counts rewards in the first bound and transitions in the second, which exclude those that ended an episode.
+    With a nearly flat prior r̂ and P̂ are empirical means; for unvisited pairs they are μ₀ and uniform.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        prior: the belief before any experience, near nothing.
-        confidence: δ, how unlikely it is that the truth lies outside.
-        scale: c, of the sets; 1 in theory, less in practice.
+        confidence: δ in (0, 1], bound on the probability that the true MDP lies outside the sets.
+        scale: c ≥ 0, factor of the widths; 1 in theory, less in practice.
 
-    Differs from the paper: plans are made before every episode and for its steps, not for an average over all time
-    whenever the visits of some (s, a) doubled; L counts episodes, not steps; widths have constants of their own.
-    Differs from the tables of Duan et al. (2016), arXiv:1611.02779: they fit a planner that lets p, once moved towards
-    the best states, be P̂ of the step before, so that widths add up along an episode; it earns about 1 % more.
-    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning"; the
-    constants as in the finite-horizon version that Osband, Russo and Van Roy (2013), arXiv:1306.0940, compare with.
+    Differs from the paper: plans are finite-horizon and made before every episode, not average-reward and made whenever
+    the visits of some (s, a) have doubled; L counts episodes, not steps; the widths have other constants.
+    Differs from the tables of Duan et al. (2016), arXiv:1611.02779: their results fit a planner that reuses the
+    optimistic p of one step as P̂ of the next, so that widths accumulate along an episode; it earns about 1 % more.
+    Source: Jaksch, Ortner and Auer (2010), "Near-optimal regret bounds for reinforcement learning"; constants as in the
+    finite-horizon version that Osband, Russo and Van Roy (2013), arXiv:1306.0940, compare with.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-        confidence: Chance,
-        scale: NonNegative,
-    ) -> None:
-        super().__init__(family=family, observation_space=observation_space, action_space=action_space, prior=prior)
-        self.confidence, self.scale = confidence, scale
+    confidence: Chance
+    scale: NonNegative
 
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
         _, S, A = belief.visits.shape

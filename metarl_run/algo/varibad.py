@@ -1,4 +1,4 @@
-"""VariBAD: an agent that acts on what it believes about its task."""
+"""VariBAD: a policy conditioned on an approximate posterior over tasks."""
 
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,8 @@ from metarl_run.algo.memory.encoder import Encoder
 from metarl_run.algo.memory.outer_update import Outer
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.rl2 import MakeNetwork
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.component import field
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.inputs import encoded, encoded_size, observation_size
 from metarl_run.maths.distributions import Distribution
@@ -21,45 +22,46 @@ from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Percept
+from metarl_run.types import AgentState, Memory, Params, Percept
 
 
 class VariBAD(MetaLearner):
-    """Infer a latent description m of the task, and act on the belief about it as on a part of the state.
+    """Infer a belief over a latent description m of the task, and condition the policy on it.
 
         start:  q₀ = N(0, I)
-        adapt:  qₜ = q_φ(m | τ_{:t}),    aₜ ~ π_ψ(· | sₜ, qₜ)        q is kept from episode to episode
-        learn:  ψ by the outer learner, an episode of it being a lifetime of n episodes
-                φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), τ being all of the lifetime
+        adapt:  qₜ = q_φ(m | τ_{:t}),    aₜ ~ π_ψ(· | sₜ, qₜ)        q carries over between episodes
+        learn:  ψ by the outer learner, which treats a lifetime of n episodes as one episode
+                φ by ELBOₜ = E_{m ~ qₜ}[log p(τ | m)] − w KL(qₜ ‖ qₜ₋₁), where τ is the whole lifetime
 
-    No gradient of the policy's loss reaches φ, and none of the ELBO, see `metarl_run.algo.memory.elbo`, reaches ψ.
+    The policy's loss has no gradient with respect to φ, and the ELBO (`metarl_run.algo.memory.elbo`) has none with
+    respect to ψ.
 
     Args:
         learner: the outer learner; its epochs are passes over the lifetimes of one meta-iteration.
-        make_network: makes the encoder q_φ.
+        make_network: constructs the encoder q_φ.
         observation_space: of the task family.
         action_space: of the task family.
-        streams: of initial parameters and of ε.
-        episodes: n, per lifetime in meta-training.
+        streams: random streams of the initial parameters and of ε.
+        episodes: n ≥ 1, per lifetime in meta-training.
         latent: L, size of m.
         policy_hidden: units of each hidden layer of the policy.
         policy_activation: of its hidden layers.
-        decoder_hidden: units of each hidden layer of the decoder, of rewards and of states.
-        decoder_activation: of its hidden layers.
-        state_weight: wₛ ≥ 0; 0 is no decoder of states, for families whose tasks differ in rewards alone.
+        decoder_hidden: units of each hidden layer of the reward decoder and of the state decoder.
+        decoder_activation: of their hidden layers.
+        state_weight: wₛ ≥ 0; 0 leaves out the state decoder, for families whose tasks differ in rewards alone.
         kl_weight: w ≥ 0.
-        belief_steps: steps of the ELBO's optimiser per meta-iteration.
-        belief_lifetimes: at most so many lifetimes per step, others in the next.
-        belief_times: at most so many t per step, the same in all its lifetimes.
-        minibatches: steps of the policy's optimiser per pass.
-        max_kl: nats; further than this the policy does not move in one meta-iteration.
-        meta_optimizer: how ψ follows.
-        belief_optimizer: how φ and the decoder follow.
+        belief_steps: optimiser steps on the ELBO per meta-iteration.
+        belief_lifetimes: maximum number of lifetimes per such step; the next step takes others.
+        belief_times: maximum number of time steps t per such step, the same ones in all its lifetimes.
+        minibatches: optimiser steps of the policy per pass.
+        max_kl: limit on the policy's KL divergence per meta-iteration, nats.
+        meta_optimizer: updates ψ.
+        belief_optimizer: updates φ and the decoder.
 
-    Differs from the paper: the ELBO is that of this meta-iteration's lifetimes, not of a buffer of earlier ones; at an
-    episode's end the encoder reads where the next one starts, not where it ended; rewards are Gaussian (the paper's
-    grid: Bernoulli); inputs are not embedded first, and the heads of a recurrent encoder read them by a linear shortcut
-    past the memory, see `metarl_run.network.recurrent`.
+    Differs from the paper: the ELBO uses the lifetimes of this meta-iteration, not a buffer of earlier ones; at the end
+    of an episode the encoder reads the first observation of the next one, not the last of this one; rewards are
+    Gaussian (Bernoulli in the paper's grid); inputs are not embedded first, and the heads of a recurrent encoder read
+    them through a linear shortcut past the memory, see `metarl_run.network.recurrent`.
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
@@ -69,53 +71,51 @@ class VariBAD(MetaLearner):
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: Critic,
-        make_network: MakeNetwork,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        episodes: Count,
-        latent: Count,
-        policy_hidden: Widths,
-        policy_activation: Literal["tanh", "relu"],
-        decoder_hidden: Widths,
-        decoder_activation: Literal["tanh", "relu"],
-        state_weight: NonNegative,
-        kl_weight: NonNegative,
-        belief_steps: Count,
-        belief_lifetimes: Count,
-        belief_times: Count,
-        minibatches: Count,
-        max_kl: Positive,
-        meta_optimizer: GradientRule,
-        belief_optimizer: GradientRule,
-    ) -> None:
-        self.learner, self.action_space, self.episodes = learner, action_space, episodes
-        self.belief_steps, self.belief_lifetimes = belief_steps, belief_lifetimes
-        self.network, φ = make_network(encoded_size(observation_space, action_space), Encoder.heads(latent), {})
-        self.encoder = Encoder(self.network, φ, latent)
+    learner: Critic
+    make_network: MakeNetwork
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    episodes: Count
+    latent: Count
+    policy_hidden: Widths
+    policy_activation: Literal["tanh", "relu"]
+    decoder_hidden: Widths
+    decoder_activation: Literal["tanh", "relu"]
+    state_weight: NonNegative
+    kl_weight: NonNegative
+    belief_steps: Count
+    belief_lifetimes: Count
+    belief_times: Count
+    minibatches: Count
+    max_kl: Positive
+    meta_params: Params = field(init=False)
+    meta_optimizer: GradientRule
+    belief_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        num_inputs = encoded_size(self.observation_space, self.action_space)
+        self.network, φ = self.make_network(num_inputs, Encoder.heads(self.latent), {})
+        self.encoder = Encoder(network=self.network, params=φ, latent=self.latent)
         decoder = Decoder(
-            observation_space,
-            action_space,
-            latent=latent,
-            states=state_weight > 0,
-            hidden=decoder_hidden,
-            activation=decoder_activation,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            latent=self.latent,
+            states=self.state_weight > 0,
+            hidden=self.decoder_hidden,
+            activation=self.decoder_activation,
         )
-        decoder_params = decoder.init(streams("init", 1))
+        decoder_params = decoder.init(self.streams("init", 1))
         policy: Network = MLP(
-            num_inputs=observation_size(observation_space) + 2 * latent,
-            heads=learner.heads(action_space),
-            hidden=policy_hidden,
-            activation=policy_activation,
+            num_inputs=observation_size(self.observation_space) + 2 * self.latent,
+            heads=self.learner.heads(self.action_space),
+            hidden=self.policy_hidden,
+            activation=self.policy_activation,
         )
-        constants = learner.constants(action_space)
+        constants = self.learner.constants(self.action_space)
         self.policy = WithConstants(network=policy, constants=constants) if constants else policy
-        self.policy_params = self.policy.init(streams("init", 2))
+        self.policy_params = self.policy.init(self.streams("init", 2))
 
         ψ = {f"policy.{name}": θ for name, θ in self.policy_params.items()}
         others = {f"encoder.{name}": θ for name, θ in φ.items()}
@@ -123,20 +123,21 @@ class VariBAD(MetaLearner):
         self.meta_params = others | ψ
         for θ in self.meta_params.values():
             θ.requires_grad_()
-        self.meta_optimizer, self.belief_optimizer = meta_optimizer, belief_optimizer
-        meta_optimizer.attach(ψ)
-        belief_optimizer.attach(others)
-        self.outer = Outer(learner, meta_optimizer, minibatches, max_kl)
-        self.noise = streams("belief")
+        self.meta_optimizer.attach(ψ)
+        self.belief_optimizer.attach(others)
+        self.outer = Outer(
+            learner=self.learner, optimizer=self.meta_optimizer, minibatches=self.minibatches, max_kl=self.max_kl
+        )
+        self.noise = self.streams("belief")
         self.elbo = ELBO(
-            self.encoder,
-            decoder,
-            decoder_params,
-            belief_optimizer,
-            self.noise,
-            times=belief_times,
-            state_weight=state_weight,
-            kl_weight=kl_weight,
+            encoder=self.encoder,
+            decoder=decoder,
+            decoder_params=decoder_params,
+            optimizer=self.belief_optimizer,
+            noise=self.noise,
+            times=self.belief_times,
+            state_weight=self.state_weight,
+            kl_weight=self.kl_weight,
         )
 
     # --- Acting ---
@@ -157,11 +158,11 @@ class VariBAD(MetaLearner):
         with torch.no_grad():
             y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
         metrics = self.outer.improve(lambda part: self.policy(self.policy_params, y[:, part], {})[0], lifetimes, policy)
-        every = -(-x.shape[1] // self.belief_lifetimes)
+        stride = -(-x.shape[1] // self.belief_lifetimes)
         for step in range(self.belief_steps):
-            part = slice(step % every, None, every)
-            told = self.elbo.improve(x[:, part], lifetimes.envs(part))
-        return metrics | told
+            part = slice(step % stride, None, stride)
+            belief_metrics = self.elbo.improve(x[:, part], lifetimes.envs(part))
+        return metrics | belief_metrics
 
     # --- Saving and resuming ---
 

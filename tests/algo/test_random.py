@@ -16,7 +16,7 @@ PERCEPT = Percept(torch.zeros(M, B, 3), torch.zeros(M, B), torch.zeros(M, B), to
 
 
 def drawn(space):
-    """The distribution in every slot, and 20 actions in each."""
+    """The distribution in every env, and 20 actions in each."""
     algo = Random(action_space=space)
     distribution, _ = algo.act(algo.start(M), PERCEPT)
     return distribution, torch.stack(

@@ -1,5 +1,6 @@
-"""RL²: what is learned from is what was lived, over all episodes of a lifetime."""
+"""RL²: learning from exactly the collected steps, over all episodes of a lifetime."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,24 +76,24 @@ def opinionated(algo):
     return algo
 
 
-def lifetimes(family, algo, episodes, seed=0, tasks=M, slots=B):
-    """What `algo` lived, and the percepts and distributions of its every step."""
+def lifetimes(family, algo, episodes, seed=0, tasks=M, envs=B):
+    """The lifetime that `algo` collects, and the percepts and distributions of its every step."""
     generator = torch.Generator().manual_seed(seed)
     env = TaskVectorEnv(
-        family, family.sample(tasks, "meta_train", generator), episodes_per_task=slots, generator=generator
+        family, family.sample(tasks, "meta_train", generator), episodes_per_task=envs, generator=generator
     )
-    told, chosen = [], []
+    percepts, chosen = [], []
 
     def noting(agent, percept):
         distribution, memory = type(algo).act(algo, agent, percept)
-        told.append(Percept(*(part.clone() for part in percept)))
+        percepts.append(Percept(*(part.clone() for part in percept)))
         chosen.append(distribution)
         return distribution, memory
 
     algo.act = noting
-    lived = live(algo, env, generator, adaptation_steps=episodes - 1)
+    lifetime = live(algo, env, generator, adaptation_steps=episodes - 1)
     del algo.act
-    return lived, told, chosen
+    return lifetime, percepts, chosen
 
 
 def built(env, network, *overrides):
@@ -102,7 +103,7 @@ def built(env, network, *overrides):
 
 
 def along(steps, rollout):
-    """One tensor per step, `[M, B, …]`, as one of all the steps that were lived, `[M, T, B, …]`."""
+    """One tensor per step, `[M, B, …]`, as one of all collected steps, `[M, T, B, …]`."""
     return torch.stack(steps, 1)[:, : rollout.reward.shape[1]]
 
 
@@ -116,17 +117,17 @@ FAMILIES = {  # the option, the episodes of a lifetime and further overrides
 }
 
 
-@pytest.fixture(params=[(network, lives) for network in NETWORKS for lives in FAMILIES], ids=" ".join)
+@pytest.fixture(params=[(network, case) for network in NETWORKS for case in FAMILIES], ids=" ".join)
 def remembered(request):
-    """An agent, what it lived in lifetimes of several episodes, and log π of every action at the time, `[M, T, B]`."""
-    network, lives = request.param
-    env, episodes, overrides = FAMILIES[lives]
+    """An agent, its rollout of several episodes, and log π of every action at the time, `[M, T, B]`."""
+    network, case = request.param
+    env, episodes, overrides = FAMILIES[case]
     family, algo = built(env, network, *overrides)
-    lived, _, chosen = lifetimes(family, algo, episodes)
-    (rollout,) = lived.rollouts
+    lifetime, _, chosen = lifetimes(family, algo, episodes)
+    (rollout,) = lifetime.rollouts
     actions = rollout.action.unbind(1)
     log_prob = torch.stack([π.log_prob(a) for π, a in zip(chosen, actions, strict=False)], 1)
-    if lives == "uneven":
+    if case == "uneven":
         assert len(rollout.alive.sum(1).unique()) > 5
     return family, algo, rollout, log_prob
 
@@ -159,42 +160,42 @@ def test_the_order_and_number_of_tasks_do_not_matter(remembered):
 
 
 def test_a_memory_reset_between_episodes_would_be_seen(remembered):
-    """So that the test above can fail: from a blank memory at the second episode, the log-probs are others."""
+    """So that the test above can fail: from the initial memory at the second episode, the log-probs are others."""
     _, algo, rollout, log_prob = remembered
-    slot = rollout.merged()
-    second = int(slot.ended[:, 0].nonzero()[0]) + 1
+    merged = rollout.merged()
+    second = int(merged.ended[:, 0].nonzero()[0]) + 1
     with torch.no_grad():
-        output = algo.network.sequence(algo.meta_params, algo.senses(slot)[second:, :1])
-    forgetful = algo.learner.policy(output).log_prob(slot.action[second:, :1])[:, 0]
-    alive = slot.alive[second:, 0]
+        output = algo.network.sequence(algo.meta_params, algo.senses(merged)[second:, :1])
+    forgetful = algo.learner.policy(output).log_prob(merged.action[second:, :1])[:, 0]
+    alive = merged.alive[second:, 0]
     assert alive.any()
     assert (forgetful - log_prob[0, second:, 0])[alive].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_first_step_of_learning_starts_from_the_policy_that_lived(network):
+def test_the_first_step_of_learning_starts_from_the_policy_that_acted(network):
     """The first minibatch: old log-probs are those of the rollout, so the ratio is 1 and the divergence 0."""
     family, algo = built("cartpole_family", network, "env.horizon=30", "algo.episodes=3", "algo.meta_optimizer.lr=1e-4")
-    lived, _, chosen = lifetimes(family, algo, algo.episodes)
-    merged, seen = lived.rollouts[0].merged(), []
+    lifetime, _, chosen = lifetimes(family, algo, algo.episodes)
+    merged, seen = lifetime.rollouts[0].merged(), []
 
     def noting(output, experience, behaviour):
         seen.append((output, experience, behaviour))
         return type(algo.learner).loss(algo.learner, output, experience, behaviour)
 
     algo.learner.loss = noting
-    algo.meta_update(lambda adaptation_steps: lived)
+    algo.meta_update(lambda adaptation_steps: lifetime)
     output, experience, behaviour = seen[0]
     new, old = algo.learner.log_prob(output, experience).detach(), behaviour.log_prob(experience.action)
     assert algo.learner.divergence(behaviour, output, experience).abs() < 1e-7
-    logits = along([π.logits for π in chosen], lived.rollouts[0]).transpose(0, 1).flatten(1, 2)
+    logits = along([π.logits for π in chosen], lifetime.rollouts[0]).transpose(0, 1).flatten(1, 2)
     acted = chosen[0]._replace(logits=logits).log_prob(merged.action)[:, :: algo.outer.minibatches]
     assert torch.equal(old, acted)
     torch.testing.assert_close(new[experience.alive], acted[experience.alive], rtol=0, atol=1e-5)
     assert len(seen) > 1 and not torch.equal(algo.learner.log_prob(seen[-1][0], seen[-1][1]), old), "it went on to move"
 
 
-# --- Every end and every last reward is told ---
+# --- Trap 5: every end and every last reward is observed ---
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ class PaysAtTheEnd(TaskFamily):
 def test_the_second_episode_begins_with_the_last_reward_of_the_first_and_its_end():
     family = PaysAtTheEnd()
     algo = opinionated(rl2(family))
-    lived, _, _ = lifetimes(family, algo, episodes=2)
-    (rollout,) = lived.rollouts
+    lifetime, _, _ = lifetimes(family, algo, episodes=2)
+    (rollout,) = lifetime.rollouts
     x = algo.senses(rollout.merged())  # observation, action 0, action 1, reward, end
     paid = rollout.merged().reward[2]
     assert {0.0, 1.0} == set(paid.tolist())
@@ -250,12 +251,12 @@ def test_the_second_episode_begins_with_the_last_reward_of_the_first_and_its_end
 
 
 @pytest.mark.parametrize("env", ["cartpole_family", "navigation", "random_mdp"])
-def test_what_a_rollout_says_the_agent_was_told_is_what_it_was_told(env):
+def test_the_percepts_of_a_rollout_are_those_that_the_agent_saw(env):
     family, algo = built(env, "gru", "env.horizon=15")
-    lived, told, _ = lifetimes(family, algo, episodes=3)
-    (rollout,) = lived.rollouts
+    lifetime, percepts, _ = lifetimes(family, algo, episodes=3)
+    (rollout,) = lifetime.rollouts
     for name, part in rollout.percepts()._asdict().items():
-        assert torch.equal(part, along([getattr(percept, name) for percept in told], rollout)), name
+        assert torch.equal(part, along([getattr(percept, name) for percept in percepts], rollout)), name
 
 
 def test_after_training_the_second_episode_profits_from_the_first():
@@ -264,8 +265,8 @@ def test_after_training_the_second_episode_profits_from_the_first():
     algo = rl2(family, lr=0.02)
     seeds = iter(range(1000))
     for _ in range(60):
-        algo.meta_update(lambda adaptation_steps: lifetimes(family, algo, 2, next(seeds), tasks=100, slots=1)[0])
-    reward = lifetimes(family, algo, 2, seed=5000, tasks=400, slots=1)[0].rollouts[0].reward
+        algo.meta_update(lambda adaptation_steps: lifetimes(family, algo, 2, next(seeds), tasks=100, envs=1)[0])
+    reward = lifetimes(family, algo, 2, seed=5000, tasks=400, envs=1)[0].rollouts[0].reward
     first, second = reward[:, :2].sum(1).mean(), reward[:, 2:].sum(1).mean()
     assert abs(first - 0.5) < 0.1
     assert second > 0.95
@@ -276,10 +277,10 @@ def test_after_training_the_second_episode_profits_from_the_first():
 
 def test_the_parameters_behind_the_value_change_and_explain_more_and_more():
     family, algo = built("cartpole_family", "gru", "env.horizon=20", "algo.episodes=2")
-    lived, _, _ = lifetimes(family, algo, algo.episodes)
+    lifetime, _, _ = lifetimes(family, algo, algo.episodes)
     before = {name: θ.detach().clone() for name, θ in algo.meta_params.items() if not name.startswith("policy")}
     algo.outer.max_kl = math.inf  # the same lifetimes again and again
-    explained = [algo.meta_update(lambda _: lived)["explained_variance"].item() for _ in range(15)]
+    explained = [algo.meta_update(lambda _: lifetime)["explained_variance"].item() for _ in range(15)]
     assert before.keys() > {"value.weight", "value.bias", "memory.weight"}
     assert all(not torch.equal(θ, algo.meta_params[name]) for name, θ in before.items())
     assert explained[-1] > max(explained[0] + 0.3, 0.5)
@@ -288,7 +289,7 @@ def test_the_parameters_behind_the_value_change_and_explain_more_and_more():
 # --- The end of an episode, of a lifetime, and of what is known ---
 
 
-def one_slot(reward, terminated, truncated):
+def one_env(reward, terminated, truncated):
     T = len(reward)
 
     def column(numbers, dtype):
@@ -314,7 +315,7 @@ def advantages(rollout, value, **changes):
 @pytest.mark.parametrize("lifetime_discount", [0.0, 0.25, 1.0])
 def test_advantages_run_on_across_the_ends_of_episodes_by_hand(lifetime_discount):
     """Episodes of two steps, one and two, the first cut, the second ended, the third cut, and with it the lifetime."""
-    rollout = one_slot([1, 2, 4, 8, 16], terminated=[0, 0, 1, 0, 1], truncated=[0, 1, 0, 0, 0])
+    rollout = one_env([1, 2, 4, 8, 16], terminated=[0, 0, 1, 0, 1], truncated=[0, 1, 0, 0, 0])
     v = torch.tensor([3.0, 5.0, 7.0, 9.0, 11.0, 1e6], dtype=torch.float64)
     γ, λ, g = 0.5, 0.5, lifetime_discount
     A4 = 16 - 11  # nothing follows the lifetime
@@ -331,18 +332,18 @@ def test_within_a_lifetime_it_does_not_matter_why_an_episode_ended():
     v = torch.tensor([3.0, 5.0, 7.0, 9.0], dtype=torch.float64)
     cut, ended = [0, 1, 0], [0, 0, 0]
     numbers = {"discount": 0.5, "gae_lambda": 0.5, "lifetime_discount": 0.75}
-    one = advantages(one_slot([1, 2, 4], terminated=ended, truncated=cut), v, **numbers)
-    other = advantages(one_slot([1, 2, 4], terminated=cut, truncated=ended), v, **numbers)
+    one = advantages(one_env([1, 2, 4], terminated=ended, truncated=cut), v, **numbers)
+    other = advantages(one_env([1, 2, 4], terminated=cut, truncated=ended), v, **numbers)
     assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("lifetime_discount", [0.0, 0.9])
 def test_what_never_terminates_is_worth_1_over_1_minus_discount(lifetime_discount):
-    """One state, reward 1, lifetimes of one episode: cut, the state is worth 1/(1 − γ), however lives go on."""
+    """One state, reward 1, lifetimes of one episode: cut, the state is worth 1/(1 − γ), however lifetimes go on."""
     γ, T = 0.9, 5
 
     def fixed_point(terminated, truncated):
-        rollout, value = one_slot([1] * T, terminated, truncated), torch.zeros(T + 1, dtype=torch.float64)
+        rollout, value = one_env([1] * T, terminated, truncated), torch.zeros(T + 1, dtype=torch.float64)
         for _ in range(150):
             target = value[:-1] + advantages(rollout, value, discount=γ, lifetime_discount=lifetime_discount)
             value = torch.cat([target, target[:1]])  # cut, it goes on in the only state there is
@@ -354,12 +355,12 @@ def test_what_never_terminates_is_worth_1_over_1_minus_discount(lifetime_discoun
 
 
 def test_the_lifetime_of_an_agent_ends_for_good():
-    """What the outer learner makes of rollouts: no value after the last step of a slot, whichever end that was."""
+    """The outer learner's view of rollouts: no value after the last step of an env, whichever end that was."""
     family = PaysAction(horizon=9, uneven=True)
     algo = opinionated(rl2(family, episodes=3))
-    lived, _, _ = lifetimes(family, algo, 3)
-    truncated = lived.rollouts[0]._replace(
-        terminated=torch.zeros_like(lived.rollouts[0].terminated), truncated=lived.rollouts[0].terminated
+    lifetime, _, _ = lifetimes(family, algo, 3)
+    truncated = lifetime.rollouts[0]._replace(
+        terminated=torch.zeros_like(lifetime.rollouts[0].terminated), truncated=lifetime.rollouts[0].terminated
     )
     seen = []
 
@@ -369,20 +370,20 @@ def test_the_lifetime_of_an_agent_ends_for_good():
 
     algo.learner.loss = noting
     algo.outer.max_kl = math.inf  # the same lifetimes twice
-    for rollout in (lived.rollouts[0], truncated):
+    for rollout in (lifetime.rollouts[0], truncated):
         seen.clear()
-        algo.meta_update(lambda _, rollout=rollout: Lifetime(lived.agents, [rollout], policy=lived.policy))
+        algo.meta_update(lambda _, rollout=rollout: Lifetime(lifetime.agents, [rollout], policy=lifetime.policy))
         output, experience = seen[0]
         returns, _ = algo.learner.returns_and_baseline(output, experience)
         assert experience.last.sum(0).tolist() == [1] * experience.reward.shape[1]
         torch.testing.assert_close(returns[experience.last], experience.reward[experience.last])
 
 
-def test_nothing_flows_from_what_a_slot_did_after_its_lifetime():
+def test_nothing_flows_from_steps_after_a_lifetime():
     family = PaysAction(horizon=9, uneven=True)
     algo = opinionated(rl2(family, episodes=2))
-    lived, _, _ = lifetimes(family, algo, 2)
-    merged = lived.rollouts[0].merged()
+    lifetime, _, _ = lifetimes(family, algo, 2)
+    merged = lifetime.rollouts[0].merged()
     dead = ~merged.alive
     assert dead.any()
     generator = torch.Generator().manual_seed(0)
@@ -405,8 +406,8 @@ def test_as_many_transitions_as_steps_and_none_across_a_reset(uneven):
     """Slots count their steps: up by one within an episode, to 0 where another begins."""
     family = PaysAction(horizon=9, length=4, uneven=uneven)
     episodes = 3
-    lived, _, _ = lifetimes(family, opinionated(rl2(family)), episodes)
-    (rollout,) = lived.rollouts
+    lifetime, _, _ = lifetimes(family, opinionated(rl2(family)), episodes)
+    (rollout,) = lifetime.rollouts
     length = torch.arange(1, B + 1) if uneven else torch.full((B,), 4)
     assert torch.equal(rollout.alive.sum(1), (episodes * length).expand(M, B))
     assert rollout.env_steps == M * episodes * int(length.sum())
@@ -420,10 +421,66 @@ def test_as_many_transitions_as_steps_and_none_across_a_reset(uneven):
     assert torch.equal(before[0][rollout.alive[0]], (steps % length).float()[rollout.alive[0]])
 
 
-def test_every_slot_lives_as_many_episodes_as_it_was_given_whether_they_are_cut_or_end():
+def test_every_env_runs_the_given_number_of_episodes_truncated_or_terminated():
     family, algo = built("cartpole_family", "gru", "env.horizon=15")
     (rollout,) = lifetimes(family, algo, 4)[0].rollouts
     ends = [(each & rollout.alive).sum(1) for each in (rollout.terminated, rollout.truncated)]
-    assert ((ends[0] > 0) & (ends[1] > 0)).any(), "some slots know both"
+    assert ((ends[0] > 0) & (ends[1] > 0)).any(), "some envs have both"
     assert (ends[0] + ends[1] == 4).all()
     assert (rollout.ended & rollout.last).sum(1).eq(1).all()
+
+
+# --- Against the Bayes-optimal two-armed bandit, by dynamic programming ---
+
+PULLS = 4
+
+
+@functools.cache
+def bayes_optimal(wins=(0, 0), losses=(0, 0), left=PULLS):
+    """The largest expected number of wins, arms' probabilities being uniform: Beta(1 + wins, 1 + losses) afterwards."""
+    if left == 0:
+        return 0.0
+    values = []
+    for arm in range(2):
+        p = (1 + wins[arm]) / (2 + wins[arm] + losses[arm])
+        won, lost = (tuple(count + (other == arm) for other, count in enumerate(counts)) for counts in (wins, losses))
+        values.append(p * (1 + bayes_optimal(won, losses, left - 1)) + (1 - p) * bayes_optimal(wins, lost, left - 1))
+    return max(values)
+
+
+def test_two_pulls_by_hand():
+    """The first pull is even; after a win (2/3 on that arm) stay, after a loss (1/3) try the other (1/2)."""
+    assert bayes_optimal(left=1) == 0.5
+    assert bayes_optimal(left=2) == pytest.approx(0.5 * (1 + 2 / 3) + 0.5 * 0.5)
+
+
+def test_rl2_approaches_the_bayes_optimal_bandit_within_three_per_cent():
+    config = (
+        compose_points(
+            [
+                *("algo=rl2", "env=bandit", "env.num_arms=2", "logger=files", "network.hidden=16"),
+                *(f"algo.episodes={PULLS}", "algo.minibatches=2", "algo.max_kl=0.1", "algo.meta_optimizer.lr=1e-2"),
+                *("learner.discount=1", "learner.epochs=4"),
+            ]
+        )
+        .points[0]
+        .config
+    )
+    family, algo = build_agent(config, Streams(0, torch.device("cpu")))
+    generator = torch.Generator().manual_seed(0)
+
+    def lives(adaptation_steps, num_tasks=512):
+        tasks = family.sample(num_tasks, "meta_train", generator)
+        env = TaskVectorEnv(family, tasks, episodes_per_task=1, generator=generator)
+        with torch.no_grad():
+            return live(algo, env, generator, adaptation_steps=adaptation_steps)
+
+    def earned():
+        reward = lives(PULLS - 1, num_tasks=20_000).rollouts[0].reward
+        assert reward.shape[1] == PULLS
+        return float(reward.sum(1).mean())
+
+    assert earned() < 0.9 * bayes_optimal()  # it starts at random, which earns 2
+    for _ in range(60):
+        algo.meta_update(lives)
+    assert 0.97 * bayes_optimal() < earned() < 1.02 * bayes_optimal()

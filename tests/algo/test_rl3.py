@@ -1,4 +1,4 @@
-"""RL³: what it is told of its model, and that acting and learning are told the same."""
+"""RL³: inputs from its model, identical in acting and learning."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_after_long_experience_the_advantages_are_those_of_the_task():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "phrases"),
     [
         (("algo=rl3", "env=cartpole_family"), ("algo", "tabular family", "env=bandit")),
         (("algo=rl3", "env=navigation"), ("algo", "tabular family")),
@@ -82,10 +82,10 @@ def test_after_long_experience_the_advantages_are_those_of_the_task():
         (("algo=maml", "network=gru"), ("adapts by memory", "algo=rl2")),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(arguments, words, tmp_path):
+def test_what_cannot_be_is_refused_in_one_line(arguments, phrases, tmp_path):
     done = call(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     problem, *hint = done.stderr.strip().splitlines()
     assert problem.startswith("error: ") and len(hint) <= 1
-    assert all(word in done.stderr for word in words)
+    assert all(word in done.stderr for word in phrases)
     assert not list(tmp_path.iterdir())

@@ -1,1 +1,1 @@
-"""Posteriors over tasks in closed form, and the agents that act on them."""
+"""Closed-form posteriors over tasks, and the bases of the classical agents that act on them."""

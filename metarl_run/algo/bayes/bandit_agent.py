@@ -1,4 +1,4 @@
-"""What agents made by hand for Bernoulli bandits share: what they count, and that nothing else is learned."""
+"""Base of the classical agents for Bernoulli bandits: they count successes and failures and learn nothing else."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -9,40 +9,45 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.kinds import Positive
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
 
 
 class BanditAgent(MetaAlgorithm):
-    """Count what every arm paid, with independent Beta priors, and choose by these counts.
+    """Count each arm's successes and failures, starting from independent Beta priors, and choose by these counts.
 
-        successes s(a) ← prior_successes, failures f(a) ← prior_failures
-        after a pull of a that paid r ∈ {0, 1}:        s(a) ← s(a) + r,    f(a) ← f(a) + 1 − r
+        start:                                   s(a) = prior_successes,    f(a) = prior_failures
+        after pulling a with reward r ∈ {0, 1}:  s(a) ← s(a) + r,           f(a) ← f(a) + 1 − r
 
-    so that, given the pulls, p(a) ~ Beta(s(a), f(a)). Memory: `successes` and `failures`, `[M, B, A]`, and `pulls`,
-    `[M, B]`, how often an arm was pulled, the pull to come included.
+    The posterior of arm a's success probability is Beta(s(a), f(a)). The memory holds `successes` and `failures`,
+    `[M, B, A]`, and `pulls`, `[M, B]`, the number of pulls including the coming one.
 
     Args:
-        action_space: the arms.
-        prior_successes, prior_failures: > 0, of every arm.
+        action_space: one action per arm.
+        prior_successes, prior_failures: parameters of each arm's Beta prior, > 0.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("bandit",)
     remembers: ClassVar[bool] = True
 
-    def __init__(self, *, action_space: gymnasium.Space[Any], prior_successes: float, prior_failures: float) -> None:
-        self.num_arms = num_actions(action_space)
-        self.prior_successes, self.prior_failures = prior_successes, prior_failures
+    action_space: gymnasium.Space[Any]
+    prior_successes: Positive
+    prior_failures: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_arms = num_actions(self.action_space)
 
     def begin(self, task: Any) -> AgentState:
-        return self.initial_memory(task.num_tasks, task.mean_reward.device)
+        return self.initial_agents(task.num_tasks, task.mean_reward.device)
 
     def start(self, num_tasks: int) -> AgentState:
-        return self.initial_memory(num_tasks, torch.device("cpu"))
+        return self.initial_agents(num_tasks, torch.device("cpu"))
 
-    def initial_memory(self, num_tasks: int, device: torch.device) -> AgentState:
-        """Nothing was seen yet."""
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
+        """The agents before any experience, their memory on `device`."""
         arms = torch.ones(num_tasks, 1, self.num_arms, device=device)
         memory = {
             "successes": arms * self.prior_successes,
@@ -57,10 +62,10 @@ class BanditAgent(MetaAlgorithm):
 
     @abstractmethod
     def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
-        """The unnormalised log-probabilities of the next pull, given all that was seen."""
+        """Unnormalised log-probabilities of the next pull, given the counts."""
 
     def observe(self, memory: Memory, percept: Percept) -> Memory:
-        """What is remembered after what `percept` says of the pull before; at first there was none."""
+        """The memory after the previous pull, which `percept` reports; before the first pull there is none to count."""
         M, B = percept.last_reward.shape
         memory = {name: x.expand(M, B, *x.shape[2:]) for name, x in memory.items()}
         arm, reward = percept.last_action.unsqueeze(-1), percept.last_reward.unsqueeze(-1)
@@ -73,7 +78,7 @@ class BanditAgent(MetaAlgorithm):
         }
 
 
-def certainly(arm: Int[Tensor, "M B"], num_arms: int) -> Float[Tensor, "M B A"]:
-    """Logits of a choice that leaves nothing to chance."""
-    nowhere = torch.full((*arm.shape, num_arms), -torch.inf, device=arm.device)
-    return nowhere.scatter(-1, arm.unsqueeze(-1), 0.0)
+def deterministic_logits(arm: Int[Tensor, "M B"], num_arms: int) -> Float[Tensor, "M B A"]:
+    """Logits of the distribution that always chooses `arm`."""
+    never = torch.full((*arm.shape, num_arms), -torch.inf, device=arm.device)
+    return never.scatter(-1, arm.unsqueeze(-1), 0.0)

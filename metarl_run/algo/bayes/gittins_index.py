@@ -1,4 +1,4 @@
-"""Gittins indices of Bernoulli arms with Beta priors: how much a sure reward must pay to be as good as pulling on."""
+"""Gittins indices of Bernoulli arms with Beta priors, calibrated against a certain reward."""
 
 import functools
 import math
@@ -9,51 +9,52 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LOOK_AHEAD = 3000
-"""Pulls beyond the table that are looked at, at most."""
+"""Largest number of pulls beyond the table at which backward induction may start."""
 
 COARSE = 400
-"""Cells of the grid of λ well beyond the table, where nothing is read from it."""
+"""Cells of the λ grid for the part of the induction beyond the table, where no index is read."""
 
 FINE, FINE_PER_PULL = 2048, 8
-"""Cells of the finer grid, at least, and per pull of the table: neighbours in it differ by about 1 / n."""
+"""Cells of the finer grid: at least, and per pull of the table; neighbouring indices differ by about 1 / n."""
 
 REACH = 2.5
-"""Successes followed on both sides of λ n, in units of √n: five standard deviations of the least certain arm."""
+"""Half-width of the states tracked around λ n, in units of √n: five standard deviations of the least certain arm."""
 
 ROWS = 512
-"""Values of λ in hand at a time: so many that operations are long, so few that they stay in a cache."""
+"""Values of λ per batch: enough for long vector operations, few enough to stay in the cache."""
 
 End = Callable[[Int[Tensor, "L w"], Float[Tensor, "L w"], Float[Tensor, "L 1"]], Float[Tensor, "L w"]]
-"""W at the end of an induction, from s, μ and λ."""
+"""Terminal W of an induction, as a function of s, μ and λ."""
 
 
 @functools.cache
 def gittins_indices(*, discount: float, successes: float, failures: float, pulls: int) -> Float[Tensor, "n_1 s_1"]:
-    """The index of an arm after n pulls that paid s times, at `[n, s]` for s ≤ n ≤ `pulls`; elsewhere NaN.
+    """Gittins index of an arm after s successes in n pulls, at `[n, s]` for s ≤ n ≤ `pulls`; NaN elsewhere.
 
-    It is the λ at which to pull once more, and on as long as that pays, is worth as much as to earn λ for ever. With W
-    what the choice between both is worth beyond λ, in units of a reward at every step:
+    The index is the λ at which pulling the arm, with the option to stop at any time, is worth as much as a reward of λ
+    at every step for ever. W is the value of that option in excess of λ, in units of a reward at every step:
 
         Wₙ(s) = max(0, D),        D = (1 − γ)(μ − λ) + γ [μ Wₙ₊₁(s + 1) + (1 − μ) Wₙ₊₁(s)],
         index(n, s) = the λ at which D = 0,        μ = (successes + s) / (successes + failures + n)
 
-    by backward induction for each λ of a grid, D being linear between them. It begins where γ has become e⁻⁷ after the
-    last pull of the table, or `LOOK_AHEAD` pulls after it. There W is the mean of two bounds: max(0, μ − λ), as if
-    nothing more would be learned, and E[max(0, p − λ)], as if p were known at once, p normal instead of Beta. Only
-    states whose mean is near λ are followed: far below W = 0, far above W = μ − λ.
+    Backward induction runs for each λ of a grid, and D is interpolated linearly between them. It starts once the
+    discount since the last pull of the table has fallen to e⁻⁷, but at most `LOOK_AHEAD` pulls after it. The terminal W
+    is the mean of two bounds: max(0, μ − λ), as if nothing more were learned, and E[max(0, p − λ)], as if p became
+    known at once, with a normal approximation of Beta. Only states with a mean near λ are tracked: W = 0 far below,
+    and W = μ − λ far above.
 
-    An index is wrong by less than 2e-4 in a table of 512 pulls with γ = .9999, where after 500 pulls it lies .034 above
-    the mean, and by less than 1e-4 with γ ≤ .999.
+    The error is below 1e-4 for γ ≤ .999, and below 2e-4 in a table of 512 pulls with γ = .9999, where the index lies
+    .034 above the mean after 500 pulls.
 
     Args:
         discount: γ in (0, 1).
         successes, failures: parameters of the Beta prior, > 0.
-        pulls: of one arm, the most that are in the table.
+        pulls: the largest number of pulls of one arm in the table.
 
-    Source: Gittins, Glazebrook & Weber (2011), Multi-armed Bandit Allocation Indices (calibration by a sure
-    reward); Edwards (2019), arXiv:1909.05075.
+    Source: Gittins, Glazebrook & Weber (2011), Multi-armed Bandit Allocation Indices (calibration by a
+    certain reward); Edwards (2019), arXiv:1909.05075.
     """
-    with torch.device("cpu"):  # in double precision, and with many small steps
+    with torch.device("cpu"):  # double precision and many small operations
         return _calibrated(discount, successes, failures, pulls)
 
 
@@ -97,7 +98,7 @@ def _calibrated(discount: float, successes: float, failures: float, pulls: int) 
 
 
 def _grid(cells: int) -> Float[Tensor, " L"]:
-    """λ from 0 to 1, closer to each other where the deviation of a reward, √(λ (1 − λ)), is smaller."""
+    """λ from 0 to 1, denser where the standard deviation of a reward, √(λ (1 − λ)), is smaller."""
     return torch.linspace(0, math.pi / 2, cells + 1, dtype=torch.float64).sin() ** 2
 
 
@@ -111,19 +112,20 @@ def _backwards(
     successes: float,
     beyond: int,
 ) -> Iterator[tuple[int, Int[Tensor, "L 1"], Float[Tensor, "L w"]]]:
-    """n from the last but one to `stop`, the lowest s followed for each λ, and D there and above, not to be kept.
+    """Backward induction: for n down to `stop`, yield n, the lowest tracked s of each λ, and D from that s upwards.
 
-    States with s < 0 or s > n are followed too; none that is real leads there.
+    D is a buffer that the next step overwrites. States with s < 0 or s > n are computed too, but no real state reaches
+    them.
     """
     L, last = len(λ), len(count) - 1
-    # By that much the mean may still change, times n.
+    # n times the amount by which the mean may still change
     spread = math.sqrt(float(count[-1]) * beyond / (float(count[-1]) + beyond))
     half = math.ceil(REACH * spread) + 2
     width, λ = 2 * half + 1, λ[:, None]
     first = (λ * count - successes).floor().long() - half
     lowest = (successes + first) / count
     column = torch.arange(width)
-    padded = torch.zeros(L, width + 2, dtype=torch.float64)  # one state below, where W = 0, and one above
+    padded = torch.zeros(L, width + 2, dtype=torch.float64)  # plus one state below, where W = 0, and one above
     place = torch.arange(L)[:, None] * (width + 2) + torch.arange(1, width + 2)
     d = padded[:, 1:-1]
     d.copy_(end(first[:, -1:] + column, lowest[:, -1:] + column / count[-1], λ))
@@ -141,10 +143,10 @@ def _backwards(
 def _record(
     index: Float[Tensor, " n_1"], λ: Float[Tensor, " L"], first: Int[Tensor, "L 1"], d: Float[Tensor, "L w"]
 ) -> None:
-    """Write the indices that lie between two of these λ."""
+    """Write the indices that lie between two of these λ into row n."""
     s = torch.arange(max(int(first[0]), 0), min(int(first[-1]) + d.shape[1], len(index)))
     d = d.gather(1, (s - first).clamp(0, d.shape[1] - 1))
-    below = (d > 0).sum(0)  # how many λ are less than the index
+    below = (d > 0).sum(0)  # number of λ below the index
     here = ((below > 0) & (below < len(λ))).nonzero().squeeze(-1)
     k = below[here]
     low, high = d[k - 1, here], d[k, here]

@@ -1,4 +1,4 @@
-"""Agents that plan before every episode, in an MDP that they made of their experience."""
+"""Base of the classical agents that plan before every episode in an MDP estimated from their experience."""
 
 import math
 from abc import abstractmethod
@@ -18,13 +18,13 @@ from metarl_run.types import AgentState, Memory, Percept
 
 
 class PlanningAgent(MetaAlgorithm):
-    """Before an episode plan the values of its steps from the belief; during it act on them, and go on counting.
+    """Plan an episode's action values from the belief at its first step, then act on them and keep counting.
 
         Q = plan(belief) at an episode's first step,        aₜ ~ behaviour(Qₜ(sₜ, ·))
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
+        family: gives the horizon.
+        observation_space: of the task family; states are one-hot.
         action_space: of the task family.
         prior: the belief before any experience.
     """
@@ -32,49 +32,48 @@ class PlanningAgent(MetaAlgorithm):
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
     remembers: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        prior: Prior,
-    ) -> None:
-        self.horizon = family.horizon
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    prior: Prior
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.horizon = self.family.horizon
         self.experience = Experience(
-            num_states=observation_space.shape[0],
-            num_actions=num_actions(action_space),
-            horizon=family.horizon,
-            prior=prior,
+            num_states=self.observation_space.shape[0],
+            num_actions=num_actions(self.action_space),
+            horizon=self.horizon,
+            prior=self.prior,
         )
 
     @abstractmethod
     def plan(self, belief: Belief, generator: torch.Generator) -> Float[Tensor, "N H S A"]:
-        """What each action of each step of the episode is taken to be worth.
+        """Action values to act on at each step of the coming episode.
 
         Args:
-            belief: of N slots that begin an episode.
-            generator: randomness of what the agents draw for themselves.
+            belief: of the N envs that begin an episode.
+            generator: of the agents' own random draws.
         """
 
     def behaviour(self, q: Float[Tensor, "M B A"]) -> Categorical:
-        """How likely each action is, given what it is worth; here one of the best, ties broken evenly."""
+        """The policy for given action values: greedy, ties broken uniformly."""
         return Categorical(torch.where(q == q.amax(-1, keepdim=True), 0.0, -math.inf))
 
     def begin(self, task: Any) -> AgentState:
-        return self._blank(task.num_tasks, task.mean_reward.device)
+        return self.initial_agents(task.num_tasks, task.mean_reward.device)
 
     def start(self, num_tasks: int) -> AgentState:
-        return self._blank(num_tasks, torch.device("cpu"))
+        return self.initial_agents(num_tasks, torch.device("cpu"))
 
-    def _blank(self, num_tasks: int, device: torch.device) -> AgentState:
-        """The agents before any experience and without a plan: to them all actions are worth the same."""
+    def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
+        """The agents before any experience and any plan, all action values 0, their memory on `device`."""
         S, A = self.experience.num_states, self.experience.num_actions
         q = torch.zeros(num_tasks, 1, self.horizon, S, A, device=device)
         return AgentState(params={}, memory={**self.experience.initial_memory(num_tasks, device), "q": q})
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
-        """The agents with a new plan wherever an episode begins, made of all that `percept` says."""
+        """The agents with a new plan in every env that begins an episode, from all experience including `percept`."""
         begins = percept.last_ended
         if not begins.any():
             return agent

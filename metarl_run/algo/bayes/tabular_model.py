@@ -1,6 +1,7 @@
-"""What one lifetime has taught about a tabular task: estimates of its MDP, and the action values that they suggest."""
+"""Estimates of a tabular MDP from one lifetime, and the action values planned in it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -9,50 +10,44 @@ from torch import Tensor
 from metarl_run.types import Memory, Percept
 
 MODEL = ("transition", "support", "reward", "visits", "state", "step", "lived")
-"""Names of what is remembered."""
+"""Keys of the memory."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TabularModel:
-    """Every slot's own estimates of transitions and rewards, and finite-horizon values of the MDP that they make.
+    """Estimated transitions and rewards of each env, and finite-horizon action values of the estimated MDP.
 
         r̂(s, a) = (Σ r + w μ) / (n + w),        P̂(s′ | s, a) = (n(s, a, s′) + α) / (Σₛ″ n(s, a, s″) + α S)
-        Q⁽ʰ⁾(s, a) = r̂(s, a) + β / √(n + 1) + Σₛ′ P̂(s′ | s, a) maxₐ′ Q⁽ʰ⁻¹⁾(s′, a′),        Q⁽⁰⁾ = 0,    h: steps left
+        Q⁽ʰ⁾(s, a) = r̂(s, a) + β / √(n + 1) + Σₛ′ P̂(s′ | s, a) maxₐ′ Q⁽ʰ⁻¹⁾(s′, a′),        Q⁽⁰⁾ = 0,    h: steps to go
 
-    With w = α = 0 these are maximum-likelihood estimates, with μ and 0 where nothing was seen. What follows the last
-    step of an episode is not seen, only its reward.
+    With w = α = 0 these are maximum-likelihood estimates, with r̂ = μ and P̂ = 0 for unvisited pairs. The last step of
+    an episode contributes its reward but no transition, since its next state is not observed.
 
     Args:
         num_states: S.
         num_actions: A.
-        horizon: steps of an episode, at most.
-        reward_prior: μ, what a reward is taken to be before any is seen.
-        reward_weight: w ≥ 0, how many rewards that counts as.
-        transition_weight: α ≥ 0, how many transitions to each state are taken to have been seen.
+        horizon: maximum length of an episode.
+        reward_prior: μ, the estimated reward before any is observed, in units of the reward.
+        reward_weight: w ≥ 0, number of observed rewards that μ counts as.
+        transition_weight: α ≥ 0, pseudo-count of transitions to each state.
         optimism: β of each set of values, in units of the reward.
 
     Source: Bhatia et al. (2023), arXiv:2306.15909 (w = α = 0, one β = 0); Strehl and Littman (2008), "An
     analysis of model-based interval estimation", for the bonus.
     """
 
-    def __init__(
-        self,
-        *,
-        num_states: int,
-        num_actions: int,
-        horizon: int,
-        reward_prior: float,
-        reward_weight: float,
-        transition_weight: float,
-        optimism: Sequence[float],
-    ) -> None:
-        self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
-        self.reward_prior, self.reward_weight = reward_prior, reward_weight
-        self.transition_weight, self.optimism = transition_weight, optimism
+    num_states: int
+    num_actions: int
+    horizon: int
+    reward_prior: float
+    reward_weight: float
+    transition_weight: float
+    optimism: Sequence[float]
 
-    # Inside, slots are the last axis, `[…, N]` with N = M·B: then every operation runs along memory.
+    # Internally envs are the last axis, `[…, N]` with N = M·B, so that every operation reads memory contiguously.
 
     def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
-        """Nothing was seen yet."""
+        """The memory before any experience."""
         S, A = self.num_states, self.num_actions
         transition = 1 / S if self.transition_weight else 0.0
         nothing = torch.zeros(num_tasks, device=device)
@@ -62,15 +57,15 @@ class TabularModel:
             "reward": torch.full((S, A, num_tasks), float(self.reward_prior), device=device),
             "visits": torch.zeros(S, A, num_tasks, device=device),
             "state": nothing.long(),
-            "step": nothing.long(),  # of the episode, this one included
-            "lived": nothing.long(),  # steps of the lifetime, this one included
+            "step": nothing.long(),  # of the episode, including the current one
+            "lived": nothing.long(),  # steps of the lifetime, including the current one
         }
-        return {name: slots_first(x, num_tasks, 1) for name, x in model.items()}
+        return {name: envs_first(x, num_tasks, 1) for name, x in model.items()}
 
     def observe(self, memory: Memory, percept: Percept) -> Memory:
-        """The estimates after what `percept` says about the step before."""
+        """The memory after the previous step, which `percept` reports."""
         M, B = percept.last_reward.shape
-        model = {name: slots_last(memory[name].expand(M, B, *memory[name].shape[2:])) for name in MODEL}
+        model = {name: envs_last(memory[name].expand(M, B, *memory[name].shape[2:])) for name in MODEL}
         state = percept.observation.argmax(-1).flatten()
         ended, r = percept.last_ended.flatten(), percept.last_reward.flatten()
         happened = (model["lived"] > 0).to(r.dtype)
@@ -98,13 +93,13 @@ class TabularModel:
             "step": torch.where(ended, 0, model["step"]) + 1,
             "lived": model["lived"] + 1,
         }
-        return {name: slots_first(x, M, B) for name, x in after.items()}
+        return {name: envs_first(x, M, B) for name, x in after.items()}
 
     def values(self, memory: Memory) -> tuple[Float[Tensor, "M B C A"], Float[Tensor, "M B A"]]:
-        """Q of every set of values, and the visits, of each action in the state that was observed last."""
+        """Q of every set of values and the visits, of each action in the last observed state."""
         M, B = memory["state"].shape
         P, r, visits, state, step = (
-            slots_last(memory[name]) for name in ("transition", "reward", "visits", "state", "step")
+            envs_last(memory[name]) for name in ("transition", "reward", "visits", "state", "step")
         )
         _, A, N = r.shape
         left = self.horizon - step + 1
@@ -127,14 +122,14 @@ class TabularModel:
                 v = q.amax(1)
             sets.append(chosen)
         q = torch.stack(sets)  # [C, A, N]
-        return slots_first(q, M, B), slots_first(visits.gather(0, here)[0], M, B)
+        return envs_first(q, M, B), envs_first(visits.gather(0, here)[0], M, B)
 
 
-def slots_last(x: Tensor) -> Tensor:
-    """`[M, B, …]` → `[…, M·B]`, without a copy if `slots_first` made it."""
+def envs_last(x: Tensor) -> Tensor:
+    """`[M, B, …]` → `[…, M·B]`, without a copy if it came from `envs_first`."""
     return x.flatten(0, 1).movedim(0, -1).contiguous()
 
 
-def slots_first(x: Tensor, M: int, B: int) -> Tensor:
+def envs_first(x: Tensor, M: int, B: int) -> Tensor:
     """`[…, M·B]` → `[M, B, …]`, a view."""
     return x.movedim(-1, 0).view(M, B, *x.shape[:-1])

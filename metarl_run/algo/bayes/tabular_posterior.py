@@ -1,53 +1,53 @@
-"""What is believed about a tabular MDP after some experience in it, as a Bayesian says it."""
+"""Bayesian posterior over a tabular MDP, from counts of transitions and rewards."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metarl_run.kinds import Positive, Real, checked
+from metarl_run.component import Component
+from metarl_run.kinds import Positive, Real
 from metarl_run.maths.sampling import dirichlet
 from metarl_run.types import Memory, Percept
 
 COUNTS = ("transitions", "visits", "total_reward", "episodes")
-"""Names of what is remembered of the episodes that are over."""
+"""Keys of the memory that hold counts of finished episodes."""
 
 REMEMBERED = (*COUNTS, "pairs", "nexts", "rewards", "state", "step")
-"""Names of all that is remembered."""
+"""All keys of the memory."""
 
 
-class Prior:
-    """What is believed of every row P(· | s, a) and every mean reward r(s, a) before any experience.
+class Prior(Component):
+    """Independent priors of every row P(· | s, a) and every mean reward r(s, a).
 
         P(· | s, a) ~ Dirichlet(α₀, …, α₀),        r(s, a) ~ N(μ₀, 1 / τ₀),        a reward ~ N(r(s, a), 1 / τ)
 
     Args:
         reward_mean: μ₀, in units of the reward.
-        reward_precision: τ₀, one over a variance; near 0 for no belief at all.
-        noise_precision: τ, of one reward around its mean.
-        concentration: α₀; 1 is uniform over all distributions, near 0 for no belief at all.
+        reward_precision: τ₀ > 0, an inverse variance; nearly flat close to 0.
+        noise_precision: τ > 0, of one reward around its mean.
+        concentration: α₀ > 0; 1 is uniform over all distributions, close to 0 the posterior mean is empirical.
 
     Source: Osband, Russo and Van Roy (2013), arXiv:1306.0940; DeGroot (1970), Optimal Statistical Decisions.
     """
 
-    @checked
-    def __init__(
-        self, *, reward_mean: Real, reward_precision: Positive, noise_precision: Positive, concentration: Positive
-    ) -> None:
-        self.reward_mean, self.reward_precision = float(reward_mean), float(reward_precision)
-        self.noise_precision, self.concentration = float(noise_precision), float(concentration)
+    reward_mean: Real
+    reward_precision: Positive
+    noise_precision: Positive
+    concentration: Positive
 
 
 class Belief(NamedTuple):
-    """The posterior of some slots, `[…]`.
+    """Posterior of a selection of envs, `[…]`.
 
     Attributes:
         prior: the belief before any experience.
-        transitions: n(s, a, s′), by next state first: products with values then run along memory.
-        visits: n(s, a), which rewards were seen for.
+        transitions: n(s, a, s′), next state first, so that products with values read memory contiguously.
+        visits: n(s, a), the number of rewards observed.
         total_reward: Σ r of these.
-        episodes: how many were begun.
+        episodes: number of episodes begun.
     """
 
     prior: Prior
@@ -58,23 +58,23 @@ class Belief(NamedTuple):
 
     @property
     def reward_precision(self) -> Float[Tensor, "*N S A"]:
-        """τ₀ + n τ, of the belief about the mean reward."""
+        """Posterior precision τ₀ + n τ of the mean reward."""
         return self.prior.reward_precision + self.prior.noise_precision * self.visits
 
     @property
     def reward_mean(self) -> Float[Tensor, "*N S A"]:
-        """(τ₀ μ₀ + τ Σ r) / (τ₀ + n τ)."""
+        """Posterior mean (τ₀ μ₀ + τ Σ r) / (τ₀ + n τ) of the mean reward."""
         prior = self.prior
         weighted = prior.reward_precision * prior.reward_mean + prior.noise_precision * self.total_reward
         return weighted / self.reward_precision
 
     @property
     def concentration(self) -> Float[Tensor, "*N S_next S A"]:
-        """α₀ + n(s, a, s′)."""
+        """Dirichlet parameters α₀ + n(s, a, s′)."""
         return self.prior.concentration + self.transitions
 
     def mean(self) -> tuple[Float[Tensor, "*N S A S_next"], Float[Tensor, "*N S A"]]:
-        """The expected transitions and mean rewards."""
+        """Posterior means of transitions and rewards."""
         α = self.concentration
         return (α / α.sum(-3, keepdim=True)).movedim(-3, -1), self.reward_mean
 
@@ -85,25 +85,28 @@ class Belief(NamedTuple):
         return dirichlet(self.concentration, generator, dim=-3).movedim(-3, -1), reward
 
 
+@dataclass(frozen=True, kw_only=True)
 class Experience:
-    """What every slot counts along its lifetime, and the belief that the counts make.
+    """Counts that every env collects along its lifetime, and the posterior that they imply.
 
-    Counts are of the episodes that are over; the one that goes on is kept step by step until it ends. That is cheaper
-    than touching every count at every step, and no belief is asked for in between. What follows the last step of an
-    episode is not seen, only its reward; so no end of an episode is ever believed in.
+    Counts cover finished episodes; the current episode is kept step by step until it ends. This is cheaper than
+    updating all counts at every step, and no posterior is needed in between. The last step of an episode contributes
+    its reward but no transition, since its next state is not observed.
 
     Args:
         num_states: S.
         num_actions: A.
-        horizon: H, steps of an episode, at most.
+        horizon: H, maximum length of an episode.
         prior: the belief before any experience.
     """
 
-    def __init__(self, *, num_states: int, num_actions: int, horizon: int, prior: Prior) -> None:
-        self.num_states, self.num_actions, self.horizon, self.prior = num_states, num_actions, horizon, prior
+    num_states: int
+    num_actions: int
+    horizon: int
+    prior: Prior
 
     def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
-        """Nothing was seen yet."""
+        """The memory before any experience."""
         S, A, H = self.num_states, self.num_actions, self.horizon
         nothing = torch.zeros(num_tasks, 1, device=device)
         return {
@@ -111,15 +114,15 @@ class Experience:
             "visits": nothing.new_zeros(num_tasks, 1, S, A),
             "total_reward": nothing.new_zeros(num_tasks, 1, S, A),
             "episodes": nothing,
-            "pairs": nothing.new_zeros(num_tasks, 1, H, dtype=torch.int64),  # s A + a of the episode's steps
-            "nexts": nothing.new_zeros(num_tasks, 1, H, dtype=torch.int64),  # the states they led to
+            "pairs": nothing.new_zeros(num_tasks, 1, H, dtype=torch.int64),  # s A + a of each step of the episode
+            "nexts": nothing.new_zeros(num_tasks, 1, H, dtype=torch.int64),  # their next states
             "rewards": nothing.new_zeros(num_tasks, 1, H),
             "state": nothing.long(),
-            "step": nothing.long(),  # of the episode, this one included
+            "step": nothing.long(),  # of the episode, including the current one
         }
 
     def observe(self, memory: Memory, percept: Percept) -> Memory:
-        """What is remembered after what `percept` says about the step before."""
+        """The memory after the previous step, which `percept` reports."""
         shape, ended = percept.last_reward.shape, percept.last_ended
         old = {name: memory[name].expand(*shape, *memory[name].shape[2:]) for name in REMEMBERED}
         state, step = percept.observation.argmax(-1), old["step"]
@@ -136,10 +139,10 @@ class Experience:
         return {**new, **self._counted(new, ended, step)} if ended.any() else new
 
     def _counted(self, memory: Memory, ended: Bool[Tensor, "M B"], steps: Int[Tensor, "M B"]) -> Memory:
-        """The counts once the episodes that have ended, after so many steps, are among them."""
-        number = torch.arange(1, self.horizon + 1, device=steps.device)
-        taken = (number <= steps.unsqueeze(-1)) & ended.unsqueeze(-1)
-        followed = taken & (number < steps.unsqueeze(-1))
+        """The counts including the episodes that have just ended, each after its number of `steps`."""
+        step = torch.arange(1, self.horizon + 1, device=steps.device)
+        taken = (step <= steps.unsqueeze(-1)) & ended.unsqueeze(-1)
+        followed = taken & (step < steps.unsqueeze(-1))
         pairs, nexts = memory["pairs"], memory["nexts"]
         return {
             "transitions": _added(
@@ -150,13 +153,13 @@ class Experience:
             "episodes": memory["episodes"] + ended,
         }
 
-    def belief(self, memory: Memory, slots: Bool[Tensor, "M B"]) -> Belief:
-        """The posterior of some slots, `[N, …]`."""
-        everywhere = bool(slots.all())
+    def belief(self, memory: Memory, envs: Bool[Tensor, "M B"]) -> Belief:
+        """Posterior of the selected envs, `[N, …]`."""
+        all_envs = bool(envs.all())
         counts = (memory[name] for name in COUNTS)
-        return Belief(self.prior, *(x.flatten(0, 1) if everywhere else x[slots] for x in counts))
+        return Belief(self.prior, *(x.flatten(0, 1) if all_envs else x[envs] for x in counts))
 
 
 def _added(table: Tensor, places: Tensor, amounts: Tensor) -> Tensor:
-    """`table`, `[M, B, …]`, with `amounts`, `[M, B, H]`, more at the `places` of each slot."""
+    """`table`, `[M, B, …]`, plus `amounts`, `[M, B, H]`, at the `places` of each env."""
     return table.flatten(2).scatter_add(2, places, amounts.to(table.dtype)).view(table.shape)

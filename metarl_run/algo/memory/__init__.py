@@ -1,1 +1,1 @@
-"""Agents that remember: PPO over lifetimes, encoders of a belief over tasks, and their decoders."""
+"""Shared parts of agents with memory: the outer update on lifetimes, and encoder and decoder of beliefs over tasks."""

@@ -1,6 +1,5 @@
-"""What a latent description says about a task: the rewards and transitions to expect in it."""
+"""Decoder of latent task descriptions: predicted rewards and transitions."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -9,56 +8,61 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
+from metarl_run.component import Component
+from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Params, Rollout
 
 
-class Decoder:
-    """How badly a description m explains a lifetime.
+class Decoder(Component):
+    """Prediction errors of a lifetime given a latent description m of its task.
 
         Eᵣ(m) = ½ Σₜ (rₜ − r̂(m, sₜ, aₜ, sₜ₊₁))²,        Eₛ(m) = ½ Σₜ ‖sₜ₊₁ − ŝ(m, sₜ, aₜ)‖²
 
-    These are −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ended an
-    episode the lifetime goes on elsewhere: there r̂ is told so instead of sₜ₊₁, and Eₛ has no term.
+    They equal −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ends an
+    episode, the next observation belongs to a new one: r̂ reads an end flag instead of sₜ₊₁, and Eₛ has no term.
 
     Args:
         observation_space: of the task family.
         action_space: of the task family.
         latent: L, size of m.
-        states: whether transitions are decoded; else Eₛ = 0.
+        states: decode transitions; otherwise Eₛ = 0.
         hidden: units of each hidden layer of r̂ and of ŝ.
         activation: of their hidden layers.
     """
 
-    def __init__(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        *,
-        latent: int,
-        states: bool,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-    ) -> None:
-        D, A = observation_size(observation_space), action_size(action_space)
-        self.action_space, self.latent = action_space, latent
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    latent: Count
+    states: bool
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        D, A = observation_size(self.observation_space), action_size(self.action_space)
         sizes = {"reward": (D + A + D + 1, 1), "state": (D + A, D)}
         self.networks = {
-            name: MLP(num_inputs=latent + features, heads={name: outputs}, hidden=hidden, activation=activation)
+            name: MLP(
+                num_inputs=self.latent + features,
+                heads={name: outputs},
+                hidden=self.hidden,
+                activation=self.activation,
+            )
             for name, (features, outputs) in sizes.items()
-            if name == "reward" or states
+            if name == "reward" or self.states
         }
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh parameters."""
+        """Initial parameters."""
         return {name: θ for network in self.networks.values() for name, θ in network.init(generator).items()}
 
     def errors(
         self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
     ) -> tuple[Float[Tensor, "K N"], Float[Tensor, "K N"]]:
-        """Eᵣ and Eₛ of K descriptions of each of N tasks.
+        """Eᵣ and Eₛ for K descriptions of each of N tasks.
 
         Args:
             params: of r̂ and ŝ.
@@ -81,7 +85,7 @@ class Decoder:
     ) -> Float[Tensor, "K T N O"]:
         """r̂ or ŝ for each of K descriptions at each of T steps."""
         network = self.networks[name]
-        # Of the first layer, m and what is known each take their share once, not once for every pair.
+        # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
         weight, bias = params[f"{name}.0.weight"], params[f"{name}.0.bias"]
         x = (m @ weight[: self.latent]).unsqueeze(1) + (known @ weight[self.latent :] + bias)
         for layer in range(1, len(network.widths[name]) - 1):

@@ -1,1 +1,1 @@
-"""Q-tables of one lifetime, and how they are learned or meta-learned."""
+"""Tabular Q-learning within a lifetime, and networks that meta-learn its initial values."""

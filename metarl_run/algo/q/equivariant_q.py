@@ -1,4 +1,4 @@
-"""A network from what was seen of a tabular task to its action values, whatever the number of states and actions."""
+"""Permutation-equivariant network from counts in a tabular task to action values, for any S and A."""
 
 from typing import Literal, NamedTuple
 
@@ -11,18 +11,18 @@ from metarl_run.network.mlp import MLP
 from metarl_run.types import Params
 
 NUM_FEATURES = 12
-EPSILON = 1e-6  # keeps the root's gradient finite
+EPSILON = 1e-6  # keeps the gradient of the square root finite
 
 
 class Seen(NamedTuple):
-    """What was seen of N tasks, and what Q-learning made of it.
+    """Counts and rewards observed in N tasks, and the Q-learner's current table.
 
     Attributes:
         transitions: n(s, a, s′).
-        visits: n(s, a), which rewards were seen for.
+        visits: n(s, a), the number of rewards observed.
         total_reward: Σ r of these.
-        starts: how many episodes began in each state, the present one included.
-        q: the Q-learner's table Qₜ(s, a), t the step of an episode.
+        starts: number of episodes that began in each state, including the current one.
+        q: table Qₜ(s, a) for each step t of an episode.
     """
 
     transitions: Float[Tensor, "N S A S_next"]
@@ -39,10 +39,9 @@ class EquivariantQ:
         mₜ(s, a) = r̂(s, a) + Σₛ′ P̂(s′ | s, a) maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
         Qₜ(s, a) = mₜ(s, a) + g(xₜ(s, a))
 
-    The weights w, α > 0, the mean μ and the MLP g are learned, and shared by all states, actions and steps. What g
-    reads of a pair, xₜ(s, a), are its own numbers and pools of those of other pairs: over the actions of its state,
-    over the states that follow it, over all. So states that change places, or actions, change those of Q and nothing
-    else.
+    The weights w, α > 0, the mean μ and the MLP g are learned, and shared by all states, actions and steps. The
+    features xₜ(s, a) of a pair are its own statistics and pools of those of other pairs: over the actions of its state,
+    over its next states, and over all pairs. So Q is equivariant to permutations of states and of actions.
 
     Args:
         hidden: units of each hidden layer of g.
@@ -56,13 +55,13 @@ class EquivariantQ:
         self.correction = MLP(num_inputs=NUM_FEATURES, heads={"q": 1}, hidden=hidden, activation=activation)
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh parameters: w = α = 1, μ = 0 and hardly a correction."""
+        """Initial parameters: w = α = 1, μ = 0 and a correction close to 0."""
         zero = torch.zeros(1, device=generator.device)
         smoothing = {name: zero.clone() for name in ("reward.log_weight", "reward.mean", "transition.log_weight")}
         return {**smoothing, **self.correction.init(generator)}
 
     def reward_weight(self, params: Params) -> Float[Tensor, "1"]:
-        """w, how many rewards the learned mean counts as."""
+        """w, number of observed rewards that the learned mean counts as."""
         return params["reward.log_weight"].exp()
 
     def __call__(self, params: Params, seen: Seen) -> Float[Tensor, "N H S A"]:
@@ -71,7 +70,7 @@ class EquivariantQ:
         reward = (seen.total_reward + w * params["reward.mean"]) / (n + w)
         α_rows = seen.transitions + α
         P = (α_rows / α_rows.sum(-1, keepdim=True)).flatten(1, 2)
-        known = self._of_pairs(seen, reward)
+        static = self._static_features(seen, reward)
         net = {name: θ for name, θ in params.items() if name.startswith("q.")}
         V = n.new_zeros(N, S)
         q = []
@@ -79,17 +78,17 @@ class EquivariantQ:
             next_value, next_square = torch.bmm(P, torch.stack([V, V**2], -1)).view(N, S, A, 2).unbind(-1)
             m = reward + next_value
             spread = ((next_square - next_value**2).clamp(min=0) + EPSILON).sqrt()
-            left = H - t
+            to_go = H - t
             x = torch.stack(
                 [
                     m - m.amax(-1, keepdim=True),
                     m - m.mean(-1, keepdim=True),
-                    m / left,
+                    m / to_go,
                     spread,
                     torch.tanh(seen.q[:, t] - m),
-                    torch.full_like(m, 1 / left),
-                    torch.full_like(m, left / H),
-                    *known,
+                    torch.full_like(m, 1 / to_go),
+                    torch.full_like(m, to_go / H),
+                    *static,
                 ],
                 -1,
             )
@@ -97,8 +96,8 @@ class EquivariantQ:
             V = q[-1].amax(-1)
         return torch.stack(q[::-1], 1)
 
-    def _of_pairs(self, seen: Seen, reward: Tensor) -> list[Tensor]:
-        """What g reads at every step alike."""
+    def _static_features(self, seen: Seen, reward: Tensor) -> list[Tensor]:
+        """Features that do not depend on the step t."""
         n = seen.visits
         rarity = (1 + n).rsqrt()
         start = seen.starts / seen.starts.sum(-1, keepdim=True).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The action values that a task turned out to have."""
+"""Action values of a task in hindsight, from all experience collected in it."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -7,28 +7,28 @@ from torch import Tensor
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.types import Rollout
 
-NEVER = -1e6  # the reward of what was never tried: so low that no best action is among it
+UNTRIED = -1e6  # reward of untried pairs: so low that no optimal action is among them
 
 
 def hindsight_q(
     rollout: Rollout, *, num_actions: int, horizon: int
 ) -> tuple[Float[Tensor, "M H S A"], Bool[Tensor, "M H S A"]]:
-    """Where Q-learning settles if it sweeps again and again over all that all slots of a task lived through.
+    """Fixed point of Q-learning on the pooled experience of all envs of a task.
 
-        Qₜ(s, a) = mean over the visits to (s, a), in all slots, of r + maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
+        Qₜ(s, a) = mean over the visits to (s, a), in all envs, of r + maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
 
-    The largest value is that of the actions that were tried. What follows the last step of an episode is not seen, only
-    its reward; a pair that was tried there alone is taken to lead to any state in which something was tried.
+    The maximum is over tried actions. The next state of an episode's last step is not observed; a pair that was tried
+    only there is assumed to lead to a uniformly random state among those with a tried action.
 
     Args:
         rollout: lifetimes in M tasks.
         num_actions: A.
-        horizon: H, steps of an episode, at most.
+        horizon: H, maximum length of an episode.
 
     Returns:
-        Q, and where it is known: of pairs whose next state was seen, and at the last step of all that were tried.
+        Q, and a mask of known values: pairs with an observed next state, and at the last step all tried pairs.
 
-    Source: Watkins & Dayan (1992), Machine Learning 8: its update, at the fixed point.
+    Source: Watkins & Dayan (1992), Machine Learning 8, for the update.
     """
     M, S, A = len(rollout.reward), rollout.observation.shape[-1], num_actions
     state = rollout.observation.argmax(-1)
@@ -42,7 +42,7 @@ def hindsight_q(
     anywhere = tried.any(-1).float()
     anywhere = (anywhere / anywhere.sum(-1, keepdim=True))[:, None, None]
     P = torch.where(support > 0, transitions / support.clamp(min=1), anywhere)
-    reward = torch.where(tried, total / visits.clamp(min=1), NEVER)
+    reward = torch.where(tried, total / visits.clamp(min=1), UNTRIED)
     known = (support.squeeze(-1) > 0).unsqueeze(1).repeat(1, horizon, 1, 1)
     known[:, -1] = tried
     return finite_horizon_q(P, reward, horizon=horizon), known

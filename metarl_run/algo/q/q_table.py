@@ -1,4 +1,6 @@
-"""Tabular Q-learning in every slot of every task, after every step."""
+"""Tabular Q-learning in every env of every task, after every step."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -8,63 +10,66 @@ from metarl_run.maths.distributions import Categorical
 from metarl_run.types import Memory, Percept
 
 LEARNED = ("visits", "q", "state", "step")
-"""Names of what is remembered."""
+"""Keys of the memory."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class QTable:
-    """One table per slot and step of the episode, moved by every transition at all steps at once.
+    """One table per env and step of the episode; every transition updates the tables of all steps.
 
         Qₜ(s, a) ← Qₜ(s, a) + (r + γ maxₐ′ Qₜ₊₁(s′, a′) − Qₜ(s, a)) / (n(s, a) + w)        for all t,    Q_H = 0
         π(a | s) ∝ exp(Qₜ(s, a) / τ)
 
-    where n counts this visit, too. Neither rewards nor transitions depend on the step, so one transition teaches all.
-    What follows the last step of an episode is not seen, only its reward: there Q_H₋₁ alone moves.
+    where n includes this visit. Rewards and transitions do not depend on the step, so one transition updates all steps.
+    The next state of an episode's last step is not observed, so that step updates Q_H₋₁ alone.
 
     Args:
         num_states: S.
         num_actions: A.
-        horizon: H, steps of an episode, at most.
+        horizon: H, maximum length of an episode.
         discount: γ in [0, 1], per step.
-        temperature: τ > 0, units of Q.
+        temperature: τ > 0, in units of Q.
 
     Source: Watkins & Dayan (1992), Machine Learning 8; Sutton and Barto (2018), Reinforcement Learning, for
     the softmax.
     """
 
-    def __init__(self, *, num_states: int, num_actions: int, horizon: int, discount: float, temperature: float) -> None:
-        self.num_states, self.num_actions, self.horizon = num_states, num_actions, horizon
-        self.discount, self.temperature = discount, temperature
+    num_states: int
+    num_actions: int
+    horizon: int
+    discount: float
+    temperature: float
 
     def initial_memory(self, num_tasks: int, device: torch.device) -> Memory:
-        """Nothing was seen yet, and everything is worth 0."""
+        """The memory before any experience, all values 0."""
         S, A, H = self.num_states, self.num_actions, self.horizon
         nothing = torch.zeros(num_tasks, 1, device=device)
         return {
             "visits": nothing.new_zeros(num_tasks, 1, S, A),
             "q": nothing.new_zeros(num_tasks, 1, H, S, A),
             "state": nothing.long(),
-            "step": nothing.long(),  # of the episode, this one included; 0 before any
+            "step": nothing.long(),  # of the episode, including the current one; 0 before the first
         }
 
     def observe(self, memory: Memory, percept: Percept, weight: float | Tensor) -> Memory:
-        """The table after what `percept` says about the step before; `weight` is w."""
+        """The memory after the previous step, which `percept` reports; `weight` is w."""
         shape = percept.last_reward.shape
         old = {name: memory[name].expand(*shape, *memory[name].shape[2:]) for name in LEARNED}
         happened, ended = old["step"] > 0, percept.last_ended
         pair, state = self.pair(memory, percept), percept.observation.argmax(-1)
         visits = added(old["visits"], pair, happened)
         rate = 1 / (visits.flatten(2).gather(2, pair.unsqueeze(-1)) + weight)
-        told = happened.unsqueeze(-1).expand(*shape, self.horizon).clone()
-        told[..., :-1] &= ~ended.unsqueeze(-1)
+        updated = happened.unsqueeze(-1).expand(*shape, self.horizon).clone()
+        updated[..., :-1] &= ~ended.unsqueeze(-1)
         return {
             "visits": visits,
-            "q": self.moved(old["q"], pair, percept.last_reward, state, torch.where(told, rate, 0.0)),
+            "q": self.moved(old["q"], pair, percept.last_reward, state, torch.where(updated, rate, 0.0)),
             "state": state,
             "step": torch.where(ended, 0, old["step"]) + 1,
         }
 
     def pair(self, memory: Memory, percept: Percept) -> Int[Tensor, "M B"]:
-        """s A + a of the step before."""
+        """Index s A + a of the previous step."""
         return memory["state"] * self.num_actions + percept.last_action
 
     def moved(
@@ -75,7 +80,7 @@ class QTable:
         next_state: Int[Tensor, "M B"],
         rate: Float[Tensor, "M B H"],
     ) -> Float[Tensor, "M B H S A"]:
-        """The table after one transition from `pair`."""
+        """The tables after one transition from `pair`."""
         H = self.horizon
         to_each = next_state[..., None, None].expand(*pair.shape, H, 1)
         V = q.amax(-1).gather(3, to_each).squeeze(-1)
@@ -85,13 +90,13 @@ class QTable:
         return table.scatter_add(3, place, (rate * δ).unsqueeze(-1)).view(q.shape)
 
     def policy(self, memory: Memory) -> Categorical:
-        """π(· | s) at the present step and state of every slot."""
+        """π(· | s) at the current step and state of every env."""
         t, q = (memory["step"] - 1).clamp(max=self.horizon - 1), memory["q"]
         row = (t * self.num_states + memory["state"])[..., None, None].expand(*t.shape, 1, self.num_actions)
         return Categorical(q.flatten(2, 3).gather(2, row).squeeze(2) / self.temperature)
 
 
 def added(table: Tensor, place: Int[Tensor, "M B"], amount: Tensor) -> Tensor:
-    """`table`, `[M, B, …]`, with `amount`, `[M, B]`, more at one place of each slot."""
+    """`table`, `[M, B, …]`, plus `amount`, `[M, B]`, at one `place` of each env."""
     flat = table.flatten(2)
     return flat.scatter_add(2, place.unsqueeze(-1), amount.to(table.dtype).unsqueeze(-1)).view(table.shape)

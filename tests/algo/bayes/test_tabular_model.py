@@ -18,18 +18,18 @@ def model(**changes):
     return TabularModel(num_states=S, num_actions=A, horizon=H, **(priors | changes))
 
 
-def told(state, action, reward, ended):
+def make_percept(state, action, reward, ended):
     return Percept(one_hot(state, S).float(), action, reward, ended)
 
 
-def random_life(steps, M=3, B=2, seed=0):
-    """The percepts of slots that do anything at all, with episodes of uneven length."""
+def random_percepts(steps, M=3, B=2, seed=0):
+    """Percepts of randomly acting envs, with episodes of uneven length."""
     generator = torch.Generator().manual_seed(seed)
     action, reward = torch.zeros(M, B, dtype=torch.int64), torch.zeros(M, B)
     ended, step = torch.ones(M, B, dtype=torch.bool), torch.zeros(M, B, dtype=torch.int64)
     for _ in range(steps):
         state = torch.randint(S, (M, B), generator=generator)
-        yield told(state, action, reward, ended)
+        yield make_percept(state, action, reward, ended)
         step = torch.where(ended, 0, step) + 1
         action = torch.randint(A, (M, B), generator=generator)
         reward = torch.randn(M, B, generator=generator)
@@ -40,33 +40,33 @@ def random_life(steps, M=3, B=2, seed=0):
     "priors", [{}, {"reward_prior": 1.0, "reward_weight": 2.0, "transition_weight": 0.5, "optimism": [0.0, 0.7]}]
 )
 def test_values_are_those_of_the_counts_kept_by_hand(priors):
-    """Slot by slot, step by step, with plain loops."""
+    """Env by env, step by step, with plain loops."""
     of = model(**priors)
-    life = list(random_life(40))
+    percepts = list(random_percepts(40))
     memory = of.initial_memory(3, torch.device("cpu"))
-    M, B = life[0].last_reward.shape
+    M, B = percepts[0].last_reward.shape
     led, total, n = torch.zeros(M, B, S, A, S), torch.zeros(M, B, S, A), torch.zeros(M, B, S, A)
     step = torch.zeros(M, B, dtype=torch.int64)
     before = None
-    for percept in life:
+    for percept in percepts:
         memory = of.observe(memory, percept)
         state = percept.observation.argmax(-1)
         step = torch.where(percept.last_ended, 0, step + 1)
         q, visits = of.values(memory)
-        for slot in itertools.product(range(M), range(B)):
+        for env in itertools.product(range(M), range(B)):
             if before is not None:
-                at = (*slot, before[slot], percept.last_action[slot])
+                at = (*env, before[env], percept.last_action[env])
                 n[at] += 1
-                total[at] += percept.last_reward[slot]
-                led[(*at, state[slot])] += float(not percept.last_ended[slot])
+                total[at] += percept.last_reward[env]
+                led[(*at, state[env])] += float(not percept.last_ended[env])
             w, α = of.reward_weight, of.transition_weight
-            r = (total[slot] + w * of.reward_prior) / (n[slot] + w).clamp(min=1e-9)
-            P = (led[slot] + α) / (led[slot].sum(-1, keepdim=True) + α * S).clamp(min=1e-9)
+            r = (total[env] + w * of.reward_prior) / (n[env] + w).clamp(min=1e-9)
+            P = (led[env] + α) / (led[env].sum(-1, keepdim=True) + α * S).clamp(min=1e-9)
             for c, β in enumerate(of.optimism):
-                bonus = β / (n[slot] + 1).sqrt()
-                wanted = finite_horizon_q(P, r + bonus, horizon=H - int(step[slot]))[0, state[slot]]
-                torch.testing.assert_close(q[slot][c], wanted, rtol=1e-4, atol=1e-4)
-            assert torch.equal(visits[slot], n[slot][state[slot]])
+                bonus = β / (n[env] + 1).sqrt()
+                wanted = finite_horizon_q(P, r + bonus, horizon=H - int(step[env]))[0, state[env]]
+                torch.testing.assert_close(q[env][c], wanted, rtol=1e-4, atol=1e-4)
+            assert torch.equal(visits[env], n[env][state[env]])
         before = state
 
 
@@ -80,7 +80,7 @@ def test_once_every_pair_was_visited_the_values_are_those_of_the_mdp():
     state, action, last, ended, step = 0, 0, 0.0, True, 0
     known, compared = torch.zeros(S, A, dtype=torch.bool), 0
     for _ in range(400):
-        percept = told(
+        percept = make_percept(
             torch.tensor([[state]]), torch.tensor([[action]]), torch.tensor([[last]]), torch.tensor([[ended]])
         )
         memory = of.observe(memory, percept)
@@ -100,20 +100,20 @@ def test_the_last_step_of_an_episode_tells_its_reward_and_nothing_of_what_follow
     of = model(reward_prior=0.5)
     memory = of.initial_memory(1, torch.device("cpu"))
     zero = torch.zeros(1, 1, dtype=torch.int64)
-    memory = of.observe(memory, told(zero, zero, torch.zeros(1, 1), torch.tensor([[True]])))
+    memory = of.observe(memory, make_percept(zero, zero, torch.zeros(1, 1), torch.tensor([[True]])))
     q, visits = of.values(memory)
     assert visits.sum() == 0 and torch.equal(q, torch.full((1, 1, 1, A), 0.5))
-    memory = of.observe(memory, told(zero + 2, zero + 1, torch.full((1, 1), 3.0), torch.tensor([[True]])))
+    memory = of.observe(memory, make_percept(zero + 2, zero + 1, torch.full((1, 1), 3.0), torch.tensor([[True]])))
     assert memory["transition"].sum() == 0
     assert memory["visits"][0, 0, 0].tolist() == [0, 1, 0]
     assert memory["reward"][0, 0, 0].tolist() == [0.5, 3.0, 0.5]
 
 
-def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
+def test_envs_learn_apart_and_the_old_memory_is_not_modified():
     of = model(transition_weight=1.0)
     together = of.initial_memory(3, torch.device("cpu"))
     alone = of.initial_memory(1, torch.device("cpu"))
-    for percept in random_life(20):
+    for percept in random_percepts(20):
         before = {name: x.clone() for name, x in together.items()}
         after = of.observe(together, percept)
         assert all(torch.equal(before[name], together[name]) for name in before)
@@ -126,7 +126,7 @@ def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
 def test_more_optimism_is_worth_more_where_less_was_seen():
     of = model(optimism=[0.0, 1.0])
     memory = of.initial_memory(3, torch.device("cpu"))
-    for percept in random_life(20):
+    for percept in random_percepts(20):
         memory = of.observe(memory, percept)
     q, visits = of.values(memory)
     assert (q[:, :, 1] > q[:, :, 0]).all()

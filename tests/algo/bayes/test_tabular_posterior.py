@@ -16,16 +16,16 @@ CPU = torch.device("cpu")
 
 
 def prior(**changes):
-    numbers = {"reward_mean": 1.0, "reward_precision": 1.0, "noise_precision": 1.0, "concentration": 1.0}
-    return Prior(**(numbers | changes))
+    settings = {"reward_mean": 1.0, "reward_precision": 1.0, "noise_precision": 1.0, "concentration": 1.0}
+    return Prior(**(settings | changes))
 
 
 def experience(**changes):
     return Experience(num_states=S, num_actions=A, horizon=H, prior=prior(**changes))
 
 
-def told(state, action=0, reward=0.0, ended=False):
-    """The percept of one slot."""
+def make_percept(state, action=0, reward=0.0, ended=False):
+    """The percept of one env."""
     return Percept(
         one_hot(torch.tensor([[state]]), S).float(),
         torch.tensor([[action]]),
@@ -34,8 +34,8 @@ def told(state, action=0, reward=0.0, ended=False):
     )
 
 
-def random_life(steps, M=3, B=2, seed=0):
-    """The percepts of slots that do anything at all, with episodes of uneven length."""
+def random_percepts(steps, M=3, B=2, seed=0):
+    """Percepts of randomly acting envs, with episodes of uneven length."""
     generator = torch.Generator().manual_seed(seed)
     action, reward = torch.zeros(M, B, dtype=torch.int64), torch.zeros(M, B)
     ended, step = torch.ones(M, B, dtype=torch.bool), torch.zeros(M, B, dtype=torch.int64)
@@ -53,7 +53,7 @@ def everywhere(memory):
 
 
 def one_belief(transitions, visits, total_reward, **changes):
-    """Of one slot, from nested lists; transitions as n[s][a][s′]."""
+    """Belief of one env, from nested lists; transitions as n[s][a][s′]."""
     n = torch.tensor(transitions, dtype=torch.float32).movedim(-1, 0)
     return Belief(prior(**changes), n[None], torch.tensor([visits]), torch.tensor([total_reward]), torch.ones(1))
 
@@ -61,43 +61,47 @@ def one_belief(transitions, visits, total_reward, **changes):
 # --- What is counted ---
 
 
-def test_the_counts_are_those_kept_by_hand_slot_by_slot_of_the_episodes_that_are_over():
+def test_the_counts_of_finished_episodes_match_a_loop_over_envs():
     of = experience()
-    life = list(random_life(60))
+    percepts = list(random_percepts(60))
     memory = of.initial_memory(3, CPU)
-    M, B = life[0].last_reward.shape
+    M, B = percepts[0].last_reward.shape
     n, visits, total, episodes = torch.zeros(M, B, S, A, S), torch.zeros(M, B, S, A), torch.zeros(M, B, S, A), {}
-    for slot in itertools.product(range(M), range(B)):
-        episodes[slot] = [[]]
+    for env in itertools.product(range(M), range(B)):
+        episodes[env] = [[]]
     before = None
-    for percept in life:
+    for percept in percepts:
         memory = of.observe(memory, percept)
         state = percept.observation.argmax(-1)
-        for slot in itertools.product(range(M), range(B)):
+        for env in itertools.product(range(M), range(B)):
             if before is not None:
-                step = (int(before[slot]), int(percept.last_action[slot]), float(percept.last_reward[slot]))
-                episodes[slot][-1].append((*step, int(state[slot])))
-            if percept.last_ended[slot]:
-                over = episodes[slot][-1]
+                step = (int(before[env]), int(percept.last_action[env]), float(percept.last_reward[env]))
+                episodes[env][-1].append((*step, int(state[env])))
+            if percept.last_ended[env]:
+                over = episodes[env][-1]
                 for s, a, r, _ in over:
-                    visits[(*slot, s, a)] += 1
-                    total[(*slot, s, a)] += r
+                    visits[(*env, s, a)] += 1
+                    total[(*env, s, a)] += r
                 for s, a, _, following in over[:-1]:
-                    n[(*slot, s, a, following)] += 1
-                episodes[slot].append([])
+                    n[(*env, s, a, following)] += 1
+                episodes[env].append([])
         before = state
         belief = of.belief(memory, everywhere(memory))
         assert torch.equal(belief.transitions.movedim(1, -1), n.flatten(0, 1))
         assert torch.equal(belief.visits, visits.flatten(0, 1))
         torch.testing.assert_close(belief.total_reward, total.flatten(0, 1))
-        assert belief.episodes.tolist() == [len(lived) - 1 for lived in episodes.values()]
+        assert belief.episodes.tolist() == [len(steps) - 1 for steps in episodes.values()]
     assert visits.sum() > 200
 
 
 def test_the_last_step_of_an_episode_counts_its_reward_and_not_what_it_led_to():
     of = experience()
     memory = of.initial_memory(1, CPU)
-    for percept in (told(0, ended=True), told(2, action=1, reward=3.0), told(0, action=2, reward=5.0, ended=True)):
+    for percept in (
+        make_percept(0, ended=True),
+        make_percept(2, action=1, reward=3.0),
+        make_percept(0, action=2, reward=5.0, ended=True),
+    ):
         memory = of.observe(memory, percept)
     belief = of.belief(memory, everywhere(memory))
     assert belief.visits[0].nonzero().tolist() == [[0, 1], [2, 2]]
@@ -107,16 +111,16 @@ def test_the_last_step_of_an_episode_counts_its_reward_and_not_what_it_led_to():
 
 def test_the_first_percept_of_a_lifetime_counts_nothing_but_an_episode_begun():
     of = experience()
-    memory = of.observe(of.initial_memory(1, CPU), told(0, ended=True))
+    memory = of.observe(of.initial_memory(1, CPU), make_percept(0, ended=True))
     belief = of.belief(memory, everywhere(memory))
     assert belief.visits.sum() == belief.transitions.sum() == belief.total_reward.sum() == 0
     assert belief.episodes.tolist() == [1]
 
 
-def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
+def test_envs_learn_apart_and_the_old_memory_is_not_modified():
     of = experience()
     together, alone = of.initial_memory(3, CPU), of.initial_memory(1, CPU)
-    for percept in random_life(30):
+    for percept in random_percepts(30):
         before = {name: x.clone() for name, x in together.items()}
         after = of.observe(together, percept)
         assert all(torch.equal(before[name], together[name]) for name in before)
@@ -126,10 +130,10 @@ def test_slots_learn_apart_and_what_was_remembered_is_not_touched():
             assert torch.equal(together[name][1:2, 1:2], alone[name])
 
 
-def test_the_belief_of_some_slots_is_theirs_out_of_that_of_all():
+def test_the_belief_of_selected_envs_is_part_of_that_of_all():
     of = experience()
     memory = of.initial_memory(3, CPU)
-    for percept in random_life(30):
+    for percept in random_percepts(30):
         memory = of.observe(memory, percept)
     some = torch.tensor([[True, False], [False, False], [True, True]])
     every, few = of.belief(memory, everywhere(memory)), of.belief(memory, some)

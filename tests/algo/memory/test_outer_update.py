@@ -27,7 +27,7 @@ class Marches(GradientRule):
 
 
 def improved(*, epochs, max_kl, minibatches=1, old_logit=0.0):
-    """What `improve` tells, and the slots of every minibatch that was learned from.
+    """Metrics of `improve`, and the lifetimes of every minibatch.
 
     Two actions whose logits are (θ, 0), θ = `old_logit` at first: π(0) = 1 / (1 + e^−θ).
     """
@@ -59,8 +59,9 @@ def improved(*, epochs, max_kl, minibatches=1, old_logit=0.0):
     no = torch.zeros(T, N, dtype=torch.bool)
     lifetimes = Rollout(torch.zeros(T + 1, N, 1), no.long(), torch.ones(T, N), no, no, ~no, {})
     policy = Categorical(torch.tensor([old_logit, 0.0]).expand(T, N, 2))
-    told = Outer(learner, rule, minibatches, max_kl).improve(outputs, lifetimes, policy)
-    return {name: value.item() for name, value in told.items()}, seen
+    outer = Outer(learner=learner, optimizer=rule, minibatches=minibatches, max_kl=max_kl)
+    metrics = outer.improve(outputs, lifetimes, policy)
+    return {name: value.item() for name, value in metrics.items()}, seen
 
 
 def kl(old, new):
@@ -70,8 +71,8 @@ def kl(old, new):
 
 
 def test_a_pass_goes_over_every_minibatch_and_there_are_as_many_passes_as_epochs():
-    told, seen = improved(epochs=3, max_kl=math.inf, minibatches=2)
-    assert told["steps"] == 6
+    metrics, seen = improved(epochs=3, max_kl=math.inf, minibatches=2)
+    assert metrics["steps"] == 6
     assert seen == 3 * [[0, 2], [1, 3]]
 
 
@@ -80,12 +81,12 @@ def test_a_pass_goes_over_every_minibatch_and_there_are_as_many_passes_as_epochs
 def test_it_stops_before_the_step_at_which_the_policy_is_further_away_than_max_kl(steps, old_logit):
     """θ grows by ½ per step: the limit lies between the divergences that `steps` − 1 and `steps` of them lead to."""
     before, beyond = (kl(old_logit, old_logit + 0.5 * n) for n in (steps - 1, steps))
-    told, seen = improved(epochs=9, max_kl=before + 0.9 * (beyond - before), old_logit=old_logit)
-    assert told["steps"] == steps and len(seen) == steps + 1
-    assert told["kl"] == pytest.approx(beyond, rel=1e-4)
+    metrics, seen = improved(epochs=9, max_kl=before + 0.9 * (beyond - before), old_logit=old_logit)
+    assert metrics["steps"] == steps and len(seen) == steps + 1
+    assert metrics["kl"] == pytest.approx(beyond, rel=1e-4)
 
 
 def test_a_divergence_just_within_the_limit_stops_nothing():
-    told, _ = improved(epochs=3, max_kl=1.01 * kl(0.0, 1.0))  # of the two steps before the third
-    assert told["steps"] == 3
-    assert told["kl"] == pytest.approx(kl(0.0, 1.0), rel=1e-4)
+    metrics, _ = improved(epochs=3, max_kl=1.01 * kl(0.0, 1.0))  # of the two steps before the third
+    assert metrics["steps"] == 3
+    assert metrics["kl"] == pytest.approx(kl(0.0, 1.0), rel=1e-4)
