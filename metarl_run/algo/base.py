@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metarl_run.component import Component
+from metarl_run.component import Component, field
 from metarl_run.errors import NumericalError
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
@@ -124,7 +124,7 @@ class MetaLearner(MetaAlgorithm):
         meta_optimizer: how θ follows the meta-gradient.
     """
 
-    meta_params: Params
+    meta_params: Params = field(init=False)
     meta_optimizer: Stateful
 
     @abstractmethod

@@ -123,8 +123,8 @@ class MetaGradient(GradientBased, MetaLearner):
         self.intrinsic_reward = None
         if "intrinsic_reward" in self.learned:
             self.intrinsic_reward = IntrinsicReward(
-                self.observation_space,
-                self.action_space,
+                observation_space=self.observation_space,
+                action_space=self.action_space,
                 scale=self.reward_scale,
                 hidden=self.reward_hidden,
                 activation=self.reward_activation,

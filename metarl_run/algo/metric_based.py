@@ -11,8 +11,9 @@ from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.metric.stored_tasks import StoredTasks
 from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.component import field
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
@@ -63,47 +64,51 @@ class MetricBased(MetaLearner):
     """
 
     remembers: ClassVar[bool] = True
-    meta_optimizer: GradientRule
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        meta_batch_size: Count,
-        embedding: Count,
-        hidden: Widths,
-        activation: Literal["tanh", "relu"],
-        temperature: Positive,
-        tolerance: Positive,
-        contrast_weight: NonNegative,
-        pages: Count,
-        page: Count,
-        embedding_steps: Count,
-        meta_optimizer: GradientRule,
-        embedding_optimizer: GradientRule,
-    ) -> None:
-        self.learner, self.network, self.temperature = learner, network, temperature
-        self.tolerance, self.contrast_weight, self.embedding_steps = tolerance, contrast_weight, embedding_steps
+    learner: BaseLearner
+    network: Network
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    meta_batch_size: Count
+    size: Count = field(alias="embedding")
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+    temperature: Positive
+    tolerance: Positive
+    contrast_weight: NonNegative
+    pages: Count
+    page: Count
+    embedding_steps: Count
+    meta_optimizer: GradientRule
+    embedding_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        N = self.meta_batch_size
         self.embedding = TaskEmbedding(
-            observation_space, action_space, size=embedding, hidden=hidden, activation=activation
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            size=self.size,
+            hidden=self.hidden,
+            activation=self.activation,
         )
-        singles = [network.init(streams("init", i)) for i in range(meta_batch_size)]
+        singles = [self.network.init(self.streams("init", i)) for i in range(N)]
         self.policies = {name: torch.stack([φ[name] for φ in singles]).requires_grad_() for name in singles[0]}
-        θ = self.embedding.init(streams("init", meta_batch_size))
+        θ = self.embedding.init(self.streams("init", N))
         self.encoder = {name: x.requires_grad_() for name, x in θ.items()}
-        self.places = torch.zeros(meta_batch_size, embedding, device=streams.device)
+        self.places = torch.zeros(N, self.size, device=self.streams.device)
         policies = {f"policy.{name}": φ for name, φ in self.policies.items()}
         self.meta_params = {**policies, **{f"encoder.{n}": x for n, x in θ.items()}, "places": self.places}
-        self.meta_optimizer, self.embedding_optimizer = meta_optimizer, embedding_optimizer
-        meta_optimizer.attach(self.policies)
-        embedding_optimizer.attach(self.encoder)
-        features = self.embedding.num_features
-        self.stored = StoredTasks(meta_batch_size, features, pages=pages, page=page, generator=streams("stored_tasks"))
+        self.meta_optimizer.attach(self.policies)
+        self.embedding_optimizer.attach(self.encoder)
+        self.stored = StoredTasks(
+            num_tasks=N,
+            num_features=self.embedding.num_features,
+            pages=self.pages,
+            page=self.page,
+            generator=self.streams("stored_tasks"),
+        )
 
     # --- Acting ---
 

@@ -9,9 +9,10 @@ from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.replay import Replay
+from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Count, checked
+from metarl_run.kinds import Count
 from metarl_run.maths.distributions import Distribution
 from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept
@@ -46,54 +47,51 @@ class ModelBased(MetaLearner):
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
+
+    family: TaskFamily
+    streams: Streams
+    tabular: DynamicsModel
+    continuous: DynamicsModel
+    episodes: Count
+    capacity: Count = field(alias="replay")
+    steps: Count
+    lifetimes: Count
     meta_optimizer: GradientRule
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        streams: Streams,
-        tabular: DynamicsModel,
-        continuous: DynamicsModel,
-        episodes: Count,
-        replay: Count,
-        steps: Count,
-        lifetimes: Count,
-        meta_optimizer: GradientRule,
-    ) -> None:
-        self.world = tabular if "tabular" in family.provides else continuous
-        self.episodes, self.steps, self.lifetimes = episodes, steps, lifetimes
-        self.meta_params = self.world.init(streams("init"))
-        learned = {name: θ.requires_grad_() for name, θ in self.meta_params.items() if name not in self.world.measured}
-        self.meta_optimizer = meta_optimizer
-        meta_optimizer.attach(learned)
-        self.replay = Replay(replay, episodes * family.horizon)
-        self.noise = streams("model")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.dynamics = self.tabular if "tabular" in self.family.provides else self.continuous
+        self.meta_params = self.dynamics.init(self.streams("init"))
+        learned = {
+            name: θ.requires_grad_() for name, θ in self.meta_params.items() if name not in self.dynamics.measured
+        }
+        self.meta_optimizer.attach(learned)
+        self.replay = Replay(capacity=self.capacity, steps=self.episodes * self.family.horizon)
+        self.noise = self.streams("model")
 
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
         with torch.no_grad():
-            return AgentState(params={}, memory=self.world.initial_memory(self.meta_params, num_tasks))
+            return AgentState(params={}, memory=self.dynamics.initial_memory(self.meta_params, num_tasks))
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
         with torch.no_grad():
-            return agent._replace(memory=self.world.draw(self.meta_params, agent.memory, percept, generator))
+            return agent._replace(memory=self.dynamics.draw(self.meta_params, agent.memory, percept, generator))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         with torch.no_grad():
-            return self.world.act(self.meta_params, agent.memory, percept)
+            return self.dynamics.act(self.meta_params, agent.memory, percept)
 
     # --- Learning ---
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         lifetimes = live(self.episodes - 1).rollouts[0].merged()
-        self.world.measure(self.meta_params, lifetimes)
+        self.dynamics.measure(self.meta_params, lifetimes)
         self.replay.add(lifetimes)
         for _ in range(self.steps):
             some = self.replay.sample(self.lifetimes, self.noise)
-            loss, told = self.world.loss(self.meta_params, some, self.noise)
+            loss, told = self.dynamics.loss(self.meta_params, some, self.noise)
             if not torch.isfinite(loss):
                 raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
             gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)

@@ -120,7 +120,7 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
     algo = make(reinforce(), ["step_size", "discount"], scheduled=["step_size", "discount"])
     step_sizes, discounts = (0.5, 0.1), (0.3, 0.8)
     for name, values in (("step_size", step_sizes), ("discount", discounts)):
-        raw = [algo.hyperparameters.quantities[name].raw(q) for q in values]
+        raw = [algo.hyperparameters.hyperparameters[name].raw(q) for q in values]
         algo.meta_params[name].data = torch.tensor(raw, dtype=torch.float64)
     network, initial = network_of(reinforce())
     mine = algo.start(M)
@@ -137,7 +137,7 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
 def test_by_layer_every_parameter_follows_its_own_step_size():
     algo, plain = make(reinforce(), ["step_size"], by_layer=True), make(reinforce(), [])
     factors = torch.arange(1, len(algo.adapted) + 1, dtype=torch.float64)
-    raw = [algo.hyperparameters.quantities["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
+    raw = [algo.hyperparameters.hyperparameters["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
     algo.meta_params["step_size"].data = torch.tensor([raw], dtype=torch.float64)
     mine, theirs = (one.adapt(one.start(M), ROLLOUTS[0]).params for one in (algo, plain))
     for factor, name in zip(factors, algo.adapted, strict=True):

@@ -225,7 +225,9 @@ def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
 
 def test_a_sight_by_hand():
     """Linear u, v and w: λ = softplus(w), f = u v."""
-    embedding = TaskEmbedding(OBSERVATIONS, ACTIONS, size=1, hidden=[], activation="tanh")
+    embedding = TaskEmbedding(
+        observation_space=OBSERVATIONS, action_space=ACTIONS, size=1, hidden=[], activation="tanh"
+    )
     params = {name: torch.zeros_like(θ) for name, θ in embedding.init(torch.Generator()).items()}
     params["u.0.weight"][D + A + 1 * A + 2] = 3.0  # second observation × action 2
     params["v.0.weight"][0] = 2.0  # reward
@@ -242,7 +244,7 @@ def test_a_sight_by_hand():
 
 def stored(**changes):
     usual = {"pages": 2, "page": 3, "generator": torch.Generator().manual_seed(0)} | changes
-    return StoredTasks(3, 2, **usual)
+    return StoredTasks(num_tasks=3, num_features=2, **usual)
 
 
 def earning(returns):

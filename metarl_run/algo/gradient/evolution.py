@@ -4,10 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import Component, field
 from metarl_run.types import Params
 
 
-class Evolution:
+class Evolution(Component):
     """The gradient of a smoothed fitness from antithetic pairs of perturbed parameters, one pair per task.
 
         ĝ = (1/M) Σᵢ (Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ)) / (2 σ) · εᵢ,        εᵢ ~ N(0, I),        E ĝ = ∇ E_ε F(ψ + σ ε)
@@ -22,9 +23,12 @@ class Evolution:
     Source: Salimans et al. (2017), arXiv:1703.03864 (mirrored sampling).
     """
 
-    def __init__(self, *, deviation: float, generator: torch.Generator) -> None:
-        self.deviation, self.generator = deviation, generator
-        self.sign = 0
+    deviation: float
+    generator: torch.Generator
+    sign: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.ε: Params = {}
 
     def perturbed(self, ψ: Params) -> Params:

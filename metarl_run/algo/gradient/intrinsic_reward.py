@@ -7,13 +7,14 @@ import gymnasium
 import torch
 from torch import Tensor
 
+from metarl_run.component import Component
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Params, Rollout
 
 
-class IntrinsicReward:
+class IntrinsicReward(Component):
     """What an agent is paid for a step besides the task's own reward.
 
         r_ψ(s, a) = c tanh f_ψ(s, a)
@@ -28,18 +29,16 @@ class IntrinsicReward:
     Source: Zheng et al. (2018), arXiv:1804.06459.
     """
 
-    def __init__(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        *,
-        scale: float,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-    ) -> None:
-        self.action_space, self.scale = action_space, scale
-        inputs = observation_size(observation_space) + action_size(action_space)
-        self.network = MLP(num_inputs=inputs, heads={"reward": 1}, hidden=hidden, activation=activation)
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    scale: float
+    hidden: Sequence[int]
+    activation: Literal["tanh", "relu"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inputs = observation_size(self.observation_space) + action_size(self.action_space)
+        self.network = MLP(num_inputs=inputs, heads={"reward": 1}, hidden=self.hidden, activation=self.activation)
 
     def init(self, generator: torch.Generator) -> Params:
         """Fresh ψ, with rewards near 0."""

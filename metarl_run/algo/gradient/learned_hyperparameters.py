@@ -1,6 +1,8 @@
 """Numbers of the learner that are learned: within their bounds whatever the meta-gradient does."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ MARGIN = 1e-3
 """Of the way from bound to bound: no nearer to one does a quantity start, where a sigmoid has hardly a slope."""
 
 
+@dataclass(frozen=True)
 class BoundedHyperparameter:
     """A number between two bounds as a function of an unbounded one.
 
@@ -23,16 +26,20 @@ class BoundedHyperparameter:
     Source: Zahavy et al. (2020), arXiv:2002.12928, for the sigmoid.
     """
 
-    def __init__(self, bounds: Sequence[float], *, logarithmic: bool = False) -> None:
-        self.low, self.high = bounds
-        self.logarithmic = logarithmic
-        ends = torch.tensor([self.low, self.high], dtype=torch.float64, device="cpu")
-        self.ends: list[float] = (ends.log() if logarithmic else ends).tolist()
+    bounds: Sequence[float]
+    logarithmic: bool = False
+
+    @cached_property
+    def ends(self) -> list[float]:
+        """The bounds, or their logarithms."""
+        ends = torch.tensor(self.bounds, dtype=torch.float64, device="cpu")
+        logs: list[float] = (ends.log() if self.logarithmic else ends).tolist()
+        return logs
 
     def raw(self, q: float) -> float:
         """x for the value `q`, which is moved inside if it is too near to a bound, or beyond."""
         low, high = self.ends
-        at = torch.tensor(q, dtype=torch.float64, device="cpu").clamp(self.low, self.high)
+        at = torch.tensor(q, dtype=torch.float64, device="cpu").clamp(*self.bounds)
         share = ((at.log() if self.logarithmic else at) - low) / (high - low)
         return float(share.clamp(MARGIN, 1 - MARGIN).logit())
 
@@ -40,9 +47,10 @@ class BoundedHyperparameter:
         """q(x)."""
         low, high = self.ends
         q = low + (high - low) * x.sigmoid()
-        return (q.exp() if self.logarithmic else q).clamp(self.low, self.high)  # rounding may lead a hair outside
+        return (q.exp() if self.logarithmic else q).clamp(*self.bounds)  # rounding may lead a hair outside
 
 
+@dataclass(frozen=True)
 class LearnedHyperparameters:
     """Some quantities by name, each with one value for all adaptation steps or one for each.
 
@@ -53,25 +61,21 @@ class LearnedHyperparameters:
             empty if one is for all.
     """
 
-    def __init__(
-        self,
-        quantities: Mapping[str, BoundedHyperparameter],
-        steps: Mapping[str, int],
-        layers: Mapping[str, Sequence[str]],
-    ) -> None:
-        self.quantities, self.steps, self.layers = quantities, steps, layers
+    hyperparameters: Mapping[str, BoundedHyperparameter]
+    steps: Mapping[str, int]
+    layers: Mapping[str, Sequence[str]]
 
     def init(self, start: Mapping[str, float], device: torch.device) -> Params:
         """x of each quantity, `[steps]` or `[steps, layers]`, all at `start`."""
         params = {}
-        for name, quantity in self.quantities.items():
+        for name, hyperparameter in self.hyperparameters.items():
             shape = [self.steps[name], *([len(self.layers[name])] if self.layers[name] else [])]
-            params[name] = torch.full(shape, quantity.raw(start[name]), device=device)
+            params[name] = torch.full(shape, hyperparameter.raw(start[name]), device=device)
         return params
 
     def values(self, x: Params) -> Params:
         """q of each quantity, in the shape of its x."""
-        return {name: quantity(x[name]) for name, quantity in self.quantities.items()}
+        return {name: hyperparameter(x[name]) for name, hyperparameter in self.hyperparameters.items()}
 
     def at(self, x: Params, k: Tensor) -> Params:
         """q of each quantity in step k of each task, `[M]` or `[M, layers]`; after the last step that of the last."""

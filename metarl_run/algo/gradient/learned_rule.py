@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.gradient.inner_rule import InnerRule
+from metarl_run.component import Component
 from metarl_run.types import Memory, Params
 
 P = 10.0
@@ -17,7 +18,7 @@ DECAYS = (0.5, 0.9)
 SMALL = 1e-8
 
 
-class LearnedRule:
+class LearnedRule(Component):
     """What is added to a hand-made rule's direction d, by one network for every coordinate.
 
         h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) rms(d) ĝ
@@ -39,9 +40,15 @@ class LearnedRule:
     al. (2022), arXiv:2211.09760, for momenta in units of their root mean square.
     """
 
-    def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int, bound: float) -> None:
-        self.base, self.names, self.hidden, self.bound = base, list(names), hidden, bound
-        self.num_inputs = 3 + len(DECAYS) + len(self.names)
+    base: InnerRule
+    names: Sequence[str]
+    hidden: int
+    bound: float
+
+    @property
+    def num_inputs(self) -> int:
+        """D, features of x."""
+        return 3 + len(DECAYS) + len(self.names)
 
     def init(self, generator: torch.Generator) -> Params:
         """ψ, without a task axis."""

@@ -1,6 +1,7 @@
 """The meta-objective: what θ is worth, as a function of θ, on what one lifetime has recorded."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -18,6 +19,7 @@ MetaLosses = Callable[..., Losses]
 """(agents, rollouts, behaviour=None, surrogate=None, batch=None) → meta-losses."""
 
 
+@dataclass(eq=False)
 class MetaObjective:
     """Adapt from θ on recorded rollouts, and measure what came of it on the last one.
 
@@ -33,16 +35,19 @@ class MetaObjective:
         algo: how agents start and adapt.
         losses: L of each task.
         lifetime: what was recorded.
-        batch: the meta-batch that its tasks are part of; None if they are all of it.
+        whole: the meta-batch that its tasks are part of; None if they are all of it.
     """
 
-    def __init__(
-        self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime, batch: MetaBatch | None = None
-    ) -> None:
-        self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
-        self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
-        self._batch = batch
-        self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
+    algo: GradientBased
+    losses: MetaLosses
+    lifetime: Lifetime
+    whole: MetaBatch | None = None
+
+    def __post_init__(self) -> None:
+        agents = self.lifetime.agents
+        self.rollouts = self.lifetime.rollouts
+        self._with_graph: Agents | None = agents if self.lifetime.tasks_at_once is None else None
+        self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in agents]
 
     @property
     def num_tasks(self) -> int:
@@ -63,8 +68,8 @@ class MetaObjective:
     @cached_property
     def batch(self) -> MetaBatch:
         """The meta-batch that these tasks are part of; a constant, however θ moves."""
-        if self._batch is not None:
-            return self._batch
+        if self.whole is not None:
+            return self.whole
         objectives = [self]
         if self.lifetime.tasks_at_once is not None:
             objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
@@ -82,13 +87,13 @@ class MetaObjective:
         Args:
             share: of each task's episodes that is adapted to.
         """
-        if self._lived is not None and share == 1:
-            lived, self._lived = self._lived, None
-            return lived
-        agents = [self.algo.start(self.num_tasks)]
+        if self._with_graph is not None and share == 1:
+            agents, self._with_graph = self._with_graph, None
+            return agents
+        anew = [self.algo.start(self.num_tasks)]
         for rollout, behaviour in zip(self.rollouts[:-1], self.behaviours, strict=False):
-            agents.append(self.algo.adapt(agents[-1], *part(rollout, behaviour, share)))
-        return agents
+            anew.append(self.algo.adapt(anew[-1], *part(rollout, behaviour, share)))
+        return anew
 
     @cached_property
     def parts(self) -> "list[MetaObjective]":
@@ -129,7 +134,7 @@ class MetaObjective:
 
     def own_losses(self) -> Losses:
         """L of each task."""
-        return self.losses(self.agents(), self.rollouts, batch=self._batch)
+        return self.losses(self.agents(), self.rollouts, batch=self.whole)
 
     def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
         """L with another surrogate, relative to the agent that collected the last rollout."""
@@ -156,7 +161,7 @@ class MetaObjective:
     def gradients_of_tasks(self) -> Sequence[Tensor]:
         """Of L with respect to each task's own φ₀, `[M, …]` each: before they meet in θ."""
         agents = self.agents()
-        losses, _ = self.losses(agents, self.rollouts, batch=self._batch)
+        losses, _ = self.losses(agents, self.rollouts, batch=self.whole)
         return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
 
 

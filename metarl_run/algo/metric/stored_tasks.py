@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.component import Component
 from metarl_run.maths.returns import unit_of
 from metarl_run.types import Rollout
 
 
-class StoredTasks:
+class StoredTasks(Component):
     """Experience in N tasks, and the regret of every task's policy in every other, as far as it was tried.
 
     Both are replaced as policies improve: experience by pages, the oldest first; a regret whenever it is tried anew.
@@ -22,11 +23,17 @@ class StoredTasks:
         generator: chooses the steps that are kept.
     """
 
-    def __init__(self, num_tasks: int, num_features: int, *, pages: int, page: int, generator: torch.Generator) -> None:
-        device = generator.device
-        self.num_tasks, self.pages, self.page, self.generator = num_tasks, pages, page, generator
-        self.steps = torch.zeros(num_tasks, pages * page, num_features, device=device)
-        self.earned = torch.full((num_tasks, num_tasks), torch.nan, device=device)  # [task, whose policy]
+    num_tasks: int
+    num_features: int
+    pages: int
+    page: int
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        N, device = self.num_tasks, self.generator.device
+        self.steps = torch.zeros(N, self.pages * self.page, self.num_features, device=device)
+        self.earned = torch.full((N, N), torch.nan, device=device)  # [task, whose policy]
         self.written = torch.zeros((), dtype=torch.int64, device="cpu")  # pages, ever
 
     @property

@@ -9,13 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from metarl_run.component import Component
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Memory, Params, Percept, Rollout
 
 
-class TaskEmbedding:
+class TaskEmbedding(Component):
     """The embedding of experience: an uncertain sight of the task's place from every transition, and their product.
 
         g = Σₜ λₜ fₜ / Λ,    Λ = Σₜ λₜ        elementwise: Πₜ N(fₜ | g, 1 / λₜ) is largest there
@@ -35,21 +36,22 @@ class TaskEmbedding:
     "Multiplicative interactions and where to find them", for the product of networks.
     """
 
-    def __init__(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        *,
-        size: int,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-    ) -> None:
-        self.action_space, self.size = action_space, size
-        D, A = observation_size(observation_space), action_size(action_space)
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    size: int
+    hidden: Sequence[int]
+    activation: Literal["tanh", "relu"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        D, A, L = observation_size(self.observation_space), action_size(self.action_space), self.size
         self.observation_size, self.parts = D, [D + A + D * A, D + 2]
         before, after = self.parts
-        self.situation = MLP(num_inputs=before, heads={"u": size, "w": size}, hidden=hidden, activation=activation)
-        self.outcome = MLP(num_inputs=after, heads={"v": size}, hidden=hidden, activation=activation)
+        self.situation = self._mlp(before, {"u": L, "w": L})
+        self.outcome = self._mlp(after, {"v": L})
+
+    def _mlp(self, num_inputs: int, heads: dict[str, int]) -> MLP:
+        return MLP(num_inputs=num_inputs, heads=heads, hidden=self.hidden, activation=self.activation)
 
     @property
     def num_features(self) -> int:

@@ -1,29 +1,35 @@
 """What a meta-learned model of an environment must be able to do for an agent that plans in it."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import Component
+from metarl_run.kinds import Count
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import Memory, Params, Percept, Rollout
 
 
-class DynamicsModel(ABC):
+class DynamicsModel(Component, ABC):
     """A model that one lifetime's experience fits to its task, and the plans made in it.
 
     It holds no parameters: θ comes in from outside, and what a lifetime has taught is memory, each tensor `[M, B, …]`.
     Parameters named in `measured` are statistics: they follow what meta-training sees, not a gradient, and nothing
     moves them in a new task.
 
+    Args:
+        members: E, of the ensemble.
+
     Attributes:
         measured: names of the statistics.
-        members: E, of the ensemble.
     """
 
-    measured: frozenset[str] = frozenset()
-    members: int
+    measured: ClassVar[frozenset[str]] = frozenset()
+
+    members: Count
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:

@@ -1,6 +1,6 @@
 """A world of states that are numbers: its model is a network whose last layer adapts, and plans are drawn in it."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gymnasium
 import torch
@@ -13,7 +13,7 @@ from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.continuous_loss import model_loss, value_loss
 from metarl_run.algo.planning.continuous_model import ContinuousModel
 from metarl_run.algo.planning.cross_entropy import CrossEntropy
-from metarl_run.kinds import Count, Fraction, Positive, Widths, checked
+from metarl_run.kinds import Count, Fraction, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.learner.inputs import observation_size
 from metarl_run.maths.distributions import Categorical
@@ -33,7 +33,6 @@ class ContinuousDynamics(DynamicsModel):
         observation_space: of the task family.
         action_space: of the task family.
         planner: searches for a.
-        members: E.
         features: F, of φ.
         hidden: units of each hidden layer of φ.
         activation: of all hidden layers.
@@ -55,46 +54,39 @@ class ContinuousDynamics(DynamicsModel):
     arXiv:1805.12114, for the ensemble and the plans; Lowrey et al. (2019), arXiv:1811.01848, for V at their end.
     """
 
-    measured = ContinuousModel.measured
+    measured: ClassVar[frozenset[str]] = ContinuousModel.measured
 
-    @checked
-    def __init__(
-        self,
-        *,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        planner: CrossEntropy,
-        members: Count,
-        features: Count,
-        hidden: Widths,
-        activation: Literal["tanh", "relu"],
-        end_hidden: Widths,
-        value_hidden: Widths,
-        belief: Literal["mean", "sample"],
-        discount: Fraction,
-        value_lambda: Fraction,
-        contexts: Count,
-        targets: Count,
-        least_noise: Positive,
-    ) -> None:
-        if discount == 1:
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    planner: CrossEntropy
+    features: Count
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+    end_hidden: Widths
+    value_hidden: Widths
+    belief: Literal["mean", "sample"]
+    discount: Fraction
+    value_lambda: Fraction
+    contexts: Count
+    targets: Count
+    least_noise: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.discount == 1:
             raise ValueError("discount must be < 1: V, in units of 1 / (1 - discount), would have no bound; got 1")
-        D, A = observation_size(observation_space), num_actions(action_space)
-        self.size, self.num_actions, self.planner = D, A, planner
-        self.members, self.features, self.belief = members, features, belief
-        self.discount, self.value_lambda = discount, value_lambda
-        self.contexts, self.targets = contexts, targets
+        self.size, self.num_actions = observation_size(self.observation_space), num_actions(self.action_space)
         self.model = ContinuousModel(
-            size=D,
-            num_actions=A,
-            members=members,
-            features=features,
-            hidden=hidden,
-            activation=activation,
-            end_hidden=end_hidden,
-            value_hidden=value_hidden,
-            discount=discount,
-            least_noise=least_noise,
+            size=self.size,
+            num_actions=self.num_actions,
+            members=self.members,
+            features=self.features,
+            hidden=self.hidden,
+            activation=self.activation,
+            end_hidden=self.end_hidden,
+            value_hidden=self.value_hidden,
+            discount=self.discount,
+            least_noise=self.least_noise,
         )
 
     def init(self, generator: torch.Generator) -> Params:

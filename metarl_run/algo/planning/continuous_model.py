@@ -1,7 +1,7 @@
 """A learned model of states that are numbers: features, beliefs about the matrix that reads them, ends and values."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 
 from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.last_layer import Posterior, posterior
+from metarl_run.component import Component
 from metarl_run.network.mlp import LAST_LAYER_SCALE, MLP
 from metarl_run.types import Params, Rollout
 
@@ -17,7 +18,7 @@ FARTHEST = 10.0
 """Deviations from the mean that an expected state is held to."""
 
 
-class ContinuousModel:
+class ContinuousModel(Component):
     """Changes of the state and rewards that are linear in learned features, by a matrix that is the task's own.
 
         (sₜ₊₁ − sₜ, rₜ) = Kᵀ φ(sₜ, aₜ) + noise,        K | τ_{:t} in closed form: `metarl_run.algo.planning.last_layer`
@@ -35,29 +36,26 @@ class ContinuousModel:
     Source: Harrison, Sharma and Pavone (2018), arXiv:1807.08912, for φ and K.
     """
 
-    measured = running.names("state", "change", "reward")
+    measured: ClassVar[frozenset[str]] = running.names("state", "change", "reward")
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        num_actions: int,
-        members: int,
-        features: int,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-        end_hidden: Sequence[int],
-        value_hidden: Sequence[int],
-        discount: float,
-        least_noise: float,
-    ) -> None:
-        D, A = size, num_actions
-        self.size, self.num_actions, self.members, self.features = D, A, members, features
-        self.discount, self.least_noise = discount, least_noise
-        self.last = f"features.{len(hidden)}.weight"
-        self.φ = MLP(num_inputs=D + A, heads={"features": features}, hidden=hidden, activation=activation)
-        self.e = MLP(num_inputs=D + A + D, heads={"end": 1}, hidden=end_hidden, activation=activation)
-        self.V = MLP(num_inputs=D, heads={"value": 1}, hidden=value_hidden, activation=activation)
+    size: int
+    num_actions: int
+    members: int
+    features: int
+    hidden: Sequence[int]
+    activation: Literal["tanh", "relu"]
+    end_hidden: Sequence[int]
+    value_hidden: Sequence[int]
+    discount: float
+    least_noise: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        D, A, kind = self.size, self.num_actions, self.activation
+        self.last = f"features.{len(self.hidden)}.weight"
+        self.φ = MLP(num_inputs=D + A, heads={"features": self.features}, hidden=self.hidden, activation=kind)
+        self.e = MLP(num_inputs=D + A + D, heads={"end": 1}, hidden=self.end_hidden, activation=kind)
+        self.V = MLP(num_inputs=D, heads={"value": 1}, hidden=self.value_hidden, activation=kind)
 
     def init(self, generator: torch.Generator) -> Params:
         D, F, E, device = self.size, self.features, self.members, generator.device

@@ -7,13 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from metarl_run.kinds import Count, Fraction, checked
+from metarl_run.component import Component
+from metarl_run.kinds import Count, Fraction
 
 Score = Callable[[Int[Tensor, "N C H"]], Float[Tensor, "N C"]]
 """What each of C sequences of H actions is worth in each of N places."""
 
 
-class CrossEntropy:
+class CrossEntropy(Component):
     """Sequences of H actions that score high, by drawing, choosing the best and drawing more like them.
 
         a⁽ᶜ⁾ₕ ~ (1 − ε) pₕ + ε / A,    c in [1, C],        p ← (1 − ρ) frequencies among the K best + ρ p
@@ -37,21 +38,17 @@ class CrossEntropy:
     method", for probabilities.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        candidates: Count,
-        elites: Count,
-        rounds: Count,
-        inertia: Fraction,
-        exploration: Fraction,
-    ) -> None:
-        if elites > candidates:
-            raise ValueError(f"elites must be <= candidates, which is {candidates}, got {elites}")
-        self.horizon, self.candidates, self.elites, self.rounds = horizon, candidates, elites, rounds
-        self.inertia, self.exploration = inertia, exploration
+    horizon: Count
+    candidates: Count
+    elites: Count
+    rounds: Count
+    inertia: Fraction
+    exploration: Fraction
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.elites > self.candidates:
+            raise ValueError(f"elites must be <= candidates, which is {self.candidates}, got {self.elites}")
 
     def search(
         self, score: Score, p: Float[Tensor, "N H A"], generator: torch.Generator

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.component import Component
 from metarl_run.types import Rollout
 
 FIELDS = Rollout._fields[:-1]
 
 
-class Replay:
+class Replay(Component):
     """The latest lifetimes, the oldest overwritten by the newest; each padded to the same number of steps.
 
     Args:
@@ -17,8 +18,11 @@ class Replay:
         steps: of the longest lifetime.
     """
 
-    def __init__(self, capacity: int, steps: int) -> None:
-        self.capacity, self.steps = capacity, steps
+    capacity: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.kept: dict[str, Tensor] = {}
         self.seen = 0
 

@@ -1,7 +1,7 @@
 """A world of states that can be counted: priors that meta-training learns, posteriors by counting."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import torch
@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
@@ -47,7 +47,6 @@ class TabularDynamics(DynamicsModel):
         family: says how long an episode is.
         observation_space: of the task family; the state, one-hot.
         action_space: of the task family.
-        members: E.
         hidden: units of each hidden layer of f and g.
         optimism: β ≥ 0.
         contexts: beginnings of each lifetime that its rest is predicted from, per step of the optimiser.
@@ -58,25 +57,21 @@ class TabularDynamics(DynamicsModel):
     """
 
     START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward
-    measured = running.names("reward")
+    measured: ClassVar[frozenset[str]] = running.names("reward")
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        members: Count,
-        hidden: Widths,
-        optimism: NonNegative,
-        contexts: Count,
-        least_deviation: Positive,
-    ) -> None:
-        self.num_states, self.num_actions = observation_space.shape[0], num_actions(action_space)
-        self.horizon, self.members, self.optimism, self.contexts = family.horizon, members, optimism, contexts
-        self.least_deviation = least_deviation
-        self.network = MLP(num_inputs=FEATURES, heads={"prior": 2}, hidden=hidden, activation="tanh")
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    hidden: Widths
+    optimism: NonNegative
+    contexts: Count
+    least_deviation: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_states, self.num_actions = self.observation_space.shape[0], num_actions(self.action_space)
+        self.horizon = self.family.horizon
+        self.network = MLP(num_inputs=FEATURES, heads={"prior": 2}, hidden=self.hidden, activation="tanh")
 
     def init(self, generator: torch.Generator) -> Params:
         S, A, E = self.num_states, self.num_actions, self.members

@@ -59,7 +59,7 @@ def linear_agent(H):
 
 def by_hand(algo, K, s, actions):
     """J, number by number."""
-    θ, γ = {name: x.double() for name, x in algo.meta_params.items()}, algo.world.discount
+    θ, γ = {name: x.double() for name, x in algo.meta_params.items()}, algo.dynamics.discount
     total = 0.0
     for k in K.double():
         z, alive = s.double(), 1.0
@@ -79,7 +79,7 @@ def test_the_worth_of_a_plan_is_what_its_equation_says():
     _, algo, K, s = linear_agent(3)
     every = list(itertools.product(range(2), repeat=3))
     with torch.no_grad():
-        worth = algo.world.worth(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
+        worth = algo.dynamics.worth(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
     wanted = torch.tensor([[by_hand(algo, K[:, n], s[n], actions) for actions in every] for n in range(3)])
     torch.testing.assert_close(worth, wanted, rtol=1e-4, atol=1e-4)
 
@@ -89,9 +89,9 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     _, algo, K, s = linear_agent(4)
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).expand(3, -1, -1)
     with torch.no_grad():
-        worth = algo.world.worth(algo.meta_params, K, s, every)
-        best, _ = algo.world.planner.search(
-            lambda a: algo.world.worth(algo.meta_params, K, s, a), torch.full((3, 4, 2), 0.5), torch.Generator()
+        worth = algo.dynamics.worth(algo.meta_params, K, s, every)
+        best, _ = algo.dynamics.planner.search(
+            lambda a: algo.dynamics.worth(algo.meta_params, K, s, a), torch.full((3, 4, 2), 0.5), torch.Generator()
         )
     assert torch.equal(best, every[0][worth.argmax(1)])
 
@@ -101,9 +101,9 @@ def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(ag
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
     with torch.no_grad():
-        steps = taught(algo.world.model, algo.meta_params, merged)
+        steps = taught(algo.dynamics.model, algo.meta_params, merged)
         for t in range(rollout.reward.shape[1]):
-            memory = algo.world.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
+            memory = algo.dynamics.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
             squares, products = sums_after(steps, torch.full((M * B, 1), t))
             here = rollout.alive[:, t].flatten()
             torch.testing.assert_close(memory["squares"].flatten(0, 1)[here], squares[here], rtol=1e-4, atol=1e-3)
@@ -122,13 +122,13 @@ def test_trap_14_statistics_are_those_of_all_that_was_lived():
     family, algo = make()
     parts = [lived(family, algo, seed=seed) for seed in (1, 2)]
     for part in parts:
-        algo.world.measure(algo.meta_params, part.merged())
+        algo.dynamics.measure(algo.meta_params, part.merged())
     states = torch.cat([part.observation[:, :-1][part.alive] for part in parts])
     torch.testing.assert_close(algo.meta_params["state.mean"], states.mean(0))
     torch.testing.assert_close(algo.meta_params["state.variance"], states.var(0, correction=0))
     assert algo.meta_params["reward.count"].item() == len(states)
     reward = torch.ones(1, 1, requires_grad=False)
-    outputs = algo.world.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
+    outputs = algo.dynamics.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
     assert outputs[..., -1].abs().max() == 0, "a reward that never varies is told as 0"
 
 
@@ -136,7 +136,7 @@ def test_trap_23_every_parameter_hears_of_every_task(agent):
     _, algo, rollout = agent
     for task in range(M):
         alone = rollout.tasks(slice(task, task + 1)).merged()
-        loss, _ = algo.world.loss(algo.meta_params, alone, torch.Generator().manual_seed(0))
+        loss, _ = algo.dynamics.loss(algo.meta_params, alone, torch.Generator().manual_seed(0))
         gradients = torch.autograd.grad(loss, algo.meta_optimizer.tensors)
         for name, gradient in zip(algo.meta_optimizer.names, gradients, strict=True):
             assert gradient.isfinite().all() and gradient.any(), name
@@ -147,7 +147,7 @@ def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
     with torch.no_grad():
-        one, changed = (taught(algo.world.model, algo.meta_params, part.merged()) for part in (rollout, other))
+        one, changed = (taught(algo.dynamics.model, algo.meta_params, part.merged()) for part in (rollout, other))
         sums = [sums_after(steps, torch.full((M * B, 1), 9)) for steps in (one, changed)]
     for x, y in zip(*sums, strict=True):
         assert torch.equal(x[:B], y[:B])
@@ -170,21 +170,21 @@ def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated
     params["value.0.bias"] += 1
     left = torch.arange(T, 0, -1)
     wanted = (1 - γ**left) if terminated else torch.ones(T)  # in units of 1 / (1 − γ)
-    loss = value_loss(algo.world.model, params, rollout, value_lambda=algo.world.value_lambda)
+    loss = value_loss(algo.dynamics.model, params, rollout, value_lambda=algo.dynamics.value_lambda)
     torch.testing.assert_close(loss, 0.5 * (1 - wanted).square().mean())
 
 
 def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unknown(agent):
     """Before any experience the covariance of a column is σ² I."""
     _, algo, _ = agent
-    world, params, generator = algo.world, algo.meta_params, torch.Generator().manual_seed(0)
+    dynamics, params, generator = algo.dynamics, algo.meta_params, torch.Generator().manual_seed(0)
     memory = {name: x.expand(4000, *x.shape[1:]) for name, x in algo.start(1).memory.items()}
     with torch.no_grad():
-        mean = world.believed(params, memory, generator)
-        world.belief = "sample"
-        draws = world.believed(params, memory, generator)
-        world.belief = "mean"
-    σ = world.model.noise(params).detach()[:, None, None]
+        mean = dynamics.believed(params, memory, generator)
+        dynamics.belief = "sample"
+        draws = dynamics.believed(params, memory, generator)
+        dynamics.belief = "mean"
+    σ = dynamics.model.noise(params).detach()[:, None, None]
     standard = (draws - mean) / σ
     assert standard.mean(1).abs().max() < 0.1
     torch.testing.assert_close(standard.var(1), torch.ones_like(standard[:, 0]), rtol=0.15, atol=0)

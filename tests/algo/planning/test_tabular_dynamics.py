@@ -54,13 +54,13 @@ def test_with_hand_set_parameters_it_is_the_exact_posterior():
     params = bayesian(algo)
     prior = Prior(reward_mean=μ0, reward_precision=τ0, noise_precision=τ, concentration=α0)
     exact = Experience(num_states=3, num_actions=2, horizon=4, prior=prior)
-    known, memory = exact.initial_memory(3, torch.device("cpu")), algo.world.initial_memory(params, 3)
+    known, memory = exact.initial_memory(3, torch.device("cpu")), algo.dynamics.initial_memory(params, 3)
     for percept in percepts:
-        known, memory = exact.observe(known, percept), algo.world.observe(params, memory, percept)
+        known, memory = exact.observe(known, percept), algo.dynamics.observe(params, memory, percept)
         if not percept.last_ended.all():
             continue
         belief = exact.belief(known, torch.ones(3, 2, dtype=torch.bool))
-        P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
+        P, mean, unknown = algo.dynamics.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
         torch.testing.assert_close(P, belief.mean()[0])
         torch.testing.assert_close(mean, belief.mean()[1])
         torch.testing.assert_close(unknown, belief.reward_precision.rsqrt())
@@ -73,8 +73,8 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     rollout, _ = lifetimes(family, M=2, B=2)
     merged, params, t = rollout.merged(), bayesian(algo), 9
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.full((4, 1), (t + 0.5) / 20))
-    monkeypatch.setattr(algo.world, "shares", lambda number, _: torch.ones(algo.world.members, number))
-    loss, _ = algo.world.loss(params, merged, torch.Generator())
+    monkeypatch.setattr(algo.dynamics, "shares", lambda number, _: torch.ones(algo.dynamics.members, number))
+    loss, _ = algo.dynamics.loss(params, merged, torch.Generator())
     T, N = merged.reward.shape
     of_transitions, of_rewards, followed = 0.0, 0.0, 0
     for i in range(N):
@@ -125,8 +125,8 @@ def test_what_the_members_disagree_about_is_uncertain_too(shift):
     merged = rollout.merged()
     s, alive = merged.observation.argmax(-1).T, merged.alive.T.float()
     steps = (s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T, alive, (~merged.ended).T.float())
-    counts = algo.world.counted(*steps)
-    _, mean, unknown = algo.world.decode(params, counts)
+    counts = algo.dynamics.counted(*steps)
+    _, mean, unknown = algo.dynamics.decode(params, counts)
     n = counts["visits"]
     assert n.min() == 0 and n.max() > 5
     torch.testing.assert_close(mean, (w * μ0 + counts["total_reward"]) / (w + n))
@@ -138,10 +138,10 @@ def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimis
     family, algo = make(f"algo.tabular.optimism={optimism}")
     params = {name: θ + 0.3 for name, θ in algo.meta_params.items()}
     _, percepts = lifetimes(family)
-    memory = algo.world.initial_memory(params, 3)
+    memory = algo.dynamics.initial_memory(params, 3)
     for t, percept in enumerate(percepts):
-        distribution, memory = algo.world.act(params, memory, percept)
-        P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
+        distribution, memory = algo.dynamics.act(params, memory, percept)
+        P, mean, unknown = algo.dynamics.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
         q = finite_horizon_q(P, mean + optimism * unknown, horizon=4)[:, t % 4]  # episodes of 4 steps
         here = q.gather(1, percept.observation.argmax(-1).view(-1, 1, 1).expand(-1, 1, 2)).squeeze(1)
         assert torch.equal(distribution.logits.flatten(0, 1) == 0, here == here.amax(-1, keepdim=True))
@@ -158,7 +158,7 @@ def test_renaming_states_or_actions_renames_the_beliefs(axis):
     alive, followed, r = torch.ones_like(s[:, 1:]).float(), (~merged.ended).T.float(), merged.reward.T
 
     def decoded(s, a):
-        return algo.world.decode(params, algo.world.counted(s[:, :-1], a, s[:, 1:], r, alive, followed))
+        return algo.dynamics.decode(params, algo.dynamics.counted(s[:, :-1], a, s[:, 1:], r, alive, followed))
 
     P, mean, unknown = decoded(s, a)
     other = decoded(renamed[s], a) if axis == "state" else decoded(s, renamed[a])
@@ -175,8 +175,10 @@ def test_trap_6_what_is_counted_while_acting_is_what_is_counted_in_learning():
     merged, memory = rollout.merged(), algo.start(3).memory
     s, ended = merged.observation.argmax(-1).T, merged.ended.T
     for t, percept in enumerate(percepts):
-        memory = algo.world.observe(algo.meta_params, memory, percept)
+        memory = algo.dynamics.observe(algo.meta_params, memory, percept)
         past = (torch.arange(len(percepts)) < t).float().expand(len(s), -1)
-        counts = algo.world.counted(s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T * past, past, past * ~ended)
+        counts = algo.dynamics.counted(
+            s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T * past, past, past * ~ended
+        )
         for name in COUNTS:
             torch.testing.assert_close(memory[name].flatten(0, 1), counts[name])
