@@ -9,7 +9,7 @@ from recorded import ALPHA, ROLLOUTS, M, Recorder, make, replay
 from metarl_run.algo.gradient.evolution import Evolution
 from metarl_run.algo.gradient.inner_rule import RULES, Adam
 from metarl_run.algo.gradient.learned_rule import LearnedRule, flat, log_and_sign, rms
-from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer, difference_in_units_of_rms
+from metarl_run.algo.learned_optimizer import PREFIX, LearnedOptimizer, normalised_difference
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.scratch import Scratch
 from metarl_run.errors import NumericalError
@@ -386,6 +386,6 @@ def test_rounding_noise_of_equal_fitness_is_no_difference():
     g = torch.Generator().manual_seed(0)
     returns = torch.full((20,), 200.0)
     noise = 1e-5 * torch.randn(20, generator=g)
-    assert (difference_in_units_of_rms(returns + noise, returns) == 0).all()
-    apart = difference_in_units_of_rms(returns + 1000 * noise, returns)
+    assert (normalised_difference(returns + noise, returns) == 0).all()
+    apart = normalised_difference(returns + 1000 * noise, returns)
     assert apart.square().mean().sqrt().item() == pytest.approx(1, rel=1e-3)

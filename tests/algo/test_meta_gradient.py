@@ -159,7 +159,7 @@ def test_no_meta_parameters_lead_out_of_the_bounds(raw):
     for name, (low, high) in bounds.items():
         values = algo.hyperparameters.values(algo.meta_params)[name]
         assert ((values >= low) & (values <= high)).all()
-    paid = algo.paid(ROLLOUTS[0]).reward - ROLLOUTS[0].reward
+    paid = algo.with_intrinsic_reward(ROLLOUTS[0]).reward - ROLLOUTS[0].reward
     assert (paid.abs() <= 2.0 + 1e-12).all() and (paid[~ROLLOUTS[0].alive] == 0).all()
     assert all(φ.isfinite().all() for φ in algo.adapt(algo.start(M), ROLLOUTS[0]).params.values())
 
@@ -304,7 +304,7 @@ def test_the_meta_loss_of_given_agents_knows_no_learned_number():
     algos = make(learner, ALL), shifted(make(learner, ALL)), make(other, ALL)
     losses = [algo.meta_losses(*lives)[0] for algo in algos]
     assert all(torch.equal(losses[0], other) for other in losses)
-    paid = [ROLLOUTS[0], *(algos[0].paid(rollout) for rollout in ROLLOUTS[1:3])]
+    paid = [ROLLOUTS[0], *(algos[0].with_intrinsic_reward(rollout) for rollout in ROLLOUTS[1:3])]
     assert not torch.isclose(losses[0], algos[0].meta_losses(lives[0], paid)[0]).any()
 
 
@@ -321,7 +321,7 @@ def test_what_is_reported_is_the_tasks_own_reward():
     lifetime = live(algo, env, generator, adaptation_steps=2)
     assert all(torch.equal(rollout.reward, rollout.alive.float()) for rollout in lifetime.rollouts)
     first = lifetime.rollouts[0]
-    assert (algo.paid(first).reward - first.reward).abs().max() > 1
+    assert (algo.with_intrinsic_reward(first).reward - first.reward).abs().max() > 1
     told = algo.adapt(lifetime.agents[0], first), shifted(algo).adapt(lifetime.agents[0], first)
     assert not torch.equal(told[0].params["policy.0.weight"], told[1].params["policy.0.weight"])
 

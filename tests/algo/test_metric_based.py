@@ -10,7 +10,7 @@ import torch
 from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.metric.stored_tasks import StoredTasks
-from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.algo.metric.task_embedding import TaskEmbedding, fused, log_kernel
 from metarl_run.algo.metric_based import MetricBased, stress
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
@@ -61,7 +61,7 @@ def make(**changes):
     }
     algo = MetricBased(**usual | changes)
     with torch.no_grad():
-        for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.places]):
+        for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.task_embeddings]):
             θ.copy_(0.7 * randn(*θ.shape, seed=seed))
     return algo
 
@@ -195,11 +195,11 @@ def test_places_while_acting_are_those_of_the_update_at_every_step():
     """Also across the end of an episode, of whose successor nothing is read."""
     algo, rollout = make(), lived()
     after = remembered(algo, rollout)
-    weighted, λ = algo.embedding.sights(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
+    weighted, λ = algo.embedding.evidence(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
     for t in range(T + 1):
         sums = [x.unflatten(1, (T, B))[:, :t].sum(1) for x in (weighted, λ)]
         torch.testing.assert_close(after[t]["weighted"], sums[0].expand_as(after[t]["weighted"]), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(algo.place(after[t]), place(*sums), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(algo.inferred_embedding(after[t]), fused(*sums), rtol=1e-4, atol=1e-4)
 
 
 def test_what_comes_after_an_end_is_not_read_and_all_else_is():
@@ -218,7 +218,7 @@ def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
     algo = make()
     x = randn(N, 9, algo.embedding.num_features, seed=6)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
-    sums = [place(*(y.sum(1) for y in algo.embedding.sights(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
+    sums = [fused(*(y.sum(1) for y in algo.embedding.evidence(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
     torch.testing.assert_close(sums[0], sums[1])
     torch.testing.assert_close(sums[0][:2], sums[2])
 
@@ -234,7 +234,7 @@ def test_a_sight_by_hand():
     params["v.0.weight"][2] = 10.0  # change of the second observation
     params["w.0.bias"] += 1.0
     now = Percept(torch.tensor([[[0.0, 0.7]]]), torch.tensor([[2]]), torch.tensor([[5.0]]), torch.tensor([[False]]))
-    weighted, λ = embedding.sights(params, embedding.inputs(now, torch.tensor([[[0.3, 0.5]]])))
+    weighted, λ = embedding.evidence(params, embedding.inputs(now, torch.tensor([[[0.3, 0.5]]])))
     assert λ.item() == pytest.approx(math.log(1 + math.e))
     assert weighted.item() / λ.item() == pytest.approx(3 * 0.5 * (2 * 5 + 10 * 0.2), rel=1e-5)
 
@@ -343,7 +343,7 @@ def contrast_by_hand(algo, query):
     """KL of the weights from what the regrets ask for, task by task: places by the rest, sought by the query alone."""
     regret, _ = algo.stored.regret()
     with torch.no_grad():
-        weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
+        weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
     asked, rest = query.squeeze(-1) == 1, query.squeeze(-1) == 0
     places = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
     total = 0.0
@@ -388,8 +388,8 @@ def test_what_happened_in_the_query_moves_no_place(monkeypatch):
 def test_places_are_of_the_parameters_and_the_experience_after_the_update():
     algo = make()
     algo.meta_update(replay()[0])
-    weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
-    torch.testing.assert_close(algo.places, place(weighted.sum(1), λ.sum(1)).detach())
+    weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
+    torch.testing.assert_close(algo.task_embeddings, fused(weighted.sum(1), λ.sum(1)).detach())
 
 
 def test_a_loss_that_is_not_finite_is_refused_before_anything_moves():
@@ -460,6 +460,6 @@ def test_the_sign_of_the_force_is_found_within_an_episode():
     with torch.no_grad():
         rollout = live(algo, env, g, adaptation_steps=0).rollouts[0]
     assert rollout.reward.sum(1).mean() > 45
-    places = algo.place(rollout.memory).mean(1)
+    places = algo.inferred_embedding(rollout.memory).mean(1)
     distance, same = torch.cdist(places, places), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
     assert distance[same].max() < distance[~same].min()

@@ -1,4 +1,4 @@
-"""Evolution strategies: a gradient from lifetimes alone, whatever is or is not differentiable in them."""
+"""Evolution strategies: a gradient estimate from returns alone, without differentiating through lifetimes."""
 
 import torch
 from jaxtyping import Float
@@ -9,16 +9,16 @@ from metarl_run.types import Params
 
 
 class Evolution(Component):
-    """The gradient of a smoothed fitness from antithetic pairs of perturbed parameters, one pair per task.
+    """Gradient of a smoothed fitness from antithetic pairs of perturbed parameters, one pair per task.
 
         ĝ = (1/M) Σᵢ (Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ)) / (2 σ) · εᵢ,        εᵢ ~ N(0, I),        E ĝ = ∇ E_ε F(ψ + σ ε)
 
     Args:
         deviation: σ.
-        generator: of ε.
+        generator: source of ε.
 
     Attributes:
-        sign: 1 or −1 while the one or the other of each pair lives; 0: nothing is perturbed.
+        sign: 1 or −1 while the first or second agent of each pair is evaluated; 0: no perturbation.
 
     Source: Salimans et al. (2017), arXiv:1703.03864 (mirrored sampling).
     """
@@ -32,7 +32,7 @@ class Evolution(Component):
         self.ε: Params = {}
 
     def perturbed(self, ψ: Params) -> Params:
-        """ψ of each task, `[M, …]`, as it is tried now."""
+        """ψ + sign · σ ε of each task, `[M, …]`; a new ε is drawn for the first agent of a pair."""
         if self.sign == 0:
             return ψ
         if self.sign > 0:
@@ -43,7 +43,7 @@ class Evolution(Component):
         return torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=like.device)
 
     def gradients(self, difference: Float[Tensor, " M"]) -> list[Tensor]:
-        """What each task adds to the mean that is ĝ, `[M, …]` each.
+        """Each task's term of the mean ĝ, `[M, …]` each.
 
         Args:
             difference: Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ).

@@ -1,4 +1,4 @@
-"""A learned reward for the learner's eyes alone."""
+"""Learned intrinsic reward, which only the inner learner sees."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,16 +15,16 @@ from metarl_run.types import Params, Rollout
 
 
 class IntrinsicReward(Component):
-    """What an agent is paid for a step besides the task's own reward.
+    """Reward of a step in addition to the task's own.
 
         r_ψ(s, a) = c tanh f_ψ(s, a)
 
     Args:
-        observation_space: of the task family.
-        action_space: of the task family.
+        observation_space: observations of the task family.
+        action_space: actions of the task family.
         scale: c > 0, in units of the task's reward.
         hidden: units of each hidden layer of f.
-        activation: of its hidden layers.
+        activation: activation of its hidden layers.
 
     Source: Zheng et al. (2018), arXiv:1804.06459.
     """
@@ -41,11 +41,11 @@ class IntrinsicReward(Component):
         self.network = MLP(num_inputs=inputs, heads={"reward": 1}, hidden=self.hidden, activation=self.activation)
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh ψ, with rewards near 0."""
+        """Initial ψ, with rewards near 0."""
         return self.network.init(generator)
 
     def __call__(self, ψ: Params, rollout: Rollout) -> Tensor:
-        """r_ψ of each step, `[M, T, B]`; 0 where none was taken."""
+        """r_ψ of each step, `[M, T, B]`; 0 at padding."""
         s = rollout.observation[..., :-1, :, :]
         a = action_features(rollout.action, self.action_space).to(s.dtype)
         output, _ = self.network(ψ, torch.cat([s, a], -1), {})

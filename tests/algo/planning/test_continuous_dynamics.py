@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from metarl_run.algo.planning.continuous_loss import sums_after, taught, value_loss
+from metarl_run.algo.planning.continuous_loss import regression_data, sums_after, value_loss
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
@@ -79,7 +79,7 @@ def test_the_worth_of_a_plan_is_what_its_equation_says():
     _, algo, K, s = linear_agent(3)
     every = list(itertools.product(range(2), repeat=3))
     with torch.no_grad():
-        worth = algo.dynamics.worth(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
+        worth = algo.dynamics.plan_returns(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
     wanted = torch.tensor([[by_hand(algo, K[:, n], s[n], actions) for actions in every] for n in range(3)])
     torch.testing.assert_close(worth, wanted, rtol=1e-4, atol=1e-4)
 
@@ -89,9 +89,11 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     _, algo, K, s = linear_agent(4)
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).expand(3, -1, -1)
     with torch.no_grad():
-        worth = algo.dynamics.worth(algo.meta_params, K, s, every)
+        worth = algo.dynamics.plan_returns(algo.meta_params, K, s, every)
         best, _ = algo.dynamics.planner.search(
-            lambda a: algo.dynamics.worth(algo.meta_params, K, s, a), torch.full((3, 4, 2), 0.5), torch.Generator()
+            lambda a: algo.dynamics.plan_returns(algo.meta_params, K, s, a),
+            torch.full((3, 4, 2), 0.5),
+            torch.Generator(),
         )
     assert torch.equal(best, every[0][worth.argmax(1)])
 
@@ -101,7 +103,7 @@ def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(ag
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
     with torch.no_grad():
-        steps = taught(algo.dynamics.model, algo.meta_params, merged)
+        steps = regression_data(algo.dynamics.model, algo.meta_params, merged)
         for t in range(rollout.reward.shape[1]):
             memory = algo.dynamics.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
             squares, products = sums_after(steps, torch.full((M * B, 1), t))
@@ -147,7 +149,9 @@ def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
     with torch.no_grad():
-        one, changed = (taught(algo.dynamics.model, algo.meta_params, part.merged()) for part in (rollout, other))
+        one, changed = (
+            regression_data(algo.dynamics.model, algo.meta_params, part.merged()) for part in (rollout, other)
+        )
         sums = [sums_after(steps, torch.full((M * B, 1), 9)) for steps in (one, changed)]
     for x, y in zip(*sums, strict=True):
         assert torch.equal(x[:B], y[:B])
@@ -180,9 +184,9 @@ def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unkn
     dynamics, params, generator = algo.dynamics, algo.meta_params, torch.Generator().manual_seed(0)
     memory = {name: x.expand(4000, *x.shape[1:]) for name, x in algo.start(1).memory.items()}
     with torch.no_grad():
-        mean = dynamics.believed(params, memory, generator)
+        mean = dynamics.last_layers(params, memory, generator)
         dynamics.belief = "sample"
-        draws = dynamics.believed(params, memory, generator)
+        draws = dynamics.last_layers(params, memory, generator)
         dynamics.belief = "mean"
     σ = dynamics.model.noise(params).detach()[:, None, None]
     standard = (draws - mean) / σ

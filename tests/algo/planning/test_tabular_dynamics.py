@@ -73,7 +73,7 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     rollout, _ = lifetimes(family, M=2, B=2)
     merged, params, t = rollout.merged(), bayesian(algo), 9
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.full((4, 1), (t + 0.5) / 20))
-    monkeypatch.setattr(algo.dynamics, "shares", lambda number, _: torch.ones(algo.dynamics.members, number))
+    monkeypatch.setattr(algo.dynamics, "bootstrap_weights", lambda number, _: torch.ones(algo.dynamics.members, number))
     loss, _ = algo.dynamics.loss(params, merged, torch.Generator())
     T, N = merged.reward.shape
     of_transitions, of_rewards, followed = 0.0, 0.0, 0
