@@ -132,7 +132,7 @@ def test_a_third_of_the_tasks_at_a_time_keeps_a_third_of_the_tensors_for_the_der
     assert parts < whole / (M - 1)
 
 
-# --- As a run does it ---
+# --- In a run ---
 
 
 def updated(algo_option, tasks_at_once, *more):
@@ -167,7 +167,7 @@ def test_tasks_and_noise_are_the_same_whatever_the_size_of_parts(option, more):
             torch.testing.assert_close(told_of_parts[name], told[name], rtol=1e-5, atol=1e-6)
 
 
-# --- Numbers that are not finite ---
+# --- Non-finite losses and gradients ---
 
 
 @pytest.mark.parametrize("task", range(M))
@@ -195,12 +195,3 @@ def test_a_gradient_that_is_not_finite_names_its_task_among_all(size, task, monk
     monkeypatch.setattr(algo, "meta_losses", losses)
     with pytest.raises(NumericalError, match=rf"meta-gradient: must be finite, got nan or inf in .* in task {task}\n"):
         algo.meta_update(replay(algo, tasks_at_once=size))
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_reptile_names_the_task_that_leads_nowhere_among_all(size):
-    algo = make(Reptile, adaptation_steps=2, meta_optimizer=SGD(lr=0.1, max_grad_norm=1.0))
-    reward = ROLLOUTS[1].reward.clone()
-    reward[2, 0, 0] = torch.inf
-    with pytest.raises(NumericalError, match="in task 2\n"):
-        algo.meta_update(replay(algo, [ROLLOUTS[0], ROLLOUTS[1]._replace(reward=reward)], size))

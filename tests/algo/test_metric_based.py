@@ -1,7 +1,6 @@
 """The metric-based agent: its kernel, its places, what it stores, and who learns from what (traps 6, 13, 19, 23)."""
 
 import io
-import math
 
 import gymnasium
 import pytest
@@ -9,8 +8,7 @@ import torch
 
 from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_optimizer.sgd import SGD
-from metarl_run.algo.metric.stored_tasks import StoredTasks
-from metarl_run.algo.metric.task_embedding import TaskEmbedding, fused, log_kernel
+from metarl_run.algo.metric.task_embedding import fused
 from metarl_run.algo.metric_based import MetricBased, stress
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
@@ -95,48 +93,6 @@ def replay():
     return live, agents
 
 
-# --- The kernel ---
-
-
-def test_weights_by_hand():
-    """Two places at ±1 on a line, seen at ½ with precision 2: variances ½ + τ / 2 = 1."""
-    w = log_kernel(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([[1.0], [-1.0]]), temperature=1.0).softmax(-1)
-    near, far = math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 1.5**2)
-    torch.testing.assert_close(w, torch.tensor([near, far]) / (near + far))
-
-
-def test_the_kernel_is_the_gaussian_that_it_says():
-    places, λ, f, τ = randn(N, L), randn(7, L, seed=1).exp(), randn(7, L, seed=2), 0.6
-    Λ, g = λ.sum(0), (λ * f).sum(0) / λ.sum(0)
-    density = torch.distributions.Normal(places, (1 / Λ + τ / 2).sqrt()).log_prob(g).sum(-1)
-    ours = log_kernel((λ * f).sum(0), Λ, places, τ)
-    torch.testing.assert_close(ours.softmax(-1), density.softmax(-1))
-
-
-def kernel(temperature, precision):
-    g, places = randn(L, seed=3), randn(N, L)
-    w = log_kernel(g * precision, torch.full((L,), precision), places, temperature).softmax(-1)
-    return w, (g - places).square().sum(-1)
-
-
-def test_limits_of_the_kernel():
-    """Without experience or with τ → ∞ all tasks alike; with much of it exp(−‖g − e‖² / τ); then τ → 0: the nearest."""
-    even = torch.full((N,), 1 / N)
-    torch.testing.assert_close(kernel(1.0, 0.0)[0], even)
-    torch.testing.assert_close(kernel(1e6, 1e4)[0], even, rtol=0, atol=1e-4)
-    w, distance = kernel(0.7, 1e6)
-    torch.testing.assert_close(w, (-distance / 0.7).softmax(-1), rtol=1e-3, atol=1e-5)
-    w, distance = kernel(1e-4, 1e6)
-    assert w[distance.argmin()] > 0.999
-
-
-def test_more_experience_of_the_same_place_sharpens_the_weights():
-    entropies = [
-        -(w * w.log()).sum() for w in (kernel(0.5, precision)[0] for precision in (0.0, 0.1, 1.0, 10.0, 100.0))
-    ]
-    assert entropies == sorted(entropies, reverse=True)
-
-
 # --- The mixture ---
 
 
@@ -175,7 +131,7 @@ def test_the_first_action_is_of_the_plain_mean_and_an_agent_with_parameters_is_o
     assert torch.equal(own.logits, alone.logits) and memory == {}
 
 
-# --- Places ---
+# --- Embeddings ---
 
 
 def remembered(algo, rollout):
@@ -221,69 +177,6 @@ def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
     sums = [fused(*(y.sum(1) for y in algo.embedding.evidence(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
     torch.testing.assert_close(sums[0], sums[1])
     torch.testing.assert_close(sums[0][:2], sums[2])
-
-
-def test_a_sight_by_hand():
-    """Linear u, v and w: λ = softplus(w), f = u v."""
-    embedding = TaskEmbedding(
-        observation_space=OBSERVATIONS, action_space=ACTIONS, size=1, hidden=[], activation="tanh"
-    )
-    params = {name: torch.zeros_like(θ) for name, θ in embedding.init(torch.Generator()).items()}
-    params["u.0.weight"][D + A + 1 * A + 2] = 3.0  # second observation × action 2
-    params["v.0.weight"][0] = 2.0  # reward
-    params["v.0.weight"][2] = 10.0  # change of the second observation
-    params["w.0.bias"] += 1.0
-    now = Percept(torch.tensor([[[0.0, 0.7]]]), torch.tensor([[2]]), torch.tensor([[5.0]]), torch.tensor([[False]]))
-    weighted, λ = embedding.evidence(params, embedding.inputs(now, torch.tensor([[[0.3, 0.5]]])))
-    assert λ.item() == pytest.approx(math.log(1 + math.e))
-    assert weighted.item() / λ.item() == pytest.approx(3 * 0.5 * (2 * 5 + 10 * 0.2), rel=1e-5)
-
-
-# --- What is stored ---
-
-
-def stored(**changes):
-    usual = {"pages": 2, "page": 3, "generator": torch.Generator().manual_seed(0)} | changes
-    return StoredTasks(num_tasks=3, num_features=2, **usual)
-
-
-def earning(returns):
-    """One slot, one step."""
-    reward = torch.tensor(returns).view(-1, 1, 1)
-    yes = torch.ones(len(returns), 1, 1, dtype=torch.bool)
-    return Rollout(torch.zeros(len(returns), 2, 1, D), yes.long(), reward, yes, ~yes, yes, {})
-
-
-def test_regrets_by_hand():
-    bank = stored()
-    x = torch.zeros(3, 1, 1, 2)
-    bank.keep(earning([10.0, 20.0, 30.0]), x, 0)
-    bank.keep(earning([4.0, 8.0, 33.0]), x, 1)  # of tasks 1, 2 and 0
-    regret, tried = bank.regret()
-    assert tried.tolist() == [[True, True, False], [False, True, True], [True, False, True]]
-    # 6, 12 and, better than its own, 0: the usual one is 6; what was not tried counts as its task's mean.
-    torch.testing.assert_close(regret, torch.tensor([[0.0, 6, 6], [12, 0, 12], [0, 0, 0]]) / 6)
-
-
-def test_all_partners_are_tried_in_turn_and_only_steps_really_taken_are_kept():
-    bank, partners = stored(), []
-    rollout = lived(M=3)
-    x = rollout.alive.float().unsqueeze(-1).expand(-1, -1, -1, 2)
-    for _ in range(4):
-        partners.append(bank.partner)
-        bank.keep(rollout, x, 0)
-        bank.keep(rollout, x, partners[-1])
-    assert partners == [1, 2, 1, 2]
-    assert bank.experience.shape == (3, 6, 2) and (bank.experience == 1).all()
-
-
-def test_a_query_shares_no_step_with_the_rest_and_is_never_empty_nor_more_than_half():
-    bank = stored(page=10)
-    for _ in range(2):
-        bank.keep(lived(M=3), randn(3, T, B, 2), 0)
-    sizes = torch.stack([bank.split().sum((1, 2)) for _ in range(200)])
-    assert sizes.min() == 1 and 8 <= sizes.max() <= 10
-    assert set(bank.split().unique().tolist()) == {0.0, 1.0}
 
 
 # --- Learning ---
@@ -432,7 +325,7 @@ def test_meta_parameters_alone_behave_the_same():
         agents = [agent._replace(memory=memory) for agent, (_, memory) in zip(agents, steps, strict=True)]
 
 
-# --- The whole of it ---
+# --- End to end ---
 
 
 def test_the_sign_of_the_force_is_found_within_an_episode():
