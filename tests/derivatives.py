@@ -40,8 +40,8 @@ def along(gradient, direction):
     return sum((by_name[name] * direction[name]).sum().item() for name in by_name)
 
 
-def lived_shares(rollout):
-    """Of T · B steps those that each task lived, `[M]`: a meta-objective divides the sums of all tasks by T · B."""
+def shares_taken(rollout):
+    """Share of the T · B steps that each task took, `[M]`: a meta-objective divides all tasks' sums by T · B."""
     return rollout.alive.double().mean((1, 2))
 
 
@@ -59,7 +59,7 @@ def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
         for rollout in rollouts[:steps]:
             g = torch.autograd.grad(loss(φ, rollout, task), list(φ.values()))
             φ = {n: (p - ALPHA * d).detach().requires_grad_() for (n, p), d in zip(φ.items(), g, strict=True)}
-        total += loss(φ, rollouts[steps], task).item() * lived_shares(rollouts[steps])[task].item() / M
+        total += loss(φ, rollouts[steps], task).item() * shares_taken(rollouts[steps])[task].item() / M
     return total
 
 

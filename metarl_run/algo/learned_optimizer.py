@@ -75,7 +75,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
             ψ.requires_grad_()
         self.counted = slice(1, None) if self.objective == "every_step" else slice(-1, None)
         self.meta_optimizer.attach(self.meta_params)
-        self.evolution = Evolution(deviation=self.deviation, generator=self.streams("evolution"))
+        self.evolution = Evolution(std=self.deviation, generator=self.streams("evolution"))
 
     # --- Adapting ---
 

@@ -1,4 +1,4 @@
-"""Inner rules, made by hand and learned, and both ways to learn one, on recorded data in float64."""
+"""Learned optimizers by truncated meta-gradients and by evolution, on recorded data in float64."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ K = 3
 
 
 def learned(*, weights=0.0, dtype=torch.float64, **arguments):
-    """The algorithm; its rule's weights are moved by so large normal numbers."""
+    """The algorithm; its rule's weights are perturbed by normal noise of this size."""
     usual = {
         "streams": Streams(0, torch.device("cpu")),
         "rule": "adam",
@@ -39,7 +39,7 @@ def learned(*, weights=0.0, dtype=torch.float64, **arguments):
     return algo
 
 
-def lived(algo, steps=K):
+def lifetime_of(algo, steps=K):
     return replay(algo)(steps)
 
 
@@ -53,16 +53,16 @@ def gradients_of(algo, φ, rollout):
 
 @pytest.mark.parametrize("base", RULES)
 @pytest.mark.parametrize("meta_gradient", ["truncated", "evolution"])
-def test_before_any_learning_it_is_the_rule_made_by_hand(base, meta_gradient):
+def test_before_meta_training_it_is_the_hand_designed_rule(base, meta_gradient):
     ours, theirs = learned(rule=base, meta_gradient=meta_gradient), make(Scratch, rule=base)
-    for one, other in zip(lived(ours).agents, lived(theirs).agents, strict=True):
+    for one, other in zip(lifetime_of(ours).agents, lifetime_of(theirs).agents, strict=True):
         for name in other.params:
             assert torch.equal(one.params[name], other.params[name])
 
 
 def test_with_other_weights_it_is_another_rule():
     ours, theirs = learned(weights=0.3), make(Scratch, rule="adam")
-    one, other = lived(ours).agents[1], lived(theirs).agents[1]
+    one, other = lifetime_of(ours).agents[1], lifetime_of(theirs).agents[1]
     assert all((one.params[name] - other.params[name]).abs().min() > 0 for name in other.params)
 
 
@@ -85,9 +85,9 @@ def slope(algo, value, ε=1e-5):
 def objective(algo, agents, steps=slice(1, None)):
     """(1/M) Σᵢ (1/K) Σₖ L(φₖⁱ, rolloutₖⁱ), k in [1, K], over constants of all tasks and steps."""
     outputs = [algo.output(agent.params, rollout) for agent, rollout in zip(agents, ROLLOUTS, strict=True)]
-    lived = list(zip(outputs, ROLLOUTS, strict=True))[steps]
-    shared = algo.learner.shared_normaliser([(*algo.learner.returns_and_baseline(*one), one[1]) for one in lived])
-    return torch.stack([algo.learner.loss(*one, shared=shared)[0] for one in lived]).mean().item()
+    experience = list(zip(outputs, ROLLOUTS, strict=True))[steps]
+    shared = algo.learner.shared_normaliser([(*algo.learner.returns_and_baseline(*one), one[1]) for one in experience])
+    return torch.stack([algo.learner.loss(*one, shared=shared)[0] for one in experience]).mean().item()
 
 
 def meta_gradient_of(algo):
@@ -102,7 +102,7 @@ def along(gradient, direction):
 @pytest.mark.parametrize("base", RULES)
 def test_the_whole_meta_gradient_is_the_derivative_at_fixed_data(base):
     algo = learned(rule=base, weights=0.3, first_order=False, inner_lr=0.1)
-    expected, direction = slope(algo, lambda: objective(algo, lived(algo).agents))
+    expected, direction = slope(algo, lambda: objective(algo, lifetime_of(algo).agents))
     assert along(meta_gradient_of(algo), direction) == pytest.approx(expected, rel=1e-6)
 
 
@@ -110,7 +110,7 @@ def test_the_whole_meta_gradient_is_the_derivative_at_fixed_data(base):
 def test_to_first_order_it_is_the_derivative_at_fixed_data_and_fixed_gradients(base):
     algo = learned(rule=base, weights=0.3, first_order=True, inner_lr=0.1)
     gradients = []
-    for agent, rollout in zip(lived(algo).agents[:-1], ROLLOUTS, strict=False):
+    for agent, rollout in zip(lifetime_of(algo).agents[:-1], ROLLOUTS, strict=False):
         φ = {name: p.detach().requires_grad_() for name, p in agent.params.items()}
         gradients.append(gradients_of(algo, φ, rollout))
 
@@ -123,28 +123,28 @@ def test_to_first_order_it_is_the_derivative_at_fixed_data_and_fixed_gradients(b
     expected, direction = slope(algo, value)
     ours = along(meta_gradient_of(algo), direction)
     assert ours == pytest.approx(expected, rel=1e-6)
-    whole, _ = slope(algo, lambda: objective(algo, lived(algo).agents))
+    whole, _ = slope(algo, lambda: objective(algo, lifetime_of(algo).agents))
     assert abs(whole - expected) > 1e-4 * abs(expected)
 
 
 def test_the_last_step_alone_counts_if_asked_for():
-    """φ_K depends on the earlier updates: a sum that dropped these would be another number."""
+    """φ_K depends on the earlier updates: a sum that dropped these would differ."""
     algo = learned(weights=0.3, objective="last_step", first_order=False, inner_lr=0.1)
 
     def last_loss():
-        return objective(algo, lived(algo).agents, slice(-1, None))
+        return objective(algo, lifetime_of(algo).agents, slice(-1, None))
 
     expected, direction = slope(algo, last_loss)
     assert along(meta_gradient_of(algo), direction) == pytest.approx(expected, rel=1e-6)
-    lives = replay(algo, [r._replace(reward=r.reward * k) for k, r in enumerate(ROLLOUTS)])(K)
-    returns = lives.rollouts[K].reward.sum(1).mean(-1)
-    torch.testing.assert_close(algo.fitness_of(lives), returns)
+    lifetime = replay(algo, [r._replace(reward=r.reward * k) for k, r in enumerate(ROLLOUTS)])(K)
+    returns = lifetime.rollouts[K].reward.sum(1).mean(-1)
+    torch.testing.assert_close(algo.fitness_of(lifetime), returns)
 
 
 def test_every_task_reaches_every_weight():
     algo = learned(weights=0.3)
     for task in range(M):
-        losses, _ = algo.losses_along(lived(algo).agents, ROLLOUTS)
+        losses, _ = algo.losses_along(lifetime_of(algo).agents, ROLLOUTS)
         gradients = torch.autograd.grad(losses[task], list(algo.meta_params.values()))
         assert all(g.abs().max() > 0 for g in gradients)
 
@@ -162,13 +162,13 @@ def test_the_random_initialisation_is_not_learned():
 
 
 class Pays:
-    """Lifetimes that pay each task −|w|², w being the rule's output weights: what evolution is to find out."""
+    """Lifetimes that pay each task −|w|², w being the rule's output weights: unknown to evolution."""
 
     def __init__(self, algo):
         self.algo, self.calls = algo, []
 
     def __call__(self, adaptation_steps, *, again=False):
-        agents = lived(self.algo, adaptation_steps).agents
+        agents = lifetime_of(self.algo, adaptation_steps).agents
         self.calls.append((again, {name: x.detach() for name, x in agents[0].memory.items()}))
         pay = -agents[0].memory[PREFIX + "output.weight"].square().sum((1, 2))
         reward = torch.zeros_like(ROLLOUTS[0].reward) + pay.view(M, 1, 1) / ROLLOUTS[0].reward.shape[1]
@@ -183,13 +183,13 @@ def test_evolution_tries_both_of_a_pair_in_the_same_tasks_and_follows_the_better
         return algo.meta_params["output.weight"].square().sum().item()
 
     before = length()
-    told = algo.meta_update(pays)
+    metrics = algo.meta_update(pays)
     assert [again for again, _ in pays.calls] == [False, True]
     (_, plus), (_, minus) = pays.calls
     tried = [memory[PREFIX + "output.weight"] for memory in (plus, minus)]
     assert (tried[0] - tried[1]).abs().amin() > 0 and not torch.equal(tried[0][0], tried[0][1])
     pay = -torch.stack([w.square().sum((1, 2)) for w in tried]).mean()
-    assert told["fitness"].item() == pytest.approx(pay.item())
+    assert metrics["fitness"].item() == pytest.approx(pay.item())
     for _ in range(60):
         algo.meta_update(pays)
     assert length() < 0.5 * before

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from derivatives import along, directions, finite_difference, lived_shares
+from derivatives import along, directions, finite_difference, shares_taken
 from recorded import ROLLOUTS, M, Recorder, make, meta_gradient, replay
 
 from metarl_run.algo.maml import MAML
@@ -24,7 +24,7 @@ def test_first_order_is_not_that_derivative_but_the_adapted_gradient():
     algo = make(MAML, adaptation_steps=2, first_order=True, meta_optimizer=Recorder())
     φ = algo.adapt(algo.adapt(algo.start(M), ROLLOUTS[0]), ROLLOUTS[1]).params
     leaves = {name: p.detach().requires_grad_() for name, p in φ.items()}
-    losses = algo.loss(leaves, ROLLOUTS[2])[0] * lived_shares(ROLLOUTS[2])
+    losses = algo.loss(leaves, ROLLOUTS[2])[0] * shares_taken(ROLLOUTS[2])
     adapted = torch.autograd.grad(losses.mean(), list(leaves.values()))
     for name, g in zip(leaves, adapted, strict=True):
         torch.testing.assert_close(gradient[name], g.sum(0))

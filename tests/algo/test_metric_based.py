@@ -1,4 +1,4 @@
-"""The metric-based agent: its kernel, its places, what it stores, and who learns from what (traps 6, 13, 19, 23)."""
+"""The metric-based agent: its mixture of policies, its embeddings and its learning (traps 6, 13, 19, 23)."""
 
 import io
 
@@ -37,7 +37,7 @@ def optimizer(lr=0.1):
 
 
 def make(**changes):
-    """A small agent whose encoder is far from its first values, where every place is nearly 0."""
+    """A small agent whose encoder is far from its initial values, where every embedding is nearly 0."""
     usual = {
         "learner": QLearning(discount=0.9, epsilon=0.1, epochs=2, scale=1.0),
         "network": MLP(num_inputs=D, heads={"q": A}, hidden=[4], activation="tanh"),
@@ -64,8 +64,8 @@ def make(**changes):
     return algo
 
 
-def lived(seed=0, M=N):
-    """One episode in each slot, of 2 to T steps."""
+def experience(seed=0, M=N):
+    """One episode in each env, of 2 to T steps."""
     g = torch.Generator().manual_seed(seed)
     length = torch.randint(2, T + 1, (M, 1, B), generator=g)
     length[0, 0, 0] = T
@@ -88,7 +88,7 @@ def replay():
 
     def live(adaptation_steps, given=None):
         agents.append(given)
-        return Lifetime([given], [lived(len(agents))])
+        return Lifetime([given], [experience(len(agents))])
 
     return live, agents
 
@@ -135,21 +135,21 @@ def test_the_first_action_is_of_the_plain_mean_and_an_agent_with_parameters_is_o
 
 
 def remembered(algo, rollout):
-    """The memory after a rollout, step by step, as acting makes it; slots that are over go on with padding."""
+    """The memory after a rollout, step by step, as acting makes it; envs that have finished continue with padding."""
     agent = algo.start(len(rollout.reward))
-    told = rollout.percepts()
+    percepts = rollout.percepts()
     memories = []
     for t in range(rollout.reward.shape[1]):
-        _, memory = algo.act(agent, Percept(*(x[:, t] for x in told)))
+        _, memory = algo.act(agent, Percept(*(x[:, t] for x in percepts)))
         agent = agent._replace(memory=memory)
         memories.append(memory)
     last = Percept(rollout.observation[:, -1], rollout.action[:, -1], rollout.reward[:, -1], rollout.ended[:, -1])
     return [*memories, algo.act(agent, last)[1]]
 
 
-def test_places_while_acting_are_those_of_the_update_at_every_step():
+def test_embeddings_while_acting_are_those_of_the_update_at_every_step():
     """Also across the end of an episode, of whose successor nothing is read."""
-    algo, rollout = make(), lived()
+    algo, rollout = make(), experience()
     after = remembered(algo, rollout)
     weighted, λ = algo.embedding.evidence(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
     for t in range(T + 1):
@@ -159,7 +159,7 @@ def test_places_while_acting_are_those_of_the_update_at_every_step():
 
 
 def test_what_comes_after_an_end_is_not_read_and_all_else_is():
-    algo, rollout = make(), lived()
+    algo, rollout = make(), experience()
     x = algo.embedding.inputs_of(rollout)
     moved = rollout._replace(observation=rollout.observation.clone())
     moved.observation[:, 1:] += rollout.ended.unsqueeze(-1)  # what follows an end is read as the start of no step here
@@ -183,26 +183,26 @@ def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
 
 
 def test_regret_regression_recovers_a_planted_metric():
-    """Of places on a plane the distances of most pairs are told; those of all are found, with dimensions to spare."""
+    """Given the distances of most pairs of points on a plane, all are found, in more dimensions than needed."""
     planted = randn(12, 2)
     distance = torch.cdist(planted, planted)
-    places = randn(12, L, seed=1).requires_grad_()
-    tried = torch.rand(12, 12, generator=torch.Generator().manual_seed(2)) < 0.8
+    embeddings = randn(12, L, seed=1).requires_grad_()
+    evaluated = torch.rand(12, 12, generator=torch.Generator().manual_seed(2)) < 0.8
     rule = Adam(lr=0.05, decay=0.0, max_grad_norm=1e3)
-    rule.attach({"places": places})
+    rule.attach({"points": embeddings})
     for _ in range(800):
-        (gradient,) = torch.autograd.grad(stress(places, distance.square(), tried), [places])
+        (gradient,) = torch.autograd.grad(stress(embeddings, distance.square(), evaluated), [embeddings])
         rule.step([gradient], lambda: "")
-    found = torch.cdist(places.detach(), places.detach())
+    found = torch.cdist(embeddings.detach(), embeddings.detach())
     torch.testing.assert_close(found, distance, rtol=0, atol=0.05)
 
 
 def test_stress_by_hand():
-    """Places 3 and 1 apart where regrets say 1 and 2: (3 − 1)² and (1 − 2)²; what was not tried does not count."""
-    places = torch.tensor([[0.0], [3.0], [4.0]])
+    """Embeddings 3 and 1 apart for regrets of 1 and 4: (3 − 1)² and (1 − 2)²; pairs not evaluated do not count."""
+    embeddings = torch.tensor([[0.0], [3.0], [4.0]])
     regret = torch.tensor([[0.0, 1, 7], [7, 0, 4], [7, 7, 0]])
-    tried = torch.tensor([[False, True, False], [False, False, True], [False, False, False]])
-    assert stress(places, regret, tried).item() == pytest.approx((4 + 1) / 2, abs=1e-3)
+    evaluated = torch.tensor([[False, True, False], [False, False, True], [False, False, False]])
+    assert stress(embeddings, regret, evaluated).item() == pytest.approx((4 + 1) / 2, abs=1e-3)
 
 
 def test_gradient_reaches_every_parameter_from_every_stored_task():
@@ -216,14 +216,14 @@ def test_gradient_reaches_every_parameter_from_every_stored_task():
 
 
 def test_policies_learn_in_their_own_tasks_alone():
-    """By the learner's own steps: what they do elsewhere, and the metric, is no loss of theirs."""
+    """Updates by the learner's own steps: neither other tasks nor the metric enter a policy's loss."""
     algo, (live_here, agents) = make(), replay()
     own = {name: φ.detach().clone().requires_grad_() for name, φ in algo.policies.items()}
     algo.meta_update(live_here)
     φ, behaviour = own, None
     for _ in range(2):
-        output, _ = algo.network(φ, lived(1).observation, {})
-        gradients = torch.autograd.grad(algo.learner.loss(output, lived(1), behaviour)[0].sum(), list(φ.values()))
+        output, _ = algo.network(φ, experience(1).observation, {})
+        gradients = torch.autograd.grad(algo.learner.loss(output, experience(1), behaviour)[0].sum(), list(φ.values()))
         φ = {name: (θ - 0.1 * g).detach().requires_grad_() for (name, θ), g in zip(φ.items(), gradients, strict=True)}
     for name in φ:
         torch.testing.assert_close(algo.policies[name], φ[name])
@@ -233,17 +233,17 @@ def test_policies_learn_in_their_own_tasks_alone():
 
 
 def contrast_by_hand(algo, query):
-    """KL of the weights from what the regrets ask for, task by task: places by the rest, sought by the query alone."""
+    """KL of the weights from those of the regrets, task by task: embeddings by the rest, located by the query."""
     regret, _ = algo.stored.regret()
     with torch.no_grad():
         weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
     asked, rest = query.squeeze(-1) == 1, query.squeeze(-1) == 0
-    places = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
+    embeddings = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
     total = 0.0
     for j in range(N):
         Λ = λ[j][asked[j]].sum(0)
-        deviation = (1 / Λ + algo.temperature / 2).sqrt()
-        log_w = torch.distributions.Normal(places, deviation).log_prob(weighted[j][asked[j]].sum(0) / Λ).sum(-1)
+        std = (1 / Λ + algo.temperature / 2).sqrt()
+        log_w = torch.distributions.Normal(embeddings, std).log_prob(weighted[j][asked[j]].sum(0) / Λ).sum(-1)
         p = (-regret[j] / algo.tolerance).softmax(0)
         total += (p * (p.log() - log_w.log_softmax(0))).sum().item() / N
     return total
@@ -261,24 +261,24 @@ def with_a_query(monkeypatch, seed=0):
     return algo, query
 
 
-def test_a_task_is_sought_by_its_query_among_places_that_know_nothing_of_it(monkeypatch):
+def test_a_task_is_located_by_its_query_among_embeddings_without_it(monkeypatch):
     algo, query = with_a_query(monkeypatch)
     expected = contrast_by_hand(algo, query)
     assert expected > 0.01
     assert algo.improve_embedding()["contrast"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_happened_in_the_query_moves_no_place(monkeypatch):
-    told = []
+def test_the_query_moves_no_embedding(monkeypatch):
+    metrics = []
     for shift in (0.0, 3.0):
         algo, query = with_a_query(monkeypatch)
         algo.stored.steps[:, : query.shape[1]] += shift * query
-        told.append(algo.improve_embedding())
-    assert torch.equal(told[0]["stress"], told[1]["stress"])
-    assert not torch.equal(told[0]["contrast"], told[1]["contrast"])
+        metrics.append(algo.improve_embedding())
+    assert torch.equal(metrics[0]["stress"], metrics[1]["stress"])
+    assert not torch.equal(metrics[0]["contrast"], metrics[1]["contrast"])
 
 
-def test_places_are_of_the_parameters_and_the_experience_after_the_update():
+def test_embeddings_are_of_the_parameters_and_the_experience_after_the_update():
     algo = make()
     algo.meta_update(replay()[0])
     weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
@@ -288,7 +288,7 @@ def test_places_are_of_the_parameters_and_the_experience_after_the_update():
 def test_a_loss_that_is_not_finite_is_refused_before_anything_moves():
     algo = make()
     before = {name: φ.detach().clone() for name, φ in algo.policies.items()}
-    bad = lived()._replace(reward=torch.full((N, T, B), torch.inf))
+    bad = experience()._replace(reward=torch.full((N, T, B), torch.inf))
     with pytest.raises(NumericalError, match="must be finite"):
         algo.improve_policies(bad)
     assert all(torch.equal(before[name], φ) for name, φ in algo.policies.items())
@@ -353,6 +353,6 @@ def test_the_sign_of_the_force_is_found_within_an_episode():
     with torch.no_grad():
         rollout = live(algo, env, g, adaptation_steps=0).rollouts[0]
     assert rollout.reward.sum(1).mean() > 45
-    places = algo.inferred_embedding(rollout.memory).mean(1)
-    distance, same = torch.cdist(places, places), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
+    embeddings = algo.inferred_embedding(rollout.memory).mean(1)
+    distance, same = torch.cdist(embeddings, embeddings), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
     assert distance[same].max() < distance[~same].min()

@@ -33,7 +33,7 @@ def test_discrete_actions_have_a_logit_each():
     assert isinstance(one.policy({"policy": torch.zeros(4, 3)}), Categorical)
 
 
-def test_a_gaussian_has_deviations_of_its_own():
+def test_a_gaussian_has_standard_deviations_as_parameters():
     one = learner(PLANE)
     assert one.heads(PLANE) == {"policy": 2} and one.constants(PLANE) == {"log_deviation": 2}
     policy = one.policy({"policy": torch.ones(4, 2), "log_deviation": torch.zeros(4, 2)})
@@ -69,7 +69,7 @@ def test_the_divergence_of_a_gaussian_is_its_kl_over_the_steps_that_were_taken()
         memory={},
     )
     old, new = torch.zeros(3, 2, 4), torch.zeros(3, 2, 4)
-    new[0, 0, 0] = 0.4  # one mean of one step is two deviations away: KL = 2
+    new[0, 0, 0] = 0.4  # one mean of one step is two standard deviations away: KL = 2
     new[1, 1, 0] = 9.0  # never taken
     assert one.divergence(one.behaviour({"policy": old}), {"policy": new}, rollout).item() == pytest.approx(2 / 3)
 
@@ -107,20 +107,20 @@ def output():
 
 @pytest.mark.parametrize("discount_steps", [False, True])
 @pytest.mark.parametrize("kind", MAKERS)
-def test_each_task_has_the_loss_of_a_learner_configured_with_its_numbers(kind, discount_steps):
+def test_each_task_has_the_loss_of_a_learner_configured_with_its_hyperparameters(kind, discount_steps):
     learner = MAKERS[kind](discount_steps=discount_steps)
     values = {name: VALUES[name] for name in learner.hyperparameters}
     stacked = {name: torch.tensor(of_tasks, dtype=torch.float64) for name, of_tasks in values.items()}
     losses, _ = learner.with_hyperparameters(stacked).loss(output(), ROLLOUTS[0])
     assert losses.shape == (M,)
     for task in range(M):
-        numbers = {name: of_tasks[task] for name, of_tasks in values.items()}
-        alone, _ = MAKERS[kind](discount_steps=discount_steps, **numbers).loss(output(), ROLLOUTS[0])
+        own = {name: of_tasks[task] for name, of_tasks in values.items()}
+        alone, _ = MAKERS[kind](discount_steps=discount_steps, **own).loss(output(), ROLLOUTS[0])
         torch.testing.assert_close(losses[task], alone[task], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
+def test_the_loss_is_differentiable_in_every_hyperparameter_of_its_own_task(kind):
     learner = MAKERS[kind](discount_steps=True)
     start = {"discount": 0.9, "gae_lambda": 0.8, "entropy_weight": 0.1}
     at = {name: torch.full((M,), start[name], dtype=torch.float64).requires_grad_() for name in learner.hyperparameters}
@@ -138,7 +138,7 @@ def test_the_loss_follows_the_derivative_in_every_number_of_its_own_task(kind):
         assert (gradient != 0).all()
 
 
-def test_the_learner_itself_stays_as_it_is_and_has_no_other_numbers():
+def test_the_learner_itself_is_unchanged_and_has_no_other_hyperparameters():
     learner, _, _ = parts()
     other = learner.with_hyperparameters({"discount": 0.1})
     assert (learner.discount, other.discount) == (0.9, 0.1)
@@ -147,7 +147,7 @@ def test_the_learner_itself_stays_as_it_is_and_has_no_other_numbers():
 
 
 def test_returns_that_are_all_equal_leave_gradients_finite():
-    """Their deviation is 0, where a root has no derivative."""
+    """Their standard deviation is 0, where a root has no derivative."""
     learner = MAKERS["actor_critic"](discount_steps=False)
     γ = torch.full((M,), 0.9, dtype=torch.float64).requires_grad_()
     nothing = ROLLOUTS[0]._replace(reward=torch.zeros_like(ROLLOUTS[0].reward))

@@ -13,21 +13,21 @@ def test_reinforce_by_hand():
     assert loss.item() == pytest.approx(math.log(2) * sum(RETURNS) / 3)
 
 
-def test_the_time_baseline_is_the_mean_return_of_living_episodes():
+def test_the_time_baseline_is_the_mean_return_of_running_episodes():
     returns, baseline = reinforce(baseline="time").returns_and_baseline({}, ROLLOUT)
     mean = (RETURNS[0] + RETURNS[1]) / 2
     expected = [[RETURNS[0] - mean, RETURNS[1] - mean], [0.0, 0.0]]  # alone at its step, the other is 0 too
     torch.testing.assert_close((returns - baseline) * ROLLOUT.alive, torch.tensor(expected))
 
 
-def test_the_baseline_of_the_others_does_not_know_the_own_return():
+def test_the_baseline_of_the_others_does_not_depend_on_the_own_return():
     returns, baseline = reinforce(baseline="others").returns_and_baseline({}, ROLLOUT)
     expected = [[RETURNS[0] - RETURNS[1], RETURNS[1] - RETURNS[0]], [RETURNS[2], 0.0]]  # alone: no baseline
     torch.testing.assert_close((returns - baseline) * ROLLOUT.alive, torch.tensor(expected))
 
 
-def test_standardised_advantages_have_mean_zero_and_deviation_one_over_living_steps():
-    """With score, the loss's derivative by log π is −A / N: the standardised advantages can be read off it."""
+def test_normalised_advantages_have_mean_0_and_standard_deviation_1_over_steps_taken():
+    """With score, the loss's derivative by log π is −A / N: the normalised advantages can be read off it."""
     logits = torch.zeros(3, 2, 2, requires_grad=True)
     loss, _ = reinforce(standardise=True).loss({"policy": logits}, ROLLOUT)
     (gradient,) = torch.autograd.grad(loss, logits)

@@ -8,7 +8,7 @@ from metarl_run.types import Rollout
 
 
 def tabular(reward, state, action, num_states):
-    """One slot's episode through `state` (one more than actions), cut at its end."""
+    """One env's episode through `state` (one more than actions), cut at its end."""
     rollout = one_task([[r] for r in reward], [[False]] * len(reward), [[True]] * len(reward), [[a] for a in action])
     seen = torch.nn.functional.one_hot(torch.tensor(state), num_states).float().unsqueeze(1)
     return rollout._replace(observation=seen)

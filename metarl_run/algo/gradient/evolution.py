@@ -14,7 +14,7 @@ class Evolution(Component):
         ĝ = (1/M) Σᵢ (Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ)) / (2 σ) · εᵢ,        εᵢ ~ N(0, I),        E ĝ = ∇ E_ε F(ψ + σ ε)
 
     Args:
-        deviation: σ.
+        std: σ.
         generator: source of ε.
 
     Attributes:
@@ -23,7 +23,7 @@ class Evolution(Component):
     Source: Salimans et al. (2017), arXiv:1703.03864 (mirrored sampling).
     """
 
-    deviation: float
+    std: float
     generator: torch.Generator
     sign: int = field(init=False, default=0)
 
@@ -37,7 +37,7 @@ class Evolution(Component):
             return ψ
         if self.sign > 0:
             self.ε = {name: self._normal(w) for name, w in ψ.items()}
-        return {name: w + self.sign * self.deviation * self.ε[name] for name, w in ψ.items()}
+        return {name: w + self.sign * self.std * self.ε[name] for name, w in ψ.items()}
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self.generator, dtype=like.dtype, device=like.device)
@@ -48,5 +48,5 @@ class Evolution(Component):
         Args:
             difference: Fᵢ(ψ + σ εᵢ) − Fᵢ(ψ − σ εᵢ).
         """
-        slope = difference / (2 * self.deviation)
+        slope = difference / (2 * self.std)
         return [slope.view(-1, *[1] * (ε.dim() - 1)) * ε for ε in self.ε.values()]

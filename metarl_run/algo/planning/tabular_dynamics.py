@@ -56,7 +56,7 @@ class TabularDynamics(DynamicsModel):
     (2017), arXiv:1703.06114, for f and g; Chua et al. (2018), arXiv:1805.12114, for the ensemble.
     """
 
-    START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward
+    START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) ≈ 1, the weight of one observed reward
     measured: ClassVar[frozenset[str]] = running.names("reward")
 
     family: TaskFamily

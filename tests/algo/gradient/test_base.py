@@ -1,4 +1,4 @@
-"""Meta-gradients against finite differences and identities (traps 4, 17, 23). Data is fixed, arithmetic is float64."""
+"""Adaptation by gradient steps, on recorded data in float64."""
 
 import gymnasium
 import pytest
@@ -21,21 +21,21 @@ def test_further_steps_learn_from_what_the_policy_before_the_first_did(epochs, m
     monkeypatch.setattr(algo.learner, "loss", lambda *of: behaviours.append(of[2]) or loss(*of))
     with torch.no_grad():
         agent = algo.start(M)
-        lived = algo.learner.policy(algo.output(agent.params, ROLLOUTS[0]))
+        policy = algo.learner.policy(algo.output(agent.params, ROLLOUTS[0]))
         algo.adapt(agent, ROLLOUTS[0])
     first, *further = behaviours
     assert first is None and len(further) == epochs - 1
     for behaviour in further:
-        torch.testing.assert_close(behaviour.logits, lived.logits[:, :-1])
+        torch.testing.assert_close(behaviour.logits, policy.logits[:, :-1])
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_policy_that_lived(epochs):
+def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_policy_that_collected(epochs):
     action_space = gymnasium.spaces.Discrete(A)
-    numbers = {"clip": 0.2, "gae_lambda": 0.9, "value_weight": 0.5, "value_scale": 1.0, "entropy_weight": 0.1}
+    critic = {"clip": 0.2, "gae_lambda": 0.9, "value_weight": 0.5, "value_scale": 1.0, "entropy_weight": 0.1}
     common = {"discount": 0.9, "discount_steps": False, "lifetime_discount": 0.0, "standardise": True}
     kind = {"average": "steps", "policy": "auto", "initial_deviation": 1.0}
-    learner = PPO(action_space=action_space, epochs=epochs, **numbers, **common, **kind)
+    learner = PPO(action_space=action_space, epochs=epochs, **critic, **common, **kind)
     network = MLP(num_inputs=D, heads=learner.heads(action_space), hidden=[5], activation="tanh")
     θ = {name: p.double() for name, p in network.init(torch.Generator().manual_seed(0)).items()}
     algo = Scratch(learner=learner, network=network, meta_params=θ, inner_lr=ALPHA, rule="sgd")
@@ -44,9 +44,11 @@ def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_p
     for task in range(M):
         one = Rollout(*(field[task] for field in ROLLOUTS[0][:-1]), memory={})
         φ = {name: p.detach().clone().requires_grad_() for name, p in θ.items()}
-        lived = learner.behaviour(network(φ, one.observation, {})[0])
+        behaviour = learner.behaviour(network(φ, one.observation, {})[0])
         for _ in range(epochs):
-            g = torch.autograd.grad(learner.loss(network(φ, one.observation, {})[0], one, lived)[0], list(φ.values()))
+            g = torch.autograd.grad(
+                learner.loss(network(φ, one.observation, {})[0], one, behaviour)[0], list(φ.values())
+            )
             φ = {n: (p - ALPHA * d).detach().requires_grad_() for (n, p), d in zip(φ.items(), g, strict=True)}
         for name, p in φ.items():
             torch.testing.assert_close(ours[name][task], p.detach())

@@ -6,7 +6,7 @@ from metarl_run.algo.gradient.evolution import Evolution
 
 
 def test_evolution_estimates_the_gradient_of_a_quadratic():
-    """Of a quadratic F the smoothed fitness is F and a constant: E ĝ = ∇F exactly; 5 standard errors are allowed."""
+    """The smoothed fitness of a quadratic F is F and a constant: E ĝ = ∇F exactly; 5 standard errors are allowed."""
     g, pairs = torch.Generator().manual_seed(3), 40_000
     A, c = torch.randn(4, 4, generator=g), torch.randn(4, generator=g)
 
@@ -16,7 +16,7 @@ def test_evolution_estimates_the_gradient_of_a_quadratic():
 
     θ = {"a": torch.ones(3), "b": torch.full((1,), -2.0)}
     true = -(A @ A.T) @ (torch.cat([*θ.values()]) - c)
-    evolution = Evolution(deviation=0.5, generator=g)
+    evolution = Evolution(std=0.5, generator=g)
     stack = {name: w.expand(pairs, *w.shape) for name, w in θ.items()}
     values = []
     for evolution.sign in (1, -1):
@@ -28,7 +28,7 @@ def test_evolution_estimates_the_gradient_of_a_quadratic():
 
 
 def test_a_pair_is_mirrored_and_nothing_is_perturbed_outside_of_it():
-    evolution = Evolution(deviation=0.25, generator=torch.Generator().manual_seed(0))
+    evolution = Evolution(std=0.25, generator=torch.Generator().manual_seed(0))
     ψ = {"a": torch.arange(6.0).view(3, 2)}
     assert evolution.perturbed(ψ) is ψ
     evolution.sign = 1

@@ -41,7 +41,7 @@ def directions_along(rule, ψ, gradients):
 
 @pytest.mark.parametrize("base", RULES)
 def test_permuting_coordinates_permutes_their_updates(base):
-    """Within a parameter: which one a coordinate belongs to is all that the rule knows of its place."""
+    """Within a parameter: the rule's only positional input is the parameter that a coordinate belongs to."""
     rule, ψ, gradients = a_rule(base)
     order = torch.tensor([2, 0, 3, 1])
     permuted = [{"w": g["w"][:, order], "b": g["b"]} for g in gradients]

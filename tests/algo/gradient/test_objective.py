@@ -40,8 +40,8 @@ def test_the_meta_gradient_is_the_derivative_of_the_objective_on_recorded_data(k
 def test_adapting_anew_from_an_unchanged_theta_changes_nothing(surrogate):
     algo = make(MAML, surrogate, adaptation_steps=2, meta_optimizer=Recorder())
     objective = objective_of(algo, 2)
-    lived, anew = objective.agents(), objective.agents()
-    for one, other in zip(lived, anew, strict=True):
+    recorded, anew = objective.agents(), objective.agents()
+    for one, other in zip(recorded, anew, strict=True):
         for name in one.params:
             torch.testing.assert_close(one.params[name], other.params[name], rtol=1e-12, atol=1e-12)
 

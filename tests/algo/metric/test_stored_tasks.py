@@ -12,8 +12,8 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def lived(seed=0, M=N):
-    """One episode in each slot, of 2 to T steps."""
+def experience(seed=0, M=N):
+    """One episode in each env, of 2 to T steps."""
     g = torch.Generator().manual_seed(seed)
     length = torch.randint(2, T + 1, (M, 1, B), generator=g)
     length[0, 0, 0] = T
@@ -36,7 +36,7 @@ def stored(**changes):
 
 
 def earning(returns):
-    """One slot, one step."""
+    """One env, one step."""
     reward = torch.tensor(returns).view(-1, 1, 1)
     yes = torch.ones(len(returns), 1, 1, dtype=torch.bool)
     return Rollout(torch.zeros(len(returns), 2, 1, D), yes.long(), reward, yes, ~yes, yes, {})
@@ -47,15 +47,15 @@ def test_regrets_by_hand():
     x = torch.zeros(3, 1, 1, 2)
     bank.keep(earning([10.0, 20.0, 30.0]), x, 0)
     bank.keep(earning([4.0, 8.0, 33.0]), x, 1)  # of tasks 1, 2 and 0
-    regret, tried = bank.regret()
-    assert tried.tolist() == [[True, True, False], [False, True, True], [True, False, True]]
-    # 6, 12 and, better than its own, 0: the usual one is 6; what was not tried counts as its task's mean.
+    regret, evaluated = bank.regret()
+    assert evaluated.tolist() == [[True, True, False], [False, True, True], [True, False, True]]
+    # 6, 12 and, better than its own, 0: their mean is 6; a pair that was not evaluated gets its task's mean.
     torch.testing.assert_close(regret, torch.tensor([[0.0, 6, 6], [12, 0, 12], [0, 0, 0]]) / 6)
 
 
-def test_all_partners_are_tried_in_turn_and_only_steps_really_taken_are_kept():
+def test_all_partners_are_evaluated_in_turn_and_no_padding_is_kept():
     bank, partners = stored(), []
-    rollout = lived(M=3)
+    rollout = experience(M=3)
     x = rollout.alive.float().unsqueeze(-1).expand(-1, -1, -1, 2)
     for _ in range(4):
         partners.append(bank.partner)
@@ -68,7 +68,7 @@ def test_all_partners_are_tried_in_turn_and_only_steps_really_taken_are_kept():
 def test_a_query_shares_no_step_with_the_rest_and_is_never_empty_nor_more_than_half():
     bank = stored(page=10)
     for _ in range(2):
-        bank.keep(lived(M=3), randn(3, T, B, 2), 0)
+        bank.keep(experience(M=3), randn(3, T, B, 2), 0)
     sizes = torch.stack([bank.split().sum((1, 2)) for _ in range(200)])
     assert sizes.min() == 1 and 8 <= sizes.max() <= 10
     assert set(bank.split().unique().tolist()) == {0.0, 1.0}

@@ -20,24 +20,24 @@ def randn(*shape, seed=0):
 
 
 def test_weights_by_hand():
-    """Two places at ±1 on a line, seen at ½ with precision 2: variances ½ + τ / 2 = 1."""
+    """Two embeddings at ±1 on a line, observed at ½ with precision 2: variances ½ + τ / 2 = 1."""
     w = log_kernel(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([[1.0], [-1.0]]), temperature=1.0).softmax(-1)
     near, far = math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 1.5**2)
     torch.testing.assert_close(w, torch.tensor([near, far]) / (near + far))
 
 
 def test_the_kernel_is_the_gaussian_that_it_says():
-    places, λ, f, τ = randn(N, L), randn(7, L, seed=1).exp(), randn(7, L, seed=2), 0.6
+    embeddings, λ, f, τ = randn(N, L), randn(7, L, seed=1).exp(), randn(7, L, seed=2), 0.6
     Λ, g = λ.sum(0), (λ * f).sum(0) / λ.sum(0)
-    density = torch.distributions.Normal(places, (1 / Λ + τ / 2).sqrt()).log_prob(g).sum(-1)
-    ours = log_kernel((λ * f).sum(0), Λ, places, τ)
+    density = torch.distributions.Normal(embeddings, (1 / Λ + τ / 2).sqrt()).log_prob(g).sum(-1)
+    ours = log_kernel((λ * f).sum(0), Λ, embeddings, τ)
     torch.testing.assert_close(ours.softmax(-1), density.softmax(-1))
 
 
 def kernel(temperature, precision):
-    g, places = randn(L, seed=3), randn(N, L)
-    w = log_kernel(g * precision, torch.full((L,), precision), places, temperature).softmax(-1)
-    return w, (g - places).square().sum(-1)
+    g, embeddings = randn(L, seed=3), randn(N, L)
+    w = log_kernel(g * precision, torch.full((L,), precision), embeddings, temperature).softmax(-1)
+    return w, (g - embeddings).square().sum(-1)
 
 
 def test_limits_of_the_kernel():
@@ -51,14 +51,14 @@ def test_limits_of_the_kernel():
     assert w[distance.argmin()] > 0.999
 
 
-def test_more_experience_of_the_same_place_sharpens_the_weights():
+def test_more_experience_of_the_same_embedding_sharpens_the_weights():
     entropies = [
         -(w * w.log()).sum() for w in (kernel(0.5, precision)[0] for precision in (0.0, 0.1, 1.0, 10.0, 100.0))
     ]
     assert entropies == sorted(entropies, reverse=True)
 
 
-def test_a_sight_by_hand():
+def test_the_evidence_of_a_step_by_hand():
     """Linear u, v and w: λ = softplus(w), f = u v."""
     embedding = TaskEmbedding(
         observation_space=OBSERVATIONS, action_space=ACTIONS, size=1, hidden=[], activation="tanh"

@@ -1,4 +1,4 @@
-"""A continuous world: its plans against enumeration in a model set by hand, and what it learns from."""
+"""Continuous dynamics: plans against enumeration in a model set by hand, and the data it learns from."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def make(*overrides):
     return build_agent(compose_points(arguments).points[0].config, Streams(0, torch.device("cpu")))
 
 
-def lived(family, algo, episodes=2, seed=0):
+def collected(family, algo, episodes=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
     env = TaskVectorEnv(family, family.sample(M, "meta_train", generator), episodes_per_task=B, generator=generator)
     return live(algo, env, generator, adaptation_steps=episodes - 1).rollouts[0]
@@ -36,12 +36,12 @@ def agent():
     """One after a meta-update, so that no parameter is where it started."""
     family, algo = make()
     seeds = iter(range(100))
-    algo.meta_update(lambda steps: SimpleNamespace(rollouts=[lived(family, algo, seed=next(seeds))]))
-    return family, algo, lived(family, algo, seed=50)
+    algo.meta_update(lambda steps: SimpleNamespace(rollouts=[collected(family, algo, seed=next(seeds))]))
+    return family, algo, collected(family, algo, seed=50)
 
 
 def linear_agent(H):
-    """φ(s, a) = (s, a) in each of 2 members, and K, e and V drawn at random; states are told as they are."""
+    """φ(s, a) = (s, a) in each of 2 members, and K, e and V drawn at random; states are not normalised."""
     family, algo = make(*LINEAR, "algo.continuous.features=6", f"algo.continuous.planner.horizon={H}")
     generator = torch.Generator().manual_seed(1)
     params = algo.meta_params
@@ -50,15 +50,15 @@ def linear_agent(H):
             θ.normal_(generator=generator)
         params["features.0.weight"].copy_(torch.eye(6).expand(2, -1, -1))
         params["features.0.bias"].zero_()
-        for quantity in ("state", "change", "reward"):
-            params[f"{quantity}.mean"].zero_()
-            params[f"{quantity}.variance"].fill_(1)
+        for variable in ("state", "change", "reward"):
+            params[f"{variable}.mean"].zero_()
+            params[f"{variable}.variance"].fill_(1)
     K = 0.2 * torch.randn(2, 3, 6, 5, generator=generator)  # [E, N, F, D + 1]
     return family, algo, K, torch.randn(3, 4, generator=generator)
 
 
 def by_hand(algo, K, s, actions):
-    """J, number by number."""
+    """J, step by step."""
     θ, γ = {name: x.double() for name, x in algo.meta_params.items()}, algo.dynamics.discount
     total = 0.0
     for k in K.double():
@@ -75,13 +75,13 @@ def by_hand(algo, K, s, actions):
     return total
 
 
-def test_the_worth_of_a_plan_is_what_its_equation_says():
+def test_the_return_of_a_plan_is_that_of_its_equation():
     _, algo, K, s = linear_agent(3)
     every = list(itertools.product(range(2), repeat=3))
     with torch.no_grad():
-        worth = algo.dynamics.plan_returns(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
+        returns = algo.dynamics.plan_returns(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
     wanted = torch.tensor([[by_hand(algo, K[:, n], s[n], actions) for actions in every] for n in range(3)])
-    torch.testing.assert_close(worth, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(returns, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_action_that_is_taken_begins_the_best_of_all_plans():
@@ -89,17 +89,17 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     _, algo, K, s = linear_agent(4)
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).expand(3, -1, -1)
     with torch.no_grad():
-        worth = algo.dynamics.plan_returns(algo.meta_params, K, s, every)
+        returns = algo.dynamics.plan_returns(algo.meta_params, K, s, every)
         best, _ = algo.dynamics.planner.search(
             lambda a: algo.dynamics.plan_returns(algo.meta_params, K, s, a),
             torch.full((3, 4, 2), 0.5),
             torch.Generator(),
         )
-    assert torch.equal(best, every[0][worth.argmax(1)])
+    assert torch.equal(best, every[0][returns.argmax(1)])
 
 
-def test_trap_6_what_is_known_while_acting_is_what_learning_takes_to_be_known(agent):
-    """The sums after every step of a lifetime, of which the last is not told of any more."""
+def test_trap_6_acting_and_learning_accumulate_the_same_sums(agent):
+    """The sums after every step of a lifetime but the last, which no percept reports."""
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
     with torch.no_grad():
@@ -116,13 +116,13 @@ def test_trap_14_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(age
     family, algo, _ = agent
     before = {name: θ.clone() for name, θ in algo.meta_params.items()}
     assert before["state.count"][0] > 0
-    lived(family, algo, seed=7)
+    collected(family, algo, seed=7)
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
 
 
-def test_trap_14_statistics_are_those_of_all_that_was_lived():
+def test_trap_14_statistics_are_those_of_all_experience():
     family, algo = make()
-    parts = [lived(family, algo, seed=seed) for seed in (1, 2)]
+    parts = [collected(family, algo, seed=seed) for seed in (1, 2)]
     for part in parts:
         algo.dynamics.measure(algo.meta_params, part.merged())
     states = torch.cat([part.observation[:, :-1][part.alive] for part in parts])
@@ -131,10 +131,10 @@ def test_trap_14_statistics_are_those_of_all_that_was_lived():
     assert algo.meta_params["reward.count"].item() == len(states)
     reward = torch.ones(1, 1, requires_grad=False)
     outputs = algo.dynamics.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
-    assert outputs[..., -1].abs().max() == 0, "a reward that never varies is told as 0"
+    assert outputs[..., -1].abs().max() == 0, "a reward that never varies is normalised to 0"
 
 
-def test_trap_23_every_parameter_hears_of_every_task(agent):
+def test_trap_23_every_task_reaches_every_parameter(agent):
     _, algo, rollout = agent
     for task in range(M):
         alone = rollout.tasks(slice(task, task + 1)).merged()
@@ -144,7 +144,7 @@ def test_trap_23_every_parameter_hears_of_every_task(agent):
             assert gradient.isfinite().all() and gradient.any(), name
 
 
-def test_trap_19_what_a_task_teaches_depends_on_no_other(agent):
+def test_trap_19_the_data_of_a_task_depends_on_no_other(agent):
     _, algo, rollout = agent
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
@@ -178,7 +178,7 @@ def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated
     torch.testing.assert_close(loss, 0.5 * (1 - wanted).square().mean())
 
 
-def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unknown(agent):
+def test_a_sampled_last_layer_has_the_posteriors_mean_and_variance(agent):
     """Before any experience the covariance of a column is σ² I."""
     _, algo, _ = agent
     dynamics, params, generator = algo.dynamics, algo.meta_params, torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""A tabular world: with hand-set parameters it is the exact posterior, and its actions are those of value iteration."""
+"""Tabular dynamics: the exact posterior for parameters set by hand, and the actions of value iteration."""
 
 import math
 
@@ -25,7 +25,7 @@ def make(*overrides, seed=0):
 
 
 def bayesian(algo):
-    """Parameters that make each member the same conjugate belief: Dirichlet(α₀), N(μ₀, 1 / τ₀), noise 1 / τ."""
+    """Parameters with which each member is the same conjugate posterior: Dirichlet(α₀), N(μ₀, 1 / τ₀), noise 1 / τ."""
     params = {name: torch.zeros_like(θ) for name, θ in algo.meta_params.items()}
     last = max(name for name in params if name.startswith("prior.") and name.endswith("bias"))
     params[last][..., 1] = math.log(math.expm1(τ0 / τ - TabularDynamics.LEAST_WEIGHT)) - TabularDynamics.START_WEIGHT
@@ -37,7 +37,7 @@ def bayesian(algo):
 
 
 def lifetimes(family, episodes=5, M=3, B=2):
-    """What random agents live through, and the percepts one by one."""
+    """Experience of random agents, and the percepts one by one."""
     generator = torch.Generator().manual_seed(0)
     env = TaskVectorEnv(family, family.sample(M, "meta_train", generator), episodes_per_task=B, generator=generator)
     config = compose_points(["logger=files", "algo=random", *SMALL]).points[0].config
@@ -64,7 +64,7 @@ def test_with_hand_set_parameters_it_is_the_exact_posterior():
         torch.testing.assert_close(P, belief.mean()[0])
         torch.testing.assert_close(mean, belief.mean()[1])
         torch.testing.assert_close(unknown, belief.reward_precision.rsqrt())
-    assert memory["visits"].sum() == 3 * 2 * 19, "the last step is told of after it"
+    assert memory["visits"].sum() == 3 * 2 * 19, "the last step is reported after it"
 
 
 def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monkeypatch):
@@ -93,8 +93,8 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     torch.testing.assert_close(loss, torch.tensor(of_transitions / followed + of_rewards / (N * T)))
 
 
-def test_it_acts_on_the_optimal_values_of_what_it_believes():
-    """So much experience that the belief is the task; at every step of an episode, in every state."""
+def test_it_acts_on_the_optimal_values_of_its_posterior():
+    """So much experience that the posterior is the task; at every step of an episode, in every state."""
     family, algo = make("algo.tabular.optimism=0")
     tasks = family.sample(20, "meta_train", torch.Generator().manual_seed(3))
     q = finite_horizon_q(tasks.transition, tasks.mean_reward, horizon=4)
@@ -115,7 +115,7 @@ def test_it_acts_on_the_optimal_values_of_what_it_believes():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
-def test_what_the_members_disagree_about_is_uncertain_too(shift):
+def test_the_members_disagreement_adds_to_the_uncertainty(shift):
     """Two members with prior means μ₀ ± d of weight w: after n rewards they are ± w d / (w + n) off the middle."""
     family, algo = make("algo.tabular.members=2")
     params, w = bayesian(algo), τ0 / τ
@@ -134,7 +134,7 @@ def test_what_the_members_disagree_about_is_uncertain_too(shift):
 
 
 @pytest.mark.parametrize("optimism", [0, 2])
-def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimism):
+def test_it_plans_with_so_many_standard_deviations_added_to_every_expected_reward(optimism):
     family, algo = make(f"algo.tabular.optimism={optimism}")
     params = {name: θ + 0.3 for name, θ in algo.meta_params.items()}
     _, percepts = lifetimes(family)
@@ -148,7 +148,7 @@ def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimis
 
 
 @pytest.mark.parametrize("axis", ["state", "action"])
-def test_renaming_states_or_actions_renames_the_beliefs(axis):
+def test_permuting_states_or_actions_permutes_the_posterior(axis):
     family, algo = make()
     rollout, _ = lifetimes(family)
     merged = rollout.merged()
@@ -169,7 +169,7 @@ def test_renaming_states_or_actions_renames_the_beliefs(axis):
         torch.testing.assert_close(x.index_select(dim, renamed), y)
 
 
-def test_trap_6_what_is_counted_while_acting_is_what_is_counted_in_learning():
+def test_trap_6_acting_and_learning_count_the_same():
     family, algo = make()
     rollout, percepts = lifetimes(family)
     merged, memory = rollout.merged(), algo.start(3).memory
