@@ -14,8 +14,8 @@ All have the same arguments and differ in how log-probabilities, and thereby θ,
 Summed over an episode with weights γᵗ, all have the same unbiased first derivative if b is independent of aₜ and of all
 that follows. Second derivatives, which MAML needs, differ, as each docstring states. Figures are medians over 20 random
 MDPs of 3 states, 2 actions and 3 steps, for tables of logits, with b = V and one episode, by enumeration of all
-trajectories (`scripts/estimators`): errors relative to the true derivative, variances relative to its square. Figures
-of networks differ, see `score`.
+trajectories (`scripts/studies/estimators`): errors relative to the true derivative, variances relative to its square.
+Figures of networks differ, see `score`.
 
 "Unbiased" refers to one rollout's derivatives. MAML's meta-gradient is a product of two estimates and therefore exact
 only as the number B of episodes grows: with B = 1, `dice` is 3 % off for a table, as is `ratio`, and 9 to 35 % for a

@@ -1,4 +1,4 @@
-"""MAML, first-order MAML and ANIL: meta-gradients against finite differences, in float64 (traps 4, 17, 23)."""
+"""MAML, first-order MAML and ANIL: meta-gradients against finite differences, in float64."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The metric-based agent: its mixture of policies, its embeddings and its learning (traps 6, 13, 19, 23)."""
+"""The metric-based agent: its mixture of policies, its embeddings and its learning."""
 
 import io
 

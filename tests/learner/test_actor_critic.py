@@ -1,4 +1,4 @@
-"""Actor-critic: losses by hand, and the values that they lead to (traps 3, 7, 16)."""
+"""Actor-critic: losses by hand, and the values that they lead to."""
 
 import math
 

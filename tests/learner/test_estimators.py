@@ -1,4 +1,4 @@
-"""Gradients and Hessians of every surrogate against the truth, by enumeration (traps 1, 12, 16)."""
+"""Gradients and Hessians of every surrogate against the truth, by enumeration."""
 
 import importlib.util
 import json
@@ -101,13 +101,13 @@ def test_expected_derivatives_are_derivatives_of_the_expectation_and_float64_thr
     assert estimator.algo.loss(lab.params(θ), estimator.experience.rollout)[0].dtype == torch.float64
 
 
-# --- Trap 1: the Hessian through sampling ---
+# --- The Hessian through sampling ---
 
 
 @pytest.mark.parametrize("kind", LABS)
 @pytest.mark.parametrize("baseline", ["none", "value"])
 @pytest.mark.parametrize("surrogate", ALL)
-def test_trap_1_every_gradient_is_exact(surrogate, baseline, kind):
+def test_every_gradient_is_exact(surrogate, baseline, kind):
     for seed in range(2):
         lab = LABS[kind](seed)
         assert gradient_error(lab, lab.random_params(seed), surrogate, baseline=baseline) < EXACT
@@ -116,13 +116,13 @@ def test_trap_1_every_gradient_is_exact(surrogate, baseline, kind):
 @pytest.mark.parametrize("kind", LABS)
 @pytest.mark.parametrize("baseline", ["none", "value"])
 @pytest.mark.parametrize("surrogate", UNBIASED)
-def test_trap_1_the_hessians_of_dice_and_loaded_dice_are_exact(surrogate, baseline, kind):
+def test_the_hessians_of_dice_and_loaded_dice_are_exact(surrogate, baseline, kind):
     for seed in range(2):
         lab = LABS[kind](seed)
         assert hessian_error(lab, lab.random_params(seed), surrogate, baseline=baseline) < EXACT
 
 
-def test_trap_1_scores_second_derivative_of_a_softmax_table_is_zero_with_the_value_as_baseline():
+def test_scores_second_derivative_of_a_softmax_table_is_zero_with_the_value_as_baseline():
     """∇² log π of a softmax of its own logits does not depend on the action, and E[A] = 0: silently first order."""
     for kind in ("discounted", "undiscounted", "ending"):
         lab = LABS[kind](0)
@@ -156,7 +156,7 @@ def without_products_of_scores_of_different_steps(lab, θ, surrogate):
 
 @pytest.mark.parametrize("kind", LABS)
 @pytest.mark.parametrize("surrogate", ["score", "ratio"])
-def test_trap_1_the_second_derivatives_of_score_and_ratio_are_those_documented(surrogate, kind):
+def test_the_second_derivatives_of_score_and_ratio_are_those_documented(surrogate, kind):
     lab = LABS[kind](1)
     θ = lab.random_params(1)
     estimate = Estimator(lab, surrogate, baseline="value").hessians(θ).mean
@@ -164,7 +164,7 @@ def test_trap_1_the_second_derivatives_of_score_and_ratio_are_those_documented(s
     torch.testing.assert_close(estimate, documented, rtol=1e-10, atol=1e-13)
 
 
-def test_trap_1_of_a_network_scores_second_derivative_is_not_zero_and_still_wrong():
+def test_of_a_network_scores_second_derivative_is_not_zero_and_still_wrong():
     for seed in range(3):
         lab = LABS["mlp"](seed)
         θ = lab.random_params(seed)
@@ -172,7 +172,7 @@ def test_trap_1_of_a_network_scores_second_derivative_is_not_zero_and_still_wron
         assert hessian_error(lab, θ, "score", baseline="value") > 0.2
 
 
-def test_trap_1_ratio_is_exact_for_episodes_of_one_step_and_score_is_not():
+def test_ratio_is_exact_for_episodes_of_one_step_and_score_is_not():
     for seed in range(3):
         lab = Lab(random_mdp(seed, horizon=1))
         θ = lab.random_params(seed)
@@ -180,7 +180,7 @@ def test_trap_1_ratio_is_exact_for_episodes_of_one_step_and_score_is_not():
         assert hessian_error(lab, θ, "score", baseline="value") > 0.9
 
 
-def test_trap_1_hessian_errors_on_20_random_mdps():
+def test_hessian_errors_on_20_random_mdps():
     """Figures that the docstrings quote: medians of ‖E[estimate] − truth‖ / ‖truth‖."""
     errors = {key: [] for key in [("score", "value"), ("score", "none"), ("ratio", "value"), ("loaded_dice", "value")]}
     for seed in range(20):
@@ -294,7 +294,7 @@ def test_without_weights_on_later_steps_the_gradient_is_not_that_of_the_discount
     assert gradient_error(lab, lab.random_params(0), "score", learner={"discount_steps": False}) < EXACT
 
 
-# --- Trap 12: DiCE's sum along the episode ---
+# --- DiCE's sum along the episode ---
 
 
 def drawn_episodes(num, seed=0, **mdp):
@@ -320,7 +320,7 @@ def envs(rollout, index):
 
 @pytest.mark.parametrize("num", [1, 20])
 @pytest.mark.parametrize("surrogate", UNBIASED)
-def test_trap_12_the_hessian_of_many_episodes_is_the_mean_of_theirs_in_any_order(surrogate, num):
+def test_the_hessian_of_many_episodes_is_the_mean_of_theirs_in_any_order(surrogate, num):
     lab, rollout = drawn_episodes(num, ends=True)
     θ, estimator = lab.random_params(0), Estimator(lab, surrogate)
     together = loss_derivatives(estimator, θ, rollout)
@@ -345,7 +345,7 @@ def one_after_another(rollout):
 
 @pytest.mark.parametrize("average", ["episodes", "steps"])
 @pytest.mark.parametrize("surrogate", ALL)
-def test_trap_12_episodes_one_after_another_are_the_same_as_side_by_side(surrogate, average):
+def test_episodes_one_after_another_are_the_same_as_side_by_side(surrogate, average):
     lab, parallel = drawn_episodes(20, ends=True)
     serial = one_after_another(parallel)
     assert serial.alive.all() and serial.ended.sum() == 20 and serial.reward.shape[1] < 60
@@ -355,7 +355,7 @@ def test_trap_12_episodes_one_after_another_are_the_same_as_side_by_side(surroga
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
 
 
-def test_trap_12_a_sum_that_runs_across_episodes_would_be_seen():
+def test_a_sum_that_runs_across_episodes_would_be_seen():
     lab, parallel = drawn_episodes(20)
     serial = one_after_another(parallel)
     θ, estimator = lab.random_params(0), Estimator(lab, "dice")
@@ -373,13 +373,13 @@ def test_trap_12_a_sum_that_runs_across_episodes_would_be_seen():
     assert error(wrong, right) > 0.35
 
 
-# --- Trap 16: normalisation, and surrogates that are functions ---
+# --- Normalisation, and surrogates that are functions ---
 
 
 @pytest.mark.parametrize("standardise", [False, True])
 @pytest.mark.parametrize("baseline", ["none", "time", "others", "value"])
 @pytest.mark.parametrize("surrogate", ALL)
-def test_trap_16_the_surrogate_evaluated_twice_on_the_same_data_is_the_same_number(surrogate, baseline, standardise):
+def test_the_surrogate_evaluated_twice_on_the_same_data_is_the_same_number(surrogate, baseline, standardise):
     lab, rollout = drawn_episodes(5, ends=True)
     _, others = drawn_episodes(5, seed=1, ends=True)
     params = lab.params(lab.random_params(0))
@@ -390,7 +390,7 @@ def test_trap_16_the_surrogate_evaluated_twice_on_the_same_data_is_the_same_numb
     assert torch.equal(algo.loss(params, rollout, behaviour)[0], first)
 
 
-def test_trap_16_with_normalised_advantages_a_step_does_not_depend_on_the_unit_of_the_reward():
+def test_with_normalised_advantages_a_step_does_not_depend_on_the_unit_of_the_reward():
     """With it off the inner step grows with the reward, as the truth's does."""
     lab, rollout = drawn_episodes(5)
     θ, large = lab.random_params(0), rollout._replace(reward=10 * rollout.reward)
@@ -401,7 +401,7 @@ def test_trap_16_with_normalised_advantages_a_step_does_not_depend_on_the_unit_o
 
 
 @pytest.mark.parametrize("baseline", ["none", "time"])
-def test_trap_16_normalised_advantages_bias_the_gradients_direction(baseline):
+def test_normalised_advantages_bias_the_gradients_direction(baseline):
     lab = Lab(random_mdp(0, **SMALL))
     θ = lab.random_params(0)
     truth = jacobian(lab.expected_return, θ)
@@ -415,7 +415,7 @@ def test_trap_16_normalised_advantages_bias_the_gradients_direction(baseline):
 
 @pytest.mark.parametrize("standardise", [False, True])
 @pytest.mark.parametrize("surrogate", ALL)
-def test_trap_16_a_learned_baseline_is_a_constant_of_the_surrogate(surrogate, standardise):
+def test_a_learned_baseline_is_a_constant_of_the_surrogate(surrogate, standardise):
     network = Table(num_inputs=2, heads={"policy": 2, "value": 1}, initial_value=0.0)
     lab = Lab(random_mdp(0, **SMALL, ends=True), network)
     estimator = Estimator(lab, surrogate, baseline="critic", learner={"standardise": standardise})

@@ -1,4 +1,4 @@
-"""REINFORCE: losses and baselines by hand (trap 16)."""
+"""REINFORCE: losses and baselines by hand."""
 
 import math
 

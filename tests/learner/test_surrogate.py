@@ -1,4 +1,4 @@
-"""Surrogates by hand: their values, their derivatives, and how episodes stay apart (trap 12)."""
+"""Surrogates by hand: their values, their derivatives, and how episodes stay apart."""
 
 import math
 
@@ -102,7 +102,7 @@ def test_second_derivatives_by_hand(name, expected):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_trap_12_the_sum_along_an_episode_neither_wraps_around_nor_goes_on_into_the_next(name):
+def test_the_sum_along_an_episode_neither_wraps_around_nor_goes_on_into_the_next(name):
     """Three episodes in one env, of 2, 1 and 3 steps, are what each is alone."""
     log_prob, old, returns, baseline, _ = steps(1, 6, 1)
     ended = flags(0, 1, 1, 0, 0, 1)

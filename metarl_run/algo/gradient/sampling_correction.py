@@ -25,7 +25,7 @@ def sampling_correction(algo: GradientBased, agents: Agents, rollouts: Sequence[
     other surrogates already contain the expectation of this term, for infinitely many episodes: it would count twice.
     The learner's baseline must not shrink the query gradient: `others` or `none` is exact, `time` is off by 1/B.
     Without this term, MAML that adapts to one episode is off by 9 % with score and 3 % with dice for tables of logits,
-    by 9 to 37 % with either for a network of 8 tanh units (medians; `scripts/estimators` prints all rows).
+    by 9 to 37 % with either for a network of 8 tanh units (medians; `scripts/studies/estimators` prints all rows).
     With standardise=true, σ is estimated from the rollouts that J is measured on, which biases both terms alike, less
     the more tasks share it.
     Variance: high; the score is a sum over all steps of all episodes adapted to.

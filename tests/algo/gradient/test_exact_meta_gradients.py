@@ -1,4 +1,4 @@
-"""Whole meta-gradients against the truth, by enumeration, and training's code against enumeration (traps 1, 2)."""
+"""Whole meta-gradients against the truth, by enumeration, and training's code against enumeration."""
 
 from dataclasses import replace
 from statistics import median
@@ -42,7 +42,7 @@ def finite_differences(f, θ, ε=1e-5):
     return torch.tensor([(up - down) / (2 * ε) for up, down in ends], dtype=torch.float64)
 
 
-# --- Infinitely many episodes to adapt to: trap 1 through K steps ---
+# --- Infinitely many episodes to adapt to: the Hessian through K steps ---
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -61,7 +61,7 @@ def test_the_exact_meta_gradient_is_what_finite_differences_say(steps):
 @pytest.mark.parametrize("ends", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("surrogate", UNBIASED)
-def test_trap_1_the_meta_gradients_of_dice_and_loaded_dice_are_exact(surrogate, steps, ends, kind):
+def test_the_meta_gradients_of_dice_and_loaded_dice_are_exact(surrogate, steps, ends, kind):
     for seed, baseline in ((0, "none"), (1, "value")):
         lab = kind(seed, ends=ends)
         θ = lab.random_params(seed)
@@ -70,7 +70,7 @@ def test_trap_1_the_meta_gradients_of_dice_and_loaded_dice_are_exact(surrogate, 
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_trap_1_maml_with_score_is_first_order_maml_for_a_softmax_table(steps):
+def test_maml_with_score_is_first_order_maml_for_a_softmax_table(steps):
     for seed in range(3):
         lab = table(seed)
         θ, gain = lab.random_params(seed), Estimator(lab, "score", baseline="value").expected_gain
@@ -81,7 +81,7 @@ def test_trap_1_maml_with_score_is_first_order_maml_for_a_softmax_table(steps):
         torch.testing.assert_close(first, lab.meta_gradient(θ, lab.expected_return, steps=steps, first_order=True))
 
 
-def test_trap_1_for_a_network_it_is_neither_that_nor_exact():
+def test_for_a_network_it_is_neither_that_nor_exact():
     for seed in range(3):
         lab = mlp(seed)
         θ, gain = lab.random_params(seed), Estimator(lab, "score", baseline="value").expected_gain
@@ -90,7 +90,7 @@ def test_trap_1_for_a_network_it_is_neither_that_nor_exact():
         assert error(second, lab.meta_gradient(θ, lab.expected_return)) > 1e-2
 
 
-def test_trap_1_meta_gradient_errors_on_20_random_mdps():
+def test_meta_gradient_errors_on_20_random_mdps():
     """Figures that the docstrings quote: medians, one step of size ½."""
     errors = {key: [] for key in [("score", "value"), ("score", "none"), ("ratio", "value"), ("loaded_dice", "value")]}
     for seed in range(20):
@@ -109,7 +109,7 @@ def test_trap_1_meta_gradient_errors_on_20_random_mdps():
 @pytest.mark.parametrize(
     ("start", "score", "first_order", "apart"), [("random", 0.49, 0.53, 0.11), ("initial", 0.080, 0.29, 0.23)]
 )
-def test_trap_1_for_a_network_score_is_apart_from_first_order_maml_by_this_much(start, score, first_order, apart):
+def test_for_a_network_score_is_apart_from_first_order_maml_by_this_much(start, score, first_order, apart):
     """Figures that the docstrings quote: medians over 20 random MDPs, 8 tanh units, one step of size ½."""
     found = {"score": [], "first_order": [], "apart": []}
     for seed in range(20):
@@ -125,7 +125,7 @@ def test_trap_1_for_a_network_score_is_apart_from_first_order_maml_by_this_much(
     assert median(found["apart"]) == pytest.approx(apart, rel=0.04)
 
 
-def test_trap_1_ratio_is_exact_for_episodes_of_one_step():
+def test_ratio_is_exact_for_episodes_of_one_step():
     for seed in range(3):
         lab = table(seed, horizon=1)
         θ = lab.random_params(seed)
@@ -133,7 +133,7 @@ def test_trap_1_ratio_is_exact_for_episodes_of_one_step():
         assert error(estimate, lab.meta_gradient(θ, lab.expected_return, steps=3)) < EXACT
 
 
-# --- Finitely many episodes to adapt to: trap 2, the sampling term ---
+# --- Finitely many episodes to adapt to: the sampling term ---
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_true_meta_gradient_of_finitely_many_episodes_is_what_finite_differe
 
 @pytest.mark.parametrize("baseline", ["none", "value"])
 @pytest.mark.parametrize("ends", [False, True])
-def test_trap_2_with_the_sampling_term_the_meta_gradient_is_exact(ends, baseline):
+def test_with_the_sampling_term_the_meta_gradient_is_exact(ends, baseline):
     for seed in range(2):
         lab = table(seed, ends=ends)
         θ = lab.random_params(seed)
@@ -162,7 +162,7 @@ def test_trap_2_with_the_sampling_term_the_meta_gradient_is_exact(ends, baseline
     "options", [{"steps": 2}, {"steps": 3}, {"episodes": 2}, {"episodes": 2, "baseline": "others"}]
 )
 @pytest.mark.parametrize("ends", [False, True])
-def test_trap_2_through_several_steps_and_with_several_episodes(ends, options):
+def test_through_several_steps_and_with_several_episodes(ends, options):
     lab = table(0, num_states=2 if options.get("steps") != 3 or not ends else 1, horizon=2, ends=ends)
     θ = lab.random_params(0)
     truth = Estimator(lab, "score", **options).true_meta_gradient(θ)
@@ -171,7 +171,7 @@ def test_trap_2_through_several_steps_and_with_several_episodes(ends, options):
 
 
 @pytest.mark.parametrize("surrogate", ["ratio", "dice", "loaded_dice"])
-def test_trap_2_the_sampling_term_is_exact_whatever_the_surrogate(surrogate):
+def test_the_sampling_term_is_exact_whatever_the_surrogate(surrogate):
     """Inner steps use score then: another's second derivative would count the term twice."""
     lab = table(0)
     θ = lab.random_params(0)
@@ -214,7 +214,7 @@ def test_the_sampling_term_is_exact_with_the_default_learner(ends, baseline):
         assert truth.norm() > 1e-4
 
 
-def test_trap_2_the_mean_of_other_tasks_as_baseline_of_the_sampling_term_biases_nothing():
+def test_the_mean_of_other_tasks_as_baseline_of_the_sampling_term_biases_nothing():
     """All pairs of tasks that may make up a meta-batch: the same mean as with one task, and less variance."""
     lab = table(0, **SMALL)
     θ = lab.random_params(0)
@@ -225,7 +225,7 @@ def test_trap_2_the_mean_of_other_tasks_as_baseline_of_the_sampling_term_biases_
     assert two.variance.sum() < one.variance.sum() / 2 * 1.5
 
 
-def test_trap_2_without_the_term_the_meta_gradient_misses_by_this_much():
+def test_without_the_term_the_meta_gradient_misses_by_this_much():
     """Figures that the docstrings quote: medians over 20 random MDPs, one step of size ½, one episode to adapt to."""
     errors, cosines = [], []
     for seed in range(20):

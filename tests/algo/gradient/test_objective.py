@@ -1,4 +1,4 @@
-"""Meta-objectives as functions of θ, on recorded data in float64 (traps 17, 18, 23)."""
+"""Meta-objectives as functions of θ, on recorded data in float64."""
 
 import pytest
 import torch

@@ -98,7 +98,7 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     assert torch.equal(best, every[0][returns.argmax(1)])
 
 
-def test_trap_6_acting_and_learning_accumulate_the_same_sums(agent):
+def test_acting_and_learning_accumulate_the_same_sums(agent):
     """The sums after every step of a lifetime but the last, which no percept reports."""
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
@@ -112,7 +112,7 @@ def test_trap_6_acting_and_learning_accumulate_the_same_sums(agent):
             torch.testing.assert_close(memory["products"].flatten(0, 1)[here], products[here], rtol=1e-4, atol=1e-3)
 
 
-def test_trap_14_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(agent):
+def test_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(agent):
     family, algo, _ = agent
     before = {name: θ.clone() for name, θ in algo.meta_params.items()}
     assert before["state.count"][0] > 0
@@ -120,7 +120,7 @@ def test_trap_14_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(age
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
 
 
-def test_trap_14_statistics_are_those_of_all_experience():
+def test_statistics_are_those_of_all_experience():
     family, algo = make()
     parts = [collected(family, algo, seed=seed) for seed in (1, 2)]
     for part in parts:
@@ -134,7 +134,7 @@ def test_trap_14_statistics_are_those_of_all_experience():
     assert outputs[..., -1].abs().max() == 0, "a reward that never varies is normalised to 0"
 
 
-def test_trap_23_every_task_reaches_every_parameter(agent):
+def test_every_task_reaches_every_parameter(agent):
     _, algo, rollout = agent
     for task in range(M):
         alone = rollout.tasks(slice(task, task + 1)).merged()
@@ -144,7 +144,7 @@ def test_trap_23_every_task_reaches_every_parameter(agent):
             assert gradient.isfinite().all() and gradient.any(), name
 
 
-def test_trap_19_the_data_of_a_task_depends_on_no_other(agent):
+def test_the_data_of_a_task_depends_on_no_other(agent):
     _, algo, rollout = agent
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
@@ -159,7 +159,7 @@ def test_trap_19_the_data_of_a_task_depends_on_no_other(agent):
 
 
 @pytest.mark.parametrize("terminated", [False, True])
-def test_trap_7_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated):
+def test_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated):
     """One state, reward 1 at each of T steps: V = 1 / (1 − γ), or what is left of (1 − γᵀ) / (1 − γ)."""
     _, algo = make(*LINEAR, "algo.continuous.value_lambda=1", "algo.continuous.discount=0.9")
     T = 6

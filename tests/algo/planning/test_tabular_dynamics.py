@@ -169,7 +169,7 @@ def test_permuting_states_or_actions_permutes_the_posterior(axis):
         torch.testing.assert_close(x.index_select(dim, renamed), y)
 
 
-def test_trap_6_acting_and_learning_count_the_same():
+def test_acting_and_learning_count_the_same():
     family, algo = make()
     rollout, percepts = lifetimes(family)
     merged, memory = rollout.merged(), algo.start(3).memory
