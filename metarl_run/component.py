@@ -42,8 +42,8 @@ class Component:
 
     is made by keywords alone, as `Reptile(adaptation_steps=5, inner_lr=0.1)`. Every argument is checked against its
     kind (`metarl_run.kinds`); what follows from the fields is set in `__post_init__`. Annotations with `ClassVar` are
-    no fields. A class may have a constructor of its own instead. The configuration is checked against the same
-    annotations, read from the source text by `metarl_run.config.static`.
+    no fields. A class may have a constructor of its own instead, whose `**arguments` are those of its ancestor. The
+    configuration is checked against the same annotations, read from the source text by `metarl_run.config.static`.
     """
 
     __own_fields__: ClassVar[Mapping[str, Field]] = {}
@@ -104,9 +104,16 @@ def fields_of(cls: type) -> Mapping[str, Field]:
 
 
 def _signature(cls: Any) -> inspect.Signature:
-    if cls.__init__ is not Component.__init__:
-        of_init = inspect.signature(cls.__init__)
-        return of_init.replace(parameters=list(of_init.parameters.values())[1:])
+    """The arguments of a class; `**arguments` of its constructor are what its ancestor takes besides."""
+    home = next(place for place, ancestor in enumerate(cls.__mro__) if "__init__" in vars(ancestor))
+    if cls.__mro__[home] is not Component:
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        named = {parameter.name: parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD}
+        above = next((c for c in cls.__mro__[home + 1 :] if issubclass(c, Component)), None)
+        if len(named) == len(own) or above in (None, Component):
+            return inspect.Signature(own)
+        passed_on = [p for name, p in above.__signature__.parameters.items() if name not in named]
+        return inspect.Signature([*named.values(), *passed_on])
     return inspect.Signature(
         [
             inspect.Parameter(

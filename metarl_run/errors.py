@@ -1,6 +1,6 @@
 """The ways a run can end other than well, each with its own exit code.
 
-An error is told in one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised
+An error is one line, `error: <dotted.key or path>: <reason>`, and at most one `hint:` line. Everything raised
 on purpose derives from `RunError`; any other exception is a bug, of this package or of a component (exit code 1).
 """
 
@@ -35,6 +35,12 @@ class RunError(Exception):
 
 class Bug(RunError):
     """An exception that nobody expected; its crash report tells the whole story."""
+
+    exit_code = BUG
+
+
+class PluginError(RunError):
+    """An exception that nobody expected in code of a plugin."""
 
     exit_code = BUG
 

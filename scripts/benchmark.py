@@ -1,22 +1,22 @@
-"""How fast the project is, beside what else does the same work, measured in turn on this machine.
+"""Speed of the project beside other libraries doing the same work, measured in turn on this machine.
 
 Workloads:
-    step      CartPoles stepped with actions given ahead
-    rollout   40 tasks × 20 episodes × 100 steps, each task with parameters of its own
-    maml      one meta-iteration with exact second derivatives, of the same sizes
-    rl2       networks with memory, 512 lifetimes × 100 steps: rollout, and update by PPO
-    tables    a hand-made agent in 1000 random MDPs
-    startup   how long the command takes to answer
-    overhead  the share of meta-training that is not meta-updates
+    step      CartPoles stepped with actions drawn in advance
+    rollout   40 tasks × 20 episodes × 100 steps, with separate policy parameters for each task
+    maml      one meta-iteration with exact second derivatives, same sizes
+    rl2       networks with memory, 512 lifetimes × 100 steps: rollout, and PPO update
+    tables    a classical agent in 1000 random MDPs
+    startup   time until the command answers
+    overhead  share of meta-training outside meta-updates
 
-Every repetition measures each subject once, and the product of two 1024 × 1024 matrices beside it. A row holds medians
-over repetitions; its spread is the interquartile range, relative to the median. Ratios are formed within repetitions:
-how many times as long as metarl-run the subject took. Only ratios of one call compare; machines and hours differ.
+Every repetition measures each subject once, together with the product of two 1024 × 1024 matrices. A row holds medians
+over repetitions; its spread is the interquartile range relative to the median. Ratios are formed within repetitions:
+the subject's time divided by that of metarl-run. Ratios are comparable only within one call.
 
-Time is that of the clock on the wall, which wants a machine with nothing else to do. On a busy one, --clock cpu counts
-the processor's time instead, of all threads and processes of the subject.
+Time is wall time, which requires an idle machine. On a busy one, --clock cpu counts the CPU time of all threads and
+processes of the subject instead.
 
-The peers come with pip install '.[bench]'; one that is absent is named.
+Install the peers with pip install '.[bench]'; absent ones are named.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PROJECT = "metarl-run"
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses in one line."""
+    """Argument parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see ./scripts/benchmark --help\n")
@@ -69,14 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", action="append", choices=WORKLOADS, metavar="WORKLOAD", help="this one; may be given several times"
+        "--only", action="append", choices=WORKLOADS, metavar="WORKLOAD", help="only this workload; may be repeated"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, versions and rows there, too")
-    parser.add_argument("--profile", action="store_true", help="print where the project's time goes")
-    parser.add_argument("--repeats", type=whole(1), help=f"repetitions (default: {REPEATS}, tiny 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write machine, versions and rows to FILE")
+    parser.add_argument("--profile", action="store_true", help="print a profile of the project's work")
+    parser.add_argument("--repeats", type=whole(1), help=f"number of repetitions (default: {REPEATS}, tiny 2)")
     parser.add_argument("--threads", type=whole(1), default=1, help="threads of every subject (default: 1)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="which time counts (default: wall)")
-    parser.add_argument("--tiny", action="store_true", help="small sizes: the numbers mean little")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="clock to use (default: wall)")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for tests; the numbers mean little")
     chosen = parser.parse_args(arguments)
     if chosen.json is not None and chosen.json.is_dir():
         parser.error(f"argument --json: must be a file, got the folder {chosen.json}")
@@ -88,19 +88,19 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def whole(least: int) -> Any:
-    """An argument that is a whole number from `least` on."""
+    """Argument type: an integer ≥ `least`."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, got {text}")
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text}")
         return int(text)
 
     return number
 
 
 def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The rows of the chosen workloads, as they come."""
-    from benchmarks import timing  # loads torch, which comes after machine.prepare
+    """Rows of the chosen workloads, as they are measured."""
+    from benchmarks import timing  # imports torch, which must follow machine.prepare
 
     least_seconds = 0.0 if chosen.tiny else 0.1
 
@@ -112,12 +112,12 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     print(timing.profiled(case))
 
 
-# --- What is shown ---
+# --- Output ---
 
 
 def progress(row: dict[str, Any]) -> str:
-    said = f"absent: {row['absent']}" if "absent" in row else f"{row['median_seconds']:.4g} s"
-    return f"{row['workload']} {row['case']}, {row['subject']}: {said}"
+    outcome = f"absent: {row['absent']}" if "absent" in row else f"{row['median_seconds']:.4g} s"
+    return f"{row['workload']} {row['case']}, {row['subject']}: {outcome}"
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
@@ -147,12 +147,12 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     console.width = max(console.width, 112 + 10 * (products + shares))
     console.print(table)
     console.print(
-        "against metarl-run: how many times as long it took, and quartiles; GFLOP/s: of the product of matrices"
+        "against metarl-run: time relative to metarl-run's, with quartiles; GFLOP/s: rate of the matrix product"
     )
     if products:
-        console.print("reached: by the project's own products with weights, of that rate, all else included")
+        console.print("reached: share of that rate reached by the project's products with weights, all else included")
     if shares:
-        console.print("outside: the share of meta-training that is not meta-updates")
+        console.print("outside: share of meta-training outside meta-updates")
     for reason in sorted({f"{row['subject']} is absent: {row['absent']}" for row in rows if "absent" in row}):
         console.print(reason, markup=False)
 

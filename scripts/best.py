@@ -1,7 +1,7 @@
-"""The best setting of every method in a tuning sweep, such as that of `experiment=families_tuning`.
+"""Best setting of every method in a tuning sweep, such as `experiment=families_tuning`.
 
-A score is the mean return over the asked episodes, by default after 10, 20 and 40; where a curve ends earlier, its last
-point stands for what is beyond. Settings are told apart by what was given on the command line.
+The score is the mean of the returns after the given numbers of episodes, by default 10, 20 and 40; where a curve ends
+earlier, its last point is used. Settings are identified by their command-line overrides.
 """
 
 import argparse
@@ -16,17 +16,17 @@ from metarl_run.report.sweep.jobs import Job, read_jobs
 from metarl_run.system.atomic import write_atomically
 
 LEFT_OUT = ("experiment", "env", "algo", "seed", "logger", "output_root", "panel", "sweep")
-"""Overrides that are no part of a setting."""
+"""Overrides that are not part of a setting."""
 
 
 class Tried(NamedTuple):
     """One setting of a method.
 
     Attributes:
-        env, algo: the method and where.
-        setting: overrides that no other setting of the method shares.
-        returns: after each number of episodes that was asked for.
-        cpu_seconds: of the run.
+        env, algo: task family and method.
+        setting: overrides that not all settings of the method share.
+        returns: mean return after each given number of episodes.
+        cpu_seconds: CPU time of the run.
     """
 
     env: str
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def tried(jobs: Sequence[Job], episodes: Sequence[int]) -> list[list[Tried]]:
-    """The settings of each method, the methods in order of env and algo."""
+    """Settings of each method, ordered by env and algo."""
     methods: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         methods.setdefault((job.choices["env"], job.choices["algo"]), []).append(job)
@@ -76,12 +76,12 @@ def key_of(override: str) -> str:
 
 
 def returns_of(points: Sequence[Mapping[str, float]], episodes: Sequence[int]) -> list[float]:
-    """The mean return after at most so many episodes each."""
+    """Mean return after at most each number of episodes."""
     return [[point["mean"] for point in points if point["episodes_seen"] <= most][-1] for most in episodes]
 
 
 def table(methods: Sequence[Sequence[Tried]], episodes: Sequence[int]) -> str:
-    """Markdown: a row per setting, the best of each method in bold."""
+    """A Markdown table with a row per setting, the best of each method in bold."""
     lines = [
         "| env | algo | setting | " + " | ".join(f"e={e}" for e in episodes) + " | score | CPU s |",
         "| :-- | :-- | :-- |" + " --: |" * (len(episodes) + 2),

@@ -1,7 +1,7 @@
-"""Mutants of a source file: one operator, constant, argument or statement changed, the rest of the text as it was.
+"""Mutants of a source file: one operator, constant, argument or statement is changed, the rest of the text is kept.
 
-Annotations, decorators, assertions (`strict=` of `zip`, too) and strings are left alone; so are plain assignments,
-without which a name would be missing.
+Annotations, decorators, assertions (including `strict=` of `zip`) and strings are never mutated; nor are plain
+assignments, without which a name would be undefined.
 """
 
 import ast
@@ -40,8 +40,8 @@ class Mutant:
     """A changed file.
 
     Attributes:
-        line: where the change begins.
-        kind: what was changed.
+        line: first line of the change.
+        kind: kind of the change.
         text: the whole file.
     """
 
@@ -50,25 +50,25 @@ class Mutant:
     text: str
 
     def diff(self, original: str) -> str:
-        """The lines that differ, as `-` and `+`."""
+        """Lines that differ, marked `-` and `+`."""
         lines = difflib.unified_diff(original.splitlines(), self.text.splitlines(), lineterm="", n=0)
         return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
 def mutants(text: str) -> list[Mutant]:
-    """Every mutant of a file, in the order of its lines."""
+    """All mutants of a file, ordered by line."""
     tree = ast.parse(text)
-    place = Places(text)
+    position = Positions(text)
     found = [
         Mutant(node.lineno, kind, text[:start] + new + text[end:])
         for node in mutable(tree)
-        for kind, (start, end), new in changes(node, place)
+        for kind, (start, end), new in changes(node, position)
     ]
     return sorted({mutant.text: mutant for mutant in found}.values(), key=lambda m: m.line)
 
 
-class Places:
-    """Where in the text a node begins and ends: Python counts its columns in bytes of UTF-8."""
+class Positions:
+    """Character offsets of nodes in the text; Python counts columns in bytes of UTF-8."""
 
     def __init__(self, text: str) -> None:
         self.text, self.lines = text, list(io.StringIO(text))
@@ -81,12 +81,12 @@ class Places:
         return self._at(node.lineno, node.col_offset), self._at(node.end_lineno, node.end_col_offset)
 
     def source(self, node: ast.expr | ast.stmt) -> str:
-        """The node as it was written."""
+        """Source text of the node."""
         start, end = self(node)
         return self.text[start:end]
 
     def between(self, left: ast.expr, right: ast.expr) -> tuple[int, int]:
-        """Where the operator between two operands stands, with what surrounds it."""
+        """Range of the text between two operands, which holds the operator."""
         return self(left)[1], self(right)[0]
 
     def _at(self, line: int, column: int) -> int:
@@ -94,7 +94,7 @@ class Places:
 
 
 def mutable(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """The nodes below that a mutation may start from."""
+    """Descendants of `node` that may be mutated."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params") or isinstance(node, ast.Assert):
             continue
@@ -107,46 +107,46 @@ def mutable(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
                 yield from mutable(child)
 
 
-def changes(node: ast.expr | ast.stmt, place: Places) -> Iterator[tuple[str, tuple[int, int], str]]:
-    """What can be changed about a node: kind, the place of the old text, and the new text."""
+def changes(node: ast.expr | ast.stmt, position: Positions) -> Iterator[tuple[str, tuple[int, int], str]]:
+    """Possible changes of a node: kind, range of the old text, and new text."""
     match node:
         case ast.Compare(left=left, ops=operators, comparators=right):
             for before, operator, after in zip([left, *right], operators, right, strict=False):
                 for new in COMPARISONS[type(operator)]:
-                    yield "comparison", place.between(before, after), operators_text(place, before, after, new)
+                    yield "comparison", position.between(before, after), operators_text(position, before, after, new)
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
             new = OPERATORS[type(operator)]
-            yield "arithmetic", place.between(left, right), operators_text(place, left, right, new)
+            yield "arithmetic", position.between(left, right), operators_text(position, left, right, new)
         case ast.AugAssign(target=target, op=operator, value=value) if type(operator) in OPERATORS:
             new = f"{OPERATORS[type(operator)]}="
-            yield "arithmetic", place.between(target, value), operators_text(place, target, value, new)
-            yield "statement", place(node), "pass"
+            yield "arithmetic", position.between(target, value), operators_text(position, target, value, new)
+            yield "statement", position(node), "pass"
         case ast.BoolOp(op=operator, values=[left, right, *_]):
             new = "or" if isinstance(operator, ast.And) else "and"
-            yield "logic", place.between(left, right), operators_text(place, left, right, new)
+            yield "logic", position.between(left, right), operators_text(position, left, right, new)
         case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert(), operand=operand):
-            yield "sign", place(node), place.source(operand)
+            yield "sign", position(node), position.source(operand)
         case ast.Constant(value=bool(value)):
-            yield "constant", place(node), str(not value)
+            yield "constant", position(node), str(not value)
         case ast.Constant(value=int(value)):
-            yield "constant", place(node), str(value + 1)
+            yield "constant", position(node), str(value + 1)
         case ast.Constant(value=float(value)):
-            yield "constant", place(node), str(2 * value or 1.0)
+            yield "constant", position(node), str(2 * value or 1.0)
         case ast.Call(args=[first, second, *_]) if not isinstance(first, ast.Starred) | isinstance(second, ast.Starred):
-            old = place.text[slice(*place.between(first, second))]
-            new = place.source(second) + old + place.source(first)
-            yield "arguments", (place(first)[0], place(second)[1]), new
+            old = position.text[slice(*position.between(first, second))]
+            new = position.source(second) + old + position.source(first)
+            yield "arguments", (position(first)[0], position(second)[1]), new
         case ast.Expr(value=ast.Call()) | ast.Raise() | ast.Continue() | ast.Break():
-            yield "statement", place(node), "pass"
+            yield "statement", position(node), "pass"
         case ast.Assign(targets=[ast.Subscript()]):
-            yield "statement", place(node), "pass"
+            yield "statement", position(node), "pass"
         case ast.If(test=test) | ast.IfExp(test=test):
-            yield "condition", place(test), f"not ({place.source(test)})"
+            yield "condition", position(test), f"not ({position.source(test)})"
 
 
-def operators_text(place: Places, left: ast.expr, right: ast.expr, new: str) -> str:
-    """What stood between two operands with another operator: brackets and line breaks stay."""
-    old = place.text[slice(*place.between(left, right))]
+def operators_text(position: Positions, left: ast.expr, right: ast.expr, new: str) -> str:
+    """Text between two operands with another operator; brackets and line breaks are kept."""
+    old = position.text[slice(*position.between(left, right))]
     kept_before = old[: len(old) - len(old.lstrip(" )\n"))]
     kept_after = old[len(old.rstrip(" (\n")) :]
     return f"{kept_before or ' '}{new}{kept_after or ' '}"

@@ -1,13 +1,12 @@
-"""Mutation testing by sampling: small mistakes are made in the code, one at a time; do the tests that import it fail?
+"""Mutation testing by sampling: small mistakes are made in the code, one at a time, and must be detected by tests.
 
 A copy of the project is mutated, never the project itself. The tests of a mutant are those that import its module by
-name; if none does, those that import a module which imports it. They run up to the first failure, in a process that is
-forked from one that has imported torch already. End-to-end tests do not count: they are slow, and few of them look at
-numbers.
+name or, if there are none, those that import a module which imports it. They run until the first failure, in a process
+forked from one that has already imported torch. End-to-end tests do not count: they are slow, and few check numbers.
 
-Tools made for this were looked at, by their source. mutmut puts a function (*args, **kwargs) in the place of each that
-it mutates and leaves decorated ones and constants alone, but here constructors are decorated and are read from the
-source before a run; cosmic-ray mutates the files that one is working on, and imports torch anew for every mutant.
+Existing tools do not fit: mutmut replaces every function it mutates by one with (*args, **kwargs) and skips decorated
+functions and constants, but constructors here are decorated and read from source before a run; cosmic-ray mutates the
+working files and imports torch again for every mutant.
 """
 
 import argparse
@@ -34,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "metarl_run"
 SCOPE = ("metarl_run/algo", "metarl_run/learner", "metarl_run/evaluation.py", "metarl_run/table/statistics.py")
 HEAVY = ("gymnasium", "scipy.stats")
-"""What most tests import, besides torch: once, before forking. Plug-ins of pytest must be imported by it."""
+"""Modules besides torch that most tests import, imported once before forking; pytest imports its plug-ins itself."""
 
 BY_CONFIGURATION = ("test_contracts.py", "test_exact.py")
 """Tests of every component that conf/ names."""
@@ -44,13 +43,13 @@ COPIED = ("metarl_run", "conf", "tests", "scripts", "pyproject.toml", "README.md
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant.
+    """Outcome of one mutant.
 
     Attributes:
-        file, line, kind, diff: what was changed.
-        outcome: `killed` by a test, `timeout` (killed, too: something never ended), or `survived`.
+        file, line, kind, diff: the change.
+        outcome: `killed` by a test, `timeout` (counts as killed), or `survived`.
         by: the test that failed first; empty if none did.
-        seconds: that its tests took.
+        seconds: duration of its tests.
     """
 
     file: str
@@ -66,9 +65,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", default=SCOPE, help=f"files or folders (default: {' '.join(SCOPE)})")
     parser.add_argument("--without", nargs="*", default=[], help="files to leave out")
-    parser.add_argument("--sample", type=int, default=100, help="how many mutants (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default: 0)")
-    parser.add_argument("--minutes", type=float, default=60, help="no mutant is begun afterwards (default: 60)")
+    parser.add_argument("--sample", type=int, default=100, help="number of mutants (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+    parser.add_argument("--minutes", type=float, default=60, help="time after which no mutant is started (default: 60)")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutation", help="folder for the result")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -86,7 +85,9 @@ def main() -> int:
     scope = {"paths": list(chosen.paths), "without": chosen.without, "seed": chosen.seed, "population": population}
     result = scope | score(outcomes)
 
-    from metarl_run.system.json_text import json_text  # no earlier: forked children import the package from their copy
+    from metarl_run.system.json_text import (
+        json_text,  # imported late: forked children import the package from their copy
+    )
 
     chosen.out.mkdir(parents=True, exist_ok=True)
     full = result | {"mutants": [asdict(outcome) for outcome in outcomes]}
@@ -100,7 +101,7 @@ def main() -> int:
 
 
 def files(paths: Sequence[str], without: Sequence[str] = ()) -> list[str]:
-    """The source files in the given places, relative to the project, in a fixed order."""
+    """Source files in the given paths, relative to the project, in a fixed order."""
     found: list[Path] = []
     for path in (*paths, *without):
         place = ROOT / path
@@ -112,7 +113,7 @@ def files(paths: Sequence[str], without: Sequence[str] = ()) -> list[str]:
 
 
 def sample(names: Sequence[str], size: int, seed: int) -> tuple[list[tuple[str, Mutant]], int]:
-    """Mutants drawn without replacement, each as likely as any other; and how many there are to draw from."""
+    """Mutants drawn uniformly without replacement, and the number of all mutants."""
     everything = [(name, mutant) for name in names for mutant in mutants((ROOT / name).read_text(encoding="utf-8"))]
     drawn = random.Random(seed).sample(everything, min(size, len(everything)))
     return drawn, len(everything)
@@ -122,7 +123,7 @@ def sample(names: Sequence[str], size: int, seed: int) -> tuple[list[tuple[str, 
 
 
 def imports(path: Path) -> set[str]:
-    """Every dotted name below the package that a file imports."""
+    """Dotted names below the package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
@@ -134,7 +135,7 @@ def imports(path: Path) -> set[str]:
 
 
 def tests_of(root: Path, name: str) -> list[str]:
-    """The test files that import a module, the shortest first; else those of its importers; else those of all conf/."""
+    """Test files that import a module, the shortest first; else those of its importers; else those of all conf/."""
     tests = [path for path in sorted((root / "tests").rglob("test_*.py")) if "end_to_end" not in path.parts]
     of_test = {path: imports(path) for path in tests}
     of_module = {dotted(path.relative_to(root)): imports(path) for path in (root / PACKAGE).rglob("*.py")}
@@ -143,7 +144,7 @@ def tests_of(root: Path, name: str) -> list[str]:
         if found := [path for path in tests if of_test[path] & wanted]:
             return [path.relative_to(root).as_posix() for path in sorted(found, key=lambda path: path.stat().st_size)]
         wanted |= {module for module, imported in of_module.items() if imported & wanted}
-    # Nothing imports a component that is only named by a configuration: the tests that go through all of these.
+    # A component that only a configuration names is imported nowhere: use the tests that go through all of conf/.
     return [path.relative_to(root).as_posix() for path in tests if path.name in BY_CONFIGURATION]
 
 
@@ -155,7 +156,7 @@ def dotted(path: Path) -> str:
 
 
 def examine(copy: Path, drawn: Sequence[tuple[str, Mutant]], end: float) -> list[Outcome]:
-    """Each mutant in turn, as long as there is time; every test file runs once without any, and must pass."""
+    """Test mutants in turn until `end`; every test file first runs once without a mutant and must pass."""
     outcomes: list[Outcome] = []
     usual: dict[str, float] = {}
     for number, (name, mutant) in enumerate(drawn, 1):
@@ -165,12 +166,12 @@ def examine(copy: Path, drawn: Sequence[tuple[str, Mutant]], end: float) -> list
         if fresh := [test for test in tests if test not in usual]:
             failed, seconds = run(copy, fresh, timeout=1800)
             if failed is not None:
-                raise SystemExit(f"error: {failed or fresh} fails or never ends without any mutant; mend it first")
+                raise SystemExit(f"error: {failed or fresh} fails or never ends without a mutant; fix it first")
             usual |= {test: seconds / len(fresh) for test in fresh}
         file, original = copy / name, (copy / name).read_text(encoding="utf-8")
         written = file.stat().st_mtime
         file.write_text(mutant.text, encoding="utf-8")
-        os.utime(file, (written + number, written + number))  # else Python would read the compiled original
+        os.utime(file, (written + number, written + number))  # otherwise Python would load the compiled original
         try:
             failed, seconds = run(copy, tests, timeout=30 + 5 * sum(usual[test] for test in tests))
         finally:
@@ -185,7 +186,7 @@ def examine(copy: Path, drawn: Sequence[tuple[str, Mutant]], end: float) -> list
 
 
 def run(copy: Path, tests: Sequence[str], timeout: float) -> tuple[str | None, float]:
-    """The first test that failed, None if none did, empty if they never ended; and the seconds that it took."""
+    """The first test that failed (None if none did, empty after a timeout) and the duration in seconds."""
     begun = time.monotonic()
     ours, theirs = Pipe(duplex=False)
     process = get_context("fork").Process(target=report, args=(copy, tests, theirs))
@@ -201,7 +202,7 @@ def run(copy: Path, tests: Sequence[str], timeout: float) -> tuple[str | None, f
 
 
 class First:
-    """A plug-in of pytest that remembers what failed first."""
+    """pytest plug-in that remembers the first failure."""
 
     failed: str | None = None
 
@@ -215,7 +216,7 @@ class First:
 
 
 def report(copy: Path, tests: Sequence[str], answer: Connection) -> None:
-    """In a process of its own: run the tests in the copy, and answer which failed first."""
+    """Run the tests in the copy, in a process of its own, and send which failed first."""
     sys.dont_write_bytecode = any((copy / PACKAGE).rglob("*.pyc"))
     os.chdir(copy)
     os.environ["PYTHONPATH"] = str(copy)
@@ -228,11 +229,11 @@ def report(copy: Path, tests: Sequence[str], answer: Connection) -> None:
     answer.send(first.failed or (None if code == pytest.ExitCode.OK else f"pytest ({code.name})"))
 
 
-# --- Telling ---
+# --- Output ---
 
 
 def score(outcomes: Sequence[Outcome]) -> dict[str, float | int | list[float]]:
-    """How many were killed, and the exact 95 % interval of their share (Clopper & Pearson 1934)."""
+    """Number of killed mutants and the exact 95 % interval of their share (Clopper & Pearson 1934)."""
     n, k = len(outcomes), sum(outcome.outcome != "survived" for outcome in outcomes)
     low = float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0
     high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
@@ -240,7 +241,7 @@ def score(outcomes: Sequence[Outcome]) -> dict[str, float | int | list[float]]:
 
 
 def table(result: dict[str, object], outcomes: Sequence[Outcome]) -> str:
-    """The score by room and kind, and every survivor."""
+    """The score, by kind of mutant, and every survivor."""
     (low, high), left_out = result["interval"], result["without"]
     text = [
         "# Mutation testing\n",

@@ -1,6 +1,6 @@
 """A paper's table: `./scripts/reproduce rl2_mdps` is `metarl-run experiment=rl2_mdps`, with flags instead of keys.
 
-Cells that are finished are not run again. Exit codes are those of metarl-run: 6 if a cell failed.
+Finished cells are not run again. Exit codes are those of metarl-run: 6 if a cell failed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from metarl_run.folders import CONFIG_DIR
 
 
 def overrides(argv: Sequence[str]) -> list[str]:
-    """The arguments of metarl-run.
+    """The equivalent arguments of metarl-run.
 
     Raises:
         ConfigError: if there is no such table.
@@ -45,7 +45,7 @@ def overrides(argv: Sequence[str]) -> list[str]:
 
 
 def tables() -> list[str]:
-    """The experiments that declare a table."""
+    """Experiments that declare a table."""
     files = sorted((CONFIG_DIR / "experiment").glob("*.yaml"))
     return [path.stem for path in files if re.search(r"^table:", path.read_text(encoding="utf-8"), re.MULTILINE)]
 
@@ -57,7 +57,7 @@ def quoted(word: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells of bad usage as metarl-run does."""
+    """Argument parser that reports bad usage as metarl-run does."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError("command line", message, "./scripts/reproduce --help shows the flags")
@@ -69,15 +69,15 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(prog="reproduce", usage=usage, description=__doc__, formatter_class=shape)
     made.add_argument("table", help=", ".join(tables()))
     made.add_argument("--output", metavar="DIR", help="folder of the table (default: outputs/TABLE)")
-    made.add_argument("--columns", nargs="+", metavar="NAME", help="only these; learned ones run if they are named")
-    made.add_argument("--rows", nargs="+", metavar="KEY", help="only these, e.g. 10,5 100,5 or 10 25")
-    made.add_argument("--tasks", type=int, metavar="N", help="that each mean is over (default: 10000)")
+    made.add_argument("--columns", nargs="+", metavar="NAME", help="only these columns; learned ones run only if named")
+    made.add_argument("--rows", nargs="+", metavar="KEY", help="only these rows, e.g. 10,5 100,5 or 10 25")
+    made.add_argument("--tasks", type=int, metavar="N", help="tasks that each mean is over (default: 10000)")
     made.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: the cores available)")
-    made.add_argument("--checkpoints", metavar="DIR", help="take finished runs in this folder for learned columns")
+    made.add_argument("--checkpoints", metavar="DIR", help="folder of finished runs for learned columns")
     made.add_argument("--no-train", action="store_true", help="never train a learned column")
-    made.add_argument("--budget", metavar="NAME", help="of the runs that train: cpu (default) or paper")
-    made.add_argument("--seeds", nargs="+", type=int, metavar="N", help="of the runs that train (default: 0 1 2)")
-    made.add_argument("--report-only", action="store_true", help="run nothing, report what is there")
+    made.add_argument("--budget", metavar="NAME", help="budget of training runs: cpu (default) or paper")
+    made.add_argument("--seeds", nargs="+", type=int, metavar="N", help="seeds of training runs (default: 0 1 2)")
+    made.add_argument("--report-only", action="store_true", help="run nothing, report finished cells")
     return made
 
 

@@ -1,8 +1,8 @@
 # Sourced by the other scripts: `setup` makes .venv in the project's root and installs the package into it.
 #
-# A stamp, written last, says for which pyproject.toml that was done: a set-up that was interrupted is done again, and one
-# that is up to date costs a checksum. METARL_RUN_TORCH is the torch version to install where there is none,
-# METARL_RUN_PYTHON the interpreter to make .venv with.
+# A stamp, written last, holds the checksum of pyproject.toml: an interrupted set-up is repeated, and one that is up to date
+# costs a checksum. METARL_RUN_TORCH is the torch version to install where there is none, METARL_RUN_PYTHON the interpreter
+# to create .venv with.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
@@ -18,7 +18,7 @@ checksum() {
     { printf '%s\n' "$root"; cat "$root/pyproject.toml"; } | cksum
 }
 
-is_done() { # does a stamp cover the wanted extra? The set-up with an extra also serves those who want none
+is_done() { # does a stamp cover the extra? A set-up with the extra `dev` also covers none
     local stamp
     for stamp in "$venv/.metarl-run-installed-$1" "$venv/.metarl-run-installed-dev"; do
         [[ -x "$venv/bin/metarl-run" && -f "$stamp" && "$(cat "$stamp")" == "$(checksum)" ]] && return 0
@@ -37,7 +37,7 @@ suitable_python() {
     return 1
 }
 
-logged() { # run a command; its output is shown only if it fails
+logged() { # run a command and show its output only if it fails
     "$@" >>"$root/.setup.log" 2>&1 || {
         tail -n 30 "$root/.setup.log" >&2
         fail "'${*: -3}' failed; the whole output is in $root/.setup.log"
@@ -48,7 +48,7 @@ make_venv() {
     local base
     base="$(suitable_python)" || fail "Python 3.11 or newer was not found; set METARL_RUN_PYTHON to one"
     "$base" -m venv --clear "$venv" >>"$root/.setup.log" 2>&1 && return 0
-    # Debian's python3 comes without ensurepip; a pip outside can put one inside
+    # Debian's python3 comes without ensurepip; an outside pip can install one
     logged "$base" -m venv --clear --without-pip "$venv"
     logged "$base" -m pip --python "$python" install --quiet pip
 }
@@ -57,9 +57,9 @@ install() {
     local extra="$1"
     printf 'Setting up .venv (a few minutes the first time) ...\n' >&2
     : >"$root/.setup.log"
-    rm -f "$venv"/.metarl-run-installed-* # from here on nothing is sure until the new stamp says so
+    rm -f "$venv"/.metarl-run-installed-* # the environment is invalid until the new stamp is written
     "$python" -m pip --version >/dev/null 2>&1 || make_venv
-    # The metadata comes last in a wheel, so a torch whose installation was interrupted has none
+    # Wheels install metadata last, so an interrupted torch installation has none
     if ! "$python" -c 'import importlib.metadata as m, torch; m.version("torch")' >/dev/null 2>&1; then
         logged "$python" -m pip install --quiet "torch==${METARL_RUN_TORCH:-2.13.0}"
     fi
@@ -76,7 +76,7 @@ setup() { # $1: an extra of the package, or nothing
         exec 9>"$root/.setup.lock"
         flock 9
         is_done "$extra" || install "$extra"
-        exec 9>&- # so that the run itself does not hold the lock
+        exec 9>&- # the run itself must not hold the lock
     else
         install "$extra"
     fi

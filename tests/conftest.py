@@ -1,14 +1,57 @@
-"""Fixtures shared by the whole suite."""
+"""Fixtures shared by the whole suite, and the one limit of time."""
 
-import hydra
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
 import pytest
-import torch
-from omegaconf import DictConfig, open_dict
 
-from metarl_run.env.base import TaskFamily
 from metarl_run.folders import CONFIG_DIR
 
-torch.set_num_threads(1)  # tests run side by side: two threads each would fight for two cores
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from metarl_run.env.base import TaskFamily
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: two threads in each of two tests would fight for two cores
+
+LIMIT = 15 * 60
+"""Seconds after which a test counts as hanging, however busy the machine; nothing else that waits has a limit."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Collect without the garbage collector, which would look at the growing heap again and again for 4 CPU seconds.
+
+    What there is afterwards stays to the end; it is not looked at any more either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Fail a test that hangs; one that cannot be interrupted ends the process a minute later, see pyproject.toml."""
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        pytest.fail(f"hangs: not done after {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(LIMIT)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(params=sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")))
@@ -20,6 +63,9 @@ def env_option(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def family_config(env_option: str) -> DictConfig:
     """The configuration of one task family, composed by Hydra."""
+    import hydra
+    from omegaconf import open_dict
+
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         composed = hydra.compose(f"env/{env_option}")
     with open_dict(composed.env):
@@ -30,4 +76,6 @@ def family_config(env_option: str) -> DictConfig:
 @pytest.fixture
 def family(family_config: DictConfig) -> TaskFamily:
     """The task family of each option, with its default numbers."""
-    return hydra.utils.instantiate(family_config, _convert_="all")
+    from hydra.utils import instantiate
+
+    return instantiate(family_config, _convert_="all")

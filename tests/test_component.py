@@ -81,5 +81,11 @@ def test_a_class_may_have_a_constructor_of_its_own_and_call_that_of_the_fields()
             super().__init__(size=diameter / 2)
             self.scale = 1.0
 
+    class PassedOn(Shape):
+        def __init__(self, *, weight: float, **others: object) -> None:
+            super().__init__(**others)
+
+    assert PassedOn(weight=1.0, size=2.0).size == 2.0
+    assert list(inspect.signature(PassedOn).parameters) == ["weight", "size", "sides"]
     assert Own(diameter=3.0).size == 1.5
     assert list(inspect.signature(Own).parameters) == ["diameter"]

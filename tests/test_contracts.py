@@ -4,21 +4,17 @@ Everything is made the way a run makes it, from composed configurations.
 """
 
 import copy
+import functools
 import gc
 import io
-import pkgutil
 
 import pytest
 import torch
-from suited import suited
+from suited import completed, known, options, provided, suited, suits, written
 
 from metarl_run.algo.base import MetaLearner
-from metarl_run.config.static.signature import signature
 from metarl_run.config.validation import validate
-from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import ConfigError
-from metarl_run.folders import CONFIG_DIR
 from metarl_run.lifetime import live
 from metarl_run.maths.distributions import Distribution, empty_actions
 from metarl_run.run.agent import build_agent
@@ -28,50 +24,35 @@ from metarl_run.types import Percept
 M, B = 4, 3
 
 
-CONFIGS = {}
-"""What has been composed, by its arguments: composing takes longer than most tests."""
+@functools.cache
+def composed(option, env, *others):
+    """The configuration of a pair; shared, not to be changed.
 
-
-def composed(*overrides):
-    if overrides not in CONFIGS:
-        CONFIGS[overrides] = suited("experiment=smoke", *overrides)[0].config
-    return CONFIGS[overrides]
-
-
-def options(group):
-    return [f"{group}={path.stem}" for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
+    Only the families are exchanged from pair to pair: composing anew takes a hundred times as long as validating.
+    """
+    point = suited("experiment=smoke", option)[0]
+    config = {**point.config, "env": suited("experiment=smoke", env)[0].config["env"]}
+    validate(config, {**point.choices, "env": env.removeprefix("env=")})
+    return config
 
 
 def families():
     """Each class of families once: a variant differs in numbers alone."""
     by_class: dict[str, str] = {}
-    for option in sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")):
-        by_class.setdefault(configuration(option)["_target_"], option)
-    return [f"env={option}" for option in by_class.values()]
+    for option in options("env"):
+        by_class.setdefault(written("env", option).arguments["_target_"], option)
+    return list(by_class.values())
 
 
 def servable(group):
-    """Each option of `group` with each family that it can serve, and what else the option requires.
-
-    Only the families are exchanged from pair to pair: composing anew takes a hundred times as long as validating.
-    """
+    """Each option of `group` with each family that it can serve, and what else the option requires."""
     pairs = []
     for option in options(group):
-        point, (_, *arguments) = suited("experiment=smoke", option)
-        others = [argument for argument in arguments if not argument.startswith("env=")]
-        served, refusals = [], []
-        for env in families():
-            config = {**point.config, "env": composed(env)["env"]}
-            try:
-                validate(config, {**point.choices, "env": env.removeprefix("env=")})
-            except ConfigError as error:
-                refusals.append(error)
-                continue
-            pair = (others[0], env, *others[1:])
-            CONFIGS[pair] = config
-            served.append(pair)
-        assert served, f"no task family suits {option}: {refusals}"
-        pairs += served
+        others = {other: chosen for other, chosen in completed(**{group: option}).items() if other != "env"}
+        served = [env for env in families() if suits(**others, env=env)]
+        assert served, f"no task family suits {group}={option}"
+        first, *rest = [f"{other}={chosen}" for other, chosen in others.items()]
+        pairs += [(first, f"env={env}", *rest) for env in served]
     return pairs
 
 
@@ -80,8 +61,7 @@ def named(pairs):
 
 
 def has_memory(pair):
-    network = composed(*pair)["network"]
-    return "memory" in signature(network["_target_"], ("metarl_run",)).declared.provided(network)
+    return "memory" in provided(*pair[0].split("="))
 
 
 ALGOS, LEARNERS, NETWORKS = named(servable("algo")), named(servable("learner")), servable("network")
@@ -208,7 +188,7 @@ def alive():
 
 
 def learns(pair):
-    return issubclass(pkgutil.resolve_name(composed(*pair)["algo"]["_target_"]), MetaLearner)
+    return f"{MetaLearner.__module__}.{MetaLearner.__name__}" in known(*pair[0].split("=")).bases
 
 
 @pytest.mark.parametrize("pair", [pair for pair in each_once(ALGOS) if learns(pair.values[0])])

@@ -1,4 +1,4 @@
-"""Curve[k] is the return after exactly k adaptations, and everyone counts episodes alike (trap 10)."""
+"""Curve[k] is the return after exactly k adaptations, and everyone counts episodes alike."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Rollouts hold exactly what was lived: no step twice, none across a reset (traps 5, 8)."""
+"""Rollouts hold exactly what was lived: no step twice, none across a reset."""
 
 import pytest
 import torch

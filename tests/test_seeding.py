@@ -1,4 +1,4 @@
-"""Streams: same name, same numbers; another name, other numbers (traps 13, 15, 22)."""
+"""Streams: same name, same numbers; another name, other numbers."""
 
 import torch
 

@@ -31,7 +31,9 @@ def main() -> None:
             sys.stdout.flush()
     except RunError as error:
         code = error.exit_code
-        print(error, file=sys.stderr)
+        from metarl_run.config.secret import masked
+
+        print(masked(str(error)), file=sys.stderr)
     except Interrupted as request:
         code = request.exit_code
     except KeyboardInterrupt:

@@ -1,14 +1,16 @@
-"""Hydra's sweeps whose jobs are known beforehand; launchers and folders are Hydra's as in any sweep."""
+"""Sweeps whose jobs are known beforehand, as a sweeper plugin of Hydra: launchers and folders are as in any sweep."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 
+from metarl_run.config.hydra_internals import BasicSweeper
 from metarl_run.errors import StateError
+
+OPTION = "hydra/sweeper=listed"
 
 
 class ListedSweeper(BasicSweeper):
@@ -16,7 +18,7 @@ class ListedSweeper(BasicSweeper):
 
     Attributes:
         jobs: the overrides of each.
-        refused: some job's folder holds another run, which was left as it is.
+        refused: whether some job's folder holds another run, which was left as it is.
     """
 
     jobs: ClassVar[Sequence[Sequence[str]]] = ()
@@ -35,15 +37,10 @@ class ListedSweeper(BasicSweeper):
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]
 
 
-@contextlib.contextmanager
-def listing(jobs: Sequence[Sequence[str]]) -> Iterator[None]:
-    """For as long as this lasts, Hydra's basic sweeper is this one, with these jobs."""
+def register(jobs: Sequence[Sequence[str]]) -> None:
+    """Make the jobs those of `hydra/sweeper=listed`, of this process."""
     ListedSweeper.jobs = jobs
-    plugins = Plugins.instance().class_name_to_class
-    name = f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
-    before = plugins[name]
-    plugins[name] = ListedSweeper
-    try:
-        yield
-    finally:
-        plugins[name] = before
+    Plugins.instance().register(ListedSweeper)
+    target = f"{ListedSweeper.__module__}.{ListedSweeper.__name__}"
+    node = {"_target_": target, "max_batch_size": None, "params": None}
+    ConfigStore.instance().store(group="hydra/sweeper", name="listed", node=node, provider="metarl-run")

@@ -12,13 +12,18 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import JobRuntime, configure_log, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.config.compose import compose_points
+from metarl_run.config.hydra_internals import Callbacks
+from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_today_names
+from metarl_run.config.secret import masked
+from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
@@ -29,7 +34,7 @@ from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 
 stop = StopRequest()
-"""Of this process: signals know no other place to report to."""
+"""Stop request of this process: signal handlers have no other place to report to."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,13 +64,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _single(composed: Composed) -> int:
-    carrier = Carrier()
+    """The run as it was composed: `hydra.main` would compose it twice again."""
+    (point,) = composed.points
+    assert composed.loader is not None
+    cfg, carrier = point.composed, Carrier()
 
     def job(cfg: DictConfig) -> None:
         with carrier:
             _run_here(cfg)
 
-    _call_hydra((*composed.arguments, f"hydra.run.dir={_quoted(composed.points[0].folder)}"), job)
+    with read_write(cfg.hydra):
+        cfg.hydra.run.dir, cfg.hydra.mode = point.folder, RunMode.RUN
+    JobRuntime.instance().set("name", "train")
+    configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
+    context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
+    done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+    callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     carrier.deliver()
     return DONE
 
@@ -92,16 +108,12 @@ def _resume(composed: Composed) -> int:
     return DONE
 
 
-TABLES_OWN = ("table", "experiment", "seed", "threads", "device", "plugins", "output_root")
-"""Keys and groups that may be given with a table; its cells choose all others."""
-
-
 def _table(composed: Composed) -> int:
     (point, *others) = composed.points
     if others:
         raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
     for text in point.overrides:
-        if key_of(text).partition(".")[0] not in TABLES_OWN:
+        if key_of(text).partition(".")[0] not in ("experiment", *keys_with_table()):
             raise ConfigError(key_of(text), "cannot be given with a table, whose cells choose it", "leave it out")
     from metarl_run.table.asked import as_asked
     from metarl_run.table.reproduce import reproduce
@@ -136,17 +148,17 @@ def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
 
 
 def _sweep(composed: Composed) -> int:
-    from metarl_run.cli.sweeper import ListedSweeper, listing
+    from metarl_run.cli.sweeper import OPTION, ListedSweeper, register
     from metarl_run.report.sweep import sweep
 
     folder, finished = composed.points[0].sweep_folder, False
     arguments = [*composed.arguments, f"hydra.sweep.dir={_quoted(folder)}"]
     if composed.lists and not {"-m", "--multirun"} & {*arguments}:
         arguments.append("--multirun")
-    with (
-        listing([point.overrides for point in composed.points]) if composed.lists else contextlib.nullcontext(),
-        contextlib.suppress(SystemExit),  # Hydra said what is wrong with the sweep itself; what has run is reported
-    ):
+    if composed.lists:
+        register([point.overrides for point in composed.points])
+        arguments.append(OPTION)
+    with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
         _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))
@@ -159,10 +171,10 @@ def _sweep(composed: Composed) -> int:
 def sweep_job(cfg: DictConfig) -> int:
     """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
     try:
-        with Contained(Path(HydraConfig.get().runtime.output_dir)):
+        with Contained(Path(HydraConfig.get().runtime.output_dir), cfg.plugins):
             _run_here(cfg)
     except RunError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(masked(str(error)), file=sys.stderr, flush=True)
         return error.exit_code
     return DONE
 
@@ -224,10 +236,10 @@ class Carrier(AbstractContextManager["Carrier"]):
 
 def _tell_differences(points: Sequence[Point]) -> None:
     """Print what the runs that made the checkpoints were that those which start from them are not."""
-    told: dict[str, dict[str, None]] = {}
+    reported: dict[str, dict[str, None]] = {}
     for point in points:
-        told.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
-    for checkpoint, lines in told.items():
+        reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
+    for checkpoint, lines in reported.items():
         if lines:
             print(
                 f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
@@ -243,6 +255,10 @@ def _refuse_impossible(composed: Composed) -> None:
         _refuse_absent_compiler(point.config)
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    if not composed.multirun and composed.points[0].config["resume"] is None:
+        from metarl_run.run.folder import require_own
+
+        require_own(Path(composed.points[0].folder))
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):

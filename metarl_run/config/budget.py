@@ -1,4 +1,4 @@
-"""Is the budget that a configuration asks for one that it has? Told before an interpolation fails for want of it."""
+"""Check of the key `budget`, before an interpolation fails for want of it."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ def check_budget(budget: object, budgets: object) -> None:
 
 
 def _check_alike(budgets: Mapping[str, Mapping[str, object]]) -> None:
-    """What one budget gives, all give: so no budget fails that was not tried."""
+    """Raise ConfigError unless all budgets have the same keys, so that none fails only when it is chosen."""
     given = {key: name for name, numbers in budgets.items() for key in numbers}
     for name, numbers in budgets.items():
         for key, other in given.items():

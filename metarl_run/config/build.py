@@ -5,15 +5,16 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metarl_run.config.offered import Offered
 from metarl_run.errors import ConfigError
 
 
-def build(config: Mapping[str, Any], offered: Mapping[str, object], *, plugins: Sequence[str], where: str) -> Any:
+def build(config: Mapping[str, Any], offered: Offered, *, plugins: Sequence[str], where: str) -> Any:
     """The object that `config` describes; mappings with a `_target_` inside it are built first.
 
     Args:
         config: `_target_` and constructor arguments; not modified.
-        offered: objects made at run time; each goes to the constructors that name it, unless `config` has it.
+        offered: objects that go to the constructors that name them, unless `config` has a value.
         plugins: packages besides metarl_run that a `_target_` may come from.
         where: dotted key of `config`, for messages.
 
@@ -36,7 +37,7 @@ def build(config: Mapping[str, Any], offered: Mapping[str, object], *, plugins: 
 
 
 def locate(target: str, plugins: Sequence[str], where: str) -> Any:
-    """The class or function called `target`; nothing outside metarl_run and `plugins` is imported or returned."""
+    """The class called `target`; nothing outside metarl_run and `plugins` is imported or returned."""
     allowed = {"metarl_run", *plugins}
     module, _, name = target.rpartition(".")
     if not module or target.partition(".")[0] not in allowed:
@@ -45,12 +46,12 @@ def locate(target: str, plugins: Sequence[str], where: str) -> Any:
         found = getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(where, f"cannot be imported: {error}") from error
-    if not callable(found) or found.__module__.partition(".")[0] not in allowed:
+    if not isinstance(found, type) or found.__module__.partition(".")[0] not in allowed:
         raise ConfigError(where, f"must be a class of metarl_run or of a package named in plugins, got {target}")
     return found
 
 
-def _built(value: Any, offered: Mapping[str, object], plugins: Sequence[str], where: str) -> Any:
+def _built(value: Any, offered: Offered, plugins: Sequence[str], where: str) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
             return build(value, offered, plugins=plugins, where=where)

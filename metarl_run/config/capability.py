@@ -1,4 +1,4 @@
-"""Do the chosen components suit each other? Whatever word one requires, another must provide."""
+"""Check that the chosen components suit each other: each capability required by one must be provided by another."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -44,33 +44,33 @@ class Chosen:
 def check_capabilities(
     components: Sequence[Chosen], choices: Mapping[str, str], offers: Callable[[], Mapping[str, Set[str]]]
 ) -> None:
-    """Raise ConfigError for the first word that a component requires and none provides.
+    """Raise ConfigError for the first capability that a component requires and none provides.
 
     Args:
         components: all of the configuration.
         choices: the option chosen in each group.
-        offers: the words that each option like `env=random_mdp` provides; asked for if something is lacking.
+        offers: capabilities that each option like `env=random_mdp` provides; computed if one is lacking.
     """
-    provided = {word for one in components for word in one.signature.declared.provided(one.arguments)}
+    provided = {capability for one in components for capability in one.signature.declared.provided(one.arguments)}
     for one in components:
         required = one.signature.declared.required(one.arguments)
-        missing = [(argument, word) for argument, word in required if word not in provided]
+        missing = [(argument, capability) for argument, capability in required if capability not in provided]
         if not missing:
             continue
-        (argument, word), others = missing[0], {other for _, other in missing}
-        able = [*_with_another_value(components, word), *_offering(word, others, offers())]
+        (argument, capability), others = missing[0], {other for _, other in missing}
+        able = [*_with_another_value(components, capability), *_offering(capability, others, offers())]
         hints = [f"{_listed(able)} provides it"] if able else []
         where, name = one.path, one.name
         if argument is not None:
             where, name = f"{one.path}.{argument}", _yaml(one.arguments[argument])
             hints += [f"{where}={value}" for value in _undemanding(one, argument, provided)[:1]]
-        reason = f"{name} requires {PHRASES.get(word, word)}, which {_lacking(able, choices)}"
+        reason = f"{name} requires {PHRASES.get(capability, capability)}, which {_lacking(able, choices)}"
         raise ConfigError(where, reason, "; or ".join(hints) or None)
 
 
-def _offering(word: str, others: Set[str], offers: Mapping[str, Set[str]]) -> list[str]:
-    """The options that provide `word`; among these, those that provide most of what else is lacking."""
-    able = [option for option, words in offers.items() if word in words]
+def _offering(capability: str, others: Set[str], offers: Mapping[str, Set[str]]) -> list[str]:
+    """The options that provide `capability`; among these, those that provide most of what else is lacking."""
+    able = [option for option, capabilities in offers.items() if capability in capabilities]
     most = max((len(offers[option] & others) for option in able), default=0)
     return [option for option in able if len(offers[option] & others) == most]
 
@@ -84,14 +84,14 @@ def _lacking(able: Sequence[str], choices: Mapping[str, str]) -> str:
     return f"{' and '.join(chosen)} {'does' if len(chosen) == 1 else 'do'} not provide"
 
 
-def _with_another_value(components: Sequence[Chosen], word: str) -> list[str]:
-    """Arguments like `learner.surrogate=dice` with which a chosen component would provide `word`."""
+def _with_another_value(components: Sequence[Chosen], capability: str) -> list[str]:
+    """Arguments like `learner.surrogate=dice` with which a chosen component would provide `capability`."""
     return [
         f"{one.path}.{argument}={_yaml(value)}"
         for one in components
         for argument, by_value in one.signature.declared.provides_if.items()
-        for value, words in by_value.items()
-        if word in words
+        for value, capabilities in by_value.items()
+        if capability in capabilities
     ]
 
 
@@ -103,7 +103,8 @@ def _undemanding(one: Chosen, argument: str, provided: set[str]) -> list[str]:
     return [
         _yaml(value)
         for value in values
-        if {word for _, word in one.signature.declared.required({**one.arguments, argument: value})} <= provided
+        if {capability for _, capability in one.signature.declared.required({**one.arguments, argument: value})}
+        <= provided
     ]
 
 

@@ -1,4 +1,4 @@
-"""Can anything be learned from the episodes of a task? Not where an episode's return is its own baseline."""
+"""Check of the episodes per task: nothing is learned where an episode's return is its own baseline."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say when a configuration cannot be composed, in one line that names the key."""
+"""Errors of Hydra and OmegaConf as one line that names the key."""
 
 import re
 
@@ -10,7 +10,7 @@ SWEEP_HINT = "add -m to run each value, or write a list as [a,b]"
 
 
 def explain(error: BaseException) -> ConfigError:
-    """The same failure as a ConfigError. Exceptions are told apart by what they say: their types are Hydra's affair."""
+    """The same failure as a ConfigError. Exceptions are first apart by their text, since their types do not tell."""
     text = str(error).strip() or str(error.__cause__ or "").strip()
     cause = error if getattr(error, "full_key", None) else error.__cause__
     key = str(getattr(cause, "full_key", None) or "") or "configuration"
@@ -47,5 +47,5 @@ def explain_override(override: str, error: BaseException) -> ConfigError:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and "See https" not in line]
-    told = next((line for line in lines if not line.startswith("Error parsing override")), "it cannot be composed")
-    return re.sub(r"^\w*Exception: ", "", told)
+    first = next((line for line in lines if not line.startswith("Error parsing override")), "it cannot be composed")
+    return re.sub(r"^\w*Exception: ", "", first)

@@ -1,4 +1,4 @@
-"""What someone probably meant who wrote a name that does not exist."""
+"""Suggestions for a name that does not exist."""
 
 import difflib
 from collections.abc import Collection, Iterator

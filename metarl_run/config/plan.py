@@ -1,4 +1,4 @@
-"""What a run was asked for, and how its folder and its checkpoints remember it. Nothing heavy is imported here."""
+"""Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
 import json
 from collections.abc import Mapping
@@ -10,13 +10,14 @@ import yaml
 
 from metarl_run.config.renamed import with_today_names
 from metarl_run.errors import StateError
+from metarl_run.folders import checkpoints_in
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: resolved configuration, the chosen option of each group, and the overrides that led to them.
+    """Resolved configuration of a run, the chosen option of each group, and the overrides that led to them.
 
-    `in_sweep` says that other runs come before or after it, so it should not fill the screen.
+    `in_sweep` marks one of several runs, which should not fill the screen.
     """
 
     config: Mapping[str, Any]
@@ -49,7 +50,7 @@ def stored_plan(folder: Path) -> Plan:
 
 
 def trained_plan(path: Path) -> Plan:
-    """The plan of the run that made a checkpoint: as its manifest says or, where that is older, as its run folder does.
+    """The plan of the run that made a checkpoint: from its manifest or, where that is older, from its run folder.
 
     Nothing that the files say is trusted: the configuration is not validated here.
 
@@ -62,20 +63,20 @@ def trained_plan(path: Path) -> Plan:
     if not path.is_dir():
         raise StateError(str(path), "there is no such folder to start from")
     alone = (path / "manifest.json").is_file()
-    found = [path] if alone else sorted((p for p in path.glob("checkpoints/*") if p.name.isdigit()), reverse=True)
+    found = [path] if alone else checkpoints_in(path / "checkpoints")[::-1]
     if not found:
         raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
     run = path.absolute().parents[1] if alone else path
     around = stored_plan(run) if any((run / name).exists() for name in ("run.json", "config.yaml")) else None
-    plan = next((told for told in map(_plan_in_manifest, found) if told is not None), around)
+    plan = next((recorded for recorded in map(_plan_in_manifest, found) if recorded is not None), around)
     if plan is None:
-        told = "tells nothing of the agent that it holds, and no run folder is around it"
-        raise StateError(str(path), told, "put it back into the folder checkpoints of its run")
+        reason = "tells nothing of the agent that it holds, and no run folder is around it"
+        raise StateError(str(path), reason, "put it back into the folder checkpoints of its run")
     return plan
 
 
 def _plan_in_manifest(folder: Path) -> Plan | None:
-    """What a checkpoint says of its agent; None if it is older than that, or damaged."""
+    """Plan recorded in a checkpoint; None in a damaged one, or one older than these records."""
     try:
         agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
         return Plan(
@@ -88,7 +89,7 @@ def _plan_in_manifest(folder: Path) -> Plan | None:
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """By dotted key every value that is no mapping."""
+    """Nested mappings as one: dotted key → value."""
     if not isinstance(config, Mapping):
         return {prefix[:-1]: config}
     return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}

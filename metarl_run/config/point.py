@@ -1,7 +1,10 @@
-"""What a command line asks for: one run, or the jobs of a sweep."""
+"""Runs that a command line asks for: one, or the jobs of a sweep."""
 
 from dataclasses import dataclass
 from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,9 @@ class Point:
         choices: the chosen option of each group.
         folder: the run folder of a single run.
         sweep_folder: the folder of the sweep if this is one of its jobs.
-        arguments: all that Hydra composes the run from: what the command line says, and what a checkpoint brings.
+        arguments: overrides that Hydra composes the run from: the command line's, after those of a checkpoint.
         differences: from the run that made the checkpoint which this one starts from, a line each.
+        composed: Hydra's configuration, its own keys included.
     """
 
     overrides: tuple[str, ...]
@@ -25,11 +29,12 @@ class Point:
     sweep_folder: str
     arguments: tuple[str, ...]
     differences: tuple[str, ...]
+    composed: DictConfig
 
 
 @dataclass(frozen=True)
 class Composed:
-    """What the command line asks for.
+    """Composed command line.
 
     Attributes:
         points: the runs, in Hydra's order; empty if nothing is to be run.
@@ -38,6 +43,7 @@ class Composed:
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
         lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
             `metarl_run.config.sweep`, or runs from a checkpoint.
+        loader: that a single run was composed by.
     """
 
     points: tuple[Point, ...]
@@ -45,3 +51,4 @@ class Composed:
     passthrough: bool
     arguments: tuple[str, ...]
     lists: bool = False
+    loader: ConfigLoader | None = None

@@ -1,15 +1,46 @@
-"""The keys of a run that belong to no group, with their kinds; conf/train.yaml gives them their values."""
+"""The keys of a run that belong to no group, with their kinds; conf/train.yaml gives them their values.
 
+What a key affects is declared with it, and nowhere else:
+
+    agent         the behaviour of an agent in given tasks
+    training      the meta-parameters that meta-training ends with
+    evaluation    the meta-test: its tasks, and the episodes that agents have in them
+    monitoring    evaluations in the course of meta-training, not its result
+    indirectly    the values of other keys, or the code that these refer to
+    nothing       where a run is kept, when it is saved, who hears of it
+"""
+
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from metarl_run.kinds import Count, Names, NonNegative, Real, Whole
 
+Affects = Literal["agent", "training", "evaluation", "monitoring", "indirectly", "nothing"]
+
+GROUPS_AFFECT: Mapping[str, Affects] = {
+    "env": "agent",
+    "learner": "agent",
+    "network": "agent",
+    "algo": "agent",
+    "logger": "nothing",
+}
+
+
+def affects(what: Affects, *, with_table: bool = False) -> Any:
+    """Declaration of a key.
+
+    Args:
+        what: the key affects.
+        with_table: the key may be given with a table, whose cells choose all others.
+    """
+    return dataclasses.field(metadata={"affects": what, "with_table": with_table})
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetaTest:
-    """How held-out tasks are lived.
+    """Evaluation on held-out tasks.
 
     Attributes:
         num_tasks: held-out tasks M.
@@ -28,7 +59,7 @@ class Published:
 
     Attributes:
         lifetime_return: the sum of rewards over a lifetime, not discounted, mean over tasks.
-        deviation: what the paper gives as its ±.
+        deviation: the paper's ±.
         num_tasks: that the paper's mean is over; has a default, since older run folders lack it.
         source: paper and table.
     """
@@ -41,13 +72,13 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a run is told besides its components.
+    """Keys of a run besides its components.
 
     Attributes:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
         threads: CPU threads of torch; part of the result, since it orders sums.
-        compile: rollouts of meta-training as compiled programs; of agents that remember, what they do at a step.
+        compile: run meta-training's rollouts as compiled programs; of agents with memory, single steps.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
@@ -59,36 +90,47 @@ class Settings:
         published: a paper's result for this very experiment.
         budget: which of `budgets` counts, null where there are none.
         budgets: numbers that values refer to as `${budgets.${budget}.…}`, a mapping for each budget.
-        checkpoint: run folder or checkpoint to start from, see `metarl_run.config.taken`.
+        checkpoint: run folder or checkpoint to start from, see `metarl_run.config.inherited`.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
         sweep: parts of a sweep over listed runs, see `metarl_run.config.sweep`; null where there is none.
-        table: a paper's table that is to be made instead of a run; see `metarl_run.config.table`.
+        table: a paper's table to make instead of a run; see `metarl_run.config.table`.
     """
 
-    seed: Whole
-    device: Literal["auto", "cpu", "cuda"]
-    threads: Count
-    compile: bool
-    meta_iterations: Whole
-    meta_batch_size: Count
-    meta_batch_chunk: Count | None
-    episodes_per_task: Count
-    meta_test: MetaTest
-    meta_validation: MetaTest
-    validate_every: Whole
-    checkpoint_every: Count
-    published: Published
-    budget: str | None
-    budgets: Mapping[str, Mapping[str, Any]]
-    checkpoint: str | None
-    resume: str | None
-    allow_changes: bool
-    plugins: Names
-    output_root: str
-    panel: str | None
-    sweep: object
-    table: Mapping[str, Any] | None
+    seed: Whole = affects("training", with_table=True)
+    device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
+    threads: Count = affects("agent", with_table=True)
+    compile: bool = affects("training")
+    meta_iterations: Whole = affects("training")
+    meta_batch_size: Count = affects("training")
+    meta_batch_chunk: Count | None = affects("training")
+    episodes_per_task: Count = affects("training")
+    meta_test: MetaTest = affects("evaluation")
+    meta_validation: MetaTest = affects("monitoring")
+    validate_every: Whole = affects("monitoring")
+    checkpoint_every: Count = affects("nothing")
+    published: Published = affects("nothing")
+    budget: str | None = affects("indirectly")
+    budgets: Mapping[str, Mapping[str, Any]] = affects("nothing")
+    checkpoint: str | None = affects("training")
+    resume: str | None = affects("nothing")
+    allow_changes: bool = affects("nothing")
+    plugins: Names = affects("indirectly", with_table=True)
+    output_root: str = affects("nothing", with_table=True)
+    panel: str | None = affects("nothing")
+    sweep: object = affects("nothing")
+    table: Mapping[str, Any] | None = affects("nothing", with_table=True)
+
+
+def keys_that_affect(*what: Affects) -> tuple[str, ...]:
+    """Groups and keys that affect one of some things."""
+    groups = [group for group, of in GROUPS_AFFECT.items() if of in what]
+    return *groups, *(key.name for key in dataclasses.fields(Settings) if key.metadata["affects"] in what)
+
+
+def keys_with_table() -> tuple[str, ...]:
+    """Keys that may be given with a table."""
+    return tuple(key.name for key in dataclasses.fields(Settings) if key.metadata["with_table"])

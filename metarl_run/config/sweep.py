@@ -1,6 +1,6 @@
 """The jobs of a sweep: every combination of swept values, as Hydra's basic sweeper makes them, of every listed run.
 
-Listed runs say what no product of swept values can, such as other step sizes for other families.
+Listed runs express what no product of swept values can, such as other step sizes for other families.
 """
 
 import itertools
@@ -24,7 +24,7 @@ Run = tuple[str, ...]
 """The overrides of one listed run."""
 
 AS_A_RUN = "sweep=null"
-"""What makes a job of a listed sweep a run like any other."""
+"""Override that makes a job of a listed sweep a run like any other."""
 
 
 def listed_runs(sweep: object) -> list[Run]:
@@ -92,7 +92,7 @@ def require_some(runs: Sequence[Run], number: int, given: Sequence[str]) -> None
 
 
 def key_of(override: str) -> str:
-    """What an override is about, whether it changes, adds or deletes."""
+    """Key of an override, whether it changes, adds or deletes."""
     return override.partition("=")[0].lstrip("+~")
 
 

@@ -1,4 +1,4 @@
-"""Is a YAML file a configuration? Refused with file and line before anything is built from it.
+"""Check of YAML files, refused with file and line before anything is built from them.
 
 Aliases are counted, never expanded: a file of ten lines can stand for billions of entries.
 """

@@ -1,6 +1,6 @@
-"""What a table of a paper declares, and whether it can be run: told from plain containers, before torch is imported.
+"""Declaration of a paper's table, and its check on plain containers, before torch is imported.
 
-A table is the key `table` of a configuration: conf/table.yaml says what every table can be asked for, a file in
+A table is the key `table` of a configuration: conf/table.yaml holds what every table can be asked for, a file in
 conf/experiment/ which rows and columns the paper has, and what it published for them.
 """
 
@@ -20,7 +20,7 @@ Validate = Callable[[Mapping[str, Any], Mapping[str, str]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of a table: in which tasks and how long an agent lives, and what the paper says came of it.
+    """One row of a table: in which tasks and how many episodes an agent has, and the paper's results.
 
     Attributes:
         episodes: of a lifetime, n.
@@ -44,10 +44,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """Who lives in a column: a hand-made agent, or by row the experiment that meta-trains one.
+    """Agent of a column: a classical one, or by row the experiment that meta-trains one.
 
     Attributes:
-        algo: the hand-made agent as an option of the group `algo`, configured; null for learned ones.
+        algo: the classical agent as an option of the group `algo`, configured; null for learned ones.
         grid: by argument of `algo`, the values that are tried on tuning tasks; every combination is a setting.
         experiments: by row, the option of the group `experiment` that meta-trains the agent of that row.
     """
@@ -87,7 +87,7 @@ class Table:
         rows, columns: those that are asked for; null for all rows, and for all columns that need no training.
         tasks: that the reported means are over.
         tuning_tasks: others, on which a grid's setting is chosen.
-        tasks_at_once: lived side by side; part of the result, since randomness is drawn for all of them together.
+        tasks_at_once: tasks of one batch; part of the result, since randomness is drawn for all of them together.
         seeds: of the runs that meta-train a learned column.
         budget: of these runs, if their experiment has budgets.
         checkpoints: folder with finished runs to take instead of training.
@@ -130,7 +130,7 @@ class Table:
 
     @property
     def chosen_columns(self) -> list[str]:
-        """Those asked for; else all but the learned ones, which need training unless something finished is given."""
+        """Columns asked for; else all but the learned ones, which need training unless finished runs are given."""
         if self.columns is not None:
             return [column for column in self.agents if column in self.columns]
         with_learned = self.checkpoints is not None or self.report_only
@@ -155,7 +155,7 @@ def table_of(content: object) -> Table:
 
 
 def check_table(config: Mapping[str, Any], choices: Mapping[str, str], validate: Validate) -> None:
-    """Raise ConfigError unless every cell of the hand-made columns can be built.
+    """Raise ConfigError unless every cell of the classical columns can be built.
 
     Args:
         config: that holds the table, plain containers.

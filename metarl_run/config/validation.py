@@ -1,6 +1,6 @@
-"""Can a composed configuration run? Decided from plain containers and source text, before torch is imported.
+"""Validation of a composed configuration, from plain containers and source text, before torch is imported.
 
-Checked are: unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
+Checked are unknown, missing and wrong keys against `Settings` and the constructors' annotations, at any depth; every
 `_target_` against the allowed packages; and, in `metarl_run.config.capability`, that the components suit each other;
 of a table, every cell in the same way.
 """
@@ -14,8 +14,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.nearest import hint, leaves
+from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import Settings
-from metarl_run.config.static.annotation import Component
+from metarl_run.config.static.annotation import Component, Components
 from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
 from metarl_run.errors import ConfigError
@@ -29,21 +30,13 @@ BASES = {
     "algo": "metarl_run.algo.base.MetaAlgorithm",
     "logger": "metarl_run.logger.base.Sink",
 }
-SUPPLIED = frozenset(
-    {
-        *("family", "observation_space", "action_space", "learner", "num_inputs", "heads"),
-        *("network", "meta_params", "make_network", "streams", "meta_batch_size"),
-    }
-)
-"""Constructor arguments that the runner gives where a signature names them, so that YAML need not."""
-
 PATHS = ("checkpoint", "resume", "output_root")
 LONGEST_WORD, LONGEST_PATH, LONGEST_REASON = 300, 4000, 300  # characters
 
 
 @dataclass(frozen=True)
 class Within:
-    """What surrounds a component.
+    """Context of a component.
 
     Attributes:
         packages: those that its class may come from.
@@ -64,9 +57,9 @@ def validate(
     Args:
         config: plain containers, interpolations resolved.
         choices: the option chosen in each group.
-        offers: the words that each option like `env=random_mdp` provides; asked for if a component requires others.
+        offers: capabilities that each option like `env=random_mdp` provides; computed if a component lacks one.
     """
-    _check_words(config, "")
+    _check_strings(config, "")
     top = [field.name for field in dataclasses.fields(Settings)]
     _check_keys(config, "", required=[*top, *GROUPS], allowed=[*top, *GROUPS])
     _check_settings(Settings, config, "")
@@ -87,17 +80,17 @@ def validate(
         check_table(config, choices, validate)
 
 
-def _check_words(value: Any, path: str) -> None:
-    """Nothing is missing, and no word holds what would garble a file name or a log line."""
+def _check_strings(value: Any, path: str) -> None:
+    """Raise ConfigError for a missing value, or a string that would garble a file name or a log line."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
             here = f"{path}.{key}" if path else str(key)
             if not isinstance(key, str):
                 raise ConfigError(here, f"must be a word as a key, got {key!r}")
-            _check_words(entry, here)
+            _check_strings(entry, here)
     elif isinstance(value, list):
         for place, entry in enumerate(value):
-            _check_words(entry, f"{path}[{place}]")
+            _check_strings(entry, f"{path}[{place}]")
     elif isinstance(value, str):
         longest = LONGEST_PATH if path in PATHS else LONGEST_WORD
         if value == "???":
@@ -138,7 +131,7 @@ def _check_settings(record: type, config: Mapping[str, Any], path: str) -> None:
             _check_value(kind, config[name], here)
 
 
-def _components(node: Any, path: str, base: str | None, within: Within) -> Iterator[Chosen]:
+def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Chosen]:
     """A mapping with `_target_` and exactly the arguments that the class takes; then the components among these."""
     target = _mapping(node, path).get("_target_")
     where = f"{path}._target_"
@@ -151,10 +144,11 @@ def _components(node: Any, path: str, base: str | None, within: Within) -> Itera
     if taken is None:
         raise ConfigError(where, f"there is no class {_short(target)}", _where_to_look(target))
     class_name = target.rpartition(".")[2]
-    if base and taken.bases and base not in taken.bases and not taken.takes_more:
-        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}")
+    if base not in taken.bases:
+        advice = None if target.startswith("metarl_run.") else f"derive it from {base}"
+        raise ConfigError(where, f"must be a {base.rpartition('.')[2]}, got {class_name}", advice)
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    named = [name for name in taken.parameters if name not in SUPPLIED]
+    named = [name for name in taken.parameters if name not in OFFERED]
     required = [name for name in named if taken.parameters[name].required]
     _check_keys(arguments, path, required=required, allowed=[*arguments] if taken.takes_more else named)
     group, _, option = within.option.partition("=")
@@ -169,8 +163,12 @@ def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | No
     """One constructor argument of a component; the components in it."""
     if isinstance(kind, Component) and (value is not None or not kind.optional):
         yield from _components(value, path, kind.base, within)
+    elif isinstance(kind, Components) and isinstance(value, Mapping | list):
+        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _components(entry, _join(path, str(key)), kind.base, within)
     elif isinstance(value, Mapping) and "_target_" in value:
-        yield from _components(value, path, None, within)
+        reason = "cannot be built here: the argument is not annotated with the class of a component"
+        raise ConfigError(f"{path}._target_", reason, "write a value")
     elif kind is None and isinstance(value, Mapping | list):
         for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _argument(None, entry, _join(path, str(key)), within, advice)
@@ -192,8 +190,8 @@ def _refuse(reason: str | None, path: str, option: str, advice: str | None) -> N
     """`must be …, got …`, between them the option whose argument it is."""
     if reason is not None:
         wanted, comma, got = reason.partition(", got ")
-        told = f"{wanted} with {option}{comma}{got}" if option else reason
-        raise ConfigError(path, _short(told), advice)
+        named = f"{wanted} with {option}{comma}{got}" if option else reason
+        raise ConfigError(path, _short(named), advice)
 
 
 def _where_to_look(target: str) -> str | None:

@@ -1,1 +1,1 @@
-"""From the files of a run or sweep to pictures and tables; nothing here needs the run to be alive."""
+"""Pictures and tables made from the files of a run, sweep or paper's table, finished or not."""

@@ -1,4 +1,4 @@
-"""How pictures look and are saved: one style, the same bytes for the same data, whole files or none."""
+"""Style of pictures and their atomic, reproducible saving: equal data make equal bytes."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with every kind of colour vision.
+# Okabe and Ito's palette: distinguishable with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 INK = "#333333"
@@ -45,24 +45,24 @@ STYLE: Any = {
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and dash of the line with this index: distinct for the first 28."""
+    """Colour and dash of the line with this index, distinct for the first 28 lines."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def few_ticks(axes: "Axes", x: Sequence[float]) -> None:
-    """Ticks where the points are, unless there are too many of them."""
+    """Put a tick at every point if there are at most eight."""
     if len(x) <= 8:
         axes.set_xticks(x, [f"{value:g}" for value in x])
 
 
 def draw_optimum(axes: "Axes", optimum: float, label: str, colour: str = FAINT) -> None:
-    """A horizontal line at the return of the best policy, named on its right, where no curve goes.
+    """Draw a horizontal line at the return of the best policy, labelled to the right of the axes.
 
     Args:
-        axes: what to draw on.
-        optimum: where, in units of the return.
-        label: the line's name; may be empty.
-        colour: of the line.
+        axes: axes to draw on.
+        optimum: height of the line, in units of the return.
+        label: the line's label; may be empty.
+        colour: colour of the line.
     """
     axes.axhline(optimum, color=colour, linewidth=1.1, linestyle=(0, (6, 3)), zorder=1.5)
     beside = axes.get_yaxis_transform()
@@ -73,12 +73,12 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
     """Draw one picture and write it as `<name>.png` and `<name>.svg`.
 
     Args:
-        name: path without ending.
-        width: in inches, as height.
-        height: 200 pixels to the inch in the PNG.
-        draw: puts everything on an empty figure.
+        name: path without file extension.
+        width: in inches.
+        height: in inches; the PNG has 200 pixels per inch.
+        draw: function that draws on an empty figure.
     """
-    # Late: matplotlib is slow to import, and only the end of a run needs it.
+    # Imported late: matplotlib is slow to import, and only the end of a run needs it.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -88,7 +88,7 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        # No date and no version, so that equal data make equal bytes.
+        # No date and no version: equal data make equal bytes.
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "metarl-run"})):
             picture = io.BytesIO()
             figure.savefig(picture, format=ending, metadata=metadata)

@@ -1,4 +1,4 @@
-"""What a run folder says: its summary and its adaptation rows, read back with their types."""
+"""Summary and adaptation rows of a run folder, read back with their types."""
 
 import csv
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
-def number_or_nothing(text: str) -> float | None:
-    """The number in a cell that may be empty."""
+def optional_number(text: str) -> float | None:
+    """The number in a cell; None if the cell is empty."""
     return None if text == "" else float(text)
 
 
@@ -20,17 +20,17 @@ NUMBER_OF: dict[str, Callable[[str], Any]] = {
     "episodes_seen": float,
     "env_steps_seen": float,
     "episode_return": float,
-    "expected_return": number_or_nothing,
-    "optimal_return": number_or_nothing,
+    "expected_return": optional_number,
+    "optimal_return": optional_number,
     "seed": int,
 }
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What summary.json holds.
+    """The content of summary.json.
 
     Raises:
-        ValueError: if that is not a mapping.
+        ValueError: if it is not a mapping.
     """
     path = folder / "summary.json"
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
     """The rows of the last evaluation on `split` in adaptation.csv.
 
     Raises:
-        ValueError: if a row lacks cells, or a cell is no number where one belongs.
+        ValueError: if a row lacks cells, or a number cannot be parsed.
     """
     rows = []
     with (folder / "adaptation.csv").open(encoding="utf-8", newline="") as file:
@@ -61,13 +61,13 @@ def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
 
 
 def short(path: Path) -> str:
-    """`path` as one would type it here: relative to the current directory when that is shorter."""
+    """`path` in its shorter form: absolute, or relative to the current directory."""
     relative = os.path.relpath(path)
     return min(str(path.absolute()), relative, key=len)
 
 
 def evenly(count: int, at_most: int) -> Sequence[int]:
-    """At most `at_most` positions among `count`: the first, the second, the last, and others spread between."""
+    """At most `at_most` of `count` indices: the first, the second, the last, and others evenly between them."""
     if count <= at_most:
         return range(count)
     if at_most < 3:

@@ -1,4 +1,4 @@
-"""Standard output as a rich console that never ends a run: its reader may go away, its encoding may lack characters."""
+"""Standard output as a rich console that tolerates closed pipes and encodings that lack characters."""
 
 import io
 import os
@@ -9,25 +9,25 @@ from rich.console import Console
 
 
 class QuietConsole(Console):
-    """A rich console that falls silent when nobody reads it any more: `metarl-run | head` must not end the run."""
+    """A rich console that falls silent when its pipe is closed: `metarl-run | head` must not end the run."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         stream = cast(TextIO, self.file)
         if stream is sys.__stdout__:
-            # What is still in its buffer goes nowhere, or the interpreter's last flush would fail.
+            # Discard what is still buffered, or the interpreter's last flush would fail.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
 
 
 def has_terminal(stream: TextIO | None) -> bool:
-    """Someone looks, at a terminal that can move its cursor."""
+    """Check that `stream` is a terminal that can move its cursor."""
     return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def standard_output() -> QuietConsole:
-    """A console on standard output, in colour only on a terminal."""
+    """A console on standard output, coloured only on a terminal."""
     terminal = has_terminal(sys.stdout)
     console = QuietConsole(force_terminal=terminal, color_system="auto" if terminal else None, highlight=False)
     if isinstance(sys.stdout, io.TextIOWrapper) and not console.encoding.startswith("utf"):

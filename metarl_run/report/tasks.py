@@ -1,15 +1,15 @@
-"""Which held-out tasks a run had: one hash of all, how many there are, how many are distinct, and how many new."""
+"""Held-out tasks of a run: one hash of all, and how many are distinct and new."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 TaskCounts = Mapping[str, int | None]
-"""`number`, `distinct`, and `new`: of the distinct ones those that meta-training cannot draw; None if not known."""
+"""`number`, `distinct`, and `new`: distinct tasks that meta-training cannot draw; None if unknown."""
 
 
 def held_out(summary: Mapping[str, Any]) -> TaskCounts | None:
-    """The counts of a run's meta-test tasks; None for runs of before fingerprints of tasks were recorded."""
+    """The counts of a run's meta-test tasks; None for older runs without task fingerprints."""
     counts = (summary.get("held_out_tasks") or {}).get("meta_test")
     if counts is not None:
         return dict(counts)
@@ -23,9 +23,9 @@ def hash_of_tasks(hashes: Sequence[str]) -> str:
 
 
 def tasks_hash(summary: Mapping[str, Any]) -> str | None:
-    """The hash of a run's meta-test tasks; None for runs of before fingerprints of tasks were recorded.
+    """The hash of a run's meta-test tasks; None for the oldest runs.
 
-    Older runs list a fingerprint per task.
+    Older runs list a fingerprint per task instead.
     """
     if found := (summary.get("tasks_hash") or {}).get("meta_test"):
         return str(found)
@@ -33,17 +33,17 @@ def tasks_hash(summary: Mapping[str, Any]) -> str | None:
     return hash_of_tasks(hashes) if hashes else None
 
 
-def tasks_told(counts: TaskCounts) -> str:
+def tasks_text(counts: TaskCounts) -> str:
     """`200 held-out tasks`, `1008 held-out tasks, 21 distinct, none of them new`, `5 held-out tasks, all alike`."""
     number, distinct, new = counts["number"], counts["distinct"], counts["new"]
-    told = [f"{number} held-out task{'' if number == 1 else 's'}"]
+    parts = [f"{number} held-out task{'' if number == 1 else 's'}"]
     if distinct != number:
-        told.append("all alike" if distinct == 1 else f"{distinct} distinct")
+        parts.append("all alike" if distinct == 1 else f"{distinct} distinct")
     if new is not None:
-        told.append("all of them new" if new == distinct else f"{new or 'none'} of them new")
-    return ", ".join(told)
+        parts.append("all of them new" if new == distinct else f"{new or 'none'} of them new")
+    return ", ".join(parts)
 
 
 def remarkable(counts: TaskCounts) -> bool:
-    """Whether the counts say more than how many tasks there are."""
+    """Check that the counts say more than the number of tasks."""
     return counts["distinct"] != counts["number"] or counts["new"] is not None

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.config.build import build
+from metarl_run.config.offered import Offered
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.learner.base import BaseLearner
@@ -18,11 +20,33 @@ from metarl_run.seeding import Streams
 from metarl_run.types import Params
 
 
+class SetUp(NamedTuple):
+    """Parts that every run, cell of a table and study starts from."""
+
+    device: torch.device
+    streams: Streams
+    family: TaskFamily
+    algo: MetaAlgorithm
+
+
+def set_up(config: Mapping[str, Any], *, seed: int | None = None) -> SetUp:
+    """Threads, device, random streams, task family and agent, from a resolved configuration.
+
+    Args:
+        config: of a run, or of the family and the agent of one.
+        seed: of the streams; None for the configuration's own.
+    """
+    torch.set_num_threads(config["threads"])
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    streams = Streams(config["seed"] if seed is None else seed, device)
+    return SetUp(device, streams, *build_agent(config, streams))
+
+
 def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
-    """The task family and the meta-algorithm with its learner and network, from a resolved configuration."""
+    """The task family and the meta-algorithm with its learner and network."""
     plugins = config["plugins"]
     family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
-    offered: dict[str, Any] = {
+    offered: Offered = {
         "streams": streams,
         "meta_batch_size": config["meta_batch_size"],
         "family": family,
@@ -30,20 +54,17 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
         "action_space": family.action_space,
     }
     learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
-    offered |= {
-        "learner": learner,
-        "num_inputs": int(np.prod(family.observation_space.shape)),
-        "heads": learner.heads(family.action_space),
-    }
-    constants = learner.constants(family.action_space)
+    num_inputs = int(np.prod(family.observation_space.shape))
+    heads, constants = learner.heads(family.action_space), learner.constants(family.action_space)
 
     def make_network(num_inputs: int, heads: Mapping[str, int], constants: Mapping[str, int]) -> tuple[Network, Params]:
-        sizes = {"num_inputs": num_inputs, "heads": heads}
-        network: Network = build(config["network"], offered | sizes, plugins=plugins, where="network")
+        sizes: Offered = {"num_inputs": num_inputs, "heads": heads}
+        network: Network = build(config["network"], {**offered, **sizes}, plugins=plugins, where="network")
         network = WithConstants(network=network, constants=constants) if constants else network
         return network, network.init(streams("init"))
 
-    network, meta_params = make_network(offered["num_inputs"], offered["heads"], constants)
+    offered |= {"learner": learner, "num_inputs": num_inputs, "heads": heads}
+    network, meta_params = make_network(num_inputs, heads, constants)
     offered |= {"network": network, "meta_params": meta_params, "make_network": make_network}
     return family, build(config["algo"], offered, plugins=plugins, where="algo")
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metarl_run.errors import ResourceError, StateError
+from metarl_run.folders import checkpoints_in
 from metarl_run.system.atomic import sync_folder, write_synced
 
 FORMAT = 1
@@ -67,7 +68,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     }
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was lived again
+    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
         shutil.rmtree(unfinished)
     try:
@@ -92,7 +93,7 @@ def load_newest(folder: Path) -> Checkpoint | None:
     Raises:
         StateError: if there are checkpoints but none is usable.
     """
-    found = _finished(folder)
+    found = checkpoints_in(folder)
     for path in reversed(found):
         try:
             return _read(path)
@@ -117,12 +118,6 @@ def load(path: Path) -> Checkpoint:
     return newest
 
 
-def _finished(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
-
-
 def _read(path: Path) -> Checkpoint:
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
@@ -140,7 +135,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _prune(folder: Path) -> None:
-    found = _finished(folder)
+    found = checkpoints_in(folder)
     scores = {path: score for path in found if (score := _score(path)) is not None}
     kept = {*found[-LAST_KEPT:], *([max(scores, key=lambda path: scores[path])] if scores else [])}
     for path in found:

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, how it ended, and the log."""
+"""The folder of a run: its plan, its outcome and its log."""
 
 import contextlib
 import importlib.metadata
@@ -15,27 +15,23 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.plan import Plan, flat, stored_plan
-from metarl_run.errors import RunError, StateError
+from metarl_run.config.secret import masked
+from metarl_run.config.settings import keys_that_affect
+from metarl_run.errors import ResourceError, RunError, StateError
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
 
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
-INFLUENTIAL_EXCEPT = (
-    *("logger", "checkpoint_every", "resume", "allow_changes", "output_root", "plugins"),
-    *("published", "budget", "budgets", "panel", "sweep"),
-)
-"""Keys that may differ when a run is continued; every other one matters to its result.
-
-A budget matters by the values that it gives to other keys.
-"""
+MAY_DIFFER = keys_that_affect("nothing", "indirectly")
+"""Keys that may differ when a run is continued; what the indirect ones refer to may not."""
 
 log = logging.getLogger(__name__)
 
 
 def versions() -> dict[str, str]:
-    """What the result was made with."""
+    """Versions of the software that makes the result."""
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"metarl-run": __version__, "python": platform.python_version(), **installed}
 
@@ -47,6 +43,23 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
+def require_own(folder: Path) -> None:
+    """Raise StateError unless `folder` is new, empty or a run's: files of others are not touched."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise StateError(str(folder), "is no folder", "give another one")
+    entries = {path.name for path in folder.iterdir()}
+    if "run.json" in entries:
+        stored_plan(folder)
+        return
+    begun = {".hydra", ".lock", ".owner", ".config.yaml.tmp", ".run.json.tmp"}
+    if ".owner" in entries:  # killed before its plan was whole
+        begun.add("config.yaml")
+    if others := sorted(entries - begun):
+        raise StateError(str(folder), f"holds {others[0]}, but no run", "give an empty or new folder")
+
+
 def remember_plan(plan: Plan, folder: Path) -> None:
     """Write down what is run, or make sure that it is what was begun here."""
     if (folder / "run.json").exists():
@@ -54,7 +67,11 @@ def remember_plan(plan: Plan, folder: Path) -> None:
         return
     write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
     record = {"choices": dict(plan.choices), "overrides": plan.overrides, "versions": versions()}
-    write_atomically(folder / "run.json", json_bytes(record))
+    try:
+        write_atomically(folder / "run.json", json_bytes(record))
+    except ResourceError:
+        (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
+        raise
 
 
 def warn_of_other_versions(folder: Path) -> None:
@@ -70,7 +87,7 @@ def require_same(plan: Plan, folder: Path) -> None:
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if key.split(".")[0] not in INFLUENTIAL_EXCEPT and before.get(key) != now.get(key)
+        if key.split(".")[0] not in MAY_DIFFER and before.get(key) != now.get(key)
     ]
     if not changed or plan.config["allow_changes"]:
         return
@@ -91,6 +108,7 @@ def logging_to(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
+        each.addFilter(_without_secrets)
         root.addHandler(each)
     try:
         yield
@@ -100,9 +118,14 @@ def logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = masked(record.getMessage()), None
+    return True
+
+
 @contextlib.contextmanager
 def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
-    """summary.json says how a run ended that did not complete."""
+    """Record in summary.json how a run ended that did not complete."""
     identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
         "seed": plan.config["seed"]
     }
@@ -111,8 +134,8 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     try:
         yield
     except RunError as error:
-        told = {"where": error.where, "reason": error.reason, "exit_code": error.exit_code}
-        outcome = {"status": "failed", "error": told}
+        recorded = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
+        outcome = {"status": "failed", "error": recorded}
         raise
     except Interrupted as request:
         outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}

@@ -14,8 +14,8 @@ import torch
 
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
+from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
-from metarl_run.config.taken import agent_record
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
@@ -24,19 +24,19 @@ from metarl_run.report.run import learned as learned_report
 from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
-from metarl_run.run.agent import build_agent, take_over
+from metarl_run.run.agent import set_up, take_over
 from metarl_run.run.folder import (
     is_complete,
     json_bytes,
     logging_to,
     outcome_recorded,
     remember_plan,
+    require_own,
     require_same,
     versions,
     warn_of_other_versions,
 )
 from metarl_run.run.training import Training
-from metarl_run.seeding import Streams
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
@@ -47,16 +47,21 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
     """Bring the run in `folder` to its end.
 
     Raises:
-        RunError: see `metarl_run.errors`; the folder's summary.json says so too.
+        RunError: see `metarl_run.errors`; it is recorded in summary.json, too.
         Interrupted: after saving, if a stop was asked for.
     """
+    require_own(folder)
     with locked(folder):
         if is_complete(folder):
             require_same(plan, folder)
             print(f"{folder} is complete: nothing to do")
             return
         remember_plan(plan, folder)
-        with logging_to(folder / "train.log"), outcome_recorded(plan, folder), Contained(folder):
+        with (
+            logging_to(folder / "train.log"),
+            outcome_recorded(plan, folder),
+            Contained(folder, plan.config["plugins"]),
+        ):
             warn_of_other_versions(folder)
             _live(plan, folder, stop)
 
@@ -67,10 +72,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
 def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
-    torch.set_num_threads(config["threads"])
-    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
-    streams = Streams(config["seed"], device)
-    family, algo = build_agent(config, streams)
+    _, streams, family, algo = set_up(config)
     if config["checkpoint"]:
         take_over(algo, Path(config["checkpoint"]), plan.choices)
 

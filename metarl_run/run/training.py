@@ -40,10 +40,10 @@ class Training:
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that are learned from at a time; None for all.
         episodes_per_task: B.
-        meta_validation, meta_test: how held-out tasks are lived: keyword arguments of `evaluate`.
+        meta_validation, meta_test: keyword arguments of `evaluate`.
         validate_every: meta-iterations between validations; 0 for none.
         checkpoint_every: meta-iterations between checkpoints.
-        agent: what each checkpoint says of the agent that it holds; see `metarl_run.config.taken`.
+        agent: record of the agent for each checkpoint, see `metarl_run.config.inherited`.
     """
 
     SAVED = ("iteration", "env_steps", "score")
@@ -178,7 +178,7 @@ class Training:
             sink.metrics(self.iteration, row)
 
     def _lifetime_return(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
-        """What a slot earned on average in a whole lifetime; nothing of agents whose slots do not live through one."""
+        """Mean lifetime return over tasks and envs; empty for agents that adapt between rollouts."""
         if not self.algo.remembers:
             return {}
         totals = [total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True)]
@@ -200,7 +200,7 @@ class Training:
         """Lifetimes on the held-out tasks of the final evaluation.
 
         Raises:
-            Interrupted: between two parts of the tasks; nothing is lost, since it can be lived again.
+            Interrupted: between two parts of the tasks; nothing is lost, since the part can be evaluated again.
         """
         parts = []
         for part in evaluate(

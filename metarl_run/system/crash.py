@@ -1,4 +1,4 @@
-"""What becomes of an exception that nobody expected: a report in a file, one line on the screen, exit code 1."""
+"""Unexpected exceptions: a report in a file, one line on the screen, exit code 1."""
 
 import errno
 import platform
@@ -7,39 +7,41 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, ResourceError, RunError
+from metarl_run.errors import Bug, PluginError, ResourceError, RunError
 
 
 def install() -> None:
     """Report exceptions that nothing else contains, in the system's temporary folder."""
-    sys.excepthook = _told
+    sys.excepthook = _excepthook
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "calculation overflowed")
-"""How torch says so, which raises RuntimeError, for processors and GPUs; the last of a size beyond all machines."""
+"""Phrases of torch's RuntimeErrors for lack of memory, on CPU and GPU; the last for sizes beyond any machine."""
 
 SIZES = "meta_batch_chunk, meta_batch_size, episodes_per_task, env.horizon or the network; likewise those of meta_test"
 
 
 class Contained(AbstractContextManager["Contained"]):
-    """Whatever goes wrong inside becomes a `Bug` with a report, or a `ResourceError` if disk or memory is at fault.
+    """An unexpected exception becomes a `Bug` with a report: a `PluginError` if it passed through code of a plugin, a
+    `ResourceError` if disk or memory is at fault.
 
-    Expected errors pass, and so does a reader that left.
-
-    A component that calls `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
+    Expected errors pass, and so does a reader that left. A component that calls `sys.exit` must not end a sweep as if
+    all were well, so that counts as a bug, too.
 
     Args:
         folder: the run folder, where the report goes.
+        plugins: packages whose code is not ours.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, plugins: Collection[str] = ()) -> None:
+        self.folder, self.plugins = folder, plugins
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,26 +50,36 @@ class Contained(AbstractContextManager["Contained"]):
             return
         if isinstance(error, OSError) and error.errno in DISK:
             raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
-        told = (str(error).splitlines() or [""])[0]
-        if _is_lack_of_memory(error, told):
-            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", told)
-            why = asked[0][0].lower() + asked[0][1:] if asked else told or type(error).__name__
+        first = (str(error).splitlines() or [""])[0]
+        if _is_lack_of_memory(error, first):
+            asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", first)
+            why = asked[0][0].lower() + asked[0][1:] if asked else first or type(error).__name__
             raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
         if isinstance(error, Exception | SystemExit):
-            raise bug(error, self.folder) from error
+            raise bug(error, self.folder, self.plugins) from error
 
 
-def _is_lack_of_memory(error: BaseException, told: str) -> bool:
+def _is_lack_of_memory(error: BaseException, text: str) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    says_so = isinstance(error, RuntimeError) and any(phrase in told for phrase in OUT_OF_MEMORY)
-    return says_so or isinstance(error, MemoryError)
+    reported = isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)
+    return reported or isinstance(error, MemoryError)
 
 
-def bug(error: BaseException, folder: Path | None) -> Bug:
-    """The line that tells of `error`, whose report is written."""
+def bug(error: BaseException, folder: Path | None, plugins: Collection[str] = ()) -> RunError:
+    """The error line for `error`, whose report is written."""
     first = (str(error).splitlines() or [""])[0]
-    return Bug("bug", f"{type(error).__name__}: {first} (crash report: {report(error, folder)})")
+    written = f"(crash report: {report(error, folder)})"
+    inside = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in plugins
+    ]
+    if not inside:
+        return Bug("bug", f"{type(error).__name__}: {first} {written}")
+    frame, line = inside[-1]
+    code = frame.f_code
+    return PluginError(f"{code.co_filename}:{line}", f"{type(error).__name__} in {code.co_qualname}: {first} {written}")
 
 
 def report(error: BaseException, folder: Path | None) -> Path:
@@ -77,7 +89,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         error: what happened.
         folder: where the report goes; None, or one that cannot be written, is the system's temporary folder.
     """
-    from metarl_run.config.secret import redacted
+    from metarl_run.config.secret import masked, redacted
 
     story = [
         f"metarl-run {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -87,7 +99,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         "",
         *traceback.format_exception(error),
     ]
-    text = "\n".join(story)
+    text = masked("\n".join(story))
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-"
     for place in (folder, None):
         try:
@@ -102,5 +114,5 @@ def report(error: BaseException, folder: Path | None) -> Path:
     return Path("-")
 
 
-def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     print(bug(error, None), file=sys.stderr)

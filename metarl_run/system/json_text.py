@@ -1,4 +1,4 @@
-"""JSON records as text that people can read and diff: a line per field, arrays of numbers or words on one line."""
+"""JSON records as text that people can read and diff: a line per field, arrays of scalars on one line."""
 
 import json
 from collections.abc import Callable

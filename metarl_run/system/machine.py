@@ -1,4 +1,4 @@
-"""What a process asks of the machine before torch is loaded."""
+"""Memory and threads, set before torch is loaded."""
 
 import ctypes
 import os
@@ -7,7 +7,7 @@ import sys
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 """Parameters of glibc's mallopt, by its malloc.h."""
 MADV_HUGEPAGE = 14
-"""By Linux' mman.h."""
+"""Value in Linux' mman.h."""
 
 HEAP = 2**30
 """Bytes of address space that the heap takes at once; memory itself is taken as it is used."""

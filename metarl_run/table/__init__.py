@@ -1,1 +1,1 @@
-"""A paper's table from one command: independent cells, and a report that is made of their files alone."""
+"""A paper's table from one command: independent cells, and a report made from their files alone."""

@@ -1,7 +1,7 @@
-"""What a table's folder was last asked for, so that a report alone shows the same.
+"""The last request for a table's folder, stored so that a report alone shows the same.
 
-asked.json holds the seed, the keys that say which lives the table is made of, and for learned cells the folders of
-their lives; those of columns that the last command did not ask for are remembered from earlier ones.
+asked.json holds the seed, the keys that determine the table's jobs and the job folders of learned cells; folders of
+columns that the last command did not request are kept from earlier commands.
 """
 
 import json
@@ -13,42 +13,42 @@ from metarl_run.config.table import table_of
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
 from metarl_run.table.cells import Cell
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 
 KEYS = ("rows", "columns", "tasks", "tuning_tasks", "tasks_at_once")
 
 
-def write(root: Path, config: Mapping[str, Any], learned: Mapping[Cell, Sequence[Life]]) -> None:
-    """Remember what is asked for now.
+def write(root: Path, config: Mapping[str, Any], learned: Mapping[Cell, Sequence[EvaluationJob]]) -> None:
+    """Store the current request in `root`.
 
     Args:
         root: the table's folder.
-        config: of the table, resolved.
-        learned: the lives of learned cells.
+        config: the table's configuration, resolved.
+        learned: the jobs of learned cells.
     """
-    places = learned_places(root)
-    for cell, lives in learned.items():
-        places.setdefault(cell.column, {})[cell.row] = [life.place for life in lives]
-    content = {"seed": config["seed"], **{key: config["table"][key] for key in KEYS}, "learned": places}
+    folders = learned_folders(root)
+    for cell, jobs in learned.items():
+        folders.setdefault(cell.column, {})[cell.row] = [job.folder for job in jobs]
+    content = {"seed": config["seed"], **{key: config["table"][key] for key in KEYS}, "learned": folders}
     write_atomically(root / "asked.json", json_text(content).encode())
 
 
-def learned_places(root: Path) -> dict[str, dict[str, list[str]]]:
-    """By column and row the folders of learned lives below `root`."""
-    places = _read(root).get("learned")
-    return places if isinstance(places, dict) else {}
+def learned_folders(root: Path) -> dict[str, dict[str, list[str]]]:
+    """Folders of learned jobs below `root`, by column and row."""
+    folders = _read(root).get("learned")
+    return folders if isinstance(folders, dict) else {}
 
 
 def as_asked(config: Mapping[str, Any], root: Path, given: Collection[str]) -> Mapping[str, Any]:
-    """The configuration with which the table in `root` was last made, except for what is given now.
+    """The configuration that the table in `root` was last made with, overridden by the keys given now.
 
     Args:
         config: resolved and validated.
-        root: the table's folder; where nothing was made the configuration stays as it is.
-        given: keys of the command line.
+        root: the table's folder; the configuration is unchanged if it holds no table.
+        given: keys on the command line.
 
     Raises:
-        ConfigError: if what is stored does not suit the table.
+        ConfigError: if the stored request does not fit the table.
     """
     stored = _read(root)
     table = {key: stored[key] for key in KEYS if key in stored and f"table.{key}" not in given}

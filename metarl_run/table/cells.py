@@ -1,11 +1,11 @@
-"""Which cells a table has, and which lives of hand-made agents they are read from."""
+"""The cells of a table and the evaluation jobs of classical agents that supply them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from metarl_run.config.table import Agent, Table, changed, variant_of
-from metarl_run.table.life import Life, Phase, identity_of, lived_alike, slug
+from metarl_run.table.job import EvaluationJob, Phase, identity_of, shared_identity, slug
 
 Setting = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ class Cell:
 
 
 def cells_of(table: Table) -> list[Cell]:
-    """What is asked for and can be had: learned columns where an experiment is, other blocks where they differ."""
+    """Requested cells that exist: learned columns need an experiment, later blocks hold only columns they change."""
     first = next(iter(table.blocks))
     return [
         Cell(block, row, column)
@@ -36,64 +36,64 @@ def is_tuned(agent: Agent) -> bool:
     return len(agent.settings) > 1
 
 
-def tuning_lives(table: Table, config: Mapping[str, Any], cells: Sequence[Cell]) -> dict[Cell, list[Life]]:
-    """For each cell of a column with a grid a life for each setting, in the grid's order; cells share them."""
+def tuning_jobs(table: Table, config: Mapping[str, Any], cells: Sequence[Cell]) -> dict[Cell, list[EvaluationJob]]:
+    """For each cell of a column with a grid, one job per setting in grid order; cells may share jobs."""
     tuned = [cell for cell in cells if is_tuned(table.agents[cell.column])]
     settings = {cell: table.agents[cell.column].settings for cell in tuned}
-    lives: dict[Cell, list[Life]] = {cell: [] for cell in tuned}
-    for place in range(max(map(len, settings.values()), default=0)):
-        having = {cell: settings[cell][place] for cell in tuned if place < len(settings[cell])}
-        for cell, life in shared_lives(table, config, "tuning", having).items():
-            lives[cell].append(life)
-    return lives
+    jobs: dict[Cell, list[EvaluationJob]] = {cell: [] for cell in tuned}
+    for index in range(max(map(len, settings.values()), default=0)):
+        having = {cell: settings[cell][index] for cell in tuned if index < len(settings[cell])}
+        for cell, job in shared_jobs(table, config, "tuning", having).items():
+            jobs[cell].append(job)
+    return jobs
 
 
-def shared_lives(
+def shared_jobs(
     table: Table, config: Mapping[str, Any], phase: Phase, settings: Mapping[Cell, Setting]
-) -> dict[Cell, Life]:
-    """The life that each cell is read from: one for all that differ in n alone.
+) -> dict[Cell, EvaluationJob]:
+    """The job that supplies each cell; cells that differ in n alone share one.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
         phase: tuning or reporting.
-        settings: of each cell of a hand-made column.
+        settings: the setting of each cell of a classical column.
     """
-    together: dict[str, list[Cell]] = {}
+    sharing: dict[str, list[Cell]] = {}
     for cell, setting in settings.items():
-        together.setdefault(place_of(table, cell, phase, setting), []).append(cell)
-    lives: dict[Cell, Life] = {}
-    for place, cells in together.items():
+        sharing.setdefault(folder_of(table, cell, phase, setting), []).append(cell)
+    jobs: dict[Cell, EvaluationJob] = {}
+    for folder, cells in sharing.items():
         cell, setting = cells[0], settings[cells[0]]
         agent, row = table.agents[cell.column], table.protocol[cell.row]
         algo = changed(agent.algo or {}, table.blocks[cell.block].get(cell.column, {}), setting)
         cell_config = variant_of(config, env=row.env, algo=algo)
-        life = Life(
+        job = EvaluationJob(
             column=cell.column,
             block=cell.block,
             phase=phase,
             setting=setting,
-            place=place,
-            family=", ".join(words(row.env)),
+            folder=folder,
+            family=", ".join(assignments(row.env)),
             config=cell_config,
             identity=identity_of(cell_config, table, phase),
             seed=config["seed"],
             tasks=table.tuning_tasks if phase == "tuning" else table.tasks,
             tasks_at_once=table.tasks_at_once,
             episodes=tuple(sorted({table.protocol[cell.row].episodes for cell in cells})),
-            planning_discount=lived_alike(table, config["seed"])["planning_discount"],
+            planning_discount=shared_identity(table, config["seed"])["planning_discount"],
         )
-        lives |= dict.fromkeys(cells, life)
-    return lives
+        jobs |= dict.fromkeys(cells, job)
+    return jobs
 
 
-def place_of(table: Table, cell: Cell, phase: Phase, setting: Setting) -> str:
-    """The folder of a cell's life, named by everything that cells which share it have in common."""
-    family = slug(list(words(table.protocol[cell.row].env)) or ["family"])
-    named = slug([phase, *words(setting)])
+def folder_of(table: Table, cell: Cell, phase: Phase, setting: Setting) -> str:
+    """The folder of a cell's job, named by everything that the cells sharing it have in common."""
+    family = slug(list(assignments(table.protocol[cell.row].env)) or ["family"])
+    named = slug([phase, *assignments(setting)])
     return f"cells/{slug([cell.column])}/{slug([cell.block])}/{family}/{named}"
 
 
-def words(values: Mapping[str, Any]) -> Iterator[str]:
+def assignments(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         yield f"{key}={value}"

@@ -1,4 +1,4 @@
-"""Learned columns: which finished runs stand for a cell, or which are to be brought to their end for it."""
+"""Learned columns: finished runs that supply a cell, or runs to train for it."""
 
 import hashlib
 import json
@@ -11,67 +11,55 @@ from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Point
 from metarl_run.config.renamed import with_former_names
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
+from metarl_run.folders import checkpoints_in
 from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
-from metarl_run.table.life import Life, identity_of, lived_alike, slug
+from metarl_run.table.job import EvaluationJob, identity_of, shared_identity, slug
 from metarl_run.table.store import stored_identity
 
-NOT_OF_TRAINING = (
-    "logger",
-    "checkpoint_every",
-    "resume",
-    "allow_changes",
-    "output_root",
-    "published",
-    "budgets",
-    "panel",
-    "sweep",
-    "table",
-)
-"""Keys without influence on the meta-parameters that a run ends with."""
 
-
-def learned_lives(
+def learned_jobs(
     table: Table, config: Mapping[str, Any], cells: Sequence[Cell], root: Path, arguments: Sequence[str]
-) -> dict[Cell, list[Life]]:
-    """For each cell of a learned column a life for each seed.
+) -> dict[Cell, list[EvaluationJob]]:
+    """For each cell of a learned column, one job per seed.
 
-    Cells without a finished run are left out if the column was not asked for by name.
+    Cells without a finished run are left out unless their column was requested by name.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
-        cells: of learned columns.
-        root: the table's folder, where runs are trained.
-        arguments: of the command line that experiments are composed with, too.
+        cells: cells of learned columns.
+        root: the table's folder, in which runs are trained.
+        arguments: command-line arguments that experiments are composed with, too.
 
     Raises:
-        ConfigError: if an experiment cannot be composed, lives in other tasks than its row, or there is no finished
+        ConfigError: if an experiment cannot be composed or draws other tasks than its row, or if there is no finished
             run and none may be trained.
     """
     finished = _finished_runs(Path(table.checkpoints)) if table.checkpoints is not None and cells else []
-    lives = {}
+    jobs = {}
     for cell in cells:
         points = [_point(table, config, cell, seed, arguments) for seed in table.seeds]
-        found = [(folder, plan) for folder, plan in finished if _stands_for(plan, points[0])]
+        found = [(folder, plan) for folder, plan in finished if _matches(plan, points[0])]
         if found:
-            lives[cell] = [_life(table, config, cell, plan, folder, None) for folder, plan in found]
+            jobs[cell] = [_job(table, config, cell, plan, folder, None) for folder, plan in found]
         elif table.train and table.columns is not None:
             plans = [Plan(point.config, point.choices, list(point.overrides), in_sweep=True) for point in points]
-            lives[cell] = [_life(table, config, cell, plan, None, root) for plan in plans]
+            jobs[cell] = [_job(table, config, cell, plan, None, root) for plan in plans]
         elif table.columns is not None:
             where = table.checkpoints or "table.checkpoints"
             name = table.agents[cell.column].experiments[cell.row]
-            told = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
-            raise ConfigError(str(where), told, "give the folder of one, or table.train=true")
-    return lives
+            reason = f"holds no finished run of experiment={name} for {cell.column} at {cell.row}"
+            raise ConfigError(str(where), reason, "give the folder of one, or table.train=true")
+    return jobs
 
 
 def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, arguments: Sequence[str]) -> Point:
-    """The run that an experiment asks for, if it lives in the tasks of the cell's row."""
+    """The run that an experiment composes, checked to draw the tasks of the cell's row."""
     name = table.agents[cell.column].experiments[cell.row]
     budget = [f"budget={table.budget}"] if table.budget is not None else []
     try:
@@ -85,12 +73,12 @@ def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, argum
     if other:
         where = f"table.agents.{cell.column}.experiments.{cell.row}"
         got = f"{point.config['env'].get(other[0])!r}, not {wanted[other[0]]!r}"
-        raise ConfigError(where, f"{name} lives in other tasks: env.{other[0]} is {got}")
+        raise ConfigError(where, f"{name} draws other tasks: env.{other[0]} is {got}")
     return point
 
 
 def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
-    """Every finished run below `folder`, in the order of their names."""
+    """Finished runs below `folder`, ordered by name."""
     if not folder.is_dir():
         raise ConfigError("table.checkpoints", f"there is no folder {folder}")
     found = []
@@ -100,7 +88,7 @@ def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
             plan = stored_plan(record.parent)
         except (OSError, ValueError, StateError):
             continue
-        if complete and any((record.parent / "checkpoints").glob("[0-9]*")):
+        if complete and checkpoints_in(record.parent / "checkpoints"):
             found.append(
                 (
                     record.parent,
@@ -110,82 +98,82 @@ def _finished_runs(folder: Path) -> list[tuple[Path, Plan]]:
     return found
 
 
-def _stands_for(plan: Plan, point: Point) -> bool:
-    """A finished run of this experiment, with this budget, in these tasks and lifetimes; its seed does not matter."""
+def _matches(plan: Plan, point: Point) -> bool:
+    """Check that a finished run has the experiment, budget, tasks and lifetimes of `point`; seeds may differ."""
     keys = ("env", "budget", "meta_iterations", "network")
     alike = all(plan.config.get(key) == point.config[key] for key in keys)
     episodes = [(each.config.get("algo") or {}).get("episodes") for each in (plan, point)]
     return alike and plan.choices.get("experiment") == point.choices.get("experiment") and episodes[0] == episodes[1]
 
 
-def _life(
+def _job(
     table: Table, config: Mapping[str, Any], cell: Cell, plan: Plan, finished: Path | None, root: Path | None
-) -> Life:
+) -> EvaluationJob:
     name, seed, budget = plan.choices["experiment"], plan.config["seed"], plan.config["budget"]
     if finished is not None:
         try:
-            validate(plan.config, plan.choices)  # nothing in a folder that travelled is trusted
+            validate(plan.config, plan.choices)  # a copied folder is not trusted
         except ConfigError as error:
             where, reason = str(finished / "config.yaml"), f"{error.where}: {error.reason}"
-            raise StateError(where, reason, "leave the run out, or train it anew") from error
+            raise StateError(where, reason, "leave the run out or train it again") from error
         if unnamed := [package for package in plan.config["plugins"] if package not in config["plugins"]]:
             raise ConfigError(str(finished), f"runs code of {', '.join(unnamed)}", "add plugins=[…] if you trust it")
     mark = _fingerprint(finished) if finished is not None else _mark(plan)
-    place = f"cells/{slug([cell.column])}/{slug([cell.row])}/{slug([name, budget, f'seed={seed}', mark])}"
+    folder = f"cells/{slug([cell.column])}/{slug([cell.row])}/{slug([name, budget, f'seed={seed}', mark])}"
     more = {"experiment": name, "budget": budget, "agent_seed": seed, "agent": mark}
     identity = identity_of({**plan.config, "seed": config["seed"]}, table, "reporting", **more)
     return replace(
-        _in_folder(table, cell, place, identity),
+        _in_folder(table, cell, folder, identity),
         config=plan.config,
-        trained_in=finished if finished is not None else (root or Path()) / place / "run",
+        trained_in=finished if finished is not None else (root or Path()) / folder / "run",
         training=plan if finished is None else None,
     )
 
 
-def stored_lives(
+def stored_jobs(
     table: Table,
     config: Mapping[str, Any],
     cells: Sequence[Cell],
     root: Path,
-    places: Mapping[str, Mapping[str, Sequence[str]]],
-) -> dict[Cell, list[Life]]:
-    """For each cell of a learned column the lives that are stored in the table's folder, to be reported, not lived.
+    folders: Mapping[str, Mapping[str, Sequence[str]]],
+) -> dict[Cell, list[EvaluationJob]]:
+    """For each cell of a learned column, the jobs stored in the table's folder, to be reported without running.
 
     Args:
-        table: what is asked for.
+        table: the requested table.
         config: the table's own configuration, resolved.
-        cells: of learned columns.
+        cells: cells of learned columns.
         root: the table's folder.
-        places: by column and row the folders of lives below it.
+        folders: job folders below `root`, by column and row.
     """
-    alike = lived_alike(table, config["seed"])
-    lives = {}
+    shared = shared_identity(table, config["seed"])
+    jobs = {}
     for cell in cells:
-        wanted = {**alike, "experiment": table.agents[cell.column].experiments[cell.row]}
-        of_row = {column: by_row.get(cell.row, []) for column, by_row in places.items()}
-        # A folder may be older than the column's name: then the experiment tells whose lives these are.
-        elsewhere = [place for column, theirs in of_row.items() if column != cell.column for place in theirs]
+        wanted = {**shared, "experiment": table.agents[cell.column].experiments[cell.row]}
+        of_row = {column: by_row.get(cell.row, []) for column, by_row in folders.items()}
+        # A folder may predate the column's name; the experiment then identifies its jobs.
+        elsewhere = [folder for column, others in of_row.items() if column != cell.column for folder in others]
         for candidates in (of_row.get(cell.column, []), elsewhere):
-            found = {place: stored_identity(root / place) or {} for place in candidates}
-            found = {place: life for place, life in found.items() if wanted.items() <= life.items()}
-            if found and cell not in lives:
-                lives[cell] = [_in_folder(table, cell, place, _without_episodes(life)) for place, life in found.items()]
-    return lives
+            found = {folder: stored_identity(root / folder) or {} for folder in candidates}
+            found = {folder: job for folder, job in found.items() if wanted.items() <= job.items()}
+            if found and cell not in jobs:
+                jobs[cell] = [_in_folder(table, cell, folder, _without_episodes(job)) for folder, job in found.items()]
+    return jobs
 
 
 def _without_episodes(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in stored.items() if key != "episodes"}
 
 
-def _in_folder(table: Table, cell: Cell, place: str, identity: Mapping[str, Any]) -> Life:
-    """The life of a meta-trained agent as far as its folder tells."""
+def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any]) -> EvaluationJob:
+    """The job of a meta-trained agent as stored in its folder."""
     row = table.protocol[cell.row]
-    return Life(
+    return EvaluationJob(
         column=cell.column,
         block=cell.block,
         phase="reporting",
         setting={},
-        place=place,
+        folder=folder,
         family=cell.row,
         config={},
         identity=identity,
@@ -200,12 +188,12 @@ def _in_folder(table: Table, cell: Cell, place: str, identity: Mapping[str, Any]
 
 
 def _fingerprint(run_folder: Path) -> str:
-    """Tells one finished run from another: of its newest checkpoint's manifest, which holds a hash of all numbers."""
-    newest = max(path for path in (run_folder / "checkpoints").iterdir() if path.name.isdigit())
+    """Hash of the newest checkpoint's manifest, which itself holds a hash of every tensor."""
+    newest = checkpoints_in(run_folder / "checkpoints")[-1]
     return hashlib.blake2b((newest / "manifest.json").read_bytes(), digest_size=4).hexdigest()
 
 
 def _mark(plan: Plan) -> str:
-    """A few letters that differ where a training would: a run is never continued with another configuration."""
-    matters = {key: value for key, value in plan.config.items() if key not in NOT_OF_TRAINING}
+    """Hash of the keys that affect training, so that a run is never continued with another configuration."""
+    matters = {key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")}
     return hashlib.blake2b(json.dumps(with_former_names(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

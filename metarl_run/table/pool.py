@@ -1,7 +1,7 @@
-"""Worker processes that live lives side by side: one that fails, or is killed, takes nobody with it.
+"""Pool of worker processes that run evaluation jobs; a worker that fails or is killed affects no other.
 
-A worker is a process of its own with one life at a time; a new one takes the place of one that died. They say nothing
-on the screen: how a life goes is told by its folder, how it ended by the worker.
+A worker has one job at a time, and one that died is replaced. Workers print nothing: a job's folder shows its progress,
+its worker reports the outcome.
 """
 
 import contextlib
@@ -20,66 +20,66 @@ from metarl_run.errors import BUG, ResourceError, RunError
 from metarl_run.system import machine
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 
 SECONDS_BETWEEN_LOOKS = 0.2
-"""At how lives go, and whether a stop was asked for."""
+"""Interval of checks for progress and stop requests."""
 
 PATIENCE = 5.0
-"""Seconds for a worker to leave by itself; it keeps what it has lived either way."""
+"""Seconds that a worker has to exit by itself; finished parts are on disk either way."""
 
 
 @dataclass
 class Worker:
-    """One process, and what it is at."""
+    """A worker process and its current job."""
 
     process: SpawnProcess
     pipe: Connection
-    life: Life | None = None
+    job: EvaluationJob | None = None
 
 
-def live_all(
-    lives: Sequence[Life], root: Path, jobs: int, stop: StopRequest
-) -> Iterator[tuple[Life, str | None] | None]:
-    """Bring all lives to their ends in their folders below `root`.
+def run_all(
+    jobs: Sequence[EvaluationJob], root: Path, num_workers: int, stop: StopRequest
+) -> Iterator[tuple[EvaluationJob, str | None] | None]:
+    """Run all jobs in their folders below `root`.
 
     Yields:
-        A life that has ended, and why it failed, None if it did not; or None, now and then, when nothing happened.
+        A job that ended and the reason it failed, None on success; or None at regular intervals, for progress displays.
 
     Raises:
-        Interrupted: if a stop was asked for; no worker is left then.
+        Interrupted: on a stop request, after all workers have exited.
     """
-    waiting, workers = list(reversed(lives)), list[Worker]()
+    waiting, workers = list(reversed(jobs)), list[Worker]()
     try:
         while waiting or workers:
             stop.check()
-            while waiting and len(workers) < jobs:
+            while waiting and len(workers) < num_workers:
                 workers.append(_started(root))
                 _hand_over(workers[-1], waiting.pop())
             ready = wait([worker.pipe for worker in workers], timeout=SECONDS_BETWEEN_LOOKS)
             for worker in [worker for worker in workers if worker.pipe in ready]:
-                life = worker.life
-                assert life is not None
+                job = worker.job
+                assert job is not None
                 try:
                     problem = worker.pipe.recv()
                 except (EOFError, OSError):
                     workers.remove(worker)
                     worker.process.join()
-                    stop.check()  # a signal to the whole group reaches workers, too
-                    yield life, _died(worker, life, root / life.place)
+                    stop.check()  # a signal to the process group reaches workers, too
+                    yield job, _died(worker, job, root / job.folder)
                     continue
                 if waiting:
                     _hand_over(worker, waiting.pop())
                 else:
                     workers.remove(worker)
                     _dismiss(worker)
-                yield life, problem
+                yield job, problem
             yield None
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(PATIENCE if worker.life is None or worker.life.training is None else None)
+            worker.process.join(PATIENCE if worker.job is None or worker.job.training is None else None)
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
@@ -87,11 +87,11 @@ def live_all(
             temporary.unlink(missing_ok=True)
 
 
-def _died(worker: Worker, life: Life, folder: Path) -> str:
-    """Say in the folder of a life, as its worker no longer can, how it ended."""
+def _died(worker: Worker, job: EvaluationJob, folder: Path) -> str:
+    """Record in the job's folder how its worker died, and return the reason."""
     code = worker.process.exitcode or 0
     reason = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
-    store.prepare(folder, life)
+    store.prepare(folder, job)
     error = {"where": "worker process", "reason": reason, "exit_code": ResourceError.exit_code}
     store.write_outcome(folder, {"status": "failed", "error": error})
     return f"worker process: {reason}"
@@ -101,7 +101,7 @@ def _started(root: Path) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, root), daemon=True)
-    # A worker never sees Ctrl-C, which a terminal sends to all: it inherits that the signal is held back
+    # The terminal sends Ctrl-C to the whole group; workers inherit the blocked signal and never see it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -111,10 +111,10 @@ def _started(root: Path) -> Worker:
     return Worker(process, ours)
 
 
-def _hand_over(worker: Worker, life: Life) -> None:
-    worker.life = life
-    with contextlib.suppress(OSError):  # it died already, which is told when its pipe is read
-        worker.pipe.send(life)
+def _hand_over(worker: Worker, job: EvaluationJob) -> None:
+    worker.job = job
+    with contextlib.suppress(OSError):  # it died already, which is noticed when its pipe is read
+        worker.pipe.send(job)
 
 
 def _dismiss(worker: Worker) -> None:
@@ -123,32 +123,32 @@ def _dismiss(worker: Worker) -> None:
 
 
 def work(pipe: Connection, root: Path) -> None:
-    """What a worker does: lives, one after another, until nobody sends any more."""
+    """Main loop of a worker: run jobs until the pipe is closed."""
     machine.prepare()
     stop = StopRequest()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError), open(os.devnull, "w") as nowhere:
         sys.stdout = nowhere
         while True:
-            life: Life = pipe.recv()
-            pipe.send(_outcome(life, root, stop))
+            job: EvaluationJob = pipe.recv()
+            pipe.send(_outcome(job, root, stop))
 
 
 def _leave_with_parent() -> None:
-    """Nobody is left to report to, whatever ended the parent: what was lived is on disk."""
+    """Exit when the parent has died: finished parts are on disk, and nobody is left to report to."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(BUG)
 
 
-def _outcome(life: Life, root: Path, stop: StopRequest) -> str | None:
-    from metarl_run.table.live import live_in
+def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:
+    from metarl_run.table.run_job import run_job
 
-    if life.training is not None:
-        stop.install()  # training saves before it leaves; otherwise TERM ends the process, and no part is lost
+    if job.training is not None:
+        stop.install()  # training saves before it exits; otherwise TERM ends the process without losing a part
     try:
-        live_in(root / life.place, life, stop)
+        run_job(root / job.folder, job, stop)
     except RunError as error:
         return f"{error.where}: {error.reason}"
     except Interrupted as request:

@@ -1,4 +1,4 @@
-"""What a table came to, cell by cell, read from the files of its lives: the content of table.json."""
+"""Results of a table, cell by cell, read from the files of its jobs: the content of table.json."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from metarl_run.config.table import Table
 from metarl_run.table import store
 from metarl_run.table.cells import Cell
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 from metarl_run.table.statistics import as_measured, matched, paired, summary
 from metarl_run.table.tuning import Choice
 
@@ -20,21 +20,21 @@ def record_of(
     root: Path,
     cells: Sequence[Cell],
     choices: Mapping[Cell, Choice],
-    lives: Mapping[Cell, Sequence[Life]],
+    jobs: Mapping[Cell, Sequence[EvaluationJob]],
 ) -> dict[str, Any]:
-    """Everything that is to be told of a table.
+    """The content of table.json.
 
     Args:
-        table: what was asked for.
+        table: the requested table.
         root: its folder.
         cells: in the order of the table.
-        choices: what tuning came to for the cells of hand-made columns.
-        lives: that each cell is read from, one for each seed; none where its setting is not known yet.
+        choices: tuning results for the cells of classical columns.
+        jobs: jobs that supply each cell, one per seed; none while its setting is unknown.
     """
-    told, by_task = [], {}
+    entries, by_task = [], {}
     for cell in cells:
-        entry, values = _cell(table, root, cell, choices.get(cell), lives.get(cell, []))
-        told.append(entry)
+        entry, values = _cell(table, root, cell, choices.get(cell), jobs.get(cell, []))
+        entries.append(entry)
         if values:
             by_task[cell] = np.stack(values).mean(0)
     return {
@@ -43,29 +43,29 @@ def record_of(
         "measure": table.measure,
         "notes": list(table.notes),
         "key": list(table.key),
-        "cells": told,
+        "cells": entries,
         "pairs": _pairs(by_task),
     }
 
 
 def _cell(
-    table: Table, root: Path, cell: Cell, choice: Choice | None, lives: Sequence[Life]
+    table: Table, root: Path, cell: Cell, choice: Choice | None, jobs: Sequence[EvaluationJob]
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """One cell, and the values that each of its finished seeds has in each task."""
+    """The entry of one cell, and the value of each finished seed in each task."""
     row, learned = table.protocol[cell.row], table.agents[cell.column].learned
-    lives, left_out = one_per_agent(lives)
-    results = [(life, store.read(root / life.place, life)) for life in lives]
+    jobs, left_out = one_per_agent(jobs)
+    results = [(job, store.read(root / job.folder, job)) for job in jobs]
     values, finished = [], []
-    for life, result in results:
+    for job, result in results:
         if result.totals is not None:
-            place = life.episodes.index(row.episodes)
-            values.append(as_measured(result.totals[:, place], row.episodes, result.optimum))
-            finished.append(life)
-    failures = [(life, result.error) for life, result in results if result.error is not None]
+            index = job.episodes.index(row.episodes)
+            values.append(as_measured(result.totals[:, index], row.episodes, result.optimum))
+            finished.append(job)
+    failures = [(job, result.error) for job, result in results if result.error is not None]
     if choice is not None and choice.failed is not None:
         failures.append(choice.failed)
     status = "failed" if failures else "complete" if results and len(values) == len(results) else "missing"
-    same_tasks = all(life.drawn_from == finished[0].drawn_from for life in finished)
+    same_tasks = all(job.drawn_from == finished[0].drawn_from for job in finished)
     numbers: Mapping[str, Any] = dict.fromkeys(NUMBERS)
     if values and status != "missing":
         numbers = summary(values, same_tasks=same_tasks)
@@ -91,15 +91,15 @@ def _cell(
         "tuning_means": list(choice.means) if choice is not None else [],
         "tasks": table.tasks,
         "tasks_done": min((result.tasks_done for _, result in results), default=0),
-        "seeds": [_seed(life) for life in lives],
-        "failed_seeds": [_seed(life) for life, _ in failures],
+        "seeds": [_seed(job) for job in jobs],
+        "failed_seeds": [_seed(job) for job, _ in failures],
         "failures": [
-            {"seed": _seed(life), "setting": dict(life.setting), "folder": life.place, **error}
-            for life, error in failures
+            {"seed": _seed(job), "setting": dict(job.setting), "folder": job.folder, **error}
+            for job, error in failures
             if error is not None
         ],
-        "left_out": [f"{again.place} repeats {first.place}" for again, first in left_out],
-        "budget": next((life.budget for life in lives), None),
+        "left_out": [f"{again.folder} repeats {first.folder}" for again, first in left_out],
+        "budget": next((job.budget for job in jobs), None),
         "seconds": sum(result.seconds for _, result in results),
         "tuning_seconds": choice.seconds if choice is not None else 0.0,
     }
@@ -109,32 +109,34 @@ def _cell(
 NUMBERS = ("ours", "low", "high", "standard_error", "first_1000", "deviation_1000")
 
 
-def one_per_agent(lives: Sequence[Life]) -> tuple[list[Life], list[tuple[Life, Life]]]:
-    """The lives of different agents, and each of the others with the one that it repeats.
+def one_per_agent(
+    jobs: Sequence[EvaluationJob],
+) -> tuple[list[EvaluationJob], list[tuple[EvaluationJob, EvaluationJob]]]:
+    """The first job of each distinct agent, and every other job paired with the one it repeats.
 
-    Agents are one if all that matters to their meta-training is alike, the seed included. Equal checkpoints are not
-    asked for: what another machine or version made of it is no second seed.
+    Agents are the same if everything that affects their meta-training agrees, the seed included. Their checkpoints may
+    differ: the same run on another machine or version is not a second seed.
     """
-    counted, left_out = list[Life](), list[tuple[Life, Life]]()
-    for life in lives:
-        first = next((one for one in counted if _agent(one) == _agent(life)), None)
+    counted, left_out = list[EvaluationJob](), list[tuple[EvaluationJob, EvaluationJob]]()
+    for job in jobs:
+        first = next((one for one in counted if _agent(one) == _agent(job)), None)
         if first is None:
-            counted.append(life)
+            counted.append(job)
         else:
-            left_out.append((life, first))
+            left_out.append((job, first))
     return counted, left_out
 
 
-def _agent(life: Life) -> dict[str, Any]:
-    return {key: value for key, value in life.identity.items() if key != "agent"} | {"seed": _seed(life)}
+def _agent(job: EvaluationJob) -> dict[str, Any]:
+    return {key: value for key, value in job.identity.items() if key != "agent"} | {"seed": _seed(job)}
 
 
-def _seed(life: Life) -> int:
-    return life.seed if life.agent_seed is None else life.agent_seed
+def _seed(job: EvaluationJob) -> int:
+    return job.seed if job.agent_seed is None else job.agent_seed
 
 
 def _pairs(by_task: Mapping[Cell, np.ndarray]) -> list[dict[str, Any]]:
-    """How far each column lies behind the best of its row, in the same tasks."""
+    """Difference of each column from the best of its row, in the same tasks."""
     pairs = []
     for (block, row), group in itertools.groupby(by_task, key=lambda cell: (cell.block, cell.row)):
         cells = list(group)

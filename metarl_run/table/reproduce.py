@@ -1,6 +1,6 @@
-"""A paper's table in one folder: live what is missing, then report what is there.
+"""A paper's table in one folder: run missing jobs, then report.
 
-Whatever state the folder is in, the table goes on from there: finished lives are read, others are lived.
+Finished jobs are read from the folder, so an interrupted table resumes.
 """
 
 import os
@@ -14,10 +14,10 @@ from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import locked
 from metarl_run.table import asked, store
-from metarl_run.table.cells import Cell, cells_of, shared_lives, tuning_lives
-from metarl_run.table.learned import learned_lives, stored_lives
-from metarl_run.table.life import Life
-from metarl_run.table.pool import live_all
+from metarl_run.table.cells import Cell, cells_of, shared_jobs, tuning_jobs
+from metarl_run.table.job import EvaluationJob
+from metarl_run.table.learned import learned_jobs, stored_jobs
+from metarl_run.table.pool import run_all
 from metarl_run.table.progress import progress
 from metarl_run.table.record import record_of
 from metarl_run.table.tuning import Choice, choices_of
@@ -25,54 +25,54 @@ from metarl_run.table.tuning import Choice, choices_of
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A table, its folder, and the lives that can be named before any is lived."""
+    """A table, its folder, and the jobs that are known before any has run."""
 
     table: Table
     config: Mapping[str, Any]
     root: Path
     cells: Sequence[Cell]
-    tuning: Mapping[Cell, Sequence[Life]]
-    learned: Mapping[Cell, Sequence[Life]]
+    tuning: Mapping[Cell, Sequence[EvaluationJob]]
+    learned: Mapping[Cell, Sequence[EvaluationJob]]
 
     @property
-    def hand_made(self) -> list[Cell]:
+    def classical(self) -> list[Cell]:
         return [cell for cell in self.cells if not self.table.agents[cell.column].learned]
 
     def choices(self) -> dict[Cell, Choice]:
-        """What tuning has come to so far."""
-        return choices_of(self.table, self.root, self.hand_made, self.tuning)
+        """Tuning results so far."""
+        return choices_of(self.table, self.root, self.classical, self.tuning)
 
-    def reporting(self, choices: Mapping[Cell, Choice]) -> dict[Cell, Life]:
-        """The lives to report, of the cells of which the setting is known."""
+    def reporting(self, choices: Mapping[Cell, Choice]) -> dict[Cell, EvaluationJob]:
+        """Reporting jobs of the cells whose setting is known."""
         known = {cell: choice.setting for cell, choice in choices.items() if choice.setting is not None}
-        return shared_lives(self.table, self.config, "reporting", known)
+        return shared_jobs(self.table, self.config, "reporting", known)
 
 
 def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], stop: StopRequest) -> int:
-    """Make the table that `config` declares in `root`; the exit code.
+    """Make the table that `config` declares in `root` and return the exit code.
 
     Args:
         config: resolved and validated.
         root: the table's folder.
-        arguments: of the command line that experiments are composed with, too, such as --config-dir.
-        stop: asked for by a signal.
+        arguments: command-line arguments that experiments are composed with, too, such as --config-dir.
+        stop: stop request, set by a signal.
 
     Raises:
-        RunError: see `metarl_run.errors`; nothing was created then. What fails in a cell is told there.
-        Interrupted: if a stop was asked for; what was lived is kept.
+        RunError: see `metarl_run.errors`, before anything is created; a cell's failure is part of the table instead.
+        Interrupted: on a stop request; finished parts are kept.
     """
     work = planned(config, root, arguments)
     if not work.table.report_only:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root):
             asked.write(root, config, work.learned)
-            _live(work, stop)
+            _run_missing(work, stop)
     choices = work.choices()
-    lives = {cell: [life] for cell, life in work.reporting(choices).items()} | dict(work.learned)
-    record = record_of(work.table, root, work.cells, choices, lives)
+    jobs = {cell: [job] for cell, job in work.reporting(choices).items()} | dict(work.learned)
+    record = record_of(work.table, root, work.cells, choices, jobs)
     if all(cell["status"] == "missing" for cell in record["cells"]):
         raise StateError(str(root), "holds no finished cell to report", "leave out table.report_only")
-    from metarl_run.report.table import report  # late: torch comes with it, and what is wrong is told without
+    from metarl_run.report.table import report  # imports torch, which refusals of bad configurations must not
 
     made = report.write(record, root)
     made.show()
@@ -80,54 +80,54 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
 
 
 def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> Work:
-    """What the table that `config` declares asks for; nothing is created.
+    """The jobs of the table that `config` declares; nothing is created.
 
     Raises:
-        ConfigError: if a learned cell cannot be had.
+        ConfigError: if a learned cell has no finished run and none may be trained.
     """
     table = table_of(config["table"])
     cells = cells_of(table)
     to_learn = [cell for cell in cells if table.agents[cell.column].learned]
     if table.report_only:
-        learned = stored_lives(table, config, to_learn, root, asked.learned_places(root))
+        learned = stored_jobs(table, config, to_learn, root, asked.learned_folders(root))
     else:
-        learned = learned_lives(table, config, to_learn, root, arguments)
+        learned = learned_jobs(table, config, to_learn, root, arguments)
     cells = [cell for cell in cells if cell in learned or not table.agents[cell.column].learned]
     if not cells:
-        told = "must name a learned column that has an experiment for the rows: nothing else is in this table"
-        raise ConfigError("table.columns", told, f"there is {', '.join(table.agents)}")
+        reason = "must name a learned column that has an experiment for the rows: nothing else is in this table"
+        raise ConfigError("table.columns", reason, f"there is {', '.join(table.agents)}")
     return Work(
         table=table,
         config=config,
         root=root,
         cells=cells,
-        tuning=tuning_lives(table, config, cells),
+        tuning=tuning_jobs(table, config, cells),
         learned=learned,
     )
 
 
-def _live(work: Work, stop: StopRequest) -> None:
-    """Live what is missing: first all that can be named now, then what tuning has chosen."""
+def _run_missing(work: Work, stop: StopRequest) -> None:
+    """Run missing jobs: first those known now, then those of the settings that tuning has chosen."""
     table = work.table
-    jobs = table.jobs or _cores()
-    to_tune = [life for lives in work.tuning.values() for life in lives]
-    to_train = [life for lives in work.learned.values() for life in lives]
+    num_workers = table.jobs or _cores()
+    to_tune = [job for jobs in work.tuning.values() for job in jobs]
+    to_train = [job for jobs in work.learned.values() for job in jobs]
     failed: set[str] = set()
-    with progress(work.root) as shown:
+    with progress(work.root) as display:
         for _ in range(2):
-            lives = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
-            unique = {life.place: life for life in lives if life.place not in failed}
-            missing = [life for life in unique.values() if not store.read(work.root / life.place, life).complete]
-            shown.begin(missing)
-            for ended in live_all(missing, work.root, jobs, stop):
+            jobs = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
+            unique = {job.folder: job for job in jobs if job.folder not in failed}
+            missing = [job for job in unique.values() if not store.read(work.root / job.folder, job).complete]
+            display.begin(missing)
+            for ended in run_all(missing, work.root, num_workers, stop):
                 if ended is not None:
-                    life, problem = ended
-                    shown.end(life, problem)
+                    job, problem = ended
+                    display.end(job, problem)
                     if problem is not None:
-                        failed.add(life.place)
-                shown.look()
+                        failed.add(job.folder)
+                display.update()
 
 
 def _cores() -> int:
-    """That this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

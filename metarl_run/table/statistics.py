@@ -1,4 +1,4 @@
-"""The numbers of a cell: its mean over tasks, how sure that is, and what the paper's number of tasks would show."""
+"""Statistics of a cell: mean over tasks, confidence interval, and the spread of a mean over the paper's task count."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from metarl_run.report.interval import Z
 from metarl_run.report.published import within
 
 PAPER_TASKS = 1000
-"""Over which papers take their means."""
+"""Number of tasks that papers average over."""
 
 
 def as_measured(totals: np.ndarray, episodes: int, value: np.ndarray) -> np.ndarray:
-    """What each task contributes to the number that the paper prints.
+    """Contribution of each task to the number that the paper prints.
 
-    Without planned values that is the sum of rewards x. With them the paper's number is a ratio of means,
+    Without planned values this is the sum of rewards x. With them the paper's number is a ratio of means,
 
         r = x̄ / (n v̄),        yᵢ = r + (xᵢ − r n vᵢ) / (n v̄)
 
-    and yᵢ has the mean r and, to first order in 1/√tasks, the deviation that makes r's standard error.
+    where yᵢ has mean r and, to first order in 1/√tasks, the standard deviation that gives r's standard error.
 
     Args:
         totals: x, `[tasks]`.
@@ -37,28 +37,28 @@ def as_measured(totals: np.ndarray, episodes: int, value: np.ndarray) -> np.ndar
 
 
 def summary(values: Sequence[np.ndarray], *, same_tasks: bool = True) -> dict[str, Any]:
-    """Mean and 95 % interval, and the view over as many tasks as papers have.
+    """Mean and 95 % interval, and the same statistics for as many tasks as papers have.
 
-    A single agent's interval is mean ± 1.96 standard errors over tasks. Several meta-trained agents are seeds: theirs
-    is the bootstrap over seeds and tasks.
+    The interval of a single agent is mean ± 1.96 standard errors over tasks; that of several meta-trained agents, one
+    per seed, is a bootstrap over seeds and tasks.
 
     Args:
-        values: of each seed, `[tasks]`; one array for a classical agent.
-        same_tasks: all seeds were tested in the same tasks, in this order.
+        values: per seed, `[tasks]`; one array for a classical agent.
+        same_tasks: True if all seeds were tested in the same tasks, in the same order.
 
     Returns:
         `ours`, `low`, `high`; `standard_error`, half of the interval / 1.96; `first_1000`, the mean over the first 1000
-        tasks (of fewer, over all); and `deviation_1000`, the standard deviation of a mean over 1000 tasks.
+        tasks (all, if there are fewer); and `deviation_1000`, the standard deviation of a mean over 1000 tasks.
     """
     stacked = np.stack(values)
     by_task = stacked.mean(0)
-    mean, deviation = float(by_task.mean()), float(by_task.std(ddof=1))
+    mean, std = float(by_task.mean()), float(by_task.std(ddof=1))
     if len(values) > 1:
         from metarl_run.maths.statistics import bootstrap_interval
 
         low, high = map(float, bootstrap_interval(values, np.random.default_rng(0), same_tasks=same_tasks))
     else:
-        half = Z * deviation / math.sqrt(len(by_task))
+        half = Z * std / math.sqrt(len(by_task))
         low, high = mean - half, mean + half
     return {
         "ours": mean,
@@ -66,12 +66,12 @@ def summary(values: Sequence[np.ndarray], *, same_tasks: bool = True) -> dict[st
         "high": high,
         "standard_error": (high - low) / (2 * Z),
         "first_1000": float(by_task[:PAPER_TASKS].mean()),
-        "deviation_1000": deviation / math.sqrt(PAPER_TASKS),
+        "deviation_1000": std / math.sqrt(PAPER_TASKS),
     }
 
 
 def paired(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """The mean difference between two agents in the same tasks, and its 95 % interval: `difference`, `low`, `high`."""
+    """Mean difference between two agents in the same tasks with its 95 % interval: `difference`, `low`, `high`."""
     differences = ours - other
     mean = float(differences.mean())
     half = float(Z * differences.std(ddof=1) / math.sqrt(len(differences)))
@@ -81,5 +81,5 @@ def paired(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
 def matched(
     ours: float, published: float, tolerance: float, *, one_sided: bool, standard_error: float | None
 ) -> bool | None:
-    """Is our number the paper's within the tolerance? A learned agent may also be better. None if it cannot be said."""
+    """Test that our number is the paper's within the tolerance, or better if `one_sided`; None if undecided."""
     return within(published - ours if one_sided else abs(published - ours), tolerance, standard_error)

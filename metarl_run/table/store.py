@@ -1,10 +1,10 @@
-"""The folder of a life: what was asked for, the returns in each part of the tasks, and how it ended.
+"""Storage of an evaluation job: its identity, the returns in each part of the tasks, and its outcome.
 
-    life.json                   what the returns depend on; if something else is asked for, they are lived anew
+    life.json                   everything the returns depend on; a request that differs replaces the returns
     tasks-000000-001000.npz     for these tasks: `totals` [tasks, n…], `optimum` [tasks], `seconds`
     summary.json                status, error, versions
 
-A part is a pure function of life.json and the numbers of its tasks, so parts stay where more tasks are asked for.
+A part is a pure function of life.json and its task indices, so parts remain valid if more tasks are requested.
 """
 
 import io
@@ -21,19 +21,19 @@ from metarl_run.config.renamed import with_today_names
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What is stored of a life.
+    """Stored results of a job.
 
     Attributes:
-        totals: the sum of rewards over the first n episodes, `[tasks, n…]`; None unless the life is complete.
-        optimum: the planned value of one episode, `[tasks]`; empty if it was not asked for.
-        seconds: that the parts took.
-        tasks_done: lived so far.
-        error: how it failed: `where`, `reason`, `exit_code`; None if it did not.
+        totals: the sum of rewards over the first n episodes, `[tasks, n…]`; None unless the job is complete.
+        optimum: the planned value of one episode, `[tasks]`; empty without a planning discount.
+        seconds: time that the parts took.
+        tasks_done: number of finished tasks.
+        error: the failure: `where`, `reason`, `exit_code`; None without one.
     """
 
     totals: np.ndarray | None
@@ -47,31 +47,31 @@ class Result:
         return self.totals is not None
 
 
-def prepare(folder: Path, life: Life) -> None:
-    """Make `folder` that of `life`: parts of anything else go."""
+def prepare(folder: Path, job: EvaluationJob) -> None:
+    """Prepare `folder` for `job` and delete parts of any other job."""
     folder.mkdir(parents=True, exist_ok=True)
-    if stored_identity(folder) is None or not _serves(folder, life):
+    if stored_identity(folder) is None or not _serves(folder, job):
         for path in folder.glob("tasks-*.npz"):
             path.unlink()
-        record = {**life.identity, "episodes": list(life.episodes)}
+        record = {**job.identity, "episodes": list(job.episodes)}
         write_atomically(folder / "life.json", _json(record))
     (folder / "summary.json").unlink(missing_ok=True)
 
 
 def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
-    """Keep the returns in the tasks of one part."""
+    """Store the returns in the tasks of one part."""
     data = io.BytesIO()
     np.savez(data, totals=totals, optimum=optimum, seconds=np.array(seconds))
     write_atomically(part_file(folder, part), data.getvalue())
 
 
 def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Say how the life ended."""
+    """Store the outcome of the job."""
     write_atomically(folder / "summary.json", _json(outcome))
 
 
 def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
-    """What is stored for one part; None if nothing is, or it is damaged, and the part is to be lived (again)."""
+    """Stored returns of one part; None if the file is missing or damaged, so that the part must be run."""
     try:
         data = io.BytesIO(part_file(folder, part).read_bytes())
         with np.load(data, allow_pickle=False) as found:
@@ -84,25 +84,25 @@ def part_file(folder: Path, part: range) -> Path:
     return folder / f"tasks-{part.start:06}-{part.stop:06}.npz"
 
 
-def tasks_done(folder: Path, life: Life) -> int:
-    """How many of the tasks have been lived in, as far as files exist: quick, for showing progress."""
-    return sum(len(part) for part in life.parts if part_file(folder, part).exists())
+def tasks_done(folder: Path, job: EvaluationJob) -> int:
+    """Number of finished tasks, judged by which files exist: fast, for progress displays."""
+    return sum(len(part) for part in job.parts if part_file(folder, part).exists())
 
 
-def read(folder: Path, life: Life) -> Result:
-    """What `folder` holds for `life`; what was stored for something else counts as nothing."""
+def read(folder: Path, job: EvaluationJob) -> Result:
+    """Results in `folder` for `job`; those stored for any other job are ignored."""
     stored = stored_identity(folder)
-    if stored is None or not _serves(folder, life):
+    if stored is None or not _serves(folder, job):
         return Result(totals=None, optimum=np.empty(0), seconds=0.0, tasks_done=0, error=None)
-    columns = [stored["episodes"].index(n) for n in life.episodes]
+    columns = [stored["episodes"].index(n) for n in job.episodes]
     totals, optimum, seconds = [], [], 0.0
-    for part in life.parts:
+    for part in job.parts:
         found = read_part(folder, part)
         if found is not None:
             totals.append(found["totals"][:, columns])
             optimum.append(found["optimum"])
             seconds += float(found["seconds"])
-    whole = len(totals) == len(life.parts)
+    whole = len(totals) == len(job.parts)
     return Result(
         totals=np.concatenate(totals) if whole else None,
         optimum=np.concatenate(optimum) if whole else np.empty(0),
@@ -112,15 +112,15 @@ def read(folder: Path, life: Life) -> Result:
     )
 
 
-def _serves(folder: Path, life: Life) -> bool:
-    """What is stored is what `life` asks for, or a longer life of which its own is the beginning."""
+def _serves(folder: Path, job: EvaluationJob) -> bool:
+    """Check that `folder` holds the results of `job`, or of longer lifetimes that begin with its own."""
     stored = dict(stored_identity(folder) or {})
     episodes = stored.pop("episodes", [])
-    return stored == life.identity and set(life.episodes) <= set(episodes)
+    return stored == job.identity and set(job.episodes) <= set(episodes)
 
 
 def stored_identity(folder: Path) -> dict[str, Any] | None:
-    """What the returns in `folder` depend on, and their `episodes`; None if nothing is stored there."""
+    """The identity of the returns in `folder`, and their `episodes`; None if nothing is stored there."""
     try:
         found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""The workloads of `scripts/benchmark`, a file each: `cases(tiny)` says what is measured side by side."""
+"""Workloads of `scripts/benchmark`, one per file: `cases(tiny)` yields what is measured side by side."""

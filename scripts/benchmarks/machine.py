@@ -1,4 +1,4 @@
-"""The machine: which cores and threads the subjects get, and what a result should say of it."""
+"""The machine: cores and threads of the subjects, and its description in results."""
 
 import importlib.metadata
 import os
@@ -12,14 +12,14 @@ PEERS = ("jax", "jaxlib", "gymnax")
 
 
 def cores() -> list[int]:
-    """The cores that this process may use."""
+    """Cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def prepare(threads: int) -> None:
-    """Give every subject `threads` threads on as many cores; before torch or JAX is loaded."""
+    """Give every subject `threads` threads on as many cores; must precede the import of torch or JAX."""
     machine.prepare()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[:threads])
@@ -42,7 +42,7 @@ def described(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, where the system tells."""
+    """Name of the processor, where the system provides it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
@@ -52,7 +52,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the project and what it stands on, and of the peers that are installed."""
+    """Versions of the project, its dependencies and installed peers."""
     from metarl_run.run.folder import versions
 
     found = versions()

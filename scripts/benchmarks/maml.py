@@ -1,8 +1,8 @@
 """One meta-iteration of MAML with exact second derivatives: rollout, adaptation, rollout, meta-gradient, Adam.
 
-REINFORCE on whole episodes with the mean return at the step as baseline, standardised, and Loaded DiCE as surrogate, in
-both: the same numbers of the same data. The CartPoles last, and the optimiser's steps are too small to change anything,
-so that every repetition does the same work.
+Project and peer both use REINFORCE on whole episodes, the mean return at the step as baseline, normalised advantages
+and Loaded DiCE, on equally many data. No CartPole falls, and the optimiser's steps are too small to change anything, so
+that every repetition does the same work.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The runner around the loop: the share of meta-training that is not spent in meta-updates.
+"""Overhead of the runner: the share of meta-training that is not spent in meta-updates.
 
-A run of its own in a process of its own, with the live display that a terminal gets. Two clocks are put into it, around
-all of meta-training and around each meta-update; what lies between them is logging, display, checkpoints and checks.
+Each run has a process of its own, with the live display of a terminal. It is timed around all of meta-training and
+around each meta-update; the difference is logging, display, checkpoints and checks.
 """
 
 import contextlib
@@ -50,11 +50,11 @@ def project(sizes: tuple[str, ...]) -> Work:
 
 
 def in_a_terminal(command: list[str]) -> None:
-    """Run `command` with a terminal as its standard output, whose reader looks away."""
+    """Run `command` with a terminal as its standard output, whose content is discarded."""
     master, slave = os.openpty()
 
     def read() -> None:
-        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        with contextlib.suppress(OSError):  # raised by Linux when the other end is closed
             while os.read(master, 2**16):
                 pass
 
@@ -76,7 +76,7 @@ def in_a_terminal(command: list[str]) -> None:
 
 
 def clocked(method: Callable[..., Any], name: str, clocks: dict[str, float]) -> Callable[..., Any]:
-    """`method`, with a clock around it."""
+    """`method`, with its total duration added up in `clocks[name]`."""
 
     def measured(*args: Any, **kwargs: Any) -> Any:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The project as a run builds it."""
+"""The project's objects, built as in a run."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ LASTING = (
     "env.meta_train.gravity=[uniform,0.01,0.05]",
     "env.meta_train.force=[uniform,0.0001,0.0002]",
 )
-"""CartPoles so light that none falls within the horizon, whatever is done: all subjects then take every step."""
+"""CartPoles that cannot fall within the horizon, whatever the actions: all subjects then take every step."""
 
 
 def built(*overrides: str) -> tuple[TaskFamily, Any]:
@@ -29,7 +29,7 @@ def built(*overrides: str) -> tuple[TaskFamily, Any]:
 
 
 def batch(family: TaskFamily, num_tasks: int, episodes_per_task: int) -> TaskVectorEnv:
-    """Tasks of meta-training, with their slots."""
+    """Tasks of meta-training with their parallel environments."""
     generator = torch.Generator().manual_seed(0)
     tasks = family.sample(num_tasks, "meta_train", generator)
     return TaskVectorEnv(family, tasks, episodes_per_task=episodes_per_task, generator=generator)

@@ -1,7 +1,7 @@
 """RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: GRU and LSTM of 256 units, a transformer.
 
-The rollout by `live`, the update by `meta_update`: PPO, 4 passes in 4 minibatches each. The project also measures how
-far the policy has moved, before every step; the peer does not.
+The rollout is that of `live`, the update that of `meta_update`: PPO, 4 passes in 4 minibatches each. The project also
+measures the policy's KL divergence before every step; the peer does not.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ CONFIG = (
     f"algo.episodes={EPISODES}",
     f"algo.minibatches={MINIBATCHES}",
     f"learner.epochs={PASSES}",
-    "algo.max_kl=1e6",  # no pass is left out
+    "algo.max_kl=1e6",  # no pass is skipped
     "algo.meta_optimizer.lr=1e-8",  # every repetition does the same work
 )
 
@@ -40,7 +40,7 @@ def cases(tiny: bool) -> Iterator[Case]:
     for name in ["gru"] if tiny else networks:
         network = networks[name]
         forwards = lifetimes * EPISODES * HORIZON * operations(built(*CONFIG, *network)[1])
-        for part, times in (("rollout", 1), ("update", 3 * PASSES)):  # backwards costs twice as much as forwards
+        for part, times in (("rollout", 1), ("update", 3 * PASSES)):  # the backward pass costs twice the forward pass
             subjects = {PROJECT: partial(project, part, lifetimes, network)}
             if name == "gru" and part == "rollout":
                 subjects[COMPILED] = partial(project, part, lifetimes, network, compiled=True)
@@ -57,10 +57,10 @@ def cases(tiny: bool) -> Iterator[Case]:
 
 
 def operations(algo: RL2) -> float:
-    """Of the products in one step forwards."""
+    """Floating-point operations of the products in one forward step."""
     network = algo.network
     weights = [θ for θ in algo.meta_params.values() if θ.dim() == 2 and min(θ.shape) > 1]
-    # Queries times keys and weights times values, of half of all steps on average.
+    # Queries × keys and weights × values, over half of all steps on average.
     attention = 2 * EPISODES * HORIZON * network.hidden * network.layers if isinstance(network, Transformer) else 0
     return 2 * sum(θ.numel() for θ in weights) + attention
 
@@ -69,13 +69,13 @@ def project(part: str, lifetimes: int, network: tuple[str, ...], *, compiled: bo
     family, algo = built(*CONFIG, *network)
     env, generator = batch(family, lifetimes, 1), torch.Generator().manual_seed(1)
     how = CompiledRollouts(algo) if compiled else collect
-    lived = live(algo, env, generator, adaptation_steps=EPISODES - 1)
+    lifetime = live(algo, env, generator, adaptation_steps=EPISODES - 1)
 
     def rollout() -> None:
         live(algo, env, generator, adaptation_steps=EPISODES - 1, collect=how)
 
     def update() -> None:
-        algo.meta_update(lambda _: lived)
+        algo.meta_update(lambda _: lifetime)
 
     return rollout if part == "rollout" else update
 

@@ -1,6 +1,6 @@
-"""Rollouts of policies that differ from task to task: MLP 64 × 64 on CartPoles that last.
+"""Rollouts with separate policy parameters per task: MLP 64 × 64 on CartPoles that do not fall.
 
-The project's is a whole lifetime without adaptation: agents begin, environments start, everything is recorded.
+The project runs a whole lifetime without adaptation: agents begin, environments start, everything is recorded.
 """
 
 from collections.abc import Iterator

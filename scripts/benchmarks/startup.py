@@ -1,4 +1,4 @@
-"""How long the command takes to answer: processes of their own, from their start to their end."""
+"""Time until the command answers: duration of separate processes."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ CALLS = {
     "a bad configuration": ([*COMMAND, "algo=x"], 2),
     "import": ([sys.executable, "-c", "import metarl_run.run.run"], 0),
 }
-"""What is called, and the exit code that it has to have."""
+"""Commands, and their required exit codes."""
 
 
 def cases(tiny: bool) -> Iterator[Case]:

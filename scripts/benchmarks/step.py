@@ -1,7 +1,7 @@
-"""CartPoles stepped with random actions that were drawn ahead, episode after episode.
+"""CartPoles stepped with random actions drawn in advance, episode after episode.
 
-Per-task physics for the project and the hand-written JAX, one physics for gymnax and gymnasium. Every subject draws a
-new start where an episode ends, and makes each step's observation, reward and ends; nobody keeps them.
+The project and the hand-written JAX have per-task physics, gymnax and gymnasium one physics. Every subject resets ended
+episodes and computes each step's observation, reward and ends; none stores them.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ from benchmarks.timing import PROJECT, Case, Work
 
 STEPS = 100
 SHAPES = {20: (20, 1), 800: (40, 20), 16384: (128, 128)}
-"""Slots, and how many tasks × episodes they are."""
+"""Number of parallel environments, as tasks × episodes."""
 
 
 def cases(tiny: bool) -> Iterator[Case]:
-    for slots, (tasks, episodes) in SHAPES.items():
-        if not tiny or slots == 20:
+    for envs, (tasks, episodes) in SHAPES.items():
+        if not tiny or envs == 20:
             yield Case(
                 "step",
-                f"batch {slots}",
-                {"batch": slots},
-                STEPS * slots,
+                f"batch {envs}",
+                {"batch": envs},
+                STEPS * envs,
                 {
                     PROJECT: partial(project, tasks, episodes),
-                    "gymnasium": partial(gymnasium, slots),
-                    "gymnax": partial(gymnax, slots),
+                    "gymnasium": partial(gymnasium, envs),
+                    "gymnax": partial(gymnax, envs),
                     "jax": partial(jax, tasks, episodes),
                 },
             )
@@ -50,16 +50,16 @@ def project(num_tasks: int, episodes: int) -> Work:
     return work
 
 
-def gymnasium(slots: int) -> Work:
+def gymnasium(envs: int) -> Work:
     from benchmarks.peers import gymnasium_cartpole
 
-    return gymnasium_cartpole.stepping(slots, STEPS)
+    return gymnasium_cartpole.stepping(envs, STEPS)
 
 
-def gymnax(slots: int) -> Work:
+def gymnax(envs: int) -> Work:
     from benchmarks.peers import gymnax_cartpole
 
-    return gymnax_cartpole.stepping(slots, STEPS)
+    return gymnax_cartpole.stepping(envs, STEPS)
 
 
 def jax(num_tasks: int, episodes: int) -> Work:

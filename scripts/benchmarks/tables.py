@@ -1,4 +1,4 @@
-"""A hand-made agent in 1000 random MDPs, 100 episodes in each: posterior sampling, which plans before every episode."""
+"""A classical agent in 1000 random MDPs, 100 episodes each: posterior sampling, which plans before every episode."""
 
 from collections.abc import Iterator
 from functools import partial

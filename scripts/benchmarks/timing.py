@@ -1,4 +1,4 @@
-"""Subjects measured in turn, with a product of matrices beside each."""
+"""Subjects measured in turn, each together with a matrix product."""
 
 import resource
 import statistics
@@ -16,24 +16,24 @@ COMPILED = "metarl-run compiled"
 INSTALL = "pip install '.[bench]'"
 
 Clock = Callable[[], float]
-"""Seconds since some moment."""
+"""Seconds since an arbitrary moment."""
 
 Work = Callable[[], Mapping[str, float] | None]
-"""Does the work of a case once; what it returns stands in the row."""
+"""Does the work of a case once and returns further entries of its row."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work, and who does it.
+    """A piece of work and the subjects that do it.
 
     Attributes:
         workload: its name on the command line.
-        case: which of the workload's pieces it is.
-        sizes: numbers that stand in the rows.
-        steps: environment steps of the work, where it has any.
-        subjects: makes each subject's work: loads what it needs and sets up, which is not measured. The project's own,
-            if there are others, comes first.
-        operations: floating-point operations of the products in the project's work, where they are counted.
+        case: name of the case within the workload.
+        sizes: sizes to show in the rows.
+        steps: environment steps of the work; None if it has none.
+        subjects: by name, factories of each subject's work, whose imports and set-up are not measured. The project
+            comes first.
+        operations: floating-point operations of the products in the project's work; None if not counted.
     """
 
     workload: str
@@ -45,7 +45,7 @@ class Case:
 
 
 def processor() -> float:
-    """The processor's time that this process and its ended children have taken."""
+    """CPU time of this process and its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -54,7 +54,7 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": processor}
 
 
 class Product:
-    """The product of two matrices: what the machine has to give at the moment."""
+    """A matrix product, to measure the machine's current speed."""
 
     def __init__(self, clock: Clock, size: int = 1024) -> None:
         self.clock = clock
@@ -63,7 +63,7 @@ class Product:
 
     def __call__(self) -> float:
         """Operations per second."""
-        self.multiply()  # what the subject before has left to do, and has left in caches, is over then
+        self.multiply()  # lets the previous subject's work finish and evicts its data from caches
         start = self.clock()
         self.multiply()
         return self.operations / (self.clock() - start)
@@ -74,39 +74,39 @@ class Product:
 
 @dataclass
 class Subject:
-    """A subject under way.
+    """A subject being measured.
 
     Attributes:
-        work: what it does.
-        calls: how often in one repetition, which is then not too short to measure.
-        seconds: of one call, in each repetition.
-        rates: of the product beside it.
-        told: what the work returned.
+        work: the work.
+        calls: calls per repetition, enough to be measurable.
+        seconds: seconds per call, for each repetition.
+        rates: rate of the matrix product, for each repetition.
+        entries: entries that the work returned, for each repetition.
     """
 
     work: Work
     calls: int
     seconds: list[float]
     rates: list[float]
-    told: list[Mapping[str, float]]
+    entries: list[Mapping[str, float]]
 
     def repeat(self, product: Product) -> None:
         self.rates.append(product())
         start = product.clock()
         for _ in range(self.calls):
-            told = self.work()
+            entries = self.work()
         self.seconds.append((product.clock() - start) / self.calls)
-        self.told.append(told or {})
+        self.entries.append(entries or {})
 
 
 def compared(case: Case, repeats: int, clock: str, *, least_seconds: float) -> Iterator[dict[str, Any]]:
-    """A row per subject, or one that says why it is absent.
+    """A row per subject, with the reason for absent ones.
 
     Args:
-        case: what is measured.
-        repeats: of every subject, in turn.
-        clock: which of `CLOCKS` counts.
-        least_seconds: of one repetition; shorter work is done several times.
+        case: the case to measure.
+        repeats: repetitions of every subject, in turn.
+        clock: name of the clock in `CLOCKS`.
+        least_seconds: minimum duration of a repetition; shorter work is called several times.
     """
     product = Product(CLOCKS[clock])
     names = {"workload": case.workload, "case": case.case}
@@ -138,14 +138,14 @@ def compared(case: Case, repeats: int, clock: str, *, least_seconds: float) -> I
             "matmul_gflops": statistics.median(subject.rates) / 1e9,
             **shares(case, name, subject),
             "repeats": repeats,
-            **{key: statistics.median(told[key] for told in subject.told) for key in subject.told[0]},
+            **{key: statistics.median(entries[key] for entries in subject.entries) for key in subject.entries[0]},
         }
     for name, reason in absent.items():
         yield {**names, "subject": name, **case.sizes, "absent": reason}
 
 
 def prepared(work: Work, clock: Clock, least_seconds: float) -> Subject:
-    """A subject that has worked already: what is compiled is compiled, and how long it takes is known."""
+    """A warmed-up subject: compilation is done, and the number of calls is set from its duration."""
     work()
     start = clock()
     work()
@@ -153,7 +153,7 @@ def prepared(work: Work, clock: Clock, least_seconds: float) -> Subject:
 
 
 def shares(case: Case, name: str, subject: Subject) -> dict[str, float]:
-    """Which share of the rate of the product beside it the project's own products reach, all else included."""
+    """Share of the matrix product's rate that the project's products reach, all else included."""
     if case.operations is None or name != PROJECT:
         return {}
     each = [case.operations / s / rate for s, rate in zip(subject.seconds, subject.rates, strict=True)]
@@ -161,7 +161,7 @@ def shares(case: Case, name: str, subject: Subject) -> dict[str, float]:
 
 
 def ratios(subject: Subject, project: Subject) -> dict[str, float]:
-    """How many times as long as the project the subject took: the median over repetitions, and its quartiles."""
+    """The subject's time divided by the project's: median over repetitions, and quartiles."""
     each = [mine / its for mine, its in zip(subject.seconds, project.seconds, strict=True)]
     low, high = quartiles(each)
     return {"ratio": statistics.median(each), "ratio_low": low, "ratio_high": high}
@@ -175,9 +175,9 @@ def quartiles(values: list[float]) -> tuple[float, float]:
 
 
 def profiled(case: Case, operations: int = 15) -> str:
-    """Where the time of the project's work goes."""
+    """Profile of the project's work."""
     if case.steps is None:
-        return f"{case.workload} {case.case}: a process of its own, which the profiler does not see"
+        return f"{case.workload} {case.case}: runs in its own process, which the profiler does not see"
     work = case.subjects[PROJECT]()
     work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

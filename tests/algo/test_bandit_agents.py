@@ -5,8 +5,8 @@ import math
 
 import gymnasium
 import pytest
+import scipy
 import torch
-from scipy import integrate, stats
 
 from metarl_run.algo.epsilon_greedy import EpsilonGreedy
 from metarl_run.algo.gittins import Gittins
@@ -165,7 +165,7 @@ def test_thompson_sampling_pulls_the_arm_of_the_largest_draw():
 def test_thompson_sampling_matches_the_probability_that_an_arm_is_better():
     """P(X₀ > X₁) with X₀ ~ Beta(3, 2), X₁ ~ Beta(2, 4), by quadrature."""
     N = 100_000
-    wanted, _ = integrate.quad(lambda x: stats.beta(3, 2).pdf(x) * stats.beta(2, 4).cdf(x), 0, 1)
+    wanted, _ = scipy.integrate.quad(lambda x: scipy.stats.beta(3, 2).pdf(x) * scipy.stats.beta(2, 4).cdf(x), 0, 1)
     algo, told = make(Thompson), percept([0] * N, [0] * N)
     agent = algo.start(N)
     memory = {
@@ -182,7 +182,7 @@ def test_a_density_is_that_of_the_beta_distribution_up_to_what_does_not_depend_o
     s, f = torch.tensor([[[1.0, 3.0, 0.5]]]), torch.tensor([[[1.0, 7.0, 2.0]]])
     drawn = [torch.tensor([[[0.2, 0.4, 0.9]]]), torch.tensor([[[0.7, 0.1, 0.3]]])]
     ours = [log_density(x, 1 - x, s, f).item() for x in drawn]
-    reference = [stats.beta(s, f).logpdf(x).sum() for x in drawn]
+    reference = [scipy.stats.beta(s, f).logpdf(x).sum() for x in drawn]
     assert ours[0] - ours[1] == pytest.approx(reference[0] - reference[1], rel=1e-5)
 
 
@@ -198,7 +198,7 @@ def test_optimistic_thompson_sampling_acts_on_the_most_probable_of_its_samples()
     counts = (s.expand(M, 1, 3), f.expand(M, 1, 3))
     rng = generator(4)
     drawn = torch.stack([beta(*counts, rng)[0] for _ in range(3)])
-    density = torch.tensor(stats.beta(s, f).logpdf(drawn)).sum(-1)
+    density = torch.tensor(scipy.stats.beta(s, f).logpdf(drawn)).sum(-1)
     wanted = drawn.gather(0, density.argmax(0)[None, ..., None].expand(1, M, 1, 3))[0]
     kept = make(OptimisticThompson, 3, samples=3).hypothesis(*counts, generator(4))
     assert torch.equal(kept, wanted)
@@ -235,7 +235,9 @@ def expected(name, p, n):
     def of_next(history):
         if name in ("thompson", "optimistic_thompson"):
             counts = [[1 + sum(r == won for a, r in history if a == arm) for won in (1, 0)] for arm in range(2)]
-            better, _ = integrate.quad(lambda x: stats.beta(*counts[0]).pdf(x) * stats.beta(*counts[1]).cdf(x), 0, 1)
+            better, _ = scipy.integrate.quad(
+                lambda x: scipy.stats.beta(*counts[0]).pdf(x) * scipy.stats.beta(*counts[1]).cdf(x), 0, 1
+            )
             return [better, 1 - better]
         return probabilities(agents()[name], history)
 

@@ -3,8 +3,8 @@
 import gymnasium
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.special import betainc
 
 from metarl_run.algo.bayes.gittins_index import gittins_indices
 from metarl_run.algo.gittins import Gittins
@@ -25,7 +25,7 @@ def calibrated(a, b, discount, *, pulls, informed):
         s = np.arange(pulls + 1)
         a_n, b_n = a + s, b + pulls - s
         mean = a_n / (a + b + pulls)
-        known = mean * (1 - betainc(a_n + 1, b_n, λ)) - λ * (1 - betainc(a_n, b_n, λ))
+        known = mean * (1 - scipy.special.betainc(a_n + 1, b_n, λ)) - λ * (1 - scipy.special.betainc(a_n, b_n, λ))
         v = λ + (known if informed else np.maximum(mean - λ, 0))  # in units of a reward at every step
         for n in range(pulls - 1, -1, -1):
             mean = (a + np.arange(n + 1)) / (a + b + n)

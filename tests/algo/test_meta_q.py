@@ -1,4 +1,4 @@
-"""Meta-Q: the network's symmetries, the Q-learner's steps, and what the network learns from (traps 6, 23)."""
+"""Meta-Q: the network's symmetries, the Q-learner's steps, and what the network learns from."""
 
 import pytest
 import torch

@@ -3,9 +3,9 @@
 import gymnasium
 import numpy as np
 import pytest
+import scipy
 import torch
 from recorded import random_rollout
-from scipy import stats
 
 from metarl_run.algo.random import Random
 from metarl_run.maths.distributions import sampling_noise
@@ -27,7 +27,7 @@ def drawn(space):
 def test_discrete_actions_are_equally_likely():
     distribution, actions = drawn(gymnasium.spaces.Discrete(5))
     torch.testing.assert_close(distribution.log_prob(actions[0]), torch.full((M, B), 0.2).log())
-    assert stats.chisquare(actions.flatten().bincount(minlength=5).numpy()).pvalue > 1e-3
+    assert scipy.stats.chisquare(actions.flatten().bincount(minlength=5).numpy()).pvalue > 1e-3
 
 
 def test_a_box_is_filled_evenly():
@@ -38,7 +38,7 @@ def test_a_box_is_filled_evenly():
     for i in range(2):
         x = actions[..., i].flatten().double().numpy()
         assert low[i] <= x.min() and x.max() <= high[i]
-        assert stats.kstest(x, stats.uniform(low[i], high[i] - low[i]).cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(x, scipy.stats.uniform(low[i], high[i] - low[i]).cdf).pvalue > 1e-3
 
 
 def test_an_agent_that_does_not_adapt_keeps_what_it_remembers():

@@ -1,4 +1,4 @@
-"""RL²: what is learned from is what was lived, over all episodes of a lifetime (traps 3, 5, 6, 7, 8)."""
+"""RL²: what is learned from is what was lived, over all episodes of a lifetime."""
 
 import math
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def along(steps, rollout):
     return torch.stack(steps, 1)[:, : rollout.reward.shape[1]]
 
 
-# --- Trap 6: the memory is that of the lifetime, and learning starts from where acting did ---
+# --- The memory is that of the lifetime, and learning starts from where acting did ---
 
 NETWORKS = ["gru", "lstm", "transformer"]
 FAMILIES = {  # the option, the episodes of a lifetime and further overrides
@@ -140,7 +140,7 @@ def recomputed(algo, rollout, dtype=torch.float32):
     return algo.learner.policy(output).log_prob(merged.action)
 
 
-def test_trap_6_log_probs_recomputed_are_those_of_the_rollout(remembered):
+def test_log_probs_recomputed_are_those_of_the_rollout(remembered):
     _, algo, rollout, log_prob = remembered
     merged = log_prob.transpose(0, 1).flatten(1, 2)
     alive = rollout.merged().alive
@@ -148,7 +148,7 @@ def test_trap_6_log_probs_recomputed_are_those_of_the_rollout(remembered):
     torch.testing.assert_close(recomputed(algo, rollout)[alive], merged[alive], rtol=0, atol=1e-5)
 
 
-def test_trap_6_the_order_and_number_of_tasks_do_not_matter(remembered):
+def test_the_order_and_number_of_tasks_do_not_matter(remembered):
     """In double precision: how a processor rounds a product may depend on how many rows it has."""
     _, algo, rollout, _ = remembered
     straight = recomputed(algo, rollout, torch.float64).unflatten(1, (M, B))
@@ -158,7 +158,7 @@ def test_trap_6_the_order_and_number_of_tasks_do_not_matter(remembered):
         torch.testing.assert_close(anew, straight[:, order], rtol=0, atol=1e-12)
 
 
-def test_trap_6_a_memory_reset_between_episodes_would_be_seen(remembered):
+def test_a_memory_reset_between_episodes_would_be_seen(remembered):
     """So that the test above can fail: from a blank memory at the second episode, the log-probs are others."""
     _, algo, rollout, log_prob = remembered
     slot = rollout.merged()
@@ -172,7 +172,7 @@ def test_trap_6_a_memory_reset_between_episodes_would_be_seen(remembered):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_trap_6_the_first_step_of_learning_starts_from_the_policy_that_lived(network):
+def test_the_first_step_of_learning_starts_from_the_policy_that_lived(network):
     """The first minibatch: old log-probs are those of the rollout, so the ratio is 1 and the divergence 0."""
     family, algo = built("cartpole_family", network, "env.horizon=30", "algo.episodes=3", "algo.meta_optimizer.lr=1e-4")
     lived, _, chosen = lifetimes(family, algo, algo.episodes)
@@ -194,7 +194,7 @@ def test_trap_6_the_first_step_of_learning_starts_from_the_policy_that_lived(net
     assert len(seen) > 1 and not torch.equal(algo.learner.log_prob(seen[-1][0], seen[-1][1]), old), "it went on to move"
 
 
-# --- Trap 5: every end and every last reward is told ---
+# --- Every end and every last reward is told ---
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class PaysAtTheEnd(TaskFamily):
         return state.time.unsqueeze(-1).clone()
 
 
-def test_trap_5_the_second_episode_begins_with_the_last_reward_of_the_first_and_its_end():
+def test_the_second_episode_begins_with_the_last_reward_of_the_first_and_its_end():
     family = PaysAtTheEnd()
     algo = opinionated(rl2(family))
     lived, _, _ = lifetimes(family, algo, episodes=2)
@@ -250,7 +250,7 @@ def test_trap_5_the_second_episode_begins_with_the_last_reward_of_the_first_and_
 
 
 @pytest.mark.parametrize("env", ["cartpole_family", "navigation", "random_mdp"])
-def test_trap_5_what_a_rollout_says_the_agent_was_told_is_what_it_was_told(env):
+def test_what_a_rollout_says_the_agent_was_told_is_what_it_was_told(env):
     family, algo = built(env, "gru", "env.horizon=15")
     lived, told, _ = lifetimes(family, algo, episodes=3)
     (rollout,) = lived.rollouts
@@ -258,7 +258,7 @@ def test_trap_5_what_a_rollout_says_the_agent_was_told_is_what_it_was_told(env):
         assert torch.equal(part, along([getattr(percept, name) for percept in told], rollout)), name
 
 
-def test_trap_5_after_training_the_second_episode_profits_from_the_first():
+def test_after_training_the_second_episode_profits_from_the_first():
     """Nothing but the reward at the end of the first episode tells what will pay at the end of the second."""
     family = PaysAtTheEnd(horizon=2)
     algo = rl2(family, lr=0.02)
@@ -271,10 +271,10 @@ def test_trap_5_after_training_the_second_episode_profits_from_the_first():
     assert second > 0.95
 
 
-# --- Trap 3: the value function learns ---
+# --- The value function learns ---
 
 
-def test_trap_3_the_parameters_behind_the_value_change_and_explain_more_and_more():
+def test_the_parameters_behind_the_value_change_and_explain_more_and_more():
     family, algo = built("cartpole_family", "gru", "env.horizon=20", "algo.episodes=2")
     lived, _, _ = lifetimes(family, algo, algo.episodes)
     before = {name: θ.detach().clone() for name, θ in algo.meta_params.items() if not name.startswith("policy")}
@@ -285,7 +285,7 @@ def test_trap_3_the_parameters_behind_the_value_change_and_explain_more_and_more
     assert explained[-1] > max(explained[0] + 0.3, 0.5)
 
 
-# --- Trap 7: the end of an episode, of a lifetime, and of what is known ---
+# --- The end of an episode, of a lifetime, and of what is known ---
 
 
 def one_slot(reward, terminated, truncated):
@@ -312,7 +312,7 @@ def advantages(rollout, value, **changes):
 
 
 @pytest.mark.parametrize("lifetime_discount", [0.0, 0.25, 1.0])
-def test_trap_7_advantages_run_on_across_the_ends_of_episodes_by_hand(lifetime_discount):
+def test_advantages_run_on_across_the_ends_of_episodes_by_hand(lifetime_discount):
     """Episodes of two steps, one and two, the first cut, the second ended, the third cut, and with it the lifetime."""
     rollout = one_slot([1, 2, 4, 8, 16], terminated=[0, 0, 1, 0, 1], truncated=[0, 1, 0, 0, 0])
     v = torch.tensor([3.0, 5.0, 7.0, 9.0, 11.0, 1e6], dtype=torch.float64)
@@ -326,7 +326,7 @@ def test_trap_7_advantages_run_on_across_the_ends_of_episodes_by_hand(lifetime_d
     assert ours.tolist() == [A0, A1, A2, A3, A4]
 
 
-def test_trap_7_within_a_lifetime_it_does_not_matter_why_an_episode_ended():
+def test_within_a_lifetime_it_does_not_matter_why_an_episode_ended():
     """Cut or ended, what follows is the next episode's first state."""
     v = torch.tensor([3.0, 5.0, 7.0, 9.0], dtype=torch.float64)
     cut, ended = [0, 1, 0], [0, 0, 0]
@@ -337,7 +337,7 @@ def test_trap_7_within_a_lifetime_it_does_not_matter_why_an_episode_ended():
 
 
 @pytest.mark.parametrize("lifetime_discount", [0.0, 0.9])
-def test_trap_7_what_never_terminates_is_worth_1_over_1_minus_discount(lifetime_discount):
+def test_what_never_terminates_is_worth_1_over_1_minus_discount(lifetime_discount):
     """One state, reward 1, lifetimes of one episode: cut, the state is worth 1/(1 − γ), however lives go on."""
     γ, T = 0.9, 5
 
@@ -353,7 +353,7 @@ def test_trap_7_what_never_terminates_is_worth_1_over_1_minus_discount(lifetime_
     assert fixed_point(limit, never) == pytest.approx((1 - γ**T) / (1 - γ))
 
 
-def test_trap_7_the_lifetime_of_an_agent_ends_for_good():
+def test_the_lifetime_of_an_agent_ends_for_good():
     """What the outer learner makes of rollouts: no value after the last step of a slot, whichever end that was."""
     family = PaysAction(horizon=9, uneven=True)
     algo = opinionated(rl2(family, episodes=3))
@@ -397,11 +397,11 @@ def test_nothing_flows_from_what_a_slot_did_after_its_lifetime():
     torch.testing.assert_close(algo.learner.loss(others, experience)[0], loss)
 
 
-# --- Trap 8: every step is a step ---
+# --- Every step is a step ---
 
 
 @pytest.mark.parametrize("uneven", [False, True])
-def test_trap_8_as_many_transitions_as_steps_and_none_across_a_reset(uneven):
+def test_as_many_transitions_as_steps_and_none_across_a_reset(uneven):
     """Slots count their steps: up by one within an episode, to 0 where another begins."""
     family = PaysAction(horizon=9, length=4, uneven=uneven)
     episodes = 3
@@ -420,7 +420,7 @@ def test_trap_8_as_many_transitions_as_steps_and_none_across_a_reset(uneven):
     assert torch.equal(before[0][rollout.alive[0]], (steps % length).float()[rollout.alive[0]])
 
 
-def test_trap_8_every_slot_lives_as_many_episodes_as_it_was_given_whether_they_are_cut_or_end():
+def test_every_slot_lives_as_many_episodes_as_it_was_given_whether_they_are_cut_or_end():
     family, algo = built("cartpole_family", "gru", "env.horizon=15")
     (rollout,) = lifetimes(family, algo, 4)[0].rollouts
     ends = [(each & rollout.alive).sum(1) for each in (rollout.terminated, rollout.truncated)]

@@ -37,7 +37,7 @@ def lifetimes(family, algo, episodes, M=3, B=2):
 
 @pytest.mark.parametrize("env", ["random_mdp", "bandit", "gridworld"])
 @pytest.mark.parametrize("algo", ["rl3", "rl3_markov"])
-def test_trap_6_what_is_learned_from_is_what_was_acted_on(algo, env):
+def test_what_is_learned_from_is_what_was_acted_on(algo, env):
     family, algo = agent(f"algo={algo}", f"env={env}", *PRIORS)
     _, rollout, heard = lifetimes(family, algo, episodes=3)
     M, T, B, F = heard.shape

@@ -1,4 +1,4 @@
-"""VariBAD: the belief, what the decoder makes of it, and who learns from what (traps 6, 19, 23)."""
+"""VariBAD: the belief, what the decoder makes of it, and who learns from what."""
 
 import io
 

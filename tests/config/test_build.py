@@ -63,8 +63,9 @@ def test_what_the_configuration_gives_comes_before_what_is_offered(toy: str) -> 
     assert build(config, {"network": "theirs"}, plugins=[toy], where="algo").network == "mine"
 
 
-def test_functions_can_be_targets(toy: str) -> None:
-    assert build({"_target_": f"{toy}.things.make", "size": 3}, {}, plugins=[toy], where="env") == [3]
+def test_functions_are_no_targets(toy: str) -> None:
+    with pytest.raises(ConfigError, match="must be a class of metarl_run"):
+        build({"_target_": f"{toy}.things.make", "size": 3}, {}, plugins=[toy], where="env")
 
 
 def test_a_refusing_constructor_is_told_by_its_key(toy: str) -> None:

@@ -29,11 +29,12 @@ ALGO = """
 from typing import Literal
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.kinds import Count
-class Part:
+class Piece: ...
+class Part(Piece):
     requires = ("tabular",)
     requires_if = {"kind": {"wet": ("water",)}}
     def __init__(self, *, kind: Literal["wet", "dry"]) -> None: ...
-class Pump:
+class Pump(Piece):
     provides = ("water", "tabular")
     def __init__(self) -> None: ...
 class Mine(MetaAlgorithm):
@@ -45,7 +46,7 @@ class Mine(MetaAlgorithm):
     provides_if = {"mode": {"rain": ("water",)}, "number": {7: ("magic",)}}
     advice = {"number": "one is plenty"}
     def __init__(
-        self, *, mode: Literal["swim", "dive", "walk", "rain", "net"], deep: bool, number: Count, parts: list
+        self, *, mode: Literal["swim", "dive", "walk", "rain", "net"], deep: bool, number: Count, parts: list[Piece]
     ) -> None: ...
 """
 RAIN = "algo.mode=rain"
@@ -126,13 +127,13 @@ def test_components_inside_components_count_and_are_named_by_key_and_class(run_w
         "hint: env=grid provides it",
     ]
     run_with(parts=[part("Part", kind="wet"), part("Pump")])
-    assert told(run_with, parts=[{"deeper": part("Pump")}, part("Part", kind="damp")])[0].startswith(
+    assert told(run_with, parts=[part("Pump"), part("Part", kind="damp")])[0].startswith(
         "error: algo.parts.1.kind: must be one of wet, dry with algo=mine"
     )
 
 
 def test_a_nested_argument_is_named_too(composed: dict[str, Any], make_package: MakePackage) -> None:
-    text = ALGO.replace('requires = ("tabular",)', "requires = ()").replace("parts: list", "part: Part")
+    text = ALGO.replace('requires = ("tabular",)', "requires = ()").replace("parts: list[Piece]", "part: Part")
     config = copy.deepcopy(composed)
     config["plugins"] = [make_package("toy", algo=text)]
     config["algo"] = part("Mine", mode="walk", deep=False, number=1, part=part("Part", kind="wet"))

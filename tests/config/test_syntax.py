@@ -45,10 +45,10 @@ def test_an_alias_bomb_is_refused_in_no_time_and_space(tmp_path: Path) -> None:
     path = tmp_path / "bomb.yaml"
     path.write_text(BOMB)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError, match="once its aliases are expanded"):
         check_yaml(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 

@@ -1,4 +1,4 @@
-"""scripts/embedding computes what it says: ranks and returns by hand, places that are the truth, and a whole run."""
+"""scripts/studies/embedding: ranks and returns computed by hand, exact places, and a whole run."""
 
 import importlib.util
 import json
@@ -15,11 +15,11 @@ from metarl_run.run.run import run
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import StopRequest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "embedding.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "studies" / "embedding.py"
 SMALL = ("algo=metric_based", "env.horizon=3", "learner=reinforce", "meta_batch_size=5", "logger=files", "threads=1")
 GRID = (*SMALL, "env=gridworld", "env.size=3")
 MDP = (*SMALL, "env=random_mdp", "env.num_states=3", "env.num_actions=2", "algo.embedding=6")
-"""A place has as many numbers as there are mean rewards."""
+"""Embeddings have as many entries as there are mean rewards."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_correlations_of_ranks_are_spearmans(script, x, y, wanted):
 
 
 def test_distances_that_are_all_equal_are_refused(script):
-    with pytest.raises(SystemExit, match="all are equal"):
+    with pytest.raises(SystemExit, match="all distances are equal"):
         script.spearman(torch.tensor([1.0, 2.0, 3.0]), torch.ones(3))
 
 
@@ -71,7 +71,7 @@ def test_a_stored_policy_earns_what_its_actions_lead_to(script):
 
 
 @pytest.mark.parametrize("name", ["mean rewards", "optimal action values"])
-def test_places_that_are_the_truth_correlate_with_it_perfectly(script, monkeypatch, name):
+def test_exact_embeddings_correlate_perfectly(script, monkeypatch, name):
     """Stored tasks are those that meta-training draws; here a policy earns the less the farther its task is."""
     mdp = agent(script, *MDP)
     task = mdp.family.sample(12, "meta_test", torch.Generator().manual_seed(0))
@@ -80,8 +80,8 @@ def test_places_that_are_the_truth_correlate_with_it_perfectly(script, monkeypat
     mdp.algo.task_embeddings.copy_(script.truths(mdp.family, standing)[name])
     monkeypatch.setattr(script, "served", lambda run, task: 7 - torch.cdist(places, run.algo.task_embeddings).square())
     found = script.correlations(mdp, task, places)
-    for told in (name, f"stored tasks: {name}", "a stored policy's return, negative"):
-        assert found[told] == pytest.approx(1), told
+    for key in (name, f"stored tasks: {name}", "a stored policy's return, negative"):
+        assert found[key] == pytest.approx(1), key
 
 
 def test_a_run_is_correlated_and_pictured(script, tmp_path, monkeypatch, capsys):
@@ -94,7 +94,7 @@ def test_a_run_is_correlated_and_pictured(script, tmp_path, monkeypatch, capsys)
     record = json.loads((out / "random_mdp.json").read_text())
     assert (record["env"], record["tasks"], record["episodes"], record["seeds"]) == ("random_mdp", 6, 2, [3])
     trained = script.run_of(folder)
-    row = script.correlations(trained, *script.placed(trained, 6, 2))
+    row = script.correlations(trained, *script.embedded(trained, 6, 2))
     assert record["spearman"] == [pytest.approx(row)]
     assert capsys.readouterr().out.splitlines() == [f"{name:<45} {ρ:.2f}   {ρ:.2f}" for name, ρ in row.items()]
     for end in ("png", "svg"):

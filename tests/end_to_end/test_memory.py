@@ -10,7 +10,7 @@ ROOM = 500_000
 def call_with_room(*arguments, cwd):
     """Run the command where no more memory for data than `ROOM` KiB is to be had."""
     room = ["sh", "-c", f'ulimit -d {ROOM}; exec "$@"', "sh"]
-    return ended([*room, *COMMAND, *SMALL, "hydra.run.dir=run", *arguments], cwd, timeout=200)
+    return ended([*room, *COMMAND, *SMALL, "hydra.run.dir=run", *arguments], cwd)
 
 
 def assert_told(done, folder):

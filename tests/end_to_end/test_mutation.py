@@ -1,4 +1,4 @@
-"""scripts/mutation changes what it should and nothing else, finds a module's tests, and counts rightly."""
+"""scripts/mutation: mutants, the tests of a module, and the score."""
 
 import ast
 import importlib
@@ -85,9 +85,9 @@ def test_a_sample_is_the_same_again_and_holds_no_mutant_twice(mutation):
 def test_the_score_and_its_exact_interval(mutation):
     """3 of 4: P(at least 3 | p = .194) = P(at most 3 | p = .994) = .025."""
     outcomes = [mutation.Outcome("a.py", 1, "sign", "", kind, "", 0.0) for kind in ("killed", "survived", "timeout")]
-    told = mutation.score([*outcomes, outcomes[0]])
-    assert (told["sample"], told["killed"], told["score"]) == (4, 3, 0.75)
-    low, high = told["interval"]
+    score = mutation.score([*outcomes, outcomes[0]])
+    assert (score["sample"], score["killed"], score["score"]) == (4, 3, 0.75)
+    low, high = score["interval"]
     assert 4 * low**3 * (1 - low) + low**4 == pytest.approx(0.025)
     assert 1 - high**4 == pytest.approx(0.025)
     assert mutation.score(outcomes[:1])["interval"][1] == 1.0 and mutation.score(outcomes[1:2])["interval"][0] == 0.0

@@ -1,4 +1,4 @@
-"""scripts/pairs tells pairs that run from pairs that are refused, and both from pairs that fail."""
+"""scripts/studies/pairs distinguishes pairs that run, are refused, or fail."""
 
 import importlib.util
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "pairs.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "studies" / "pairs.py"
 BROKEN = """
 from metarl_run.algo.random import Random
 class Breaks(Random):

@@ -50,11 +50,12 @@ def test_code_of_ones_own_runs_once_it_is_named(toy):
     assert summary(toy / "run")["status"] == "complete"
 
 
-def test_a_bug_leaves_one_line_and_a_report_in_the_run_folder(toy):
+def test_a_plugin_that_breaks_leaves_its_place_in_one_line_and_a_report_in_the_run_folder(toy):
     done = call(*SHORT, BREAKS, "hydra.run.dir=run", cwd=toy)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: bug: RuntimeError: first line (crash report: ")
+    place = toy.parent / "site" / "toy.py"
+    assert line.startswith(f"error: {place}:13: RuntimeError in Breaks.act: first line (crash report: ")
     (report,) = (toy / "run").glob("crash-*.txt")
     assert str(report) in line
     assert "second line" in report.read_text()
@@ -65,7 +66,9 @@ def test_a_bug_leaves_one_line_and_a_report_in_the_run_folder(toy):
     assert left_behind(toy / "run") == []
 
 
-@pytest.mark.parametrize(("how", "said"), [(BREAKS, "RuntimeError: first line"), (LEAVES, "SystemExit: 0")])
+@pytest.mark.parametrize(
+    ("how", "said"), [(BREAKS, "RuntimeError in Breaks.act: first line"), (LEAVES, "SystemExit in Leaves.act: 0")]
+)
 def test_a_bug_in_one_job_does_not_stop_the_others(how, said, toy):
     targets = f"algo._target_={how.partition('=')[2]},toy.Mine"
     done = call("-m", *SHORT, targets, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}", cwd=toy)

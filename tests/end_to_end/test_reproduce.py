@@ -13,7 +13,7 @@ REDUCED = ("--columns", "Random", "PSRL", "--rows", "10", "25", "--tasks", "100"
 
 def reproduce(*arguments, cwd):
     """Run scripts/reproduce as its wrapper does; what it said."""
-    return ended([sys.executable, REPRODUCE, *arguments], cwd, timeout=240)
+    return ended([sys.executable, REPRODUCE, *arguments], cwd)
 
 
 def times(folder):
@@ -82,9 +82,9 @@ def test_an_interrupted_table_goes_on_where_it_was(number, code, tmp_path):
     kept = times(tmp_path)
     assert 2 <= len(kept) < 20 and left_behind(tmp_path) == []
     if number == signal.SIGINT:
-        assert call(*STOPPED, cwd=tmp_path, timeout=240).returncode == 0
+        assert call(*STOPPED, cwd=tmp_path).returncode == 0
         assert kept.items() <= times(tmp_path).items()
-        assert call(*TABLE, "table.jobs=2", "table.output=whole", cwd=tmp_path, timeout=240).returncode == 0
+        assert call(*TABLE, "table.jobs=2", "table.output=whole", cwd=tmp_path).returncode == 0
         assert numbers(tmp_path / "stopped") == numbers(tmp_path / "whole")
 
 

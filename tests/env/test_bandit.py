@@ -1,8 +1,8 @@
 """Bandits: how arms are drawn, how they pay, and that a life of n pulls is n episodes."""
 
 import pytest
+import scipy
 import torch
-from scipy import stats
 
 from metarl_run.algo.random import Random
 from metarl_run.env.bandit import Bandit, BanditTask
@@ -49,13 +49,13 @@ def lifetime(family, task, *, slots, pulls):
 
 
 @pytest.mark.parametrize(
-    ("arms", "reward", "reference"), [(UNIFORM, "bernoulli", stats.uniform), (NORMAL, "gaussian", stats.norm)]
+    ("arms", "reward", "reference"), [(UNIFORM, "bernoulli", "uniform"), (NORMAL, "gaussian", "norm")]
 )
 def test_arms_are_drawn_independently_from_their_distribution(arms, reward, reference):
     task = make_family(arms, arms, reward=reward).sample(4000, "meta_train", generator())
     assert task.mean_reward.shape == (4000, 1, 5)
     means = task.mean_reward.squeeze(1).double()
-    assert stats.kstest(means.flatten().numpy(), reference.cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(means.flatten().numpy(), reference).pvalue > 1e-3
     assert means.T.corrcoef().fill_diagonal_(0).abs().max() < 5 / 4000**0.5
 
 
@@ -102,7 +102,7 @@ def test_bernoulli_arms_pay_one_or_nothing_with_their_probability():
         assert set(reward.unique().tolist()) <= {0.0, 1.0}
         for i in range(2):
             wins, p = int(reward[i].sum()), task.mean_reward[i, 0, arm].item()
-            assert stats.binomtest(wins, N, p).pvalue > 1e-4
+            assert scipy.stats.binomtest(wins, N, p).pvalue > 1e-4
 
 
 def test_gaussian_arms_pay_their_mean_and_noise():
@@ -111,8 +111,8 @@ def test_gaussian_arms_pay_their_mean_and_noise():
     for arm in range(2):
         _, reward, _ = pull(family, task, torch.full((2, N), arm), seed=arm)
         for i in range(2):
-            reference = stats.norm(task.mean_reward[i, 0, arm].item(), 0.5)
-            assert stats.kstest(reward[i].double().numpy(), reference.cdf).pvalue > 1e-3
+            reference = scipy.stats.norm(task.mean_reward[i, 0, arm].item(), 0.5)
+            assert scipy.stats.kstest(reward[i].double().numpy(), reference.cdf).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("reward", ["bernoulli", "gaussian"])

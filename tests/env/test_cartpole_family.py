@@ -87,7 +87,7 @@ def test_every_step_equals_gymnasiums(physics):
         assert our_terminated.item() == terminated
 
 
-def test_trap_21_derived_physics_follow_the_parameters():
+def test_derived_physics_follow_the_parameters():
     """What is derived is computed from the parameters of the task at hand, also after a selection."""
     task = task_of(*PHYSICS.values())
     for i, physics in enumerate(PHYSICS.values()):

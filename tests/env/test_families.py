@@ -45,7 +45,7 @@ def all_tasks(family, split):
 
 
 def test_sampled_tasks_are_batches_of_distinct_finite_tensors(family):
-    """Trap 15: no task of a batch is there twice, or of few no more than once more than any other."""
+    """No task of a batch is there twice, or of few no more than once more than any other."""
     task = family.sample(50, "meta_train", torch.Generator().manual_seed(0))
     assert isinstance(task, Task) and task.num_tasks == 50
     assert all(tensor.isfinite().all() for tensor in task.tensors().values())
@@ -56,14 +56,14 @@ def test_sampled_tasks_are_batches_of_distinct_finite_tensors(family):
     assert task.select(slice(3, 5)).hashes() == task.hashes()[3:5]
 
 
-def test_trap_9_meta_train_and_meta_test_tasks_are_disjoint(family):
+def test_meta_train_and_meta_test_tasks_are_disjoint(family):
     """Where there are few, they need not be, but come in another order."""
     train, test = (make_env(family, 0, split).task.hashes() for split in ("meta_train", "meta_test"))
     assert train != test
     assert not set(train) & set(test) or len(all_tasks(family, "meta_test")) < 1000
 
 
-def test_trap_22_the_same_seed_gives_the_same_bytes_also_seed_0(family):
+def test_the_same_seed_gives_the_same_bytes_also_seed_0(family):
     assert history(family, 0) == history(family, 0)
     assert history(family, 0) != history(family, 1)
 
@@ -88,7 +88,7 @@ def test_a_fixed_start_is_one_that_draws_nothing_and_never_changes(family):
         assert all(map(torch.equal, one, other))
 
 
-def test_trap_22_global_randomness_is_neither_read_nor_moved(family):
+def test_global_randomness_is_neither_read_nor_moved(family):
     def global_states():
         return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes(), random.getstate()
 

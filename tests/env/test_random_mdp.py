@@ -1,8 +1,8 @@
 """Random MDPs: the distribution they are drawn from, and that they behave as their tables say."""
 
 import pytest
+import scipy
 import torch
-from scipy import stats
 
 from metarl_run.env.random_mdp import RandomMDP, RandomMDPState, RandomMDPTask, symmetric_dirichlet
 
@@ -37,7 +37,7 @@ def test_transitions_are_dirichlet(c):
     """Each entry of a Dirichlet(c, …, c) over S states is Beta(c, (S − 1) c); two covary by −1/S²(Sc+1)."""
     p = make_family(concentration=c).sample(1000, "meta_train", generator()).transition.flatten(0, 2).double()
     for s in (0, S - 1):
-        assert stats.kstest(p[:, s].numpy(), stats.beta(c, (S - 1) * c).cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(p[:, s].numpy(), scipy.stats.beta(c, (S - 1) * c).cdf).pvalue > 1e-3
     covariance = p.T.cov()
     expected = (torch.eye(S) * S - 1) / (S**2 * (S * c + 1))
     torch.testing.assert_close(covariance, expected.double(), atol=3e-3, rtol=0)
@@ -61,7 +61,7 @@ def test_concentration_may_vary_between_tasks():
 
 def test_mean_rewards_follow_their_distribution():
     reward = make_family().sample(1000, "meta_train", generator()).mean_reward.flatten()
-    assert stats.kstest(reward.double().numpy(), stats.norm(1, 1).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(reward.double().numpy(), scipy.stats.norm(1, 1).cdf).pvalue > 1e-3
 
 
 def test_steps_follow_the_tables():
@@ -79,7 +79,7 @@ def test_steps_follow_the_tables():
             for i in range(2):
                 counts = then.number[i].bincount(minlength=S).double()
                 expected = task.transition[i, s, a].double()
-                assert stats.chisquare(counts.numpy(), (expected / expected.sum() * N).numpy()).pvalue > 1e-4
+                assert scipy.stats.chisquare(counts.numpy(), (expected / expected.sum() * N).numpy()).pvalue > 1e-4
                 assert reward[i].mean().item() == pytest.approx(task.mean_reward[i, s, a].item(), abs=5 * 0.5 / N**0.5)
                 assert reward[i].std().item() == pytest.approx(0.5, rel=0.03)
 

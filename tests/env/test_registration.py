@@ -15,8 +15,12 @@ from omegaconf import OmegaConf
 from metarl_run.env import registration
 from metarl_run.env.registration import configuration, register
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is .*infinity")
-CARTPOLE, MDP = "metarl_run/CartPoleFamily-v0", "metarl_run/RandomMDP-v0"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is .*infinity"),
+    # Advice, which Gymnasium's own environments do not follow: Pendulum's torque is within ±2
+    pytest.mark.filterwarnings("ignore:.*we recommend using a symmetric and normalized space"),
+]
+CARTPOLE, MDP, NAVIGATION = (f"metarl_run/{name}-v0" for name in ("CartPoleFamily", "RandomMDP", "Navigation"))
 ROOT = Path(__file__).parents[2]
 
 
@@ -58,6 +62,10 @@ def test_registering_twice_changes_nothing(env_id):
 
 def test_gymnasiums_checker_is_content(env_id):
     check_env(gymnasium.make(env_id).unwrapped)
+
+
+def test_gymnasiums_checker_is_content_with_actions_of_any_size():
+    check_env(gymnasium.make(NAVIGATION, max_step=2.0).unwrapped)
 
 
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])

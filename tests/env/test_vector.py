@@ -66,7 +66,7 @@ def live(env, episodes, steps):
     return torch.stack(seen), [torch.stack(column) for column in zip(*transitions, strict=True)]
 
 
-def test_trap_8_no_transition_crosses_a_reset():
+def test_no_transition_crosses_a_reset():
     """N steps give N valid transitions: each counts one up from what was acted on, and after an end comes 0."""
     N = 50
     env = make_env(1, 2, 3, 7, 8, NEVER, slots=2)
@@ -79,7 +79,7 @@ def test_trap_8_no_transition_crosses_a_reset():
     assert torch.equal(ended, (torch.arange(1, N + 1).view(N, 1, 1) % episode_length == 0).expand(N, 6, 2))
 
 
-def test_trap_7_truncation_is_not_termination():
+def test_truncation_is_not_termination():
     """A limit reached is truncation; an MDP that ends is termination, also where it ends exactly at the limit."""
     _, (_, _, terminated, truncated, _) = live(make_env(6, 7, 8, horizon=7), 1, 7)
     assert terminated[..., 0].sum(0).tolist() == [1, 1, 0]
@@ -164,7 +164,7 @@ def test_it_behaves_like_sync_vector_env():
             ours, theirs = env.step(action), reference.step(action)
 
 
-def test_trap_8_in_gymnasium_the_step_after_an_end_is_no_transition():
+def test_in_gymnasium_the_step_after_an_end_is_no_transition():
     """Leaving out the steps that only reset, what is left of the array interface is what the tensor interface gives."""
     env = make_env(2, 5, NEVER)
     (seen, _), waiting, counted = env.reset(seed=0), np.zeros(3, bool), np.zeros(3, int)

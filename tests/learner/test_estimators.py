@@ -429,7 +429,7 @@ def test_a_learned_baseline_is_a_constant_of_the_surrogate(surrogate, standardis
 
 @pytest.fixture
 def command():
-    path = Path(__file__).parents[2] / "scripts" / "estimators.py"
+    path = Path(__file__).parents[2] / "scripts" / "studies" / "estimators.py"
     spec = importlib.util.spec_from_file_location("estimators_command", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -5,8 +5,8 @@ import math
 import gymnasium
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy import integrate, stats
 
 from metarl_run.maths.distributions import Categorical, Distribution, Gaussian, Uniform, empty_actions, sampling_noise
 
@@ -38,7 +38,7 @@ def box(*shape):
 
 def scipy_of(one: Gaussian):
     """The same distribution of one place, as scipy has it."""
-    return stats.multivariate_normal(one.mean.numpy(), np.diag((2 * one.log_deviation).exp().numpy()))
+    return scipy.stats.multivariate_normal(one.mean.numpy(), np.diag((2 * one.log_deviation).exp().numpy()))
 
 
 def density(distribution, *x):
@@ -66,7 +66,7 @@ def test_samples_follow_the_probabilities():
 
 def test_the_divergence_of_categoricals_is_scipys_relative_entropy():
     one, other = normals(5, 3, 4), normals(5, 3, 4, seed=1)
-    expected = stats.entropy(one.softmax(-1).numpy(), other.softmax(-1).numpy(), axis=-1)
+    expected = scipy.stats.entropy(one.softmax(-1).numpy(), other.softmax(-1).numpy(), axis=-1)
     np.testing.assert_allclose(Categorical(one).kl(Categorical(other)).numpy(), expected, rtol=1e-12)
 
 
@@ -83,7 +83,7 @@ def test_the_divergence_of_categoricals_is_scipys_relative_entropy():
 def test_what_cannot_happen_adds_nothing_to_a_divergence(p, q, expected):
     one, other = (Categorical(torch.tensor(x, dtype=torch.float64).log()) for x in (p, q))
     assert one.kl(other).item() == pytest.approx(expected, abs=1e-15)
-    assert one.entropy().item() == pytest.approx(stats.entropy(p), abs=1e-15)
+    assert one.entropy().item() == pytest.approx(scipy.stats.entropy(p), abs=1e-15)
 
 
 def test_what_cannot_happen_puts_no_nan_into_gradients():
@@ -99,7 +99,7 @@ def test_what_cannot_happen_puts_no_nan_into_gradients():
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 7])
-def test_trap_11_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensions(d):
+def test_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensions(d):
     one, action = gaussian(5, 3, d), normals(5, 3, d, seed=9)
     for index in np.ndindex(5, 3):
         reference = scipy_of(Gaussian(one.mean[index], one.log_deviation[index]))
@@ -107,7 +107,7 @@ def test_trap_11_log_prob_is_the_joint_density_of_scipy_not_a_mean_over_dimensio
         assert one.entropy()[index].item() == pytest.approx(reference.entropy(), rel=1e-12)
 
 
-def test_trap_11_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
+def test_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
     """By hand: unit deviations, means 0 and m, action a: log ratio = Σ aᵢ mᵢ − ½ mᵢ²."""
     zero = torch.zeros(2, dtype=torch.float64)
     action, mean = torch.tensor([1.0, 0.5], dtype=torch.float64), torch.tensor([0.5, 1.0], dtype=torch.float64)
@@ -115,9 +115,9 @@ def test_trap_11_the_ratio_of_two_gaussians_is_the_product_over_dimensions():
     assert ratio.item() == pytest.approx(math.exp(0.5 - 0.125 + 0.5 - 0.5))
 
 
-def test_trap_11_densities_integrate_to_one():
+def test_densities_integrate_to_one():
     line, plane = gaussian(1, seed=3), gaussian(2, seed=4)
-    assert integrate.quad(lambda x: density(line, x), -20, 20, points=[line.mean.item()])[0] == pytest.approx(1)
+    assert scipy.integrate.quad(lambda x: density(line, x), -20, 20, points=[line.mean.item()])[0] == pytest.approx(1)
     reach = [(m - 10 * s, m + 10 * s) for m, s in zip(plane.mean, plane.log_deviation.exp(), strict=True)]
     x, y = (torch.linspace(*map(float, ends), 401, dtype=torch.float64) for ends in reach)
     values = plane.log_prob(torch.cartesian_prod(x, y)).exp().view(401, 401)
@@ -127,8 +127,10 @@ def test_trap_11_densities_integrate_to_one():
 def test_the_divergence_of_gaussians_is_that_of_quadrature():
     one, other = gaussian(4, 1), gaussian(4, 1, seed=1)
     for i, kl in enumerate(one.kl(other)):
-        p, q = (stats.norm(g.mean[i].item(), g.log_deviation[i].exp().item()) for g in (one, other))
-        expected, _ = integrate.quad(lambda x, p=p, q=q: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -12, 12, limit=200)
+        p, q = (scipy.stats.norm(g.mean[i].item(), g.log_deviation[i].exp().item()) for g in (one, other))
+        expected, _ = scipy.integrate.quad(
+            lambda x, p=p, q=q: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -12, 12, limit=200
+        )
         assert kl.item() == pytest.approx(expected, rel=1e-7)
 
 
@@ -161,7 +163,7 @@ def test_samples_of_a_gaussian_have_its_moments():
     one = Gaussian(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]).log())
     x = one.sample(sampling_noise(box(2), (N,), seeded())).double()
     for i, (mean, deviation) in enumerate([(1.0, 0.5), (-2.0, 3.0)]):
-        assert stats.kstest(x[:, i].numpy(), stats.norm(mean, deviation).cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(x[:, i].numpy(), scipy.stats.norm(mean, deviation).cdf).pvalue > 1e-3
         assert x[:, i].mean().item() == pytest.approx(mean, abs=5 * deviation / N**0.5)
         assert x[:, i].std().item() == pytest.approx(deviation, abs=5 * deviation / (2 * N) ** 0.5)
     assert abs(x.T.corrcoef()[0, 1]) < 5 / N**0.5
@@ -174,7 +176,7 @@ def test_samples_of_a_gaussian_have_its_moments():
 @pytest.mark.parametrize("d", [1, 2, 5])
 def test_a_uniform_is_scipys_in_the_box_and_nothing_outside(d):
     one = uniform(5, 3, d)
-    reference = stats.uniform(one.low.numpy(), (one.high - one.low).numpy())
+    reference = scipy.stats.uniform(one.low.numpy(), (one.high - one.low).numpy())
     action = torch.lerp(one.low, one.high, torch.rand(5, 3, d, dtype=torch.float64, generator=seeded(9)))
     np.testing.assert_allclose(one.log_prob(action).numpy(), reference.logpdf(action.numpy()).sum(-1), rtol=1e-12)
     np.testing.assert_allclose(one.entropy().numpy(), reference.entropy().sum(-1), rtol=1e-12)
@@ -186,8 +188,8 @@ def test_a_uniform_is_scipys_in_the_box_and_nothing_outside(d):
 
 def test_a_uniform_integrates_to_one_and_diverges_as_quadrature_says():
     one, wide = (Uniform(*torch.tensor(b, dtype=torch.float64).view(2, 1)) for b in ([-1.0, 2.0], [-3.0, 2.5]))
-    assert integrate.quad(lambda x: density(one, x), -2, 3, points=[-1, 2])[0] == pytest.approx(1)
-    expected, _ = integrate.quad(lambda x: density(one, x) * math.log(density(one, x) / density(wide, x)), -1, 2)
+    assert scipy.integrate.quad(lambda x: density(one, x), -2, 3, points=[-1, 2])[0] == pytest.approx(1)
+    expected, _ = scipy.integrate.quad(lambda x: density(one, x) * math.log(density(one, x) / density(wide, x)), -1, 2)
     assert one.kl(wide).item() == pytest.approx(expected)
     assert one.kl(one).item() == 0 and wide.kl(one).item() == math.inf
 
@@ -197,7 +199,7 @@ def test_samples_of_a_uniform_fill_its_box_evenly():
     x = one.sample(sampling_noise(box(2), (N,), seeded()))
     assert (one.log_prob(x) > -torch.inf).all()
     for i, (low, width) in enumerate([(-0.1, 0.2), (2.0, 3.0)]):
-        assert stats.kstest(x[:, i].double().numpy(), stats.uniform(low, width).cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(x[:, i].double().numpy(), scipy.stats.uniform(low, width).cdf).pvalue > 1e-3
     assert abs(x.T.corrcoef()[0, 1]) < 5 / N**0.5
     extreme = one.sample(torch.tensor([[-40.0, -40.0], [40.0, 40.0]]))
     assert torch.equal(extreme, torch.stack(one))
@@ -236,7 +238,7 @@ def test_noise_comes_from_the_generator_alone(space):
 def test_noise_for_several_numbers_is_standard_normal_in_each():
     noise = sampling_noise(box(3), (N,), seeded())
     for i in range(3):
-        assert stats.kstest(noise[:, i].double().numpy(), stats.norm.cdf).pvalue > 1e-3
+        assert scipy.stats.kstest(noise[:, i].double().numpy(), scipy.stats.norm.cdf).pvalue > 1e-3
     assert noise.T.corrcoef().fill_diagonal_(0).abs().max() < 5 / N**0.5
 
 

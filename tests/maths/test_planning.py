@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.optimize import linprog
 
 from metarl_run.maths.planning import extended_q, finite_horizon_q, optimal_value, policy_value, time_dependent_q
 
@@ -117,7 +117,7 @@ def best_expectation(p, width, value):
     S = len(p)
     same, none = np.eye(S), np.zeros(S)
     bounds = np.block([[same, -same], [-same, -same], [none[None], np.ones((1, S))]])
-    found = linprog(
+    found = scipy.optimize.linprog(
         np.concatenate([-value, none]),
         A_ub=bounds,
         b_ub=np.concatenate([p, -p, [width]]),

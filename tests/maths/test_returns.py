@@ -115,7 +115,7 @@ def test_gae_is_the_weighted_sum_of_n_step_advantages(seed):
         assert_equal(advantage[t], expected)
 
 
-def test_trap_7_what_never_terminates_is_worth_1_over_1_minus_discount():
+def test_what_never_terminates_is_worth_1_over_1_minus_discount():
     """One state, reward 1, horizon 5: values become 1/(1 − γ), and (1 − γ⁵)/(1 − γ) if the 5th step terminates."""
     γ, T = 0.9, 5
     limit, never = ends(0, 0, 0, 0, 1), ends(0, 0, 0, 0, 0)

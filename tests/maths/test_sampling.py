@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy import stats
 
 from metarl_run.maths.sampling import beta, dirichlet, gamma
 
@@ -12,7 +12,7 @@ from metarl_run.maths.sampling import beta, dirichlet, gamma
 def test_gamma_draws_are_distributed_as_in_scipy(α):
     draws = gamma(torch.full((100, 400), α), torch.Generator().manual_seed(1))
     assert draws.shape == (100, 400)
-    assert stats.kstest(draws.flatten().double().numpy(), stats.gamma(α).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(draws.flatten().double().numpy(), scipy.stats.gamma(α).cdf).pvalue > 1e-3
     assert abs(torch.corrcoef(torch.stack([draws.flatten()[:-1], draws.flatten()[1:]]))[0, 1]) < 0.02
 
 
@@ -22,7 +22,7 @@ def test_each_part_of_a_dirichlet_is_a_beta(α):
     p = dirichlet(concentration, torch.Generator().manual_seed(2), dim=-1).double()
     torch.testing.assert_close(p.sum(-1), torch.ones(20_000, dtype=p.dtype))
     for i in range(3):
-        theory = stats.beta(α[i], sum(α) - α[i])
+        theory = scipy.stats.beta(α[i], sum(α) - α[i])
         among = p[:, i].numpy()
         for bound in (0.001, 0.1, 0.5, 0.9, 0.999):  # where α is small most draws are 0 or 1 to the last digit
             expected = theory.cdf(bound)
@@ -34,7 +34,7 @@ def test_a_dirichlet_of_hardly_any_weight_still_gives_distributions():
     assert p.isfinite().all()
     torch.testing.assert_close(p.sum(-1), torch.ones(1000))
     assert (p.amax(-1) > 0.99).float().mean() > 0.99
-    assert stats.chisquare(p.argmax(-1).bincount(minlength=10).numpy()).pvalue > 1e-3
+    assert scipy.stats.chisquare(p.argmax(-1).bincount(minlength=10).numpy()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(("s", "f"), [(1, 1), (1, 7), (40, 2), (251, 252), (0.5, 0.5), (0.5, 30)])
@@ -44,4 +44,4 @@ def test_beta_draws_are_distributed_as_in_scipy(s, f):
         torch.full((N,), float(s)), torch.full((N,), float(f)), torch.Generator().manual_seed(int(s + 2 * f))
     )
     torch.testing.assert_close(x + rest, torch.ones(N))
-    assert stats.kstest(x.double().numpy(), stats.beta(s, f).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(x.double().numpy(), scipy.stats.beta(s, f).cdf).pvalue > 1e-3

@@ -1,4 +1,4 @@
-"""Run folders made by hand, so that every number in a report is known."""
+"""Hand-written run folders, so that every number in a report is known."""
 
 import csv
 import json

@@ -1,10 +1,10 @@
-"""Intervals in words, and the coverage that stands beside those of few seeds."""
+"""Intervals as text, and the coverage stated for few seeds."""
 
 import numpy as np
 import pytest
 
 from metarl_run.maths.statistics import bootstrap_interval
-from metarl_run.report.interval import COVERAGE, coverage_of, coverage_told, half_width, plus_minus
+from metarl_run.report.interval import COVERAGE, coverage_note, coverage_of, half_width, plus_minus
 
 
 @pytest.mark.parametrize("num_seeds", COVERAGE)
@@ -22,13 +22,13 @@ def test_a_number_of_seeds_that_is_not_known_has_the_coverage_of_the_next_lower(
     assert [coverage_of(count) for count in (2, 7, 9, 100)] == [COVERAGE[n] for n in (2, 6, 8, 20)]
 
 
-def test_coverage_is_told_for_every_number_of_seeds_shown() -> None:
-    assert coverage_told([3, 10, 3]) == (
+def test_coverage_is_stated_for_every_number_of_seeds_shown() -> None:
+    assert coverage_note([3, 10, 3]) == (
         "Where seeds make the difference, a 95 % interval holds the mean in fewer cases: 75 % with 3 seeds, "
         "90 % with 10 seeds."
     )
-    assert coverage_told([1]) == "The 95 % interval of one seed is over tasks alone, for that one agent."
-    assert coverage_told([]) == ""
+    assert coverage_note([1]) == "The 95 % interval of one seed is over tasks alone, for that one agent."
+    assert coverage_note([]) == ""
 
 
 def test_no_interval_is_no_width() -> None:

@@ -1,4 +1,4 @@
-"""Results beside those that papers published."""
+"""Results compared with published ones."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from metarl_run.maths.statistics import lifetime_statistics
-from metarl_run.report.published import precise, told, verdict
+from metarl_run.report.published import precise, published_text, verdict
 from metarl_run.report.run.terminal import RunReport
 from metarl_run.report.sweep import sweep
 
@@ -42,7 +42,7 @@ def published(number: float = 156.2, **known: Any) -> dict[str, Any]:
         (155.0, 1.2000001, "matched"),
     ],
 )
-def test_matched_is_no_less_than_the_published_result_within_its_deviation(
+def test_matched_is_no_less_than_the_published_result_within_its_plus_minus(
     mean: float, deviation: float, said: str
 ) -> None:
     assert str(verdict(life_of(mean, std=3.0), published(deviation=deviation))) == said
@@ -50,7 +50,7 @@ def test_matched_is_no_less_than_the_published_result_within_its_deviation(
 
 @pytest.mark.parametrize(("mean", "said"), [(153.4, "matched"), (153.3, "short by 2.9"), (999.0, "matched")])
 @pytest.mark.parametrize("num_tasks", [1000, 100_000])
-def test_without_a_deviation_three_standard_errors_of_the_papers_tasks_count_as_equal(
+def test_without_plus_minus_three_standard_errors_of_the_papers_tasks_count_as_equal(
     mean: float, said: str, num_tasks: int
 ) -> None:
     """3 · 30 / √1000 = 2.846, however many tasks of our own there are."""
@@ -88,12 +88,12 @@ def test_what_lies_far_outside_is_short_however_unsure_the_mean() -> None:
         ),
     ],
 )
-def test_what_cannot_be_judged_says_why(life: dict[str, Any], known: dict[str, Any], reason: str) -> None:
+def test_an_undecided_verdict_has_a_reason(life: dict[str, Any], known: dict[str, Any], reason: str) -> None:
     said = verdict(life, published(**known))
     assert said.word == "undecided" and said.reason.startswith(reason) and str(said).startswith("undecided: ")
 
 
-def test_runs_of_before_the_papers_tasks_were_recorded_can_be_read() -> None:
+def test_older_runs_without_the_papers_tasks_can_be_read() -> None:
     old = {"lifetime_return": 156.2, "deviation": 2.0, "source": None}
     assert verdict({"mean": 155.0, "low": 154.5, "high": 155.5}, old).word == "matched"
     assert verdict({"mean": 155.0, "low": 154.5, "high": 155.5}, {**old, "deviation": None}).word == "undecided"
@@ -105,9 +105,9 @@ def test_negative_returns_are_compared_alike() -> None:
     assert verdict(life, published(-10.0, deviation=1.0)).word == "short by 10"
 
 
-def test_what_is_published_is_told_as_far_as_it_is_known() -> None:
-    assert told(TABLE_2) == f"156.2 ({SOURCE})"
-    assert told({"lifetime_return": 862.1, "deviation": 11.5, "source": None}) == "862.1 ± 11.5"
+def test_published_numbers_are_shown_as_far_as_known() -> None:
+    assert published_text(TABLE_2) == f"156.2 ({SOURCE})"
+    assert published_text({"lifetime_return": 862.1, "deviation": 11.5, "source": None}) == "862.1 ± 11.5"
 
 
 @pytest.mark.parametrize(("value", "text"), [(157.46, "157.5"), (15.746, "15.75"), (-1.5746, "-1.575"), (100, "100.0")])

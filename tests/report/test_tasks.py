@@ -1,8 +1,8 @@
-"""How many tasks there are, in words."""
+"""Task counts as text."""
 
 import pytest
 
-from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_told
+from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_text
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarka
         (30, 3, 3, "30 held-out tasks, 3 distinct, all of them new"),
     ],
 )
-def test_tasks_are_told(number: int, distinct: int, new: int | None, said: str) -> None:
+def test_tasks_as_text(number: int, distinct: int, new: int | None, said: str) -> None:
     counts: TaskCounts = {"number": number, "distinct": distinct, "new": new}
-    assert tasks_told(counts) == said
+    assert tasks_text(counts) == said
     assert remarkable(counts) is ("," in said)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metarl_run.errors import ResourceError, StateError
+from metarl_run.folders import checkpoints_in
 from metarl_run.run import checkpoint
 from metarl_run.run.checkpoint import Checkpoint
 from metarl_run.system import atomic
@@ -45,6 +46,14 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     for iteration, score in [(1, None), (2, 5.0), (3, 9.0), (4, 7.0), (5, 8.0), (6, 1.0)]:
         save(tmp_path, iteration, score)
     assert names(tmp_path) == ["000003", "000005", "000006"]
+
+
+def test_the_newest_is_that_of_the_largest_number_however_many_digits_it_has(tmp_path):
+    for iteration in (999_990, 1_000_000, 1_000_010):
+        save(tmp_path, iteration)
+    assert names(tmp_path) == ["1000000", "1000010"]
+    assert checkpoint.load_newest(tmp_path).iteration == 1_000_010
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["1000000", "1000010"]
 
 
 def test_no_checkpoint_is_not_a_damaged_one(tmp_path):

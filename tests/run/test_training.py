@@ -1,4 +1,4 @@
-"""The outer loop: exact resume, and evaluations that change nothing (traps 9, 13, 22)."""
+"""The outer loop: exact resume, and evaluations that change nothing."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""A small table whose agents need no time, its lives lived in this very process."""
+"""A small table of fast agents, whose jobs run in the test process."""
 
 import copy
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import pytest
 from metarl_run.config.compose import compose_points
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life
-from metarl_run.table.live import live_in
+from metarl_run.table.job import EvaluationJob
 from metarl_run.table.reproduce import Work, planned
+from metarl_run.table.run_job import run_job
 
 SMALL = {
     "columns": ["Random", "eps-Greedy"],
@@ -22,7 +22,7 @@ SMALL = {
     "tasks_at_once": 6,
     "blocks": {"as published": {}, "true prior": {"eps-Greedy": {"prior": {"reward_mean": 2.0}}}},
 }
-"""Of RL²'s MDPs: a column without a grid and one with, two rows that share a life, two blocks."""
+"""RL²'s MDPs: a column without a grid and one with, two rows that share a job, two blocks."""
 
 Config = dict[str, Any]
 
@@ -35,7 +35,7 @@ def mdps() -> Config:
 
 @pytest.fixture
 def config(mdps: Config) -> Config:
-    """A table of a second: rows keep their names, but lives are a few episodes of 2 steps."""
+    """A table that takes a second: rows keep their names, but lifetimes are a few episodes of 2 steps."""
     small = copy.deepcopy(mdps)
     small["table"] |= copy.deepcopy(SMALL)
     small["table"]["agents"]["eps-Greedy"]["grid"] = {"epsilon": [1.0, 0.1]}
@@ -50,32 +50,32 @@ def work_of(tmp_path: Path) -> Callable[[Config], Work]:
     return lambda config: planned(config, tmp_path, [])
 
 
-def live_here(work: Work) -> list[str]:
-    """Live all that is missing in this process; the names of the lives."""
-    lived = []
+def run_missing(work: Work) -> list[str]:
+    """Run all missing jobs in this process and return their names."""
+    names = []
     for _ in range(2):
-        tuning = [life for lives in work.tuning.values() for life in lives]
-        lives = {life.place: life for life in [*tuning, *work.reporting(work.choices()).values()]}
-        for life in lives.values():
-            if not store.read(work.root / life.place, life).complete:
-                live_in(work.root / life.place, life, StopRequest())
-                lived.append(life.name)
-    return lived
+        tuning = [job for jobs in work.tuning.values() for job in jobs]
+        jobs = {job.folder: job for job in [*tuning, *work.reporting(work.choices()).values()]}
+        for job in jobs.values():
+            if not store.read(work.root / job.folder, job).complete:
+                run_job(work.root / job.folder, job, StopRequest())
+                names.append(job.name)
+    return names
 
 
 @pytest.fixture
-def lived(work_of: Callable[[Config], Work]) -> Callable[[Config], tuple[Work, list[str]]]:
+def completed(work_of: Callable[[Config], Work]) -> Callable[[Config], tuple[Work, list[str]]]:
     def make(config: Config) -> tuple[Work, list[str]]:
         work = work_of(config)
-        return work, live_here(work)
+        return work, run_missing(work)
 
     return make
 
 
 @pytest.fixture
-def the_life() -> Callable[..., Life]:
-    def find(work: Work, column: str, block: str = "as published", row: str = "25") -> Life:
-        """The reporting life of one cell."""
+def the_job() -> Callable[..., EvaluationJob]:
+    def find(work: Work, column: str, block: str = "as published", row: str = "25") -> EvaluationJob:
+        """The reporting job of one cell."""
         found = work.reporting(work.choices())
         (cell,) = [cell for cell in found if (cell.column, cell.block, cell.row) == (column, block, row)]
         return found[cell]

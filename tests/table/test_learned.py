@@ -14,12 +14,12 @@ from metarl_run.run.run import run
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell
-from metarl_run.table.live import live_in
 from metarl_run.table.reproduce import Work, planned
+from metarl_run.table.run_job import run_job
 
 TINY = """\
 # @package _global_
-# RL² in seconds on lives of 2 episodes
+# RL² in seconds on lifetimes of 2 episodes
 defaults:
   - rl2_mdp_n10
   - _self_
@@ -32,7 +32,7 @@ algo: {episodes: 2}
 """
 TABLE = """\
 # @package _global_
-# A learned column beside a hand-made one
+# A learned column beside a classical one
 defaults:
   - /table@table
   - /algo@table.agents.Random.algo: random
@@ -67,11 +67,11 @@ def config(flags: list[str]) -> dict[str, Any]:
     return copy.deepcopy(compose_points([*flags, "experiment=tiny_table"]).points[0].config)
 
 
-def live_all_of(work: Work) -> list[np.ndarray]:
+def run_all_of(work: Work) -> list[np.ndarray]:
     totals = []
-    for life in work.learned[CELL]:
-        live_in(work.root / life.place, life, StopRequest())
-        found = store.read(work.root / life.place, life).totals
+    for job in work.learned[CELL]:
+        run_job(work.root / job.folder, job, StopRequest())
+        found = store.read(work.root / job.folder, job).totals
         assert found is not None
         totals.append(found)
     return totals
@@ -87,35 +87,35 @@ def test_a_seed_is_trained_once_and_stands_for_the_cell_elsewhere(
     config["table"]["columns"] = ["RL2"]
     work = planned(config, tmp_path / "trains", flags)
     assert not (tmp_path / "trains").exists()
-    assert [(life.agent_seed, life.budget, life.episodes) for life in work.learned[CELL]] == [
+    assert [(job.agent_seed, job.budget, job.episodes) for job in work.learned[CELL]] == [
         (0, "cpu", (2,)),
         (3, "cpu", (2,)),
     ]
     assert work.cells == [CELL]  # there is no experiment for the other row
-    trained = live_all_of(work)
+    trained = run_all_of(work)
     assert not np.array_equal(*trained)  # other seeds, other agents
-    run = tmp_path / "trains" / work.learned[CELL][0].place / "run"
+    run = tmp_path / "trains" / work.learned[CELL][0].folder / "run"
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
     config["table"] |= {"columns": None, "checkpoints": str(tmp_path / "trains"), "train": False}
     other = planned(config, tmp_path / "takes", flags)
-    assert [life.training for life in other.learned[CELL]] == [None, None]
-    for mine, taken in zip(trained, live_all_of(other), strict=True):
+    assert [job.training for job in other.learned[CELL]] == [None, None]
+    for mine, taken in zip(trained, run_all_of(other), strict=True):
         assert np.array_equal(mine, taken)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
     asked.write(other.root, config, other.learned)
     config["table"] |= {"checkpoints": None, "report_only": True}
     report = planned(config, tmp_path / "takes", [])  # neither experiments nor checkpoints are needed any more
-    for mine, life in zip(trained, report.learned[CELL], strict=True):
-        assert np.array_equal(mine, store.read(report.root / life.place, life).totals)
+    for mine, job in zip(trained, report.learned[CELL], strict=True):
+        assert np.array_equal(mine, store.read(report.root / job.folder, job).totals)
 
     renamed, other_agent = copy.deepcopy(config), copy.deepcopy(config)
     for row in renamed["table"]["protocol"].values():
         row["published"]["RL2-named-anew"] = row["published"].pop("RL2")
     renamed["table"]["agents"]["RL2-named-anew"] = renamed["table"]["agents"].pop("RL2")
     (found,) = planned(renamed, tmp_path / "takes", []).learned.values()
-    assert [life.place for life in found] == [life.place for life in report.learned[CELL]]
+    assert [job.folder for job in found] == [job.folder for job in report.learned[CELL]]
     other_agent["table"]["agents"]["RL2"] = {"experiments": {"2": "another"}}
     assert not planned(other_agent, tmp_path / "takes", []).learned
 
@@ -127,18 +127,18 @@ def test_a_seed_is_trained_once_and_stands_for_the_cell_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         ({"train": False}, "holds no finished run of experiment=tiny for RL2 at 2"),
         ({"checkpoints": "nowhere"}, "table.checkpoints: there is no folder nowhere"),
         ({"budget": "papre"}, "table.agents.RL2.experiments.2: budget: must be one of cpu, paper"),
     ],
 )
-def test_what_cannot_be_had_is_told_in_one_line(
-    change: dict[str, Any], told: str, config: dict[str, Any], flags: list[str], tmp_path: Path
+def test_an_unavailable_cell_is_refused_in_one_line(
+    change: dict[str, Any], reason: str, config: dict[str, Any], flags: list[str], tmp_path: Path
 ) -> None:
     config["table"] |= {"columns": ["RL2"], **change}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=reason):
         planned(config, tmp_path / "table", flags)
     assert not (tmp_path / "table").exists()
 
@@ -148,7 +148,7 @@ def test_an_experiment_in_other_tasks_or_that_does_not_exist_is_refused(
 ) -> None:
     config["table"]["columns"] = ["RL2"]
     config["table"]["protocol"]["2"]["env"] = {"num_states": 7}
-    with pytest.raises(ConfigError, match=r"tiny lives in other tasks: env.num_states is 10, not 7"):
+    with pytest.raises(ConfigError, match=r"tiny draws other tasks: env.num_states is 10, not 7"):
         planned(config, tmp_path, flags)
     config["table"]["agents"]["RL2"]["experiments"]["2"] = "tinny"
     with pytest.raises(ConfigError, match="there is no option 'tinny'"):
@@ -161,16 +161,16 @@ def test_a_stored_plan_that_is_no_configuration_is_not_run(
     """Run folders travel, and files may not name code to trust."""
     config["table"]["columns"] = ["RL2"]
     work = planned(config, tmp_path / "trains", flags)
-    live_in(work.root / work.learned[CELL][0].place, work.learned[CELL][0], StopRequest())
+    run_job(work.root / work.learned[CELL][0].folder, work.learned[CELL][0], StopRequest())
     stored = next((tmp_path / "trains").rglob("run/config.yaml"))
     honest = stored.read_text()
     config["table"] |= {"checkpoints": str(tmp_path / "trains")}
-    for text, told in [
+    for text, reason in [
         (honest.replace("metarl_run.algo.rl2.RL2", "os.system"), r"named in plugins, got os\.system"),
         (honest.replace("meta_batch_chunk: null", ""), "meta_batch_chunk: is missing"),  # of an older version
     ]:
         stored.write_text(text)
-        with pytest.raises(StateError, match=told) as refused:
+        with pytest.raises(StateError, match=reason) as refused:
             planned(config, tmp_path / "takes", flags)
         assert refused.value.where == str(stored)
 
@@ -182,10 +182,10 @@ def test_a_finished_run_stands_for_a_cell_as_the_agent_that_it_trained(
     (point,) = compose_points([*flags, *own]).points
     run(Plan(point.config, point.choices, [*point.overrides], in_sweep=True), made(tmp_path / "runs"), StopRequest())
     config["table"] |= {"columns": ["RL2"], "checkpoints": str(tmp_path / "runs"), "train": False}
-    (life,) = planned(config, tmp_path / "table", flags).learned[CELL]
+    (job,) = planned(config, tmp_path / "table", flags).learned[CELL]
     for key in ("algo", "learner", "network"):
-        assert life.config[key] == point.config[key]
-    assert life.agent_seed == 7 and life.config["learner"]["value_scale"] == 3
+        assert job.config[key] == point.config[key]
+    assert job.agent_seed == 7 and job.config["learner"]["value_scale"] == 3
 
 
 def made(folder: Path) -> Path:

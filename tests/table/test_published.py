@@ -80,7 +80,7 @@ def test_the_tolerances_are_three_standard_errors_of_the_paper(
     assert paper is not None and matched(paper - tolerance, paper, tolerance, one_sided=False, standard_error=0.0)
 
 
-def test_rows_live_as_long_and_where_their_keys_say(tables: dict[str, Table]) -> None:
+def test_rows_have_the_lifetimes_and_tasks_of_their_keys(tables: dict[str, Table]) -> None:
     for name in ("rl2_bandits", "snail_bandits"):
         for key, row in tables[name].protocol.items():
             n, k = map(int, key.split(","))
@@ -93,7 +93,7 @@ def test_rows_live_as_long_and_where_their_keys_say(tables: dict[str, Table]) ->
     assert rl3["mdp_1000"].deviation == {"RL2": 7.4, "RL3": 7.4, "RL3-prior": 7.4}
 
 
-def test_rl3_is_the_papers_and_the_one_that_is_told_the_prior_gets_no_verdict(tables: dict[str, Table]) -> None:
+def test_rl3_is_the_papers_and_the_one_that_is_given_the_prior_gets_no_verdict(tables: dict[str, Table]) -> None:
     rl3 = tables["rl3"]
     assert rl3.not_compared == ["RL3-prior"]
     for row in ("mdp_100", "mdp_500", "mdp_1000"):

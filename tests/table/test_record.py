@@ -1,4 +1,4 @@
-"""What a table came to, read from files: tuning, failures, seeds, pairs, and the same report again."""
+"""Table records read from files: tuning, failures, seeds, pairs, and the same report again."""
 
 import copy
 import io
@@ -22,7 +22,7 @@ from metarl_run.report.table.screen import Screen
 from metarl_run.report.table.text import failures, judged, row_name, setting, tolerances, verdicts
 from metarl_run.table import store
 from metarl_run.table.cells import Cell
-from metarl_run.table.life import Life
+from metarl_run.table.job import EvaluationJob
 from metarl_run.table.record import record_of
 from metarl_run.table.reproduce import Work
 
@@ -31,25 +31,25 @@ WorkOf = Callable[[Config], Work]
 FIRST = "as published"
 
 
-def stored(work: Work, life: Life, totals: Sequence[Sequence[float]]) -> None:
-    """Put returns made by hand where those of `life` belong, `[task][n]`."""
-    folder = work.root / life.place
-    store.prepare(folder, life)
-    for part in life.parts:
+def stored(work: Work, job: EvaluationJob, totals: Sequence[Sequence[float]]) -> None:
+    """Store given returns as those of `job`, `[task][n]`."""
+    folder = work.root / job.folder
+    store.prepare(folder, job)
+    for part in job.parts:
         mine = np.array([totals[task % len(totals)] for task in part], dtype=float)
         store.write_part(folder, part, mine, np.empty(0), 0.5)
 
 
-def failed(work: Work, life: Life) -> None:
-    store.prepare(work.root / life.place, life)
+def failed(work: Work, job: EvaluationJob) -> None:
+    store.prepare(work.root / job.folder, job)
     error = {"where": "return of task 3", "reason": "must be finite, got nan", "exit_code": 4}
-    store.write_outcome(work.root / life.place, {"status": "failed", "error": error})
+    store.write_outcome(work.root / job.folder, {"status": "failed", "error": error})
 
 
-def record(work: Work, learned: Mapping[Cell, Sequence[Life]] | None = None) -> dict[str, Any]:
+def record(work: Work, learned: Mapping[Cell, Sequence[EvaluationJob]] | None = None) -> dict[str, Any]:
     choices = work.choices()
-    lives = {cell: [life] for cell, life in work.reporting(choices).items()} | dict(learned or {})
-    return record_of(work.table, work.root, [*work.cells, *(learned or {})], choices, lives)
+    jobs = {cell: [job] for cell, job in work.reporting(choices).items()} | dict(learned or {})
+    return record_of(work.table, work.root, [*work.cells, *(learned or {})], choices, jobs)
 
 
 def cell_of(record: Mapping[str, Any], column: str, row: str = "10", block: str = FIRST) -> dict[str, Any]:
@@ -61,9 +61,9 @@ def cell_of(record: Mapping[str, Any], column: str, row: str = "10", block: str 
 
 def tuned(work: Work, column: str, means: Mapping[float, tuple[float, float]]) -> None:
     """Tuning returns of each setting at the two rows, in all blocks."""
-    lives = {life.place: life for tried in work.tuning.values() for life in tried if life.column == column}
-    for life in lives.values():
-        stored(work, life, [means[life.setting["epsilon"]]])
+    jobs = {job.folder: job for tried in work.tuning.values() for job in tried if job.column == column}
+    for job in jobs.values():
+        stored(work, job, [means[job.setting["epsilon"]]])
 
 
 def test_each_cell_takes_the_setting_that_did_best_in_the_tuning_tasks(config: Config, work_of: WorkOf) -> None:
@@ -74,28 +74,28 @@ def test_each_cell_takes_the_setting_that_did_best_in_the_tuning_tasks(config: C
         "10": {"epsilon": 1.0},
         "25": {"epsilon": 0.1},
     }
-    lives = work.reporting(choices)
-    of_row = {cell.row: life for cell, life in lives.items() if (cell.column, cell.block) == ("eps-Greedy", FIRST)}
-    assert (of_row["10"].episodes, of_row["25"].episodes) == ((2,), (3,))  # each is lived no longer than it is read
+    jobs = work.reporting(choices)
+    of_row = {cell.row: job for cell, job in jobs.items() if (cell.column, cell.block) == ("eps-Greedy", FIRST)}
+    assert (of_row["10"].episodes, of_row["25"].episodes) == ((2,), (3,))  # no lifetime is longer than needed
     stored(work, of_row["10"], [[100.0], [102.0]])
-    told = cell_of(record(work), "eps-Greedy")
-    assert told["setting"] == {"epsilon": 1.0} and told["tuning_means"] == [5.0, 4.0]
-    assert told["ours"] == 101.0 and told["tasks"] == 12 and told["status"] == "complete"
-    assert told["seconds"] == 1.0 and told["tuning_seconds"] == 1.0  # two parts each, half a second a part
+    cell = cell_of(record(work), "eps-Greedy")
+    assert cell["setting"] == {"epsilon": 1.0} and cell["tuning_means"] == [5.0, 4.0]
+    assert cell["ours"] == 101.0 and cell["tasks"] == 12 and cell["status"] == "complete"
+    assert cell["seconds"] == 1.0 and cell["tuning_seconds"] == 1.0  # two parts each, half a second a part
     assert cell_of(record(work), "eps-Greedy", "25")["status"] == "missing"
 
 
 def test_a_cell_says_ours_interval_paper_difference_and_verdict(config: Config, work_of: WorkOf) -> None:
     work = work_of(config)
-    (life,) = {life.place: life for life in work.reporting(work.choices()).values()}.values()
-    stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
-    told = cell_of(record(work), "Random")
-    deviation = np.sqrt(12 / 11)
-    assert (told["ours"], told["paper"], told["tolerance"], told["matched"]) == (102.0, 100.1, 2.5, True)
-    assert told["difference"] == pytest.approx(1.9)
-    assert told["high"] - told["low"] == pytest.approx(2 * 1.96 * deviation / np.sqrt(12))
+    (job,) = {job.folder: job for job in work.reporting(work.choices()).values()}.values()
+    stored(work, job, [[101.0, 240.0], [103.0, 242.0]])
+    cell = cell_of(record(work), "Random")
+    std = np.sqrt(12 / 11)
+    assert (cell["ours"], cell["paper"], cell["tolerance"], cell["matched"]) == (102.0, 100.1, 2.5, True)
+    assert cell["difference"] == pytest.approx(1.9)
+    assert cell["high"] - cell["low"] == pytest.approx(2 * 1.96 * std / np.sqrt(12))
     assert cell_of(record(work), "Random", "25")["matched"] is False  # 241 is more than 5.8 from 250.2
-    assert (told["seeds"], told["budget"], told["one_sided"]) == ([0], None, False)
+    assert (cell["seeds"], cell["budget"], cell["one_sided"]) == ([0], None, False)
 
 
 def test_another_agent_than_the_papers_gets_no_verdict(made: dict[str, Any]) -> None:
@@ -112,8 +112,8 @@ def test_another_agent_than_the_papers_gets_no_verdict(made: dict[str, Any]) -> 
 def test_a_column_may_hold_another_agent_than_the_papers(config: Config, work_of: WorkOf) -> None:
     config["table"]["not_compared"] = ["Random"]
     work = work_of(config)
-    (life,) = {life.place: life for life in work.reporting(work.choices()).values()}.values()
-    stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
+    (job,) = {job.folder: job for job in work.reporting(work.choices()).values()}.values()
+    stored(work, job, [[101.0, 240.0], [103.0, 242.0]])
     assert [cell_of(record(work), "Random", row)["matched"] for row in ("10", "25")] == [None, None]
 
 
@@ -126,16 +126,16 @@ def test_what_is_not_compared_must_be_in_the_table(config: Config, work_of: Work
 def test_a_failure_is_shown_with_its_seed_and_hides_nothing(config: Config, work_of: WorkOf) -> None:
     work = work_of(config)
     tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
-    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
-        if life.column == "Random":
-            failed(work, life)
+    for job in {job.folder: job for job in work.reporting(work.choices()).values()}.values():
+        if job.column == "Random":
+            failed(work, job)
         else:
-            stored(work, life, [[100.0, 300.0]])
+            stored(work, job, [[100.0, 300.0]])
     made = record(work)
-    told = cell_of(made, "Random")
-    assert (told["status"], told["failed_seeds"], told["ours"], told["matched"]) == ("failed", [0], None, None)
+    cell = cell_of(made, "Random")
+    assert (cell["status"], cell["failed_seeds"], cell["ours"], cell["matched"]) == ("failed", [0], None, None)
     assert cell_of(made, "eps-Greedy")["ours"] == 100.0
-    assert judged(told) == "failed: seed 0"
+    assert judged(cell) == "failed: seed 0"
     assert any(
         "Random" in line and "seed 0: return of task 3: must be finite, got nan" in line for line in failures(made)
     )
@@ -148,96 +148,96 @@ def test_a_failed_setting_of_a_grid_fails_its_cells(config: Config, work_of: Wor
     """Else the best of those that are left would be reported as if all had been tried."""
     work = work_of(config)
     tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
-    broken = next(life for tried in work.tuning.values() for life in tried if life.setting["epsilon"] == 0.1)
-    for path in (work.root / broken.place).glob("*.npz"):
+    broken = next(job for tried in work.tuning.values() for job in tried if job.setting["epsilon"] == 0.1)
+    for path in (work.root / broken.folder).glob("*.npz"):
         path.unlink()
     failed(work, broken)
-    told = cell_of(record(work), "eps-Greedy")
-    assert told["status"] == "failed" and told["setting"] is None
-    assert told["failures"][0]["setting"] == {"epsilon": 0.1}
+    cell = cell_of(record(work), "eps-Greedy")
+    assert cell["status"] == "failed" and cell["setting"] is None
+    assert cell["failures"][0]["setting"] == {"epsilon": 0.1}
 
 
 @pytest.fixture
-def learned(config: Config, work_of: WorkOf) -> tuple[Work, list[Life]]:
+def learned(config: Config, work_of: WorkOf) -> tuple[Work, list[EvaluationJob]]:
     """A learned cell of three seeds."""
     config["table"]["columns"] = ["Random"]
     work = work_of(config)
     template = next(iter(work.reporting(work.choices()).values()))
-    lives = [replace(template, place=f"cells/RL2/10/{seed}", agent_seed=seed) for seed in (0, 1, 2)]
-    return work, [replace(life, column="RL2", budget="cpu", episodes=(2,)) for life in lives]
+    jobs = [replace(template, folder=f"cells/RL2/10/{seed}", agent_seed=seed) for seed in (0, 1, 2)]
+    return work, [replace(job, column="RL2", budget="cpu", episodes=(2,)) for job in jobs]
 
 
-def test_a_learned_cell_is_over_seeds_and_may_be_better_than_the_paper(learned: tuple[Work, list[Life]]) -> None:
-    work, lives = learned
-    for life, value in zip(lives, (160.0, 161.0, 162.0), strict=True):
-        stored(work, life, [[value]])
-    told = cell_of(record(work, {Cell(FIRST, "10", "RL2"): lives}), "RL2")
-    assert told["ours"] == pytest.approx(161.0) and told["matched"] is True and told["one_sided"] is True
-    assert told["low"] < 160.5 < 161.5 < told["high"]
-    assert (told["seeds"], told["budget"]) == ([0, 1, 2], "cpu")
-    assert setting(told) == "budget=cpu, seeds=3"
+def test_a_learned_cell_is_over_seeds_and_may_be_better_than_the_paper(
+    learned: tuple[Work, list[EvaluationJob]],
+) -> None:
+    work, jobs = learned
+    for job, value in zip(jobs, (160.0, 161.0, 162.0), strict=True):
+        stored(work, job, [[value]])
+    cell = cell_of(record(work, {Cell(FIRST, "10", "RL2"): jobs}), "RL2")
+    assert cell["ours"] == pytest.approx(161.0) and cell["matched"] is True and cell["one_sided"] is True
+    assert cell["low"] < 160.5 < 161.5 < cell["high"]
+    assert (cell["seeds"], cell["budget"]) == ([0, 1, 2], "cpu")
+    assert setting(cell) == "budget=cpu, seeds=3"
 
 
-def test_seeds_that_lived_in_the_same_tasks_share_the_resampled_ones(learned: tuple[Work, list[Life]]) -> None:
-    work, lives = learned
+def test_seeds_tested_in_the_same_tasks_share_the_resampled_ones(learned: tuple[Work, list[EvaluationJob]]) -> None:
+    work, jobs = learned
     of_tasks = [[150.0 + 4 * task] for task in range(12)]
-    for life in lives:
-        stored(work, life, of_tasks)
-    told = cell_of(record(work, {Cell(FIRST, "10", "RL2"): lives}), "RL2")
-    (alone,) = [
-        cell for cell in record(work, {Cell(FIRST, "10", "RL2"): lives[:1]})["cells"] if cell["column"] == "RL2"
-    ]
-    assert told["high"] - told["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
-    others = [lives[0], *(replace(life, identity={**life.identity, "device": "cuda"}) for life in lives[1:])]
-    for life in others[1:]:
-        stored(work, life, of_tasks)
+    for job in jobs:
+        stored(work, job, of_tasks)
+    cell = cell_of(record(work, {Cell(FIRST, "10", "RL2"): jobs}), "RL2")
+    (alone,) = [cell for cell in record(work, {Cell(FIRST, "10", "RL2"): jobs[:1]})["cells"] if cell["column"] == "RL2"]
+    assert cell["high"] - cell["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
+    others = [jobs[0], *(replace(job, identity={**job.identity, "device": "cuda"}) for job in jobs[1:])]
+    for job in others[1:]:
+        stored(work, job, of_tasks)
     apart = cell_of(record(work, {Cell(FIRST, "10", "RL2"): others}), "RL2")
-    assert apart["high"] - apart["low"] < 0.8 * (told["high"] - told["low"])  # as if there were more tasks
+    assert apart["high"] - apart["low"] < 0.8 * (cell["high"] - cell["low"])  # as if there were more tasks
 
 
-def test_a_seed_that_was_trained_twice_counts_once(learned: tuple[Work, list[Life]]) -> None:
-    work, lives = learned
-    again = replace(lives[0], place="cells/RL2/10/again", identity={**lives[0].identity, "agent": "other checkpoint"})
-    for life, value in zip([*lives, again], (160.0, 161.0, 162.0, 160.0), strict=True):
-        stored(work, life, [[value]])
-    made = record(work, {Cell(FIRST, "10", "RL2"): [*lives, again]})
-    told = cell_of(made, "RL2")
-    assert told["seeds"] == [0, 1, 2] and told["ours"] == pytest.approx(161.0)
+def test_a_seed_that_was_trained_twice_counts_once(learned: tuple[Work, list[EvaluationJob]]) -> None:
+    work, jobs = learned
+    again = replace(jobs[0], folder="cells/RL2/10/again", identity={**jobs[0].identity, "agent": "other checkpoint"})
+    for job, value in zip([*jobs, again], (160.0, 161.0, 162.0, 160.0), strict=True):
+        stored(work, job, [[value]])
+    made = record(work, {Cell(FIRST, "10", "RL2"): [*jobs, again]})
+    cell = cell_of(made, "RL2")
+    assert cell["seeds"] == [0, 1, 2] and cell["ours"] == pytest.approx(161.0)
     line = "left out: cells/RL2/10/again repeats cells/RL2/10/0"
     assert line in markdown(made, "table.png") and line in screen(made)
 
 
 def test_a_cell_of_which_too_little_is_known_is_undecided(config: Config, work_of: WorkOf) -> None:
     work = work_of(config)
-    (life,) = {life.place: life for life in work.reporting(work.choices()).values()}.values()
-    stored(work, life, [[90.0, 250.0], [110.0, 250.2]])
+    (job,) = {job.folder: job for job in work.reporting(work.choices()).values()}.values()
+    stored(work, job, [[90.0, 250.0], [110.0, 250.2]])
     made = record(work)
-    told = cell_of(made, "Random")
-    assert told["matched"] is None and told["standard_error"] == pytest.approx(np.sqrt(100 * 12 / 11 / 12))
-    assert judged(told).startswith("undecided: our standard error 3 is above a third of the tolerance 2.5")
+    cell = cell_of(made, "Random")
+    assert cell["matched"] is None and cell["standard_error"] == pytest.approx(np.sqrt(100 * 12 / 11 / 12))
+    assert judged(cell).startswith("undecided: our standard error 3 is above a third of the tolerance 2.5")
     assert "100.0 ±5.9 (100.1) ?" in markdown(made, "table.png")
     assert r"100.0 $\pm$5.9$^?$" in latex(made)
     assert "−0.1 ?" in screen(made)
     assert "as published: 4 cells, 1 matched, 1 undecided, 2 not run" in verdicts(made)
 
 
-def test_a_diverged_seed_is_never_averaged_away(learned: tuple[Work, list[Life]]) -> None:
-    work, lives = learned
-    stored(work, lives[0], [[158.0]])
-    failed(work, lives[1])
-    stored(work, lives[2], [[160.0]])
-    told = cell_of(record(work, {Cell(FIRST, "10", "RL2"): lives}), "RL2")
-    assert (told["status"], told["failed_seeds"], told["matched"]) == ("failed", [1], None)
-    assert told["ours"] == 159.0  # of those that finished, and it says so
-    assert judged(told) == "failed: seed 1 (2/3 seeds)"
+def test_a_diverged_seed_is_never_averaged_away(learned: tuple[Work, list[EvaluationJob]]) -> None:
+    work, jobs = learned
+    stored(work, jobs[0], [[158.0]])
+    failed(work, jobs[1])
+    stored(work, jobs[2], [[160.0]])
+    cell = cell_of(record(work, {Cell(FIRST, "10", "RL2"): jobs}), "RL2")
+    assert (cell["status"], cell["failed_seeds"], cell["matched"]) == ("failed", [1], None)
+    assert cell["ours"] == 159.0  # of those that finished, and it says so
+    assert judged(cell) == "failed: seed 1 (2/3 seeds)"
 
 
 def test_columns_are_compared_with_the_best_of_their_row_in_the_same_tasks(config: Config, work_of: WorkOf) -> None:
     work = work_of(config)
     tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
-    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
-        shift = 0.0 if life.column == "Random" else 3.0
-        stored(work, life, [[10.0 + shift, 20.0 - shift], [50.0 + shift, 60.0 - shift]])
+    for job in {job.folder: job for job in work.reporting(work.choices()).values()}.values():
+        shift = 0.0 if job.column == "Random" else 3.0
+        stored(work, job, [[10.0 + shift, 20.0 - shift], [50.0 + shift, 60.0 - shift]])
     pairs = record(work)["pairs"]
     assert [(pair["row"], pair["column"], pair["best"], pair["difference"]) for pair in pairs] == [
         ("10", "Random", "eps-Greedy", -3.0),
@@ -261,8 +261,8 @@ def screen(made: Mapping[str, Any], width: int = 100, encoding: str = "utf-8") -
 def made(config: Config, work_of: WorkOf) -> dict[str, Any]:
     work = work_of(config)
     tuned(work, "eps-Greedy", {1.0: (5.0, 5.0), 0.1: (4.0, 4.0)})
-    for life in {life.place: life for life in work.reporting(work.choices()).values()}.values():
-        stored(work, life, [[101.0, 240.0], [103.0, 242.0]])
+    for job in {job.folder: job for job in work.reporting(work.choices()).values()}.values():
+        stored(work, job, [[101.0, 240.0], [103.0, 242.0]])
     return record(work)
 
 
@@ -322,11 +322,11 @@ def test_markdown_and_latex_hold_ours_and_the_papers(made: dict[str, Any]) -> No
     assert sum(line == r"\begin{table}" for line in lines) == 2
 
 
-def test_learned_columns_say_the_coverage_of_their_seeds(learned: tuple[Work, list[Life]]) -> None:
-    work, lives = learned
-    for life in lives:
-        stored(work, life, [[158.0]])
-    made = record(work, {Cell(FIRST, "10", "RL2"): lives})
+def test_learned_columns_say_the_coverage_of_their_seeds(learned: tuple[Work, list[EvaluationJob]]) -> None:
+    work, jobs = learned
+    for job in jobs:
+        stored(work, job, [[158.0]])
+    made = record(work, {Cell(FIRST, "10", "RL2"): jobs})
     for text in (screen(made, 400), markdown(made, "table.png")):
         assert "a 95 % interval holds the mean in fewer cases: 75 % with 3 seeds." in text
     assert r"75 \% with 3 seeds" in latex(made)
@@ -341,8 +341,8 @@ def papers(**numbers: float) -> dict[str, Any]:
 
 
 def test_what_a_tick_can_tell_apart_is_said_row_by_row() -> None:
-    told = tolerances(papers(Random=5.0, TS=5.7, OTS=6.5, Gittins=6.6, UCB1=6.7, RL2=6.8))
-    assert told == [
+    lines = tolerances(papers(Random=5.0, TS=5.7, OTS=6.5, Gittins=6.6, UCB1=6.7, RL2=6.8))
+    assert lines == [
         "n=10, k=5: tolerance 0.25, the paper's columns span 1.8; "
         "✓ cannot tell apart OTS, Gittins, UCB1; nor Gittins, UCB1, RL2"
     ]

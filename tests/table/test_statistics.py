@@ -1,4 +1,4 @@
-"""The numbers of a cell against numbers made by hand."""
+"""Statistics of a cell against values computed by hand."""
 
 import math
 
@@ -10,14 +10,14 @@ from metarl_run.table.statistics import as_measured, matched, paired, summary
 from metarl_run.table.tuning import best_setting
 
 
-def test_a_hand_made_agent_has_a_mean_and_a_normal_interval_over_tasks() -> None:
-    """1, 2, 3, 6: mean 3, sum of squares around it 14, deviation √(14 / 3)."""
+def test_a_classical_agent_has_a_mean_and_a_normal_interval_over_tasks() -> None:
+    """1, 2, 3, 6: mean 3, sum of squares around it 14, standard deviation √(14 / 3)."""
     found = summary([np.array([1.0, 2.0, 3.0, 6.0])])
-    deviation = math.sqrt(14 / 3)
+    std = math.sqrt(14 / 3)
     assert found["ours"] == 3.0
-    assert found["low"] == pytest.approx(3 - 1.96 * deviation / 2)
-    assert found["high"] == pytest.approx(3 + 1.96 * deviation / 2)
-    assert found["deviation_1000"] == pytest.approx(deviation / math.sqrt(1000))
+    assert found["low"] == pytest.approx(3 - 1.96 * std / 2)
+    assert found["high"] == pytest.approx(3 + 1.96 * std / 2)
+    assert found["deviation_1000"] == pytest.approx(std / math.sqrt(1000))
     assert found["first_1000"] == 3.0
 
 
@@ -54,13 +54,13 @@ def test_a_fraction_of_the_optimum_is_a_ratio_of_means() -> None:
     assert values.tolist() == pytest.approx([0.8 + (6 - 0.8 * 8) / 10, 0.8 + (10 - 0.8 * 12) / 10])
 
 
-def test_the_deviation_of_a_ratio_is_that_of_its_means() -> None:
+def test_the_standard_deviation_of_a_ratio_is_that_of_its_means() -> None:
     generator = np.random.default_rng(0)
     value = generator.normal(20, 2, (4000, 200))
     totals = 5 * value * 0.7 + generator.normal(0, 4, value.shape)
     ratios = totals.mean(1) / (5 * value.mean(1))
-    told = [as_measured(x, 5, v).std(ddof=1) / math.sqrt(200) for x, v in zip(totals[:50], value[:50], strict=True)]
-    assert np.mean(told) == pytest.approx(ratios.std(), rel=0.05)
+    errors = [as_measured(x, 5, v).std(ddof=1) / math.sqrt(200) for x, v in zip(totals[:50], value[:50], strict=True)]
+    assert np.mean(errors) == pytest.approx(ratios.std(), rel=0.05)
 
 
 def test_sums_are_left_as_they_are() -> None:

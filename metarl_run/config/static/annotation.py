@@ -30,6 +30,20 @@ class Component:
     optional: bool = False
 
 
+@dataclass(frozen=True)
+class Components:
+    """The kind of an argument that is a list or a mapping of components.
+
+    Attributes:
+        base: of each.
+    """
+
+    base: str
+
+
+COLLECTIONS = ("builtins.list", "builtins.dict", "collections.abc.Sequence", "collections.abc.Mapping")
+
+
 def kind_of(node: ast.expr, source: Module, packages: Sequence[str]) -> Any:
     """The kind that an annotation in `source` stands for; None accepts anything."""
     match node:
@@ -51,6 +65,9 @@ def kind_of(node: ast.expr, source: Module, packages: Sequence[str]) -> Any:
                 case "typing.Annotated":
                     checks = [check for entry in entries[1:] if (check := _check(entry, source, packages)) is not None]
                     return Annotated[(Any, *checks)] if checks else kind_of(entries[0], source, packages)
+                case name if name in COLLECTIONS:
+                    inner = kind_of(entries[-1], source, packages)
+                    return Components(inner.base) if isinstance(inner, Component) else None
     return None
 
 
@@ -69,7 +86,7 @@ def _named(node: ast.expr, source: Module, packages: Sequence[str]) -> Any:
 
 
 def _union(options: list[Any]) -> Any:
-    """One kind that accepts what any of them accepts, as far as that can be said."""
+    """One kind that accepts what any of them accepts, as far as that can be expressed."""
     if None in options:
         return None
     components = [option for option in options if isinstance(option, Component)]

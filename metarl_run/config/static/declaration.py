@@ -1,7 +1,7 @@
-"""What a class says of itself in literals: the words it provides and requires, and advice on its arguments.
+"""Capabilities that a class provides and requires, and advice on its arguments, declared as literals.
 
-Words stand for what components need of each other, such as `discrete_actions`. The literals are read from source text:
-nothing is imported or evaluated for them.
+Capabilities, such as `discrete_actions`, are what components offer and need of each other. The literals are read from
+source text: nothing is imported or evaluated.
 """
 
 import ast
@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from metarl_run.config.static.source import Module
 from metarl_run.errors import ConfigError
 
-Words: TypeAlias = Sequence[str]
-WordsIf: TypeAlias = Mapping[str, Mapping[object, Words]]
+Capabilities: TypeAlias = Sequence[str]
+CapabilitiesIf: TypeAlias = Mapping[str, Mapping[object, Capabilities]]
 Lineage: TypeAlias = Sequence[tuple[Module, ast.ClassDef]]
 
 
@@ -22,47 +22,47 @@ class Declaration:
     """The class attributes of that name, each from the nearest class in the lineage that assigns it.
 
     Attributes:
-        provides, requires: words, whatever the arguments are.
-        provides_if, requires_if: argument → value → words, for a component configured with that value or with a
-            list that holds it.
+        provides, requires: capabilities, whatever the arguments are.
+        provides_if, requires_if: argument → value → capabilities, of a component configured with that value or with
+            a list that holds it.
         advice: argument → the hint that goes with a refused value.
     """
 
-    provides: Words = ()
-    requires: Words = ()
-    provides_if: WordsIf = field(default_factory=dict)
-    requires_if: WordsIf = field(default_factory=dict)
+    provides: Capabilities = ()
+    requires: Capabilities = ()
+    provides_if: CapabilitiesIf = field(default_factory=dict)
+    requires_if: CapabilitiesIf = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
-        """The words that a component with these arguments provides."""
-        return {*self.provides, *(word for _, word in _conditional(self.provides_if, arguments))}
+        """Capabilities that a component with these arguments provides."""
+        return {*self.provides, *(capability for _, capability in _conditional(self.provides_if, arguments))}
 
     def required(self, arguments: Mapping[str, Any]) -> list[tuple[str | None, str]]:
-        """The words that a component with these arguments requires, each with the argument that makes it."""
-        return [*((None, word) for word in self.requires), *_conditional(self.requires_if, arguments)]
+        """Capabilities that a component with these arguments requires, each with the argument that makes it."""
+        return [*((None, capability) for capability in self.requires), *_conditional(self.requires_if, arguments)]
 
 
 def declaration(lineage: Lineage) -> Declaration:
-    """What the classes of `lineage`, nearest first, declare.
+    """Declaration of the classes of `lineage`, nearest first.
 
     Raises:
         ConfigError: if an attribute is not a literal of its form.
     """
     return Declaration(
-        provides=_literal("provides", lineage, _is_words, "tuple of words", ()),
-        requires=_literal("requires", lineage, _is_words, "tuple of words", ()),
-        provides_if=_literal("provides_if", lineage, _is_words_if, "{argument: {value: (word, …)}}", {}),
-        requires_if=_literal("requires_if", lineage, _is_words_if, "{argument: {value: (word, …)}}", {}),
+        provides=_literal("provides", lineage, _is_capabilities, "tuple of strings", ()),
+        requires=_literal("requires", lineage, _is_capabilities, "tuple of strings", ()),
+        provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
+        requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_advice, "{argument: hint}", {}),
     )
 
 
-def _conditional(words_if: WordsIf, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _conditional(words_if: CapabilitiesIf, arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for argument, by_value in words_if.items():
-        for value, words in by_value.items():
+        for value, capabilities in by_value.items():
             if argument in arguments and _same(arguments[argument], value):
-                yield from ((argument, word) for word in words)
+                yield from ((argument, capability) for capability in capabilities)
 
 
 def _same(configured: object, value: object) -> bool:
@@ -91,13 +91,13 @@ def _literal(name: str, lineage: Lineage, is_right: Callable[[object], bool], fo
     return default
 
 
-def _is_words(literal: object) -> bool:
+def _is_capabilities(literal: object) -> bool:
     return isinstance(literal, tuple | list) and all(isinstance(word, str) for word in literal)
 
 
-def _is_words_if(literal: object) -> bool:
+def _is_capabilities_if(literal: object) -> bool:
     return isinstance(literal, dict) and all(
-        isinstance(argument, str) and isinstance(by_value, dict) and all(map(_is_words, by_value.values()))
+        isinstance(argument, str) and isinstance(by_value, dict) and all(map(_is_capabilities, by_value.values()))
         for argument, by_value in literal.items()
     )
 

@@ -1,6 +1,6 @@
-"""What a `_target_` accepts, provides and requires, read from its source text: torch is not imported for it.
+"""Constructor arguments and capabilities of a `_target_`, read from its source text: torch is not imported for it.
 
-`metarl_run.kinds` says how annotations become checks; here the same annotations are found without importing the module.
+`metarl_run.kinds` turns annotations into checks; here the same annotations are found without importing the module.
 """
 
 import ast
@@ -27,13 +27,13 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """What is known of a class or function without importing it.
+    """Static description of a class, which is not imported.
 
     Attributes:
         parameters: arguments by name.
         takes_more: other arguments may be accepted too: `**kwargs`, or a constructor outside the allowed packages.
         bases: dotted names of the class and of all classes that it is derived from.
-        declared: what the class says of itself.
+        declared: its capabilities and advice.
     """
 
     parameters: Mapping[str, Parameter]
@@ -44,12 +44,10 @@ class Signature:
 
 @functools.cache
 def signature(target: str, packages: tuple[str, ...]) -> Signature | None:
-    """The signature of the class or function `target`; None if `packages` define no such thing."""
+    """The signature of the class `target`; None if `packages` define no such class."""
     match find(target, packages):
         case (source, ast.ClassDef() as node):
             return _of_class(source, node, packages)
-        case (source, ast.FunctionDef() as node):
-            return Signature(*_arguments(node, source, packages, bound=False), bases=(), declared=Declaration())
     return None
 
 
@@ -67,12 +65,16 @@ def _parameters(
     lineage: Sequence[tuple[Module, ast.ClassDef]], names: Sequence[str], packages: tuple[str, ...]
 ) -> tuple[dict[str, Parameter], bool]:
     """The arguments of the constructor, of the nearest class that has one or of a component's fields."""
-    for home, definition in lineage:
+    for place, (home, definition) in enumerate(lineage):
         if f"{home.name}.{definition.name}" == COMPONENT:
             return _fields(lineage, packages), False
         init = next((s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
         if init is not None:
-            return _arguments(init, home, packages, bound=True)
+            own, takes_more = _arguments(init, home, packages)
+            if not takes_more or COMPONENT not in names:
+                return own, takes_more
+            passed_on, takes_more = _parameters(lineage[place + 1 :], names[place + 1 :], packages)
+            return passed_on | own, takes_more
         if _is_dataclass(definition, home):
             return _fields([(home, definition)], packages), False
     return {}, len(lineage) < len(names)
@@ -95,7 +97,7 @@ def _lineage(
 
 
 def _arguments(
-    function: ast.FunctionDef, source: Module, packages: tuple[str, ...], *, bound: bool
+    function: ast.FunctionDef, source: Module, packages: tuple[str, ...]
 ) -> tuple[dict[str, Parameter], bool]:
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
@@ -108,7 +110,7 @@ def _arguments(
         argument.arg: Parameter(
             kind_of(argument.annotation, source, packages) if argument.annotation else None, required[argument.arg]
         )
-        for argument in [*positional[bound:], *spec.kwonlyargs]
+        for argument in [*positional[1:], *spec.kwonlyargs]
     }
     return parameters, spec.kwarg is not None
 
@@ -134,11 +136,11 @@ def _field(name: str, kind: Any, value: ast.expr | None, source: Module) -> tupl
     """The argument that a field stands for; None if it is none."""
     if not isinstance(value, ast.Call) or dotted_name(value.func, source) not in SPECIFIERS:
         return name, Parameter(kind, value is None)
-    said = {keyword.arg: keyword.value for keyword in value.keywords}
-    match said.get("init"):
+    options = {keyword.arg: keyword.value for keyword in value.keywords}
+    match options.get("init"):
         case ast.Constant(value=False):
             return None
-    match said.get("alias"):
+    match options.get("alias"):
         case ast.Constant(value=str(alias)):
             name = alias
-    return name, Parameter(kind, not said.keys() & {"default", "default_factory"})
+    return name, Parameter(kind, not options.keys() & {"default", "default_factory"})

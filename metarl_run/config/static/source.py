@@ -57,7 +57,7 @@ def origin(dotted: str, packages: Sequence[str]) -> str:
 
 
 def find(dotted: str, packages: Sequence[str]) -> tuple[Module, Definition] | None:
-    """Where `dotted` is really defined, imports followed; None unless that is inside one of `packages`."""
+    """Module and definition of `dotted`, imports followed; None unless inside one of `packages`."""
     owner, _, name = origin(dotted, packages).rpartition(".")
     source = module(owner) if owner.partition(".")[0] in packages else None
     return (source, source.definitions[name]) if source and name in source.definitions else None

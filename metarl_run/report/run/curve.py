@@ -1,4 +1,4 @@
-"""The picture of one run: the adaptation curve on its held-out tasks."""
+"""Picture of one run: the adaptation curve on its held-out tasks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +10,20 @@ from metarl_run.report.coarse import MOST_POINTS, block_size, coarse_rows
 from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.run.terminal import number
-from metarl_run.report.tasks import held_out, tasks_told
+from metarl_run.report.tasks import held_out, tasks_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPREAD = (0.1, 0.9)
-"""Quantiles over tasks between which the faint band lies."""
+"""Quantiles over tasks that bound the faint band."""
 
 FEWEST_VALUES = 10
-"""Different returns that there must be for what is drawn besides the mean: quantiles of a bandit's 0 and 1 jump."""
+"""Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
 
 
 def write(folder: Path) -> list[Path]:
-    """Draw adaptation_curve.png and .svg from adaptation.csv and summary.json of a run folder; their paths."""
+    """Draw adaptation_curve.png and .svg from adaptation.csv and summary.json of a run folder; return their paths."""
     summary, rows = read_summary(folder), read_rows(folder, "meta_test")
     curve = summary["meta_test"]
     averaged = block_size(len(curve["mean"]), MOST_POINTS)
@@ -35,7 +35,7 @@ def write(folder: Path) -> list[Path]:
     returns = [[row["episode_return"] for row in steps[k]] for k in curve["adaptation_step"]]
     spread = np.array([np.quantile(of_tasks, SPREAD) for of_tasks in returns])
     num_tasks = len({row["task"] for row in rows})
-    tasks = tasks_told(held_out(summary) or {"number": num_tasks, "distinct": num_tasks, "new": None})
+    tasks = tasks_text(held_out(summary) or {"number": num_tasks, "distinct": num_tasks, "new": None})
     few, sure = len(x) <= 20, None not in curve["low"]
     varied = len({row["episode_return"] for row in rows}) >= min(FEWEST_VALUES, len(rows))
 
@@ -47,7 +47,7 @@ def write(folder: Path) -> list[Path]:
         if varied:
             (middle,) = axes.plot(x, iqm, dashes, color="#444444", linewidth=1.1, markersize=3, zorder=3)
         if few:
-            # Rounding can leave the mean of equal numbers a hair outside its interval.
+            # Rounding can put the mean of equal numbers slightly outside its interval.
             ends = (np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)) if sure else None
             bars = None if ends is None else np.clip(ends, 0.0, None)
             mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}

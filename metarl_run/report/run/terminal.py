@@ -1,10 +1,11 @@
-"""What is printed when a run is complete: the adaptation curve as a plot and as a table, and where everything lies.
+"""Terminal output of a complete run: the adaptation curve as a plot and as a table, and the files of the run.
 
-Everything fits into the width it is given, and into ASCII where the terminal has nothing else.
+The output fits the given width and falls back to ASCII where the terminal supports nothing else.
 """
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +16,42 @@ from rich.text import Text
 
 from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.folder import evenly, short
-from metarl_run.report.published import precise, told, verdict
-from metarl_run.report.tasks import held_out, remarkable, tasks_told
+from metarl_run.report.published import precise, published_text, verdict
+from metarl_run.report.tasks import held_out, remarkable, tasks_text
 
 FILES = {
     "adaptation_curve.png": "the picture",
     "adaptation_curve.svg": "the same, scalable",
-    "learned.png": "what the learner's numbers became",
+    "learned.png": "learned hyperparameters",
     "adaptation.csv": "one row per task and adaptation step",
     "metrics.csv": "one row per meta-iteration",
     "summary.json": "the numbers above",
-    "config.yaml": "everything that was chosen",
+    "config.yaml": "the whole configuration",
     "checkpoints": "meta-parameters, to continue or to start from",
     "train.log": "the log",
 }
-"""What a run folder may hold, in the order of interest."""
+"""Files of a run folder, in order of interest."""
 
 ASCII = str.maketrans("→±·●│─└┤…━×–", ">~,o|-++.=x-")
 PLOT_ROWS = 10
 MAX_WIDTH = 100
-"""Wider lines are hard to read."""
+"""In characters; wider lines are hard to read."""
 
 
 def number(x: float) -> str:
-    """`x` with about three digits: what differs visibly, not what was measured."""
+    """`x` with about three significant digits."""
     return f"{x:.0f}" if abs(x) >= 99.95 else f"{x:.1f}" if abs(x) >= 9.995 else f"{x:.2f}"
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, the two largest that matter."""
+    """Hours, minutes and seconds, at most two of them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def thousands(x: float) -> str:
-    """A large number in short: 950, 412 k, 3.4 M."""
+    """A large number in short form: 950, 412 k, 3.4 M."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if x >= 0.9995 * unit:
             return f"{x / unit:.3g}{name}" if x < 99.95 * unit else f"{x / unit:.0f}{name}"
@@ -69,18 +70,19 @@ def headline(summary: Mapping[str, Any]) -> str:
     return sentence if len(mean) == 2 else f"{sentence}, {number(mean[-1])} after {steps[-1]}"
 
 
+@dataclass(frozen=True)
 class CurvePlot:
     """An adaptation curve drawn with characters: the mean over episodes seen, its interval as whiskers.
 
-    Where there are too many points to be told apart, consecutive ones are averaged.
+    If there are too many points to distinguish, consecutive ones are averaged.
 
     Args:
         curve: as in `metarl_run.evaluation`.
         rows: height of the plot without its axis.
     """
 
-    def __init__(self, curve: Mapping[str, Sequence[Any]], rows: int = PLOT_ROWS) -> None:
-        self.curve, self.rows = curve, rows
+    curve: Mapping[str, Sequence[Any]]
+    rows: int = PLOT_ROWS
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         curve, rows = self.curve, self.rows
@@ -155,7 +157,7 @@ def braille(xs: Sequence[float], ys: Sequence[float], columns: int, rows: int) -
 
 
 def in_ascii(text: Text) -> Text:
-    """The same text, styles kept, in characters every terminal has."""
+    """The same text and styles in ASCII characters."""
     letters = "".join(unicodedata.normalize("NFKD", letter)[0] for letter in text.plain)  # the 2 of RL², the e of é
     plain = Text(letters.translate(ASCII), text.style, no_wrap=text.no_wrap, overflow=text.overflow)
     plain.spans = text.spans
@@ -163,13 +165,13 @@ def in_ascii(text: Text) -> Text:
 
 
 def ends(statistics: Mapping[str, Any], shown: Callable[[float], str], missing: str) -> str:
-    """`110 to 130`; `missing` where there is no interval."""
+    """`110 to 130`, or `missing` without an interval."""
     low, high = statistics["low"], statistics["high"]
     return missing if low is None or high is None else f"{shown(low)} to {shown(high)}"
 
 
 def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "–") -> Table:
-    """The curve as a table that fits into `width`, a dozen rows at most; `missing` stands for no interval."""
+    """The curve as a table of at most a dozen rows that fits `width`; `missing` marks absent intervals."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
     step = "adaptation step" if width >= 70 else "step"
     exact = ["exact"] if "expected" in curve and width >= 80 else []
@@ -188,16 +190,17 @@ def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "
     return table
 
 
+@dataclass(frozen=True)
 class RunReport:
-    """The whole screen at the end of a run.
+    """Everything printed at the end of a run.
 
     Args:
-        summary: what summary.json holds.
+        summary: the content of summary.json.
         folder: the run folder.
     """
 
-    def __init__(self, summary: Mapping[str, Any], folder: Path) -> None:
-        self.summary, self.folder = summary, folder
+    summary: Mapping[str, Any]
+    folder: Path
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         summary, curve = self.summary, self.summary["meta_test"]
@@ -217,18 +220,18 @@ class RunReport:
             yield line(("interval         ", "dim"), "one task: no interval")
         counts = held_out(summary)
         if counts is not None and remarkable(counts):
-            yield line(("tasks            ", "dim"), tasks_told(counts))
+            yield line(("tasks            ", "dim"), tasks_text(counts))
         if "optimum" in curve:
             yield line(("optimum          ", "dim"), number(curve["optimum"][0]), " expected of the best policies")
-        life = summary["lifetime_return"]
-        if life is not None:
+        lifetime = summary["lifetime_return"]
+        if lifetime is not None:
             published = summary.get("published")
             shown = precise if published else number
-            interval = f" ({ends(life, shown, 'one task: no interval')})"
-            judged = f", {verdict(life, published)}" if published else ""
-            yield line(("lifetime return  ", "dim"), shown(life["mean"]), interval, judged)
+            interval = f" ({ends(lifetime, shown, 'one task: no interval')})"
+            judged = f", {verdict(lifetime, published)}" if published else ""
+            yield line(("lifetime return  ", "dim"), shown(lifetime["mean"]), interval, judged)
             if published:
-                yield line(("published        ", "dim"), told(published))
+                yield line(("published        ", "dim"), published_text(published))
         yield line(
             ("wall time        ", "dim"),
             duration(summary["wall_seconds"]),

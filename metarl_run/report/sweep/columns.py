@@ -1,8 +1,8 @@
-"""Which points of adaptation curves get a column of a comparison.
+"""Columns of a comparison: points of the groups' adaptation curves.
 
-Where all groups have seen as many episodes after k adaptation steps, k names the columns. Where they differ, as agents
-with memory and gradient steps do, the episodes seen do: `e=10` is what an agent earns that has lived ten at most.
-Beyond the last episode that a group has lived its columns are empty.
+If all groups have seen equally many episodes after k adaptation steps, columns are named by k. If they differ, as
+agents with memory and gradient-based ones do, columns are named by episodes seen: `e=10` is the return after at most
+ten episodes. Columns beyond a group's last episode are empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,39 +19,39 @@ class Columns:
     """Columns of a comparison.
 
     Attributes:
-        by_episodes: they are named after episodes seen; else after adaptation steps.
-        places: the numbers they stand for.
+        by_episodes: True if columns are named by episodes seen; False if by adaptation steps.
+        positions: numbers of episodes or steps, ascending.
     """
 
     by_episodes: bool
-    places: Sequence[int]
+    positions: Sequence[int]
 
     @property
     def titles(self) -> list[str]:
-        return [f"{'e' if self.by_episodes else 'k'}={place}" for place in self.places]
+        return [f"{'e' if self.by_episodes else 'k'}={position}" for position in self.positions]
 
     @property
     def meaning(self) -> str:
-        """What stands in a cell."""
+        """Meaning of a cell, as a heading."""
         if self.by_episodes:
             return "Return after at most e episodes in the task"
         return "Return after k adaptation steps"
 
     def points(self, group: Group) -> list[Point | None]:
-        """The point of a group's curve in each column; None where it has none."""
+        """The point of a group's curve in each column; None where the curve has none."""
         if not self.by_episodes:
             by_step = {int(point["adaptation_step"]): point for point in group.points}
-            return [by_step.get(place) for place in self.places]
+            return [by_step.get(position) for position in self.positions]
         found: list[Point | None] = []
         last = max((point["episodes_seen"] for point in group.points), default=0.0)
-        for place in self.places:
-            seen = [point for point in group.points if point["episodes_seen"] <= place]
-            found.append(seen[-1] if seen and place <= last else None)
+        for position in self.positions:
+            seen = [point for point in group.points if point["episodes_seen"] <= position]
+            found.append(seen[-1] if seen and position <= last else None)
         return found
 
 
 def columns_of(groups: Sequence[Group], at_most: int) -> Columns:
-    """At most so many columns for what the groups have in their curves."""
+    """At most `at_most` columns for the curves of the groups."""
     points = [point for group in groups for point in group.points]
     pairs = {(int(point["adaptation_step"]), point["episodes_seen"]) for point in points}
     by_episodes = len(pairs) > len({step for step, _ in pairs})

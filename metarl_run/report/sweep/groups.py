@@ -1,4 +1,4 @@
-"""Groups of a sweep's jobs: those that differ in nothing but their seed, and the curve over those that finished."""
+"""Groups of a sweep's jobs that differ only in their seed, with the curve over finished jobs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,26 +20,26 @@ NAMES = ("experiment", "budget", "learner", "network")
 class Group:
     """All seeds of one algorithm on one family.
 
-    A seed counts once: jobs that differ in nothing that matters to the result are one, of which the first that finished
-    stands for all. Another result, as on another machine, is no second agent either.
+    A seed counts once: of several jobs with the same seed only the first finished one is used, even if their results
+    differ, as on different machines.
 
     Attributes:
-        variant: what else tells the group from others, `key=value …`; empty if nothing does.
-        curve: over the finished seeds, see `metarl_run.evaluation`; None if there is none.
-        lifetime_return: over the finished seeds, see `metarl_run.evaluation.lifetime_statistics`; None if not recorded.
-        published: the published result that they reproduce, if any.
-        panel: of the picture in which it is drawn; None for that of its env.
-        meta_train_env_steps: environment steps of one job's meta-training, the mean over those finished; None if not
-            recorded.
-        wall_seconds, cpu_seconds: of one job, the mean over those finished; None if not recorded.
-        tasks: held-out ones of a job, of those with the fewest distinct ones; None if not recorded.
+        variant: what distinguishes the group from others of its algo and env, `key=value …`; may be empty.
+        curve: statistics over finished seeds, see `metarl_run.evaluation`; None if none finished.
+        lifetime_return: statistics over finished seeds, see `metarl_run.maths.statistics.lifetime_statistics`; None if
+            not recorded.
+        published: the published result that the jobs reproduce, if any.
+        panel: panel of the picture that the group is drawn in; None for the panel of its env.
+        meta_train_env_steps: environment steps of meta-training, mean over finished jobs; None if not recorded.
+        wall_seconds, cpu_seconds: time per job, mean over finished jobs; None if not recorded.
+        tasks: held-out tasks of the job with the fewest distinct ones; None if not recorded.
         left_out: a line for each job that repeats a seed.
     """
 
     algo: str
     env: str
     variant: str
-    seeds: Sequence[int | None]  # None where a job left too little to tell
+    seeds: Sequence[int | None]  # None where a job's files do not record it
     failed_seeds: Sequence[int | None]
     curve: Mapping[str, Sequence[Any]] | None
     lifetime_return: Mapping[str, Any] | None
@@ -57,12 +57,12 @@ class Group:
 
     @property
     def optimum(self) -> float | None:
-        """The expected return of the best policies, the same at every adaptation step; None where it is not known."""
+        """Expected return of the optimal policies, equal at every adaptation step; None if unknown."""
         return self.curve["optimum"][0] if self.curve and "optimum" in self.curve else None
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The curve point by point."""
+        """The points of the curve."""
         curve = self.curve or {}
         return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
 
@@ -72,17 +72,17 @@ class Group:
 
     @property
     def finished(self) -> str:
-        """Seeds with a result of those started: `2/2`."""
+        """Finished seeds of those started: `2/2`."""
         return f"{self.num_finished}/{len(self.seeds)}"
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:
-    """Groups in the order of env, algo and variant."""
-    together: dict[tuple[str, str], list[Job]] = {}
+    """Groups ordered by env, algo and variant."""
+    methods: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        together.setdefault((job.choices["env"], job.choices["algo"]), []).append(job)
+        methods.setdefault((job.choices["env"], job.choices["algo"]), []).append(job)
     groups = []
-    for (env, algo), members in sorted(together.items()):
+    for (env, algo), members in sorted(methods.items()):
         variants: dict[str, list[Job]] = {}
         for job, variant in zip(members, variants_of(members), strict=True):
             variants.setdefault(variant, []).append(job)
@@ -91,25 +91,24 @@ def grouped(jobs: Sequence[Job]) -> list[Group]:
 
 
 def variants_of(members: Sequence[Job]) -> list[str]:
-    """For each job of one algo and env, what tells it from the others apart from its seed.
+    """For each job of one algo and env, the settings besides the seed that distinguish it from the others.
 
-    First come names of what was chosen, then values, without those that follow from the names: one experiment or
-    learner differs from another in many.
+    Chosen options come first, then values that they do not imply: two experiments or learners differ in many values.
     """
     words: list[tuple[str, ...]] = [() for _ in members]
     for name in NAMES:
-        words = told_apart(name, [job.choices.get(name) for job in members], words, names=words)
+        words = with_differences(name, [job.choices.get(name) for job in members], words, names=words)
     names = words
     for key in sorted({key for job in members for key in job.config} - {"algo._target_", "env._target_"}):
         values = [compact(job.config.get(key, "?")) if job.config else None for job in members]
-        words = told_apart(key, values, words, names=names)
+        words = with_differences(key, values, words, names=names)
     return [" ".join(of_job) for of_job in words]
 
 
-def told_apart(
+def with_differences(
     key: str, values: Sequence[str | None], words: Sequence[tuple[str, ...]], *, names: Sequence[tuple[str, ...]]
 ) -> list[tuple[str, ...]]:
-    """The words of every job with `key=value` added, unless equal names have equal values, as far as they are known."""
+    """The words of every job with `key=value` added, unless jobs with equal names have equal known values."""
     found: dict[tuple[str, ...], set[str]] = {}
     for name, value in zip(names, values, strict=True):
         if value is not None:
@@ -120,7 +119,7 @@ def told_apart(
 
 
 def lifetime_return_of(finished: Sequence[Job], *, same_tasks: bool) -> dict[str, float | None] | None:
-    """Statistics of the lifetime return, over seeds and tasks; None if a job did not record it."""
+    """Statistics of the lifetime return over seeds and tasks; None if a job did not record it."""
     values = [np.array(job.lifetime_returns) for job in finished]
     if not all(len(of_job) for of_job in values) or not values:
         return None
@@ -128,7 +127,7 @@ def lifetime_return_of(finished: Sequence[Job], *, same_tasks: bool) -> dict[str
 
 
 def in_same_tasks(jobs: Sequence[Job]) -> bool:
-    """Whether all were tested in the same tasks in the same order, by the hash of these."""
+    """Check by their hash that all jobs were tested in the same tasks in the same order."""
     found = {job.tasks_hash for job in jobs}
     return len(found) == 1 and None not in found
 
@@ -163,9 +162,9 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
 
 
 def one_per_seed(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
-    """Of the jobs of one group one for each seed, the first that finished, and a line for each of the others.
+    """One job of a group per seed, the first that finished, and a line for each of the others.
 
-    A job of which not even the seed is known counts by itself.
+    A job with unknown seed counts by itself.
     """
     first: dict[int | str, Job] = {}
     for job in jobs:
@@ -178,6 +177,6 @@ def one_per_seed(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
         if job not in counted and job.seed is not None:
             kept = first[job.seed]
             differs = job.problem is None and job.rows != kept.rows
-            told = ", with another result" if differs else ""
-            left_out.append(f"{job.name} repeats seed {job.seed} of {kept.name}{told}")
+            note = ", with another result" if differs else ""
+            left_out.append(f"{job.name} repeats seed {job.seed} of {kept.name}{note}")
     return counted, left_out

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, read from their folders: what each was about, and its result or why it has none."""
+"""Jobs of a sweep, read from their folders: choices, and the result or the reason that there is none."""
 
 import math
 import re
@@ -10,39 +10,37 @@ from typing import Any
 import yaml
 
 from metarl_run.config.renamed import with_today_names
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
 
-NOT_SCIENCE = (
-    *("seed", "resume", "output_root", "logger", "allow_changes", "checkpoint_every", "plugins"),
-    *("published", "budget", "budgets", "panel", "sweep", "validate_every", "meta_validation"),
-)
-"""Top-level keys in which jobs of one group may differ: all but the seed do not matter to the result."""
+MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
+"""Keys in which jobs of one group may differ: all but the seed do not matter to the result."""
 
 CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network", "experiment", "budget")
-"""What is chosen by name."""
+"""Options that are chosen by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one job's folder tells.
+    """One job as recorded in its folder.
 
     Attributes:
-        name: of the folder.
-        overrides: as on the command line, if they were recorded.
-        choices: those of `CHOICES` that are known.
-        config: every configuration key, dotted, without those in `NOT_SCIENCE`.
-        rows: its meta-test rows; empty if it failed.
-        lifetime_returns: of its meta-test tasks; empty if it failed, or is of before they were recorded.
-        tasks_hash: of its meta-test tasks, in order; None if it failed, or is of before fingerprints were recorded.
-        tasks: how many these are, and of them distinct and new ones; None as above.
-        published: the published result that it reproduces, if any.
-        panel: of the sweep's picture in which it is drawn, if it has one.
-        meta_train_env_steps: environment steps of its meta-training; None if it is of before they were recorded.
-        cpu_seconds: of its process; None if it is of before they were recorded.
-        problem: why it has no result; None if it has one.
-        exit_code: of a failure that was told; None if it vanished without a word.
-        log: where to read on.
+        name: name of the folder.
+        overrides: command-line overrides, if recorded.
+        choices: known options among `CHOICES`.
+        config: every configuration key, dotted, without those in `MAY_DIFFER`.
+        rows: meta-test rows; empty if the job failed.
+        lifetime_returns: one per meta-test task; empty if the job failed or an older version did not record them.
+        tasks_hash: hash of the meta-test tasks, in order; None if the job failed or an older version did not record it.
+        tasks: number of these tasks, and of distinct and new ones; None as above.
+        published: the published result that the job reproduces, if any.
+        panel: panel of the sweep's picture that the job is drawn in, if any.
+        meta_train_env_steps: environment steps of meta-training; None if not recorded.
+        cpu_seconds: CPU time of the process; None if not recorded.
+        problem: the reason that there is no result; None if there is one.
+        exit_code: exit code of a recorded failure; None if the process vanished.
+        log: path of the log.
     """
 
     name: str
@@ -65,11 +63,11 @@ class Job:
 
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
-    """Every job that has a folder, in the order in which they were started."""
+    """Every job with a folder, in starting order."""
     folders = [path for path in sweep_folder.iterdir() if path.is_dir() and is_job(path)]
     known: set[tuple[str, str]] = set()
     for folder in folders:
-        choices = summary_or_nothing(folder)
+        choices = summary_or_empty(folder)
         if "algo" in choices and "env" in choices:
             known.add((choices["algo"], choices["env"]))
     return [read_job(folder, known) for folder in sorted(folders, key=job_order)]
@@ -85,7 +83,7 @@ def job_order(folder: Path) -> tuple[int, str]:
     return int(digits.group()) if digits else 0, folder.name
 
 
-def summary_or_nothing(folder: Path) -> dict[str, Any]:
+def summary_or_empty(folder: Path) -> dict[str, Any]:
     try:
         return read_summary(folder)
     except (OSError, ValueError):
@@ -93,10 +91,10 @@ def summary_or_nothing(folder: Path) -> dict[str, Any]:
 
 
 def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
-    summary = summary_or_nothing(folder)
-    record = mapping_or_nothing(folder / "run.json")
-    config = with_today_names(mapping_or_nothing(folder / "config.yaml"), warn=False)
-    overrides = record.get("overrides") or yaml_or_nothing(folder / ".hydra" / "overrides.yaml") or []
+    summary = summary_or_empty(folder)
+    record = mapping_or_empty(folder / "run.json")
+    config = with_today_names(mapping_or_empty(folder / "config.yaml"), warn=False)
+    overrides = record.get("overrides") or yaml_or_none(folder / ".hydra" / "overrides.yaml") or []
     recorded = {key: config[key] for key in ("seed", "budget") if config.get(key) is not None}
     recorded |= record.get("choices", {}) | summary
     choices, seed = names_of(folder, recorded, overrides, known)
@@ -106,7 +104,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         overrides=" ".join(overrides),
         choices=choices,
         seed=seed,
-        config=dict(flat({key: value for key, value in config.items() if key not in NOT_SCIENCE})),
+        config=dict(flat({key: value for key, value in config.items() if key not in MAY_DIFFER})),
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),
@@ -123,13 +121,13 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
 
 
 def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
-    """A job's meta-test rows, or why they must not be used."""
+    """Meta-test rows of a job, or the reason that they must not be used."""
     if not summary:
         return [], "ended without a summary"
     if summary.get("status") != "complete":
         error = summary.get("error") or {}
-        told = [str(error[key]) for key in ("where", "reason") if error.get(key)]
-        return [], ": ".join(told) or str(summary.get("status"))
+        parts = [str(error[key]) for key in ("where", "reason") if error.get(key)]
+        return [], ": ".join(parts) or str(summary.get("status"))
     try:
         rows = read_rows(folder, "meta_test")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -142,30 +140,32 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
     return rows, None
 
 
-def yaml_or_nothing(path: Path) -> Any:
+def yaml_or_none(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return None
 
 
-def mapping_or_nothing(path: Path) -> dict[str, Any]:
-    found = yaml_or_nothing(path)
+def mapping_or_empty(path: Path) -> dict[str, Any]:
+    found = yaml_or_none(path)
     return found if isinstance(found, dict) else {}
 
 
 def names_of(
     folder: Path, recorded: Mapping[str, Any], overrides: Sequence[str], known: set[tuple[str, str]]
 ) -> tuple[dict[str, str], int | None]:
-    """What a job was about: as recorded, else by its overrides, else by its name, `<algo>_<env>_<seed>_<number>`.
+    """Choices and seed of a job: as recorded, else by its overrides, else by its name, `<algo>_<env>_<seed>_<number>`.
 
     Args:
-        recorded: options of the groups and the seed, as far as the job's files name them.
-        known: pairs of algo and env in this sweep, since both names may hold underscores.
+        folder: the job's folder.
+        recorded: options and the seed, where the job's files name them.
+        overrides: the job's command line.
+        known: pairs of algo and env in this sweep, since both names may contain underscores.
     """
-    told = dict(entry.lstrip("+").split("=", 1) for entry in overrides if "=" in entry)
-    choices: dict[str, str] = {key: told[key] for key in CHOICES if key in told}
-    seed: Any = told.get("seed")
+    given = dict(entry.lstrip("+").split("=", 1) for entry in overrides if "=" in entry)
+    choices: dict[str, str] = {key: given[key] for key in CHOICES if key in given}
+    seed: Any = given.get("seed")
     if parts := re.fullmatch(r"(.+)_(\d+)_\d+", folder.name):
         seed = parts[2] if seed is None else seed
         for algo, env in sorted(known):
@@ -180,7 +180,7 @@ def names_of(
 
 
 def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings with dotted keys; lists are leaves."""
+    """Leaves of nested mappings with dotted keys; lists are leaves."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""The picture of a comparison: adaptation curves side by side, a panel for each env and each part of a listed sweep."""
+"""Picture of a comparison: adaptation curves in a panel for each env and each part of a listed sweep."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANY_EPISODES = 20
-"""From here on the first few, in which agents with memory learn most, get as much room as all others."""
+"""Number of episodes from which the axis is logarithmic: agents with memory learn most in the first few."""
 
 
 def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
-    """One line per algo, in the same colour in every panel; one that belongs to no panel is grey in all of its env."""
+    """Draw one line per algo, alike in all panels; groups without a panel are grey in every panel of their env."""
     drawn = [group for group in groups if group.curve]
     looks = looks_of(drawn)
     envs = sorted({group.env for group in drawn})
@@ -42,7 +42,7 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
 
 
 def looks_of(drawn: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
-    """How each label's line looks: within a panel colours go first."""
+    """Line style of each label: within a panel, colours vary before dashes."""
     looks: dict[str, Mapping[str, Any]] = {}
     for panel in sorted({group.panel or "" for group in drawn}):
         labels = sorted({group.label for group in drawn if (group.panel or "") == panel})
@@ -53,7 +53,7 @@ def looks_of(drawn: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
 def draw_panel(
     axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]], panel: str | None
 ) -> None:
-    """The curves of one env, or of one part of a listed sweep on it."""
+    """Draw the curves of one env, or of one part of a listed sweep on it."""
     axes.set_xlabel("episodes seen in the task")
     axes.set_ylabel("episode return")
     axes.margins(x=0.04)
@@ -81,17 +81,17 @@ def draw_panel(
         few_ticks(axes, longest["episodes_seen"])
     if panel is None:
         axes.legend(loc="best")
-    else:  # so many lines that some go behind it
+    else:  # with many lines, some pass behind the legend
         axes.legend(loc="best", fontsize=7.5, frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def draw_optima(axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """One grey line if all groups of the panel have the same optimum, else one in the colour of each."""
+    """Draw one grey line if all groups of the panel have the same optimum, else one in each group's colour."""
     lines = {group.label: group.optimum for group in members if group.optimum is not None}
     shown = {number(optimum) for optimum in lines.values()}
     if len(shown) == 1:
         draw_optimum(axes, next(iter(lines.values())), f"optimum\n{shown.pop()}")
         return
     for label, optimum in lines.items():
-        # Names of lines this close would overlap; the colours tell whose they are.
+        # Labels this close would overlap; colours identify the lines.
         draw_optimum(axes, optimum, "optima" if optimum == max(lines.values()) else "", looks[label]["color"])

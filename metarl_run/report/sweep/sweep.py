@@ -1,7 +1,7 @@
-"""The comparison of a sweep's jobs: one curve per (algo, env), over all seeds that finished.
+"""Comparison of a sweep's jobs: one curve per group, over all finished seeds.
 
-A sweep folder holds one folder per job. Jobs that differ in nothing but their seed form one group; a job without a
-complete, finite result is counted and named, and never enters a mean.
+A sweep folder holds one folder per job. Jobs that differ only in their seed form a group; a job without a complete,
+finite result is counted and named, and never enters a mean.
 """
 
 import csv
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.report.folder import short
-from metarl_run.report.interval import coverage_told, plus_minus
+from metarl_run.report.interval import coverage_note, plus_minus
 from metarl_run.report.output import standard_output
 from metarl_run.report.published import Verdict, precise, verdict
 from metarl_run.report.run.terminal import duration, in_ascii, number, thousands
@@ -24,23 +24,23 @@ from metarl_run.report.sweep.columns import Columns, columns_of
 from metarl_run.report.sweep.groups import Group, grouped
 from metarl_run.report.sweep.jobs import Job, read_jobs
 from metarl_run.report.sweep.panels import draw
-from metarl_run.report.tasks import remarkable, tasks_told
+from metarl_run.report.tasks import remarkable, tasks_text
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
 
 CSV_COLUMNS = ("algo", "env", "variant", "adaptation_step", "episodes_seen", "env_steps_seen")
 STATISTICS = ("mean", "iqm", "low", "high")
 EXACT = ("expected", "optimum")
-"""Parts of a curve that not every curve has."""
+"""Optional entries of a curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepReport:
-    """What `write` found and wrote; prints itself as a table in rich.
+    """Result of `write`; prints itself as a rich table.
 
     Attributes:
-        failed: jobs without a result; a sweep with any ends with exit code 6.
-        files: what was written.
+        failed: jobs without a result; if there are any, the sweep ends with exit code 6.
+        files: written files.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class SweepReport:
     files: Sequence[Path]
 
     def show(self) -> None:
-        """Print it on standard output."""
+        """Print the report on standard output."""
         standard_output().print(self, crop=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
@@ -73,7 +73,7 @@ class SweepReport:
 
 
 def write(sweep_folder: Path) -> SweepReport:
-    """Compare all jobs of a sweep: comparison.csv, .md, .json, .png and .svg in its folder."""
+    """Compare all jobs of a sweep and write comparison.csv, .md, .json, .png and .svg in its folder."""
     jobs = read_jobs(sweep_folder)
     groups = grouped(jobs)
     failed = [job for job in jobs if job.problem is not None]
@@ -132,7 +132,7 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
 
 
 def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:
-    """In each column the mean, ± half of its 95 % interval."""
+    """For each column the mean, ± half of its 95 % interval."""
     return [
         missing(sign) if point is None else f"{number(point['mean'])}{plus_minus(point, number, sign)}"
         for point in columns.points(group)
@@ -145,11 +145,11 @@ def missing(sign: str) -> str:
 
 COST = ("training steps", "CPU time", "wall time")
 ROOM_FOR_COUNTS = 4
-"""Columns that must fit beside the first two of `COST` on a terminal."""
+"""Minimum number of curve columns beside which a terminal also shows the first two of `COST`."""
 
 
 def cost_of(group: Group, sign: str) -> list[str]:
-    """Environment steps of meta-training, and the times of one run."""
+    """Environment steps of meta-training, and CPU and wall time of one run."""
     steps, times = group.meta_train_env_steps, (group.cpu_seconds, group.wall_seconds)
     return [
         missing(sign) if steps is None else thousands(steps),
@@ -161,42 +161,42 @@ LIFETIMES = ("lifetime return", "published")
 
 
 def lifetimes_of(groups: Sequence[Group], sign: str) -> list[list[str]]:
-    """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; none if nothing is published."""
+    """For each group the cells under `LIFETIMES`, `157.5 ±0.6` and `156.2, matched`; empty if nothing is published."""
     if not any(group.published for group in groups):
         return [[] for _ in groups]
     cells = []
     for group in groups:
-        life, published, judged = group.lifetime_return, group.published, verdict_of(group)
-        ours = f"{precise(life['mean'])}{plus_minus(life, number, sign)}" if life else missing(sign)
-        told = f", {judged.word}" if judged else ""
-        cells.append([ours, f"{published['lifetime_return']:g}{told}" if published else missing(sign)])
+        lifetime, published, judged = group.lifetime_return, group.published, verdict_of(group)
+        ours = f"{precise(lifetime['mean'])}{plus_minus(lifetime, number, sign)}" if lifetime else missing(sign)
+        outcome = f", {judged.word}" if judged else ""
+        cells.append([ours, f"{published['lifetime_return']:g}{outcome}" if published else missing(sign)])
     return cells
 
 
 def verdict_of(group: Group) -> Verdict | None:
-    """On the lifetime return beside the published one, where there are both."""
+    """Verdict on the lifetime return; None without a result or without a published one."""
     if group.lifetime_return is None or group.published is None:
         return None
     return verdict(group.lifetime_return, group.published)
 
 
 def notes_of(groups: Sequence[Group]) -> list[str]:
-    """What must be known to read the numbers: coverage of intervals, tasks that are few, jobs that do not count."""
-    told = [coverage_told([group.num_finished for group in groups if group.curve])]
+    """Caveats for the reader: coverage of intervals, few distinct tasks, jobs that are left out."""
+    notes = [coverage_note([group.num_finished for group in groups if group.curve])]
     if any(group.curve and None in group.curve["low"] for group in groups):
-        told.append("One task: no interval.")
+        notes.append("One task: no interval.")
     for group in groups:
         name = f"{group.label} on {group.env}"
         if group.tasks is not None and remarkable(group.tasks):
-            told.append(f"{name}: {tasks_told(group.tasks)}.")
+            notes.append(f"{name}: {tasks_text(group.tasks)}.")
         if (judged := verdict_of(group)) and judged.reason:
-            told.append(f"{name}: {judged}.")
-        told += [f"{name}: {line}, so it is left out." for line in group.left_out]
-    return [line for line in told if line]
+            notes.append(f"{name}: {judged}.")
+        notes += [f"{name}: {line}, so it is left out." for line in group.left_out]
+    return [line for line in notes if line]
 
 
 def optima_of(groups: Sequence[Group]) -> dict[str, str]:
-    """The optimum on each env where it is known: `21.7`, or a range where groups lived in different tasks."""
+    """Known optimum of each env: `21.7`, or a range if groups were tested in different tasks."""
     found: dict[str, list[float]] = {}
     for group in groups:
         if group.optimum is not None:
@@ -205,14 +205,14 @@ def optima_of(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
-    """The comparison for a terminal: a block per env, and as many adaptation steps as fit."""
+    """The comparison for a terminal: a block per env, and as many columns as fit."""
     names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
     lifetimes = lifetimes_of(groups, sign)
     taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
     room = (width - names - 28 - taken) // 12
     counts = 2 if room > ROOM_FOR_COUNTS + 2 else 0
     room -= counts
-    # Beside lifetimes, the return of single episodes is shown if there is room for the first and the last.
+    # Beside lifetime returns, returns of episodes are shown if at least the first and the last fit.
     columns = columns_of(groups, min(8, max(2, room)) if not taken or room >= 2 else 0)
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -267,8 +267,8 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
         where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
         parts.append(f"Optimum, the expected return of the best policy of each task: {where}.")
     sources = dict.fromkeys(group.published["source"] for group in groups if group.published)
-    if told := "; ".join(source for source in sources if source):
-        parts.append(f"Published: {told}.")
+    if source_text := "; ".join(source for source in sources if source):
+        parts.append(f"Published: {source_text}.")
     if any(group.curve for group in groups):
         parts.append("![Adaptation curves](comparison.png)")
     if failed:

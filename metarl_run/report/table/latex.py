@@ -1,4 +1,4 @@
-"""A table as LaTeX, for the package booktabs: ours, the paper's below it in brackets, a dagger where they differ."""
+"""A table as LaTeX with booktabs: our number, the paper's below it in brackets, and a dagger where they differ."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ SPECIAL = str.maketrans(
 
 
 def latex(record: TableRecord) -> str:
-    """The whole file: a `table` for each block."""
+    """The content of the file: a `table` per block."""
     return "\n".join("\n".join(_block(record, block, cells)) for block, cells in text.blocks_of(record).items()) + "\n"
 
 
@@ -44,8 +44,8 @@ def _block(record: TableRecord, block: str, cells: Sequence[CellRecord]) -> Iter
 
 
 def _ours(cell: CellRecord) -> str:
-    told = escaped(text.judged(cell) if cell["status"] == "failed" else text.ours(cell))
-    return told + (r"$^\dagger$" if cell["matched"] is False else "$^?$" if text.is_undecided(cell) else "")
+    entry = escaped(text.judged(cell) if cell["status"] == "failed" else text.ours(cell))
+    return entry + (r"$^\dagger$" if cell["matched"] is False else "$^?$" if text.is_undecided(cell) else "")
 
 
 def _line(entries: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A table as Markdown: ours beside the paper's at a glance, then everything that is to be said of each cell."""
+"""A table as Markdown: an overview beside the paper's numbers, then the details of each cell."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +12,11 @@ TITLES = ("", "column", "ours", "95 % interval", "first 1000 tasks", "paper", "d
 
 
 def markdown(record: TableRecord, picture: str) -> str:
-    """The whole file.
+    """The content of the file.
 
     Args:
-        record: what table.json holds.
-        picture: file name of the picture beside it.
+        record: the content of table.json.
+        picture: file name of the picture in the same folder.
     """
     parts = [
         f"# {record['title']}",
@@ -25,21 +25,21 @@ def markdown(record: TableRecord, picture: str) -> str:
     ]
     blocks = text.blocks_of(record)
     for block, cells in blocks.items():
-        parts += [f"## {block[:1].upper()}{block[1:]}", "\n".join(_glance(record, cells))]
+        parts += [f"## {block[:1].upper()}{block[1:]}", "\n".join(_overview(record, cells))]
     parts += [f"![Ours against the paper's]({picture})", "\n".join(f"- {line}" for line in text.verdicts(record))]
     if notes := [*record["notes"], *text.left_out(record)]:
         parts.append("\n".join(f"- {note}" for note in notes))
-    if told := text.tolerances(record):
-        parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in told)]
+    if lines := text.tolerances(record):
+        parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in lines)]
     if failed := text.failures(record):
         parts += ["## Failed", "\n".join(f"- {line.removeprefix('failed: ')}" for line in failed)]
     parts.append("## Cell by cell")
     for block, cells in blocks.items():
-        parts += [f"### {block[:1].upper()}{block[1:]}", "\n".join(_in_full(record, cells))]
+        parts += [f"### {block[:1].upper()}{block[1:]}", "\n".join(_details(record, cells))]
     return "\n\n".join(parts) + "\n"
 
 
-def _glance(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
+def _overview(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
     columns = text.columns_of(cells)
     by_name = {(cell["row"], cell["column"]): cell for cell in cells}
     yield _line(["", *columns])
@@ -50,18 +50,18 @@ def _glance(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
 
 
 def _short(cell: CellRecord) -> str:
-    told = text.judged(cell) if cell["status"] == "failed" else text.ours(cell)
-    return f"{told} ({text.paper(cell)}){UNDECIDED if text.is_undecided(cell) else MARKS[cell['matched']]}"
+    entry = text.judged(cell) if cell["status"] == "failed" else text.ours(cell)
+    return f"{entry} ({text.paper(cell)}){UNDECIDED if text.is_undecided(cell) else MARKS[cell['matched']]}"
 
 
-def _in_full(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
+def _details(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
     yield _line(TITLES)
     yield _line([":--", ":--", *("--:" for _ in TITLES[2:-2]), ":--", ":--"])
     for cell in cells:
         first = "–" if cell["first_1000"] is None else precise(cell["first_1000"])
-        told = [text.row_name(record, cell["row"]), cell["column"], text.ours(cell), text.interval(cell), first]
-        told += [text.paper(cell), text.difference(cell), _tolerance(cell), text.judged(cell), text.setting(cell)]
-        yield _line(told)
+        entries = [text.row_name(record, cell["row"]), cell["column"], text.ours(cell), text.interval(cell), first]
+        entries += [text.paper(cell), text.difference(cell), _tolerance(cell), text.judged(cell), text.setting(cell)]
+        yield _line(entries)
 
 
 def _tolerance(cell: CellRecord) -> str:

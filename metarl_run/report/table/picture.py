@@ -1,4 +1,4 @@
-"""A table as a picture: our numbers against the paper's, equal on the diagonal, and how far apart they are."""
+"""A table as a picture: our numbers against the paper's, and their differences in units of the tolerance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP*X"
 SPREAD = 10.0
-"""Numbers that differ by more than this factor are shown on logarithmic axes."""
+"""Ratio of largest to smallest number above which axes are logarithmic."""
 LINEAR = 2.0
-"""Tolerances, beyond which the scale of differences is logarithmic."""
+"""Difference, in tolerances, above which its axis is logarithmic."""
 
 TICKS = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
 
@@ -24,25 +24,25 @@ NOT_COMPARED = 0.4
 """Opacity of numbers without a verdict."""
 
 APART = 0.7
-"""Of the distance between two rows, how far their cells are spread out."""
+"""Fraction of the distance between two rows over which a row's cells are spread."""
 
 
 def draw(name: Path, record: TableRecord) -> list[Path]:
-    """Two panels for each block; a colour and mark for each column.
+    """Draw two panels per block, with a colour and marker per column.
 
-    Marks are hollow where a number is not matched, and faint where it is not compared with the paper's.
+    Markers are hollow where a number is not matched, and faint where it is not compared with the paper's.
 
     Args:
-        name: path without ending.
-        record: what table.json holds.
+        name: path without file extension.
+        record: the content of table.json.
     """
     blocks, columns = text.blocks_of(record), text.columns_of(record["cells"])
 
     def on(figure: "Figure") -> None:
         grid = figure.add_gridspec(len(blocks), 2, width_ratios=(1, 1.6))
-        for place, (block, cells) in enumerate(blocks.items()):
+        for index, (block, cells) in enumerate(blocks.items()):
             shown = [cell for cell in cells if cell["ours"] is not None and cell["paper"] is not None]
-            numbers, differences = (figure.add_subplot(grid[place, panel]) for panel in (0, 1))
+            numbers, differences = (figure.add_subplot(grid[index, panel]) for panel in (0, 1))
             numbers.set_title(block, loc="left", fontweight="bold")
             if shown:
                 _draw_numbers(numbers, shown, columns)
@@ -65,7 +65,7 @@ def _draw_numbers(axes: "Axes", cells: Sequence[CellRecord], columns: Sequence[s
 
 
 def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], columns: Sequence[str], record: TableRecord) -> None:
-    """In units of the tolerance: a cell within ±1 is matched. Differences of several tolerances are drawn closer."""
+    """Draw differences in units of the tolerance: cells within ±1 are matched; the axis is logarithmic farther out."""
     rows = text.rows_of(cells)
     axes.set_yscale("symlog", linthresh=LINEAR)
     axes.set_ylabel("(ours − paper) / tolerance")
@@ -86,7 +86,7 @@ def _draw_differences(axes: "Axes", cells: Sequence[CellRecord], columns: Sequen
 
 
 def _mark(axes: "Axes", x: float, cell: CellRecord, index: int, *, offset: float, unit: float, label: str) -> None:
-    """Our number less `offset`, in units of `unit`, with its interval."""
+    """Draw our number less `offset`, in units of `unit`, with its interval."""
     colour = COLOURS[index % len(COLOURS)]
     axes.errorbar(
         x,

@@ -1,4 +1,4 @@
-"""A table's report: table.json, .md, .tex and the picture in its folder, and the same on the screen."""
+"""A table's report: table.json, .md, .tex and the picture in its folder, and the same on the terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from metarl_run.system.json_text import json_text
 
 @dataclass(frozen=True, kw_only=True)
 class TableReport:
-    """What `write` wrote."""
+    """A table's record and the files of its report."""
 
     record: TableRecord
     files: Sequence[Path]
 
     def show(self) -> None:
-        """Print it on standard output."""
+        """Print the report on standard output."""
         standard_output().print(Screen(self.record, [short(path) for path in self.files]), crop=False)
 
 
 def write(record: TableRecord, root: Path) -> TableReport:
-    """Write all files of the report; the same bytes for the same record."""
+    """Write all files of the report; equal records make equal bytes."""
     files = [
         write_atomically(root / "table.json", json_text(record, ensure_ascii=False).encode()),
         write_atomically(root / "table.md", markdown(record, "table.png").encode()),

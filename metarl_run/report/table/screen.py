@@ -1,6 +1,7 @@
-"""A table on a terminal: for each row our numbers, the paper's and their difference, as many columns as fit."""
+"""A table on a terminal: our numbers, the paper's and their differences, with as many columns side by side as fit."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -16,19 +17,20 @@ MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("", "")}
 ASCII_MARKS = {True: "ok", False: "NO", None: ""}
 DASHES = str.maketrans({"−": "-", "–": "-", "✓": "ok"})
 WIDTH = 15
-"""Of a column, in characters."""
+"""Width of a column in characters."""
 
 
+@dataclass(frozen=True)
 class Screen:
-    """The whole of a table.
+    """The terminal output for a table.
 
     Args:
-        record: what table.json holds.
-        files: where it was written to.
+        record: the content of table.json.
+        files: files that the report was written to.
     """
 
-    def __init__(self, record: TableRecord, files: Sequence[str]) -> None:
-        self.record, self.files = record, files
+    record: TableRecord
+    files: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         def line(words: str, style: str = "") -> Text:
@@ -61,7 +63,7 @@ class Screen:
 def block_table(
     record: TableRecord, block: str, cells: Sequence[CellRecord], columns: Sequence[str], ascii_only: bool
 ) -> Table:
-    """Some columns of one block, three lines for each row."""
+    """Some columns of one block, with three lines per row."""
     made = Table(box=box.SIMPLE_HEAD, title=block, title_justify="left", pad_edge=False, padding=(0, 1))
     made.add_column("", no_wrap=True)
     made.add_column("", no_wrap=True, style="dim")
@@ -78,7 +80,7 @@ def block_table(
 
 
 def entry(cell: CellRecord, label: str, ascii_only: bool) -> Text:
-    """One line of one cell."""
+    """One line of a cell."""
     if label == "ours":
         words = Text(text.ours(cell), "bold red" if cell["status"] == "failed" else "bold")
     elif label == "paper":
@@ -94,5 +96,5 @@ def entry(cell: CellRecord, label: str, ascii_only: bool) -> Text:
 
 
 def plain(words: Text) -> Text:
-    """The same in ASCII."""
+    """The same text in ASCII."""
     return in_ascii(Text(words.plain.translate(DASHES), words.style, no_wrap=words.no_wrap, overflow=words.overflow))

@@ -1,9 +1,9 @@
-"""The words and numbers of a cell, as every kind of report shows them."""
+"""Texts and numbers of cells that all kinds of reports share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metarl_run.report.interval import coverage_told, half_width
+from metarl_run.report.interval import coverage_note, half_width
 from metarl_run.report.published import ROUNDING, precise, undecided
 
 TableRecord = Mapping[str, Any]
@@ -17,14 +17,14 @@ ABOUT = {
 
 
 def about(record: TableRecord) -> str:
-    """What the numbers are, and how much the intervals of learned columns are worth."""
-    told = ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
+    """Meaning of the numbers, and the coverage of learned columns' intervals."""
+    meaning = ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
     learned = [len(cell["seeds"]) for cell in record["cells"] if cell["one_sided"] and cell["ours"] is not None]
-    return f"{told} {coverage_told(learned)}".strip()
+    return f"{meaning} {coverage_note(learned)}".strip()
 
 
 def blocks_of(record: TableRecord) -> dict[str, list[CellRecord]]:
-    """The cells of each block, in the order of the table."""
+    """Cells of each block, in the order of the table."""
     blocks: dict[str, list[CellRecord]] = {}
     for cell in record["cells"]:
         blocks.setdefault(cell["block"], []).append(cell)
@@ -40,7 +40,7 @@ def rows_of(cells: Sequence[CellRecord]) -> list[str]:
 
 
 def row_name(record: TableRecord, row: str) -> str:
-    """`n=10, k=5` of the key `10,5`; a key that does not have as many parts as there are names is its own name."""
+    """`n=10, k=5` for the key `10,5`; the key itself if it has not as many parts as there are names."""
     parts = row.split(",")
     if len(parts) != len(record["key"]):
         return row
@@ -48,7 +48,7 @@ def row_name(record: TableRecord, row: str) -> str:
 
 
 def ours(cell: CellRecord, plus_minus: str = "±") -> str:
-    """Our mean ± half of its interval, or why there is none."""
+    """Our mean ± half of its interval, or the reason that there is none."""
     if cell["ours"] is None:
         return "failed" if cell["status"] == "failed" else "not run"
     half = half_width(cell)
@@ -65,11 +65,11 @@ def interval(cell: CellRecord) -> str:
 
 
 def paper(cell: CellRecord, plus_minus: str = "±") -> str:
-    """The paper's number as it was written down, with its ± if it prints one."""
+    """The paper's number as printed, with its ± if it has one."""
     if cell["paper"] is None:
         return "–"
-    deviation = cell["paper_deviation"]
-    return f"{cell['paper']}" if deviation is None else f"{cell['paper']} {plus_minus}{deviation}"
+    spread = cell["paper_deviation"]
+    return f"{cell['paper']}" if spread is None else f"{cell['paper']} {plus_minus}{spread}"
 
 
 def difference(cell: CellRecord) -> str:
@@ -78,11 +78,11 @@ def difference(cell: CellRecord) -> str:
 
 
 def judged(cell: CellRecord) -> str:
-    """`matched`, `not matched`, or why neither can be said."""
+    """`matched`, `not matched`, or the reason for neither."""
     if cell["status"] == "failed":
-        told = ", ".join(f"seed {seed}" for seed in dict.fromkeys(cell["failed_seeds"]))
+        failed = ", ".join(f"seed {seed}" for seed in dict.fromkeys(cell["failed_seeds"]))
         finished = len(cell["seeds"]) - len(set(cell["failed_seeds"]) & set(cell["seeds"]))
-        return f"failed: {told}" + (f" ({finished}/{len(cell['seeds'])} seeds)" if len(cell["seeds"]) > 1 else "")
+        return f"failed: {failed}" + (f" ({finished}/{len(cell['seeds'])} seeds)" if len(cell["seeds"]) > 1 else "")
     if cell["status"] == "missing":
         return "not run"
     if not cell["compared"]:
@@ -93,26 +93,26 @@ def judged(cell: CellRecord) -> str:
 
 
 def is_undecided(cell: CellRecord) -> bool:
-    """There are both numbers, but ours is too uncertain for a verdict."""
+    """Check that both numbers exist, but ours is too uncertain for a verdict."""
     comparable = cell["status"] == "complete" and cell["compared"] and cell["paper"] is not None
     return comparable and cell["matched"] is None
 
 
 def setting(cell: CellRecord) -> str:
-    """What was chosen for the cell: a grid's setting, or the budget and number of seeds of a learned agent."""
+    """The choice behind a cell: a grid's setting, or budget and number of seeds of a learned agent."""
     words = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in chosen(cell)]
     return ", ".join(words)
 
 
 def chosen(cell: CellRecord) -> list[tuple[str, Any]]:
-    told = list((cell["setting"] or {}).items())
+    choices = list((cell["setting"] or {}).items())
     if cell["one_sided"]:
-        told += [("budget", cell["budget"]), ("seeds", len(cell["seeds"]))]
-    return told
+        choices += [("budget", cell["budget"]), ("seeds", len(cell["seeds"]))]
+    return choices
 
 
 def failures(record: TableRecord) -> list[str]:
-    """A line for each failure: the cell, the seed, the reason, and the folder that tells more."""
+    """A line per failure: cell, seed, reason and folder."""
     lines = []
     for cell in record["cells"]:
         for failure in cell["failures"]:
@@ -124,7 +124,7 @@ def failures(record: TableRecord) -> list[str]:
 
 
 def verdicts(record: TableRecord) -> list[str]:
-    """For each block how many cells there are, and how many of them the paper's numbers agree with."""
+    """A line per block: the number of cells and of each verdict."""
     lines = []
     for block, cells in blocks_of(record).items():
         counts = {
@@ -135,13 +135,13 @@ def verdicts(record: TableRecord) -> list[str]:
             "failed": sum(cell["status"] == "failed" for cell in cells),
             "not run": sum(cell["status"] == "missing" for cell in cells),
         }
-        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        lines.append(f"{block}: {len(cells)} cells, {told}")
+        summary = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        lines.append(f"{block}: {len(cells)} cells, {summary}")
     return lines
 
 
 def tolerances(record: TableRecord) -> list[str]:
-    """For each row how wide its tolerance is beside the paper's columns, and which of them a ✓ cannot tell apart."""
+    """A line per row: its tolerance, the span of the paper's columns, and columns that a ✓ cannot tell apart."""
     first = next(iter(blocks_of(record).values()))
     lines = []
     for row in rows_of(first):
@@ -151,19 +151,19 @@ def tolerances(record: TableRecord) -> list[str]:
         ends = min(cell["tolerance"] for cell in cells), max(cell["tolerance"] for cell in cells)
         tolerance = " to ".join(dict.fromkeys(f"{end:g}" for end in ends))
         span = max(cell["paper"] for cell in cells) - min(cell["paper"] for cell in cells)
-        told = f"{row_name(record, row)}: tolerance {tolerance}, the paper's columns span {span:.4g}"
+        line = f"{row_name(record, row)}: tolerance {tolerance}, the paper's columns span {span:.4g}"
         together = list(_alike(cells))
         if len(together) == 1 and len(together[0]) == len(cells):
-            told += "; ✓ cannot tell the columns apart"
+            line += "; ✓ cannot tell the columns apart"
         else:
             near = [", ".join(cell["column"] for cell in some) for some in together]
-            told += f"; ✓ cannot tell apart {'; nor '.join(near)}" if near else "; ✓ tells all of them apart"
-        lines.append(told)
+            line += f"; ✓ cannot tell apart {'; nor '.join(near)}" if near else "; ✓ tells all of them apart"
+        lines.append(line)
     return lines
 
 
 def _alike(cells: Sequence[CellRecord]) -> Iterator[Sequence[CellRecord]]:
-    """The largest sets of at least two columns whose published numbers all lie within the tolerance of each."""
+    """Maximal sets of at least two columns whose published numbers lie within the tolerance of each other."""
     ordered = sorted(cells, key=lambda cell: float(cell["paper"]))
     reached = 0
     for first in range(len(ordered)):
@@ -181,5 +181,5 @@ def _together(ordered: Sequence[CellRecord]) -> bool:
 
 
 def left_out(record: TableRecord) -> list[str]:
-    """A line for each run that repeats a seed."""
+    """A line per run that repeats a seed."""
     return list(dict.fromkeys(f"left out: {line}" for cell in record["cells"] for line in cell.get("left_out", [])))

@@ -1,4 +1,4 @@
-"""gymnax's CartPole, vmapped over slots and scanned over time; it draws and resets in every step."""
+"""gymnax's CartPole, vmapped over environments and scanned over time; it draws a reset in every step."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmarks.peers.networks import as_jax, mlp
 from benchmarks.timing import Work
 
 
-def stepping(slots: int, steps: int) -> Work:
+def stepping(num_envs: int, steps: int) -> Work:
     env, params = gymnax.make("CartPole-v1")
     begin, advance = jax.vmap(env.reset, (0, None)), jax.vmap(env.step, (0, 0, 0, None))
 
@@ -21,15 +21,15 @@ def stepping(slots: int, steps: int) -> Work:
         def step(carry: Any, action: Array) -> tuple[Any, None]:
             state, key, total = carry
             key, now = jax.random.split(key)
-            seen = advance(jax.random.split(now, slots), state, action, params)
+            seen = advance(jax.random.split(now, num_envs), state, action, params)
             observation, state, reward, terminated = seen[:4]
             return (state, key, total + observation.sum(-1) + reward + terminated), None
 
-        return jax.lax.scan(step, (state, key, jnp.zeros(slots)), actions)[0]
+        return jax.lax.scan(step, (state, key, jnp.zeros(num_envs)), actions)[0]
 
     key = jax.random.key(0)
-    _, state = jax.jit(begin)(jax.random.split(key, slots), params)
-    actions = jax.random.randint(key, (steps, slots), 0, 2)
+    _, state = jax.jit(begin)(jax.random.split(key, num_envs), params)
+    actions = jax.random.randint(key, (steps, num_envs), 0, 2)
 
     def work() -> None:
         nonlocal state, key

@@ -14,7 +14,7 @@ TIME_STEP, MAX_POSITION, MAX_ANGLE, START = 0.02, 2.4, math.radians(12), 0.05
 
 
 class Physics(NamedTuple):
-    """What a step needs of each task, `[M, 1]`: push is that of action 1, force over total mass."""
+    """Physics of each task, `[M, 1]`; `push` is the acceleration of action 1, force over total mass."""
 
     gravity: Array
     push: Array
@@ -23,7 +23,7 @@ class Physics(NamedTuple):
 
 
 class State(NamedTuple):
-    """Position and angle with their velocities, `[M, B]`."""
+    """Position, angle and their velocities, `[M, B]`."""
 
     x: Array
     x_dot: Array
@@ -61,7 +61,7 @@ def observe(state: State) -> Array:
 
 
 def advance(physics: Physics, state: State, action: Array) -> tuple[State, Array]:
-    """The next state, and whether the pole has fallen or the cart has left."""
+    """The next state, and True where the pole has fallen or the cart has left."""
     x, x_dot, theta, theta_dot = state
     sin, cos = jnp.sin(theta), jnp.cos(theta)
     push = jnp.where(action == 1, physics.push, -physics.push)
@@ -111,7 +111,7 @@ def stepping(task: Any, episodes: int, steps: int, horizon: int) -> Work:
 
 
 def collect(physics: Physics, stacks: Params, key: Array, episodes: int, horizon: int) -> Steps:
-    """One episode in every slot, by an agent of its own in each task; a slot whose episode is over goes on unheeded."""
+    """One episode per environment, with separate parameters per task; environments step on after their episode ends."""
     shape = (physics.gravity.shape[0], episodes)
     for_start, for_noise = jax.random.split(key)
     state = start(for_start, shape)

@@ -1,6 +1,6 @@
 """MAML in JAX: two rollouts, the adaptation between them, the meta-gradient through it and Adam, all in one jit.
 
-REINFORCE with the mean return at the step as baseline, standardised, and Loaded DiCE as surrogate.
+REINFORCE with the mean return at the step as baseline, normalised advantages, and Loaded DiCE as surrogate.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ LR, MAX_NORM = 1e-8, 10.0
 
 
 def losses(stacks: Params, steps: Steps, discount: float) -> Array:
-    """Of each task, `[M]`."""
+    """Loss of each task, `[M]`."""
     alive = steps.alive.astype(jnp.float32)
     count = alive.sum((0, 2)).clip(1)
 

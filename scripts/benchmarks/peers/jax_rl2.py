@@ -1,6 +1,6 @@
 """RL² in JAX: a GRU scanned over lifetimes in random MDPs, and PPO on them; the network is the project's.
 
-Old log-probabilities are kept from the rollout, advantages are estimated once, and all passes are one jit.
+Old log-probabilities are kept from the rollout, advantages are estimated once, and all passes are one jitted function.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from benchmarks.peers.networks import Adam, Params, adam, adam_start, as_jax, lo
 from benchmarks.timing import Work
 
 DISCOUNT, GAE_LAMBDA, CLIP, VALUE_WEIGHT, VALUE_SCALE = 0.99, 0.95, 0.2, 0.5, 10.0
-DEVIATION = 1.0  # of a reward
+REWARD_STD = 1.0
 LR, MAX_NORM = 1e-8, 10.0
 
 
@@ -60,7 +60,7 @@ def collect(params: Params, cumulative: Array, mean_reward: Array, key: Array, e
         h = cell(params, x @ params["input.weight"] + params["input.bias"], h)
         logits, value = heads(params, h, x)
         action = jnp.argmax(logits + gumbel, -1)
-        reward = mean_reward[task, state, action] + DEVIATION * normal
+        reward = mean_reward[task, state, action] + REWARD_STD * normal
         state = (u[:, None] >= cumulative[task, state, action]).sum(-1)
         ends = (t + 1) % horizon == 0
         state = jnp.where(ends, 0, state)
@@ -73,7 +73,7 @@ def collect(params: Params, cumulative: Array, mean_reward: Array, key: Array, e
 
 
 def advantages(reward: Array, value: Array) -> Array:
-    """Generalised, along lifetimes whose end is the end."""
+    """Generalised advantage estimates along lifetimes that terminate."""
     following = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
     δ = reward + DISCOUNT * following - value
 
@@ -126,7 +126,7 @@ def work(part: str, task: Any, meta_params: Any, episodes: int, horizon: int, pa
     params, key = as_jax(meta_params), jax.random.key(0)
     live = jax.jit(collect, static_argnames=("episodes", "horizon"))
     learn = jax.jit(update, static_argnames=("passes", "minibatches"))
-    lived = live(params, **tables, key=key, episodes=episodes, horizon=horizon)
+    lifetimes = live(params, **tables, key=key, episodes=episodes, horizon=horizon)
     optimizer = adam_start(params)
 
     def rollout() -> None:
@@ -136,6 +136,6 @@ def work(part: str, task: Any, meta_params: Any, episodes: int, horizon: int, pa
 
     def improve() -> None:
         nonlocal params, optimizer
-        params, optimizer = jax.block_until_ready(learn(params, optimizer, lived, passes, minibatches))
+        params, optimizer = jax.block_until_ready(learn(params, optimizer, lifetimes, passes, minibatches))
 
     return rollout if part == "rollout" else improve

@@ -1,4 +1,4 @@
-"""What the JAX peers share: the project's parameters as arrays, its MLP, and Adam."""
+"""Shared parts of the JAX peers: the project's parameters as arrays, its MLP, and Adam."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def as_jax(tensors: Mapping[str, Any]) -> Params:
 
 
 def mlp(params: Params, x: Array) -> Array:
-    """Logits of one agent's observations, or of a stack's."""
+    """Logits, for one set of parameters or a stack of them."""
     x = jnp.tanh(x @ params["policy.0.weight"] + params["policy.0.bias"])
     x = jnp.tanh(x @ params["policy.1.weight"] + params["policy.1.bias"])
     return x @ params["policy.2.weight"] + params["policy.2.bias"]
@@ -33,7 +33,7 @@ def adam_start(params: Params) -> Adam:
 
 
 def adam(params: Params, gradients: Params, state: Adam, lr: float, max_norm: float) -> tuple[Params, Adam]:
-    """A step of Adam, the gradient scaled down to `max_norm`."""
+    """A step of Adam with the gradient clipped to the norm `max_norm`."""
     norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradients)))
     scale = jnp.minimum(max_norm / jnp.maximum(norm, 1e-12), 1.0)
     first, second, step = state

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy import stats
 from torch.nn.functional import one_hot
 
 from metarl_run.algo.bayes.tabular_posterior import Belief, Experience, Prior
@@ -151,9 +151,9 @@ def test_the_belief_about_a_reward_is_bayes_rule_by_numerical_integration():
         noise_precision=τ,
     )
     x = np.linspace(-15, 15, 60_001)
-    density = stats.norm.pdf(x, μ0, τ0**-0.5)
+    density = scipy.stats.norm.pdf(x, μ0, τ0**-0.5)
     for reward in rewards:
-        density = density * stats.norm.pdf(reward, x, τ**-0.5)
+        density = density * scipy.stats.norm.pdf(reward, x, τ**-0.5)
     density /= density.sum()
     mean = (density * x).sum()
     variance = (density * (x - mean) ** 2).sum()
@@ -196,7 +196,7 @@ def test_a_sampled_mdp_has_the_mean_and_the_spread_of_the_posterior():
     torch.testing.assert_close(reward.std(0), deviation[0], rtol=0.03, atol=0)
     for s, a in itertools.product(range(3), range(2)):
         α = one.concentration[0, :, s, a].double().numpy()
-        theory = stats.dirichlet(α)
+        theory = scipy.stats.dirichlet(α)
         p = transition[:, s, a].double()
         assert np.abs(p.mean(0).numpy() - theory.mean()).max() < 4 * np.sqrt(theory.var().max() / N)
         assert np.allclose(np.cov(p.numpy().T), theory.cov(), atol=2e-3)

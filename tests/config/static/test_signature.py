@@ -123,7 +123,7 @@ def test_an_ancestor_outside_the_packages_may_take_anything(make_package: MakePa
     assert read(make_package, "class Thing:\n    def __init__(self, **more): ...\n").takes_more
 
 
-def test_dataclasses_and_functions_have_signatures_too(make_package: MakePackage) -> None:
+def test_dataclasses_have_signatures_and_functions_none(make_package: MakePackage) -> None:
     text = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -136,7 +136,7 @@ def make(*, size: float): ...
 """
     found = read(make_package, text)
     assert {name: p.required for name, p in found.parameters.items()} == {"size": True, "name": False}
-    assert read(make_package, text, "make").parameters["size"].kind is float
+    assert signature("toy.things.make", ("toy",)) is None
 
 
 def test_a_name_re_exported_by_the_package_is_followed(make_package: MakePackage) -> None:
@@ -195,6 +195,8 @@ class Both(Shape, Named):
 class Own(Both):
     scale: float
     def __init__(self, *, diameter: float): ...
+class PassedOn(Both):
+    def __init__(self, *, size: Positive = 1.0, weight: float, **others): ...
 """
 
 
@@ -209,7 +211,16 @@ def test_a_component_with_a_constructor_of_its_own_has_its_arguments(make_packag
     assert list(read(make_package, COMPONENTS, "Own").parameters) == ["diameter"]
 
 
-@pytest.mark.parametrize("name", ["Shape", "Named", "Both", "Own"])
+def test_what_a_constructor_passes_on_are_the_arguments_of_its_ancestor(make_package: MakePackage) -> None:
+    found = read(make_package, COMPONENTS, "PassedOn")
+    assert {name: p.required for name, p in found.parameters.items()} == {
+        **{"name": True, "depth": False},
+        **{"size": False, "weight": True},
+    }
+    assert not found.takes_more
+
+
+@pytest.mark.parametrize("name", ["Shape", "Named", "Both", "Own", "PassedOn"])
 def test_read_and_imported_a_component_takes_the_same(make_package: MakePackage, name: str) -> None:
     found = read(make_package, COMPONENTS, name)
     made = inspect.signature(getattr(importlib.import_module("toy.things"), name)).parameters

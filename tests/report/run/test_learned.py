@@ -1,4 +1,4 @@
-"""The picture of learned numbers: it shows the columns of metrics.csv."""
+"""The picture of learned hyperparameters shows the columns of metrics.csv."""
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ def test_every_line_is_a_column_over_the_iterations(make_run: MakeRun, tmp_path:
 
 
 @pytest.mark.parametrize("columns", [{}, {"meta_train/loss": (0.5, 0.4, 0.3)}], ids=["nothing", "others"])
-def test_nothing_is_drawn_of_a_run_that_learned_no_numbers(
+def test_nothing_is_drawn_without_learned_hyperparameters(
     make_run: MakeRun, tmp_path: Path, columns: Mapping[str, Sequence[float]]
 ) -> None:
     folder = with_metrics(make_run(tmp_path / "run"), columns)

@@ -1,4 +1,4 @@
-"""The screen at the end of a run."""
+"""Terminal output at the end of a run."""
 
 import io
 import json
@@ -114,7 +114,7 @@ def test_one_task_has_no_interval(make_run: MakeRun, tmp_path: Path, encoding: s
     assert not any(" to " in line for line in lines)
 
 
-def test_tasks_are_told_where_they_are_fewer_than_they_seem(make_run: MakeRun, tmp_path: Path) -> None:
+def test_few_distinct_tasks_are_reported(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     counts = {"number": 1008, "distinct": 21, "new": 0}

@@ -1,4 +1,4 @@
-"""Columns of comparisons: by adaptation steps where all count alike, else by the episodes that were seen."""
+"""Columns of comparisons: by adaptation steps where groups agree on episodes seen, else by these."""
 
 import pytest
 
@@ -52,10 +52,10 @@ def test_episodes_where_they_do_not():
     columns = columns_of([maml, rl2, short], 8)
     assert columns.titles == ["e=0", "e=1", "e=2", "e=5", "e=10", "e=20"]
     assert means(columns, maml) == [100, 100, 100, 100, 110, 120]
-    assert means(columns, rl2) == [100, 101, 102, 105, 110, None]  # 19 episodes were lived before the last
+    assert means(columns, rl2) == [100, 101, 102, 105, 110, None]  # 19 episodes precede the last
 
 
-def test_beyond_the_last_episode_that_was_lived_there_is_nothing():
+def test_columns_beyond_the_last_episode_are_empty():
     maml, short = group("maml", [0, 10, 20]), group("model_based", range(5))
     columns = columns_of([maml, short], 8)
     assert columns.titles == ["e=0", "e=1", "e=2", "e=5", "e=10", "e=20"]
@@ -63,7 +63,7 @@ def test_beyond_the_last_episode_that_was_lived_there_is_nothing():
     assert means(columns, short) == [100, 101, 102, None, None, None]
 
 
-def test_no_line_is_drawn_beyond_the_last_episode_that_was_lived(make_run, tmp_path, drawn):
+def test_no_line_is_drawn_beyond_the_last_episode(make_run, tmp_path, drawn):
     make_run(tmp_path / "maml_mdp_0_0", env="mdp", returns=[[float(step), step + 1.0] for step in range(5)])
     make_run(tmp_path / "rl2_mdp_0_1", algo="rl2", env="mdp", returns=[[1.0, 2.0]] * 2)
     (axes,) = drawn(sweep, tmp_path).axes

@@ -1,4 +1,4 @@
-"""Groups of jobs: one count for each seed, tasks that seeds share, and what is said of both."""
+"""Groups of jobs: one count per seed, tasks that seeds share, and notes on both."""
 
 import io
 import json
@@ -38,8 +38,8 @@ def test_a_seed_that_was_run_twice_counts_once(make_run: MakeRun, tmp_path: Path
     widths = [group.curve["high"][0] - group.curve["low"][0] for group in (once.groups[0], again.groups[0])]
     assert widths[0] == pytest.approx(widths[1], rel=1e-12)
     assert (again.groups[0].seeds, again.groups[0].finished) == ([0, 1], "2/2")
-    told = "maml_e_0_2 repeats seed 0 of maml_e_0_0, so it is left out."
-    assert told in printed(again) and told in (tmp_path / "again" / "comparison.md").read_text()
+    note = "maml_e_0_2 repeats seed 0 of maml_e_0_0, so it is left out."
+    assert note in printed(again) and note in (tmp_path / "again" / "comparison.md").read_text()
     assert json.loads((tmp_path / "again" / "comparison.json").read_text())["groups"][0]["left_out"] == [
         "maml_e_0_2 repeats seed 0 of maml_e_0_0",
         "maml_e_1_3 repeats seed 1 of maml_e_1_1",
@@ -69,7 +69,7 @@ def test_another_result_of_the_same_seed_is_no_second_seed(make_run: MakeRun, tm
     assert group.curve is not None and group.curve["mean"] == [4.0]
 
 
-def test_the_first_that_finished_stands_for_its_seed_and_failures_are_still_told(
+def test_the_first_finished_job_counts_for_its_seed_and_failures_are_still_reported(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     make_run(tmp_path / "maml_e_0_0")
@@ -114,7 +114,7 @@ def test_one_task_has_no_interval(make_run: MakeRun, tmp_path: Path, drawn: Draw
     assert not axes.collections  # no band
 
 
-def test_few_distinct_tasks_are_told(make_run: MakeRun, tmp_path: Path) -> None:
+def test_few_distinct_tasks_are_reported(make_run: MakeRun, tmp_path: Path) -> None:
     make_run(tmp_path / "maml_e_0_0", env="e", returns=[[3.0, 4.0]], task_hashes=["a", "a"])
     folder = make_run(tmp_path / "rl2_e_0_1", algo="rl2", env="e", returns=[[3.0, 4.0]], task_hashes=["a", "b"])
     summary = json.loads((folder / "summary.json").read_text())
@@ -131,11 +131,11 @@ def test_the_coverage_of_so_many_seeds_stands_beside_their_intervals(
 ) -> None:
     for seed in (0, 1, 2):
         make_run(tmp_path / f"maml_e_{seed}_{seed}", env="e", seed=seed)
-    told = "a 95 % interval holds the mean in fewer cases: 75 % with 3 seeds."
-    assert told in printed(sweep.write(tmp_path), encoding) and told in (tmp_path / "comparison.md").read_text()
+    note = "a 95 % interval holds the mean in fewer cases: 75 % with 3 seeds."
+    assert note in printed(sweep.write(tmp_path), encoding) and note in (tmp_path / "comparison.md").read_text()
 
 
-def test_why_there_is_no_verdict_is_told_below_the_table(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_reason_for_no_verdict_is_below_the_table(make_run: MakeRun, tmp_path: Path) -> None:
     published = {"lifetime_return": 6.7, "deviation": None, "source": None}
     make_run(tmp_path / "maml_e_0_0", env="e", lifetime_returns=[6.0, 7.0], published=published)
     text = printed(sweep.write(tmp_path))

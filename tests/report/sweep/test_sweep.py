@@ -1,4 +1,4 @@
-"""The comparison over a sweep: known numbers, and failures that are told and never averaged."""
+"""Comparison of a sweep: known numbers, and failures that are reported and never averaged."""
 
 import csv
 import io
@@ -286,9 +286,7 @@ def test_the_optimum_is_a_line_in_the_panels_of_tabular_families_alone(
     assert [curve.get("expected") for curve in curves] == [None, [19.5, 34.5], None]
 
 
-def test_groups_that_lived_in_different_tasks_have_an_optimum_each(
-    make_run: MakeRun, tmp_path: Path, drawn: Drawn
-) -> None:
+def test_groups_in_different_tasks_have_an_optimum_each(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
     for number, (states, optimum) in enumerate([(3, 40.0), (10, 60.0)]):
         config = {"env": {"_target_": "mdp", "num_states": states}}
         make_run(tmp_path / f"maml_mdp_0_{number}", env="mdp", optimum=optimum, config=config)
@@ -301,7 +299,7 @@ def test_groups_that_lived_in_different_tasks_have_an_optimum_each(
     assert "optimum on mdp: 40.0 to 60.0" in printed(sweep.write(tmp_path))
 
 
-def test_runs_of_before_there_were_exact_returns_can_still_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
+def test_older_runs_without_exact_returns_can_be_compared(make_run: MakeRun, tmp_path: Path) -> None:
     make_run(tmp_path / "maml_mdp_0_0", env="mdp", seed=0, optimum=60.0)
     older = make_run(tmp_path / "maml_mdp_1_1", env="mdp", seed=1, optimum=60.0)
     with (older / "adaptation.csv").open(newline="") as file:

@@ -1,9 +1,9 @@
-"""What a run that starts from a checkpoint takes from the run that made it, as overrides of its own command line.
+"""Settings that a run started from a checkpoint inherits, as overrides before those of its own command line.
 
     defaults  <  the run that made the checkpoint  <  experiment and command line
 
-Taken are the agent, its tasks, and how they are lived in. The seed is not: it selects the held-out tasks, which are
-the same for all agents that one command compares.
+Inherited are the agent, its tasks, and the protocol of meta-training and evaluation. The seed is not: it selects the
+held-out tasks, which are the same for all agents that one command compares.
 """
 
 import re
@@ -14,28 +14,28 @@ from metarl_run.config.plan import flat
 from metarl_run.errors import StateError
 from metarl_run.folders import GROUPS
 
-TAKEN_GROUPS = tuple(group for group in GROUPS if group != "logger")
-TAKEN = (
-    *TAKEN_GROUPS,
+INHERITED_GROUPS = tuple(group for group in GROUPS if group != "logger")
+INHERITED = (
+    *INHERITED_GROUPS,
     *("meta_iterations", "meta_batch_size", "meta_batch_chunk", "episodes_per_task"),
     *("meta_test", "meta_validation", "validate_every"),
 )
-COMPARED = (*TAKEN, "seed", "device", "threads", "compile")
-"""Keys whose differences are told; all others say where a run is kept and who hears of it."""
+COMPARED = (*INHERITED, "seed", "device", "threads", "compile")
+"""Keys whose differences are reported; all others concern storage and logging."""
 
 ABSENT = object()
 
 
 def agent_record(config: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Any]:
-    """What a checkpoint says of the agent that it holds."""
-    groups = {group: option for group, option in choices.items() if taken_with(group)}
+    """Record of the agent, for its checkpoint: choices and settings."""
+    groups = {group: option for group, option in choices.items() if inherited_with(group)}
     return {"choices": groups, "config": {key: config[key] for key in COMPARED if key in config}}
 
 
-def taken_with(group: str) -> str | None:
-    """`algo` for the group `algo/meta_optimizer`: of those that are taken, the one that it is part of."""
+def inherited_with(group: str) -> str | None:
+    """`algo` for the group `algo/meta_optimizer`: the inherited group that it is part of."""
     top = place_of(group).partition(".")[0]
-    return top if top in TAKEN_GROUPS else None
+    return top if top in INHERITED_GROUPS else None
 
 
 def place_of(group: str) -> str:
@@ -51,37 +51,37 @@ def overlaid(own: Any, run: Any) -> Any:
     return {**own, **{key: overlaid(own.get(key), value) for key, value in run.items()}}
 
 
-def taken_overrides(
-    run: Mapping[str, Any], own: Mapping[str, Any], is_said: Callable[[str], bool], source: str
+def inherited_overrides(
+    run: Mapping[str, Any], own: Mapping[str, Any], is_given: Callable[[str], bool], source: str
 ) -> Iterator[str]:
-    """Overrides that give every taken key the run's value, where it might have another.
+    """Overrides that give every inherited key the run's value, where it might have another.
 
     Args:
         run: configuration of the run that made the checkpoint.
-        own: what its choices alone amount to, interpolations not resolved: these follow other keys, which may change.
-        is_said: whether the command line gives a key's value.
+        own: configuration of its choices alone, interpolations not resolved: these follow other keys, which may change.
+        is_given: tells whether the command line gives a key's value.
         source: the run, for messages.
     """
-    for key in TAKEN:
+    for key in INHERITED:
         if key in run:
-            yield from _overrides(run[key], own.get(key, ABSENT), key, is_said, source)
+            yield from _overrides(run[key], own.get(key, ABSENT), key, is_given, source)
 
 
-def _overrides(run: Any, own: Any, path: str, is_said: Callable[[str], bool], source: str) -> Iterator[str]:
+def _overrides(run: Any, own: Any, path: str, is_given: Callable[[str], bool], source: str) -> Iterator[str]:
     if isinstance(run, Mapping) and isinstance(own, Mapping) and run:
         other_class = own.get("_target_") != run.get("_target_")
         for key in own:
-            if other_class and key not in run and not is_said(f"{path}.{key}"):
+            if other_class and key not in run and not is_given(f"{path}.{key}"):
                 yield f"~{path}.{key}"
         for key, value in run.items():
             here = f"{path}.{_plain_key(key, path, source)}"
-            yield from _overrides(value, own.get(key, ABSENT), here, is_said, source)
-    elif not is_said(path) and (_follows(own) or own != run or type(own) is not type(run)):
+            yield from _overrides(value, own.get(key, ABSENT), here, is_given, source)
+    elif not is_given(path) and (_follows(own) or own != run or type(own) is not type(run)):
         yield f"++{path}={as_text(run, path, source)}"
 
 
 def _follows(value: object) -> bool:
-    """Whether an interpolation is in it."""
+    """True of a value that holds an interpolation."""
     return "${" in str(value)
 
 
@@ -114,7 +114,7 @@ def _plain_key(key: object, path: str, source: str) -> str:
 def differences(
     run: Mapping[str, Any], choices: Mapping[str, str], config: Mapping[str, Any], chosen: Mapping[str, str]
 ) -> list[str]:
-    """Lines like `network.activation: relu → tanh`: what differs between a run and another that starts from it.
+    """Differences between a run and another that starts from it, as lines like `network.activation: relu → tanh`.
 
     Args:
         run: configuration of the run that made the checkpoint.
@@ -123,11 +123,13 @@ def differences(
         chosen: its choices.
     """
     lines = [
-        f"{group}: {choices.get(group)} → {chosen[group]}" for group in TAKEN_GROUPS if _other(group, choices, chosen)
+        f"{group}: {choices.get(group)} → {chosen[group]}"
+        for group in INHERITED_GROUPS
+        if _other(group, choices, chosen)
     ]
     before, now = (flat({key: whole[key] for key in COMPARED if key in whole}) for whole in (run, config))
     for key in dict.fromkeys([*before, *now]):
-        # Another option has other keys, and another class: it is told above
+        # Another option has other keys, and another class: reported above
         if _other(key.partition(".")[0], choices, chosen) and (
             key.endswith("_target_") or not {key} <= {*before} & {*now}
         ):
@@ -138,7 +140,7 @@ def differences(
 
 
 def _other(group: str, choices: Mapping[str, str], chosen: Mapping[str, str]) -> bool:
-    return group in TAKEN_GROUPS and choices.get(group) != chosen.get(group)
+    return group in INHERITED_GROUPS and choices.get(group) != chosen.get(group)
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

@@ -1,20 +1,20 @@
-"""Bias and variance of every estimator, exactly: all trajectories of small MDPs are listed, so nothing is sampled.
+"""Exact bias and variance of every estimator, by enumeration of all trajectories of small MDPs.
 
-Each row compares what training computes with the truth, on random MDPs of 3 states, 2 actions and 3 steps:
+Each row compares an estimate as in training with the truth, on random MDPs of 3 states, 2 actions and 3 steps:
 
     gradient, hessian          of the expected return J(θ), from one episode
-    meta_gradient              of J(θ + α∇J(θ)): as if infinitely many episodes were adapted to
-    sampled_meta_gradient      of E[J(θ + αĝ(τ))]: MAML as it runs, adapting to B = 1 episode τ
-    sampled_meta_gradient_2    the same, adapting to B = 2 episodes
+    meta_gradient              of J(θ + α∇J(θ)): adaptation to infinitely many episodes
+    sampled_meta_gradient      of E[J(θ + αĝ(τ))]: MAML in practice, adapting to B = 1 episode τ
+    sampled_meta_gradient_2    the same for B = 2 episodes
 
 for three kinds of policy:
 
     table          a table of logits, θ ~ N(0, 1)
     mlp            a network of 8 tanh units on one-hot states, θ ~ N(0, 1)
-    mlp_initial    the same network as meta-training starts with it
+    mlp_initial    the same network as initialised for meta-training
 
-Bias is ‖E[estimate] − truth‖; relative error is that over ‖truth‖, and variance is over ‖truth‖². The variance of a
-meta-gradient is that of one episode to adapt to and one to learn from; none is enumerated for two. `from FOMAML` is
+Bias is ‖E[estimate] − truth‖; relative error is bias / ‖truth‖, and variance is relative to ‖truth‖². The variance of a
+meta-gradient is that of one episode to adapt to and one to learn from; it is not enumerated for two. `from FOMAML` is
 ‖E[estimate] − E[FOMAML's]‖ / ‖truth‖: 0 where second derivatives change nothing in expectation.
 """
 
@@ -67,7 +67,7 @@ COLUMNS = {
 
 
 class Comparison(NamedTuple):
-    """One estimator against the truth; None where a number has no meaning or is not enumerated."""
+    """One estimator against the truth; None where a value has no meaning or is not enumerated."""
 
     relative_error: float
     bias: float
@@ -76,16 +76,16 @@ class Comparison(NamedTuple):
 
 
 Measured = dict[tuple[str, str, str], Comparison]
-"""By policy, quantity and estimator."""
+"""Comparisons by policy, quantity and estimator."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="estimators", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--mdps", type=whole(1), default=20, help="how many random MDPs (default: 20)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the first MDP (default: 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    parser.add_argument("--mdps", type=whole(1), default=20, help="number of random MDPs (default: 20)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="seed of the first MDP (default: 0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     chosen = parser.parse_args(arguments)
     if chosen.json is not None and chosen.json.is_dir():
         parser.error(f"argument --json: must be a file, got the folder {chosen.json}")
@@ -99,18 +99,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """An argument that is a whole number from `least` on."""
+    """Argument type: an integer ≥ `least`."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to 2**31 - 1, got {text}")
+            raise argparse.ArgumentTypeError(f"must be an integer from {least} to 2**31 - 1, got {text}")
         return int(text)
 
     return number
 
 
 def measure(seed: int) -> Measured:
-    """Every policy, quantity and estimator in one random MDP."""
+    """Compare every policy, quantity and estimator in one random MDP."""
     table, network = Lab(random_mdp(seed)), Lab(random_mdp(seed), tanh_mlp(HIDDEN))
     places = {
         "table": (table, table.random_params(seed)),
@@ -121,7 +121,7 @@ def measure(seed: int) -> Measured:
 
 
 def measure_at(lab: Lab, θ: Tensor) -> dict[tuple[str, str], Comparison]:
-    """Every quantity and estimator at one θ."""
+    """Compare every quantity and estimator at one θ."""
     J = lab.expected_return
     found: dict[tuple[str, str], Comparison] = {}
 
@@ -158,7 +158,7 @@ def measure_at(lab: Lab, θ: Tensor) -> dict[tuple[str, str], Comparison]:
     of_two = {
         name: Estimator(lab, **VARIANTS[variant], episodes=2)
         for name, variant in ALGORITHMS.items()
-        if name != "e_maml"  # its correction needs the queries enumerated, too
+        if name != "e_maml"  # its correction requires enumerating the queries, too
     }
     means = {name: estimator.expected_meta_gradient(θ) for name, estimator in of_two.items()}
     compare("sampled_meta_gradient_2", of_two["maml_score"].true_meta_gradient(θ), means, {}, "fomaml")
@@ -166,7 +166,7 @@ def measure_at(lab: Lab, θ: Tensor) -> dict[tuple[str, str], Comparison]:
 
 
 def summary(measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """One row per policy, quantity and estimator: its largest relative error, and medians, over the MDPs."""
+    """One row per policy, quantity and estimator: the largest relative error and medians over the MDPs."""
     rows = []
     for policy, quantity, name in measured[0]:
         found = [one[policy, quantity, name] for one in measured]
@@ -188,7 +188,7 @@ def summary(measured: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def middle(values: Sequence[float | None]) -> float | None:
-    """The median, if there are values."""
+    """The median of the known values; None if there are none."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
@@ -198,10 +198,10 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     for policy in POLICIES:
         console.print(table_of(policy, [row for row in rows if row["policy"] == policy]))
     console.print(
-        "Medians over the MDPs, except `at most`; --help says of what. Differentiated twice, only dice and loaded_dice "
-        "are unbiased. With a table of logits score is first order; with a network it is neither that nor right. MAML "
-        "as it runs, adapting to few episodes, is unbiased only with score and E-MAML's sampling correction; dice and "
-        "loaded_dice come near with more episodes."
+        "Medians over the MDPs, except `at most`; --help defines the columns. Differentiated twice, only dice and "
+        "loaded_dice are unbiased. With a table of logits score is equivalent to first order; with a network it is "
+        "biased and differs from it. MAML in practice, adapting to few episodes, is unbiased only with score and "
+        "E-MAML's sampling correction; the bias of dice and loaded_dice shrinks with more episodes."
     )
 
 

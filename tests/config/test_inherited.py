@@ -13,9 +13,9 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from metarl_run.config.compose import compose_points
+from metarl_run.config.inherited import COMPARED, agent_record, as_text
 from metarl_run.config.point import Point
 from metarl_run.config.settings import Settings
-from metarl_run.config.taken import COMPARED, agent_record, as_text
 from metarl_run.errors import ConfigError, StateError
 
 FILES = "logger=files"

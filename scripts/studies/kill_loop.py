@@ -1,7 +1,7 @@
-"""Kill -9 a run at random moments, resume it until it finishes, and compare every byte with the uninterrupted run.
+"""Kill -9 a run at random moments, resume it until it finishes, and compare every byte with an uninterrupted run.
 
-A harness that cannot fail proves nothing, so three negative controls follow, each of which must make a difference: the
-optimiser's memory is forgotten, the rows after the last checkpoint stay, the seed changes.
+Three negative controls follow, each of which must make a difference: the optimiser's state is reset, rows after the
+last checkpoint are kept, the seed is changed.
 """
 
 import argparse
@@ -30,9 +30,9 @@ START, RESUME = (*PLAN, "hydra.run.dir=run"), ("resume=run",)
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="how often (default: 20)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--out", type=Path, help="file for the result, JSON")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (default: 20)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: 0)")
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         result = examine(Path(place), chosen.kills, random.Random(chosen.seed))
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def examine(place: Path, kills: int, generator: random.Random) -> dict[str, Any]:
-    """Everything that the result says."""
+    """Run all kills and controls; the content of the result."""
     begun = time.monotonic()
     whole_folder = fresh(place, "whole")
     finish(whole_folder, START)
@@ -84,12 +84,12 @@ def examine(place: Path, kills: int, generator: random.Random) -> dict[str, Any]
 
 
 def kill_once(folder: Path, after: float) -> dict[str, Any] | None:
-    """Kill what runs in `folder` after so many seconds; what it had done by then, or None if it had finished."""
+    """Kill the run in `folder` after so many seconds; return its state then, or None if it had finished."""
     running = Running(*next_command(folder), cwd=folder)
     time.sleep(after)
     if running.process.poll() is not None:
-        returncode, _, said = running.end()
-        assert returncode == 0, said
+        returncode, _, error = running.end()
+        assert returncode == 0, error
         return None
     running.kill()
     run = folder / "run"
@@ -103,7 +103,7 @@ def kill_once(folder: Path, after: float) -> dict[str, Any] | None:
 
 
 def next_command(folder: Path) -> tuple[str, ...]:
-    """How to go on: a run that died before it wrote down what it is can only be started again."""
+    """The command that continues a run; one that died before it wrote run.json can only be started again."""
     return RESUME if (folder / "run" / "run.json").exists() else START
 
 
@@ -113,7 +113,7 @@ def finish(folder: Path, command: tuple[str, ...]) -> None:
 
 
 def differences(whole: dict[str, bytes], run: Path) -> list[str]:
-    """Names of the files that are not what the uninterrupted run left, and of those that should not be there."""
+    """Names of files that differ from the uninterrupted run's, and of those that should not exist."""
     mine = record(run)
     wrong = [name for name in sorted(whole.keys() | mine.keys()) if whole.get(name) != mine.get(name)]
     return wrong + left_behind(run)
@@ -123,7 +123,7 @@ def differences(whole: dict[str, bytes], run: Path) -> list[str]:
 
 
 def control(folder: Path, whole: dict[str, bytes], spoil: Callable[[Path], None]) -> list[str]:
-    """What differs at the end if `spoil` is done to a run between kill and resume."""
+    """Differences at the end if `spoil` is applied to a run between kill and resume."""
     running = Running(*START, cwd=folder)
     middle = 3 * CHECKPOINT_EVERY + CHECKPOINT_EVERY // 2  # rows after the last checkpoint
     running.wait_until(lambda: iterations_done(folder / "run") >= middle)
@@ -136,7 +136,7 @@ def control(folder: Path, whole: dict[str, bytes], spoil: Callable[[Path], None]
 
 
 def forget_optimizer(run: Path) -> None:
-    """Set the moments of the meta-optimiser to zero in every checkpoint; the hashes fit."""
+    """Set the meta-optimiser's moments to zero in every checkpoint, with matching hashes."""
     for path in run.glob("checkpoints/[0-9]*"):
         state = torch.load(path / "tensors.pt", weights_only=True)
         for tensors in state["algo"]["meta_optimizer"].values():
@@ -150,7 +150,7 @@ def forget_optimizer(run: Path) -> None:
 
 
 def keep_rows(run: Path) -> None:
-    """Let every checkpoint believe that the files were as long as they are now."""
+    """Set the file lengths that every checkpoint records to the current ones."""
     for path in run.glob("checkpoints/[0-9]*/manifest.json"):
         manifest = json.loads(path.read_text())
         for name in manifest["positions"]["files"]:

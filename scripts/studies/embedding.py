@@ -1,9 +1,8 @@
-"""How the distances that a metric-based agent has learned compare with the true ones, and pictures of its embedding.
+"""Rank correlation of a metric-based agent's learned distances with the true ones, and pictures of its embedding.
 
-Takes finished runs of `algo=metric_based` on one task family. In held-out tasks the agent lives some episodes, which
-give each task a place. Spearman's rank correlation is taken between the distances of these places and those of the
-tasks' parameters; and between the distance of a held-out task from a stored one and how little the stored policy earns
-there.
+Takes finished runs of `algo=metric_based` on one task family. Some episodes in each held-out task determine its
+embedding. Spearman's rank correlation is computed between distances of embeddings and of task parameters; and between
+the distance of a held-out task from a stored one and the negative return of the stored policy there.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from metarl_run.lifetime import live
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.report.figure import INK, save
 from metarl_run.run import checkpoint
-from metarl_run.run.agent import build_agent
+from metarl_run.run.agent import set_up
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
@@ -32,14 +31,14 @@ from metarl_run.types import AgentState
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase" / "metric_based"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase" / "metric_based"
 PHYSICS = ("signed_force", "cart_mass", "pole_mass", "half_length", "gravity")
 SERVED_TASKS, SERVED_EPISODES = 40, 10
-"""Held-out tasks that the stored policies are tried in, and how often each."""
+"""Number of held-out tasks that stored policies are tested in, and episodes of each."""
 
 
 class Run(NamedTuple):
-    """A meta-trained agent, where its tasks come from, and its streams of randomness."""
+    """A meta-trained agent, its task family and its random streams."""
 
     family: TaskFamily
     algo: MetricBased
@@ -48,19 +47,19 @@ class Run(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="run folders; the first one's embedding is pictured")
+    parser.add_argument("folders", type=Path, nargs="+", help="run folders; the embedding of the first is drawn")
     parser.add_argument("--tasks", type=int, default=200, help="held-out tasks (default: 200)")
-    parser.add_argument("--episodes", type=int, default=10, help="lived in each before it is placed (default: 10)")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes that determine each embedding (default: 10)")
     parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder (default: outputs/showcase/metric_based)")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
     runs = [run_of(folder) for folder in chosen.folders]
-    held_out = [placed(run, chosen.tasks, chosen.episodes) for run in runs]
+    held_out = [embedded(run, chosen.tasks, chosen.episodes) for run in runs]
     rows = [correlations(run, *found) for run, found in zip(runs, held_out, strict=True)]
     env = stored_plan(chosen.folders[0]).choices["env"]
-    told = {"env": env, "tasks": chosen.tasks, "episodes": chosen.episodes}
-    record = {**told, "seeds": [run.streams.seed for run in runs], "spearman": rows}
+    settings = {"env": env, "tasks": chosen.tasks, "episodes": chosen.episodes}
+    record = {**settings, "seeds": [run.streams.seed for run in runs], "spearman": rows}
     write_atomically(chosen.out / f"{env}.json", json_text(record).encode())
     for name in rows[0]:
         values = [row[name] for row in rows]
@@ -68,22 +67,21 @@ def main() -> None:
     save(chosen.out / f"{env}_embedding", 8.4, 3.6, lambda figure: draw(figure, runs[0], *held_out[0]))
 
 
-# --- Living in held-out tasks ---
+# --- Held-out tasks ---
 
 
 def run_of(folder: Path) -> Run:
     """The agent at the end of a run."""
     config = stored_plan(folder).config
-    streams = Streams(config["seed"], torch.device("cpu"))
-    family, algo = build_agent(config, streams)
+    _, streams, family, algo = set_up({**config, "device": "cpu"})
     if not isinstance(algo, MetricBased):
         raise SystemExit(f"{folder} is no run of algo=metric_based")
     algo.load_meta_params(checkpoint.load(folder).state["algo"]["meta_params"])
     return Run(family, algo, streams)
 
 
-def placed(run: Run, tasks: int, episodes: int) -> tuple[Any, Tensor]:
-    """Held-out tasks, and where the agent takes each to be after some episodes in it, `[M, L]`."""
+def embedded(run: Run, tasks: int, episodes: int) -> tuple[Any, Tensor]:
+    """Held-out tasks, and the agent's embedding of each after some episodes, `[M, L]`."""
     family, algo, streams = run
     task = family.sample(tasks, "meta_test", streams("embedding/tasks"))
     env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams("embedding/env"))
@@ -93,7 +91,7 @@ def placed(run: Run, tasks: int, episodes: int) -> tuple[Any, Tensor]:
 
 
 def served(run: Run, task: Any) -> Tensor:
-    """What each stored policy earns in each task, the mean over episodes, `[M, N]`."""
+    """Mean return of each stored policy in each task, `[M, N]`."""
     family, algo, streams = run
     columns = []
     for policy in range(len(algo.task_embeddings)):
@@ -109,17 +107,17 @@ def served(run: Run, task: Any) -> Tensor:
 
 
 def truths(family: TaskFamily, task: Any) -> dict[str, Tensor]:
-    """What the tasks truly differ in, `[M, ·]` each, by name."""
+    """True parameters of the tasks by name, `[M, ·]` each."""
     if "tabular" in family.provides:
         q = finite_horizon_q(task.transition, task.mean_reward, horizon=family.horizon)[:, 0]
         return {"mean rewards": task.mean_reward.flatten(1), "optimal action values": q.flatten(1)}
     physics = torch.stack([getattr(task, name) for name in PHYSICS], 1)
-    standardised = (physics - physics.mean(0)) / physics.std(0)
-    return {f"{', '.join(PHYSICS)}, standardised": standardised, "signed_force": physics[:, :1]}
+    normalised = (physics - physics.mean(0)) / physics.std(0)
+    return {f"{', '.join(PHYSICS)}, standardised": normalised, "signed_force": physics[:, :1]}
 
 
 def correlations(run: Run, task: Any, places: Tensor) -> dict[str, float]:
-    """Spearman's ρ of learned distances with true ones, and with what stored policies fail to earn."""
+    """Spearman's ρ of learned distances with true ones, and with negative returns of stored policies."""
     found = {name: spearman(pairwise(places), pairwise(x)) for name, x in truths(run.family, task).items()}
     standing = run.family.sample(len(run.algo.task_embeddings), "meta_train", run.streams("meta_train/standing_tasks"))
     for name, x in truths(run.family, standing).items():
@@ -130,18 +128,18 @@ def correlations(run: Run, task: Any, places: Tensor) -> dict[str, float]:
 
 
 def pairwise(x: Tensor) -> Tensor:
-    """The distance of each pair of rows, each pair once."""
+    """Distances of all pairs of rows, each pair once."""
     n = len(x)
     return torch.cdist(x, x)[torch.ones(n, n, dtype=torch.bool).triu(1)]
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """The correlation of ranks; equal numbers share their mean rank.
+    """Rank correlation; equal numbers share their mean rank.
 
     Source: Spearman (1904), "The proof and measurement of association between two things".
     """
-    if any(len(numbers.unique()) == 1 for numbers in (x, y)):
-        raise SystemExit("distances must differ to be compared, all are equal: take more tasks, or tasks that differ")
+    if any(len(values.unique()) == 1 for values in (x, y)):
+        raise SystemExit("all distances are equal, wanted at least two values: use more tasks, or tasks that differ")
     return float(torch.corrcoef(torch.stack([ranks(x), ranks(y)]))[0, 1])
 
 
@@ -150,11 +148,11 @@ def ranks(x: Tensor) -> Tensor:
     return (counts.cumsum(0) - (counts - 1) / 2)[index]
 
 
-# --- The picture ---
+# --- Picture ---
 
 
 def colours(family: TaskFamily, task: Any) -> dict[str, tuple[Tensor, str]]:
-    """What the points are coloured by: a name, the numbers and a colour map for each panel."""
+    """Colouring of the points in each panel: name, values and colour map."""
     if "tabular" in family.provides:
         best = torch.tensor(optimal_returns(family, task))
         return {
@@ -168,10 +166,10 @@ def colours(family: TaskFamily, task: Any) -> dict[str, tuple[Tensor, str]]:
 
 
 def draw(figure: "Figure", run: Run, task: Any, places: Tensor) -> None:
-    """Held-out tasks as points and stored ones as crosses, along the two directions in which the former vary most."""
+    """Draw held-out tasks as points and stored ones as crosses, on the first two principal components of the former."""
     centre = places.mean(0)
-    _, deviation, directions = torch.linalg.svd(places - centre, full_matrices=False)
-    share = deviation.square() / deviation.square().sum()
+    _, singular, directions = torch.linalg.svd(places - centre, full_matrices=False)
+    share = singular.square() / singular.square().sum()
     seen, stored = (places - centre) @ directions[:2].T, (run.algo.task_embeddings - centre) @ directions[:2].T
     panels = colours(run.family, task)
     for axes, (name, (values, scale)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):

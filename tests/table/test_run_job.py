@@ -1,4 +1,4 @@
-"""Lives: prefixes, common tasks, parts, and what is kept of them."""
+"""Evaluation jobs: prefixes, common tasks, parts, and stored results."""
 
 import json
 from collections.abc import Callable
@@ -17,105 +17,105 @@ from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
-from metarl_run.table.life import Life, identity_of
-from metarl_run.table.live import live_in
+from metarl_run.table.job import EvaluationJob, identity_of
 from metarl_run.table.reproduce import Work
+from metarl_run.table.run_job import run_job
 
-Lived = Callable[[dict[str, Any]], tuple[Work, list[str]]]
-TheLife = Callable[..., Life]
+Completed = Callable[[dict[str, Any]], tuple[Work, list[str]]]
+TheJob = Callable[..., EvaluationJob]
 
 
-def totals_in(folder: Path, life: Life) -> np.ndarray:
-    live_in(folder, life, StopRequest())
-    totals = store.read(folder, life).totals
+def totals_in(folder: Path, job: EvaluationJob) -> np.ndarray:
+    run_job(folder, job, StopRequest())
+    totals = store.read(folder, job).totals
     assert totals is not None
     return totals
 
 
 @pytest.mark.parametrize("column", ["Random", "PSRL", "OPSRL", "UCRL2", "BEB", "Greedy"])
-def test_the_beginning_of_a_long_life_is_a_short_life(
-    column: str, config: dict[str, Any], work_of: Callable[..., Work], the_life: TheLife, tmp_path: Path
+def test_a_long_lifetime_begins_as_a_short_one(
+    column: str, config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob, tmp_path: Path
 ) -> None:
-    """So rows that differ in n alone may share the longest."""
+    """Hence rows that differ in n alone may share the longest lifetime."""
     config["table"] |= {"columns": [column], "rows": None}
     for agent in config["table"]["agents"].values():
         agent.pop("grid", None)
-    long = replace(the_life(work_of(config), column), tasks=6, episodes=(2, 3, 7))
+    long = replace(the_job(work_of(config), column), tasks=6, episodes=(2, 3, 7))
     together = totals_in(tmp_path / "long", long)
-    for place, n in enumerate(long.episodes):
+    for index, n in enumerate(long.episodes):
         alone = totals_in(tmp_path / f"short{n}", replace(long, episodes=(n,)))
-        assert np.array_equal(alone[:, 0], together[:, place])
+        assert np.array_equal(alone[:, 0], together[:, index])
 
 
-def test_rows_that_differ_in_n_alone_share_one_life(config: dict[str, Any], work_of: Callable[..., Work]) -> None:
+def test_rows_that_differ_in_n_alone_share_one_job(config: dict[str, Any], work_of: Callable[..., Work]) -> None:
     work = work_of(config)
-    lives = work.reporting(work.choices())
-    assert {cell.row: life.episodes for cell, life in lives.items() if cell.column == "Random"} == {
+    jobs = work.reporting(work.choices())
+    assert {cell.row: job.episodes for cell, job in jobs.items() if cell.column == "Random"} == {
         "10": (2, 3),
         "25": (2, 3),
     }
-    assert len({life.place for life in lives.values()}) == 1  # the other column waits for its tuning
+    assert len({job.folder for job in jobs.values()}) == 1  # the other column waits for its tuning
     (ten, *_) = work.tuning.values()
-    assert [life.setting for life in ten] == [{"epsilon": 1.0}, {"epsilon": 0.1}]
-    assert {life.episodes for life in ten} == {(2, 3)}
+    assert [job.setting for job in ten] == [{"epsilon": 1.0}, {"epsilon": 0.1}]
+    assert {job.episodes for job in ten} == {(2, 3)}
 
 
 def test_all_agents_meet_the_same_tasks_and_tuning_meets_others(
-    config: dict[str, Any], lived: Lived, the_life: TheLife
+    config: dict[str, Any], completed: Completed, the_job: TheJob
 ) -> None:
     config["table"] |= {"measure": "fraction_of_optimum"}
-    work, _ = lived(config)
+    work, _ = completed(config)
     values = {
-        (column, block): store.read(work.root / life.place, life).optimum
+        (column, block): store.read(work.root / job.folder, job).optimum
         for column, block in (("Random", "as published"), ("eps-Greedy", "as published"), ("eps-Greedy", "true prior"))
-        for life in [the_life(work, column, block)]
+        for job in [the_job(work, column, block)]
     }
     (first, *others) = values.values()
     assert len(first) == 12 and len(set(first.tolist())) == 12
     assert all(np.array_equal(first, other) for other in others)
     tuning = next(iter(work.tuning.values()))[0]
-    assert not set(store.read(work.root / tuning.place, tuning).optimum.tolist()) & set(first.tolist())
+    assert not set(store.read(work.root / tuning.folder, tuning).optimum.tolist()) & set(first.tolist())
 
 
 def test_the_planned_value_is_that_of_value_iteration_with_its_discount(
-    config: dict[str, Any], lived: Lived, the_life: TheLife
+    config: dict[str, Any], completed: Completed, the_job: TheJob
 ) -> None:
     config["table"] |= {"measure": "fraction_of_optimum", "columns": ["Random"], "planning_discount": 0.5, "tasks": 6}
-    work, _ = lived(config)
-    life = the_life(work, "Random")
-    family, _ = build_agent(life.config, Streams(0, torch.device("cpu")))
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    family, _ = build_agent(job.config, Streams(0, torch.device("cpu")))
     task = family.sample(6, "meta_test", Streams(0, torch.device("cpu"))("table/reporting/tasks", 0))
     reward = task.mean_reward.double()
     after = reward.amax(-1)  # the second and last step
     first = (reward + 0.5 * torch.einsum("mijk,mk->mij", task.transition.double(), after)).amax(-1)[:, 0]
-    assert store.read(work.root / life.place, life).optimum == pytest.approx(first.numpy())
+    assert store.read(work.root / job.folder, job).optimum == pytest.approx(first.numpy())
     undiscounted = optimal_value(task.transition, task.mean_reward, horizon=2)[:, 0]
     assert (undiscounted > first).any()
 
 
-def test_random_actions_earn_what_they_must(config: dict[str, Any], lived: Lived, the_life: TheLife) -> None:
+def test_random_actions_earn_what_they_must(config: dict[str, Any], completed: Completed, the_job: TheJob) -> None:
     """2 episodes of 2 steps with rewards of mean 1; over 400 tasks within five standard errors."""
     config["table"] |= {"columns": ["Random"], "rows": ["10"], "tasks": 400, "tasks_at_once": 400}
-    work, _ = lived(config)
-    life = the_life(work, "Random", row="10")
-    totals = store.read(work.root / life.place, life).totals
+    work, _ = completed(config)
+    job = the_job(work, "Random", row="10")
+    totals = store.read(work.root / job.folder, job).totals
     assert totals is not None and totals.shape == (400, 1)
     assert abs(totals.mean() - 4) < 5 * totals.std() / 20
 
 
-def test_what_is_finished_is_not_lived_again(config: dict[str, Any], lived: Lived) -> None:
-    work, first = lived(config)
+def test_finished_jobs_are_not_run_again(config: dict[str, Any], completed: Completed) -> None:
+    work, first = completed(config)
     assert len(first) == len(set(first)) and sum("tuning" in name for name in first) == 4  # two settings, two blocks
     before = {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()}
-    _, again = lived(config)
+    _, again = completed(config)
     assert again == []
     assert {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()} == before
 
 
-def test_fewer_rows_are_read_from_the_longer_life(config: dict[str, Any], lived: Lived) -> None:
-    lived(config)
+def test_fewer_rows_are_read_from_the_longer_lifetime(config: dict[str, Any], completed: Completed) -> None:
+    completed(config)
     config["table"]["rows"] = ["10"]
-    assert lived(config)[1] == []
+    assert completed(config)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -130,60 +130,60 @@ def test_fewer_rows_are_read_from_the_longer_life(config: dict[str, Any], lived:
         ({"title": "another title"}, lambda name: False),
     ],
 )
-def test_what_is_asked_for_differently_is_lived_anew_and_nothing_else(
-    change: dict[str, Any], touched: Callable[[str], bool], config: dict[str, Any], lived: Lived
+def test_only_changed_requests_run_again(
+    change: dict[str, Any], touched: Callable[[str], bool], config: dict[str, Any], completed: Completed
 ) -> None:
-    _, first = lived(config)
+    _, first = completed(config)
     config["table"] |= change
-    _, again = lived(config)
+    _, again = completed(config)
     assert {name for name in first if touched(name)} <= set(again)
     assert not {name for name in first if not touched(name)} & set(again)
 
 
-def test_longer_lives_and_other_randomness_or_tasks_are_lived_anew(config: dict[str, Any], lived: Lived) -> None:
+def test_longer_lifetimes_and_other_randomness_or_tasks_run_again(config: dict[str, Any], completed: Completed) -> None:
     config["table"]["columns"] = ["Random"]
-    assert len(lived(config)[1]) == 1
+    assert len(completed(config)[1]) == 1
     config["table"]["rows"] = ["10", "25", "50"]
-    assert len(lived(config)[1]) == 1
+    assert len(completed(config)[1]) == 1
     config["table"]["tasks_at_once"] = 4
-    assert len(lived(config)[1]) == 1
+    assert len(completed(config)[1]) == 1
     config["seed"] = 1
-    assert len(lived(config)[1]) == 1
+    assert len(completed(config)[1]) == 1
     config["env"]["reward_deviation"] = 2.0
-    assert len(lived(config)[1]) == 1
+    assert len(completed(config)[1]) == 1
 
 
-def test_more_tasks_keep_those_that_were_lived(config: dict[str, Any], lived: Lived, the_life: TheLife) -> None:
-    work, _ = lived(config)
-    life = the_life(work, "Random")
-    first = store.read(work.root / life.place, life).totals
-    written = (work.root / life.place / "tasks-000000-000006.npz").stat().st_mtime_ns
+def test_more_tasks_keep_finished_ones(config: dict[str, Any], completed: Completed, the_job: TheJob) -> None:
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    first = store.read(work.root / job.folder, job).totals
+    written = (work.root / job.folder / "tasks-000000-000006.npz").stat().st_mtime_ns
     config["table"]["tasks"] = 18
-    work, _ = lived(config)
-    life = the_life(work, "Random")
-    more = store.read(work.root / life.place, life).totals
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    more = store.read(work.root / job.folder, job).totals
     assert first is not None and more is not None and len(more) == 18
     assert np.array_equal(more[:12], first)
-    assert (work.root / life.place / "tasks-000000-000006.npz").stat().st_mtime_ns == written
+    assert (work.root / job.folder / "tasks-000000-000006.npz").stat().st_mtime_ns == written
 
 
-def test_a_damaged_part_is_lived_again(config: dict[str, Any], lived: Lived, the_life: TheLife) -> None:
-    work, _ = lived(config)
-    life = the_life(work, "Random")
-    before = store.read(work.root / life.place, life).totals
-    part = work.root / life.place / "tasks-000006-000012.npz"
+def test_a_damaged_part_is_run_again(config: dict[str, Any], completed: Completed, the_job: TheJob) -> None:
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    before = store.read(work.root / job.folder, job).totals
+    part = work.root / job.folder / "tasks-000006-000012.npz"
     part.write_bytes(part.read_bytes()[:-40])
-    assert store.read(work.root / life.place, life).tasks_done == 6
-    assert len(lived(config)[1]) == 1
-    after = store.read(work.root / life.place, life).totals
+    assert store.read(work.root / job.folder, job).tasks_done == 6
+    assert len(completed(config)[1]) == 1
+    after = store.read(work.root / job.folder, job).totals
     assert before is not None and after is not None and np.array_equal(before, after)
 
 
 def test_a_stop_comes_between_parts_and_keeps_them(
-    config: dict[str, Any], work_of: Callable[..., Work], the_life: TheLife, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = work_of(config)
-    life = the_life(work, "Random")
+    job = the_job(work, "Random")
     stop = StopRequest()
     write = store.write_part
 
@@ -193,28 +193,28 @@ def test_a_stop_comes_between_parts_and_keeps_them(
 
     monkeypatch.setattr(store, "write_part", then_stop)
     with pytest.raises(Interrupted):
-        live_in(work.root / life.place, life, stop)
-    result = store.read(work.root / life.place, life)
+        run_job(work.root / job.folder, job, stop)
+    result = store.read(work.root / job.folder, job)
     assert (result.tasks_done, result.complete, result.error) == (6, False, None)
 
 
 def test_a_return_that_is_not_finite_is_a_failure_that_names_the_task(
-    config: dict[str, Any], work_of: Callable[..., Work], the_life: TheLife
+    config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob
 ) -> None:
     config["env"]["meta_test"]["mean_reward"] = ["normal", 0, 3e38]
     work = work_of(config)
-    life = the_life(work, "Random")
+    job = the_job(work, "Random")
     with pytest.raises(NumericalError, match="must be finite, got"):
-        live_in(work.root / life.place, life, StopRequest())
-    told = json.loads((work.root / life.place / "summary.json").read_text())
-    assert told["status"] == "failed" and told["error"]["exit_code"] == 4
-    assert "return of task" in told["error"]["where"]
-    result = store.read(work.root / life.place, life)
-    assert not result.complete and result.error == told["error"]
+        run_job(work.root / job.folder, job, StopRequest())
+    summary = json.loads((work.root / job.folder / "summary.json").read_text())
+    assert summary["status"] == "failed" and summary["error"]["exit_code"] == 4
+    assert "return of task" in summary["error"]["where"]
+    result = store.read(work.root / job.folder, job)
+    assert not result.complete and result.error == summary["error"]
 
 
-def test_what_a_life_depends_on_does_not_hold_what_it_does_not(config: dict[str, Any], work_of: Any) -> None:
-    """Names, folders and loggers may change without living anew."""
+def test_the_identity_holds_influences_only(config: dict[str, Any], work_of: Any) -> None:
+    """Names, folders and loggers may change without running again."""
     table = work_of(config).table
     other = {**config, "logger": {}, "output_root": "elsewhere", "meta_iterations": 3}
     assert identity_of(config, table, "reporting") == identity_of(other, table, "reporting")

@@ -1,7 +1,7 @@
-"""How time and memory of a meta-iteration grow with its size, and whether memory grows with iterations.
+"""Time and memory of a meta-iteration by its sizes, and memory over many iterations.
 
-Each measurement is a process of its own, on one core. Episodes are all of full length (random MDPs), so that every
-meta-iteration does the same work. One size varies at a time; the others are those of the base.
+Each measurement runs in a process of its own, on one core. All episodes have full length (random MDPs), so that every
+meta-iteration does the same work. One size varies at a time; the others have their base values.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase"
 CONFIG = ("env=random_mdp", "logger=files", "threads=1")
 MEBIBYTE = 1024  # ru_maxrss is in KiB
 WARM_UP, ITERATIONS = 2, 6
@@ -25,10 +25,10 @@ class Axis(NamedTuple):
     """One size that varies.
 
     Attributes:
-        name: of the size.
-        key: of the configuration; `{}` stands for the value.
-        base: what it is while others vary.
-        values: smallest to largest, the base among them.
+        name: name of the size.
+        key: configuration override; `{}` stands for the value.
+        base: value while other sizes vary.
+        values: ascending, including the base.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Family(NamedTuple):
     """An algorithm and the sizes of its meta-iterations.
 
     Attributes:
-        title: what is measured.
-        base: overrides common to all measurements; the axes' own come after them.
-        axes: what varies.
+        title: heading of its tables.
+        base: overrides common to all measurements, before those of the axes.
+        axes: sizes that vary.
     """
 
     title: str
@@ -86,20 +86,18 @@ def measure(iterations: int, overrides: Sequence[str]) -> dict[str, list[float]]
     from metarl_run.config.compose import compose_points
     from metarl_run.env.vector import TaskVectorEnv
     from metarl_run.lifetime import live
-    from metarl_run.run.agent import build_agent
-    from metarl_run.seeding import Streams
+    from metarl_run.run.agent import set_up
     from metarl_run.types import Lifetime
 
     config = compose_points([*CONFIG, *overrides]).points[0].config
     torch.set_num_threads(1)
-    streams = Streams(0, torch.device("cpu"))
-    family, algo = build_agent(config, streams)
+    _, streams, family, algo = set_up({**config, "device": "cpu"}, seed=0)
     assert isinstance(algo, MetaLearner)
     found: dict[str, list[float]] = {"seconds": [], "env_steps": [], "peak_mib": []}
     for iteration in range(iterations):
-        lived: list[Lifetime] = []
+        lifetimes: list[Lifetime] = []
 
-        def live_here(steps: int, iteration: int = iteration, lived: list[Lifetime] = lived) -> Lifetime:
+        def live_here(steps: int, iteration: int = iteration, lifetimes: list[Lifetime] = lifetimes) -> Lifetime:
             task = family.sample(config["meta_batch_size"], "meta_train", streams("tasks", iteration))
             env = TaskVectorEnv(
                 family,
@@ -107,26 +105,26 @@ def measure(iterations: int, overrides: Sequence[str]) -> dict[str, list[float]]
                 episodes_per_task=config["episodes_per_task"],
                 generator=streams("env", iteration),
             )
-            lived.append(live(algo, env, streams("actions", iteration), adaptation_steps=steps))
-            return lived[-1]
+            lifetimes.append(live(algo, env, streams("actions", iteration), adaptation_steps=steps))
+            return lifetimes[-1]
 
-        start = time.process_time()  # other processes of the machine do not count
+        start = time.process_time()  # excludes other processes of the machine
         algo.meta_update(live_here)
         found["seconds"].append(time.process_time() - start)
-        found["env_steps"].append(sum(rollout.env_steps for lifetime in lived for rollout in lifetime.rollouts))
+        found["env_steps"].append(sum(rollout.env_steps for lifetime in lifetimes for rollout in lifetime.rollouts))
         found["peak_mib"].append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEBIBYTE)
     return found
 
 
 def apart(iterations: int, *overrides: str) -> dict[str, list[float]]:
-    """`measure` in a process of its own, whose memory is its own."""
+    """Run `measure` in a process of its own, to measure its memory alone."""
     command = [sys.executable, __file__, "--measure", str(iterations), *overrides]
     found: dict[str, list[float]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return found
 
 
 def along(family: Family, axis: Axis) -> list[dict[str, float]]:
-    """One row for each value of the axis."""
+    """Measure one row per value of the axis."""
     rows = []
     for value in axis.values:
         own = axis.key.format(value)
@@ -154,7 +152,7 @@ def table_of(axis: Axis, rows: list[dict[str, float]], idle: float) -> list[str]
 
 
 def draw(out: Path, measured: list[list[list[dict[str, float]]]]) -> None:
-    """Cost per environment step against each size, relative to the base's: a flat line is linear cost."""
+    """Draw cost per environment step against each size, relative to the base: a flat line means linear cost."""
     from metarl_run.report.figure import look, save
 
     def panels(figure: Any) -> None:
@@ -184,7 +182,7 @@ def main() -> None:
         return
     idle = apart(1, "algo=maml", "meta_batch_size=1", "episodes_per_task=1")["peak_mib"][-1]
     measured = []
-    lines = ["# Time and memory", "", "Made by `scripts/scaling`, one core; time is the processor's.", ""]
+    lines = ["# Time and memory", "", "Made by `scripts/studies/scaling`, one core; time is the processor's.", ""]
     for family in FAMILIES:
         measured.append([along(family, axis) for axis in family.axes])
         lines += [f"## {family.title}", ""]

@@ -1,6 +1,6 @@
-"""Which algorithm runs with which learner on which task family: every pair is run in small, or refused in one line.
+"""Compatibility of algorithms, learners and task families: every combination is run in small or refused in one line.
 
-A pair that is accepted, but does not live through its meta-updates and its meta-test, is a failure (exit code 1).
+A combination that is accepted but fails in its meta-updates or meta-test is a failure (exit code 1).
 """
 
 import argparse
@@ -20,13 +20,12 @@ from metarl_run.config.compose import compose_points
 from metarl_run.errors import ConfigError, RunError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.rollout import collect
-from metarl_run.run.agent import build_agent
+from metarl_run.run.agent import set_up
 from metarl_run.run.training import Training
-from metarl_run.seeding import Streams
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 
-OUTPUTS = Path(__file__).resolve().parents[1] / "outputs"
+OUTPUTS = Path(__file__).resolve().parents[2] / "outputs"
 USUAL_NETWORK = "mlp"
 SMALL = ("experiment=smoke", "threads=1")
 PLAN = (
@@ -42,19 +41,19 @@ PLAN = (
 HEAD = """\
 # Which pairs run
 
-Made by `scripts/pairs`: every algorithm with every learner on every task family was run in small (`experiment=smoke`)
-or refused before anything was built. ✓ ran with `network=mlp`, or with the network that is named; a number says why a
-pair was refused; ✗ is a failure.
+Made by `scripts/studies/pairs`: every algorithm with every learner on every task family was run in small
+(`experiment=smoke`) or refused before anything was built. ✓ ran with `network=mlp`, or with the network that is named;
+a number says why a pair was refused; ✗ is a failure.
 """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went.
+    """Outcome of one combination.
 
     Attributes:
-        kind: it ran, it was refused before anything was built, or it failed.
-        line: why it does not run; empty if it does.
+        kind: `ran`, `refused` before anything was built, or `failed`.
+        line: reason that it does not run; empty if it does.
     """
 
     kind: Literal["ran", "refused", "failed"]
@@ -63,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell of the table, with the network that was taken."""
+    """One cell of the table, with the network that was used."""
 
     algo: str
     learner: str
@@ -93,18 +92,18 @@ def options(group: str) -> list[str]:
 
 
 def examined(algos: Sequence[str], learners: Sequence[str], envs: Sequence[str]) -> Iterator[Pair]:
-    """Every combination, one after another."""
+    """Examine every combination in turn."""
     for env, algo, learner in itertools.product(envs, algos, learners):
         pair = examine(algo, learner, env)
-        said = pair.outcome.line or f"ran with {pair.network}"
-        print(f"{env} {algo} {learner}: {said}", file=sys.stderr, flush=True)
+        outcome = pair.outcome.line or f"ran with {pair.network}"
+        print(f"{env} {algo} {learner}: {outcome}", file=sys.stderr, flush=True)
         yield pair
 
 
 def examine(algo: str, learner: str, env: str) -> Pair:
-    """The pair with the first network that is not refused, the usual one first.
+    """Result with the first network that is not refused, the usual one first.
 
-    If all are, it is not the network's fault: what counts is a refusal that does not speak of it.
+    If all are refused, the network is not the cause: a refusal that does not mention it is returned.
     """
     pairs = []
     for network in sorted(options("network"), key=lambda name: name != USUAL_NETWORK):
@@ -116,7 +115,7 @@ def examine(algo: str, learner: str, env: str) -> Pair:
 
 
 def outcome_of(*overrides: str) -> Outcome:
-    """What becomes of a command line, up to its meta-test."""
+    """Outcome of a command line, up to its meta-test."""
     try:
         (point,) = compose_points([*SMALL, *overrides]).points
     except ConfigError as error:
@@ -124,17 +123,16 @@ def outcome_of(*overrides: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with Contained(Path(folder)):
-                live(point.config, Path(folder))
+                train_and_test(point.config, Path(folder))
         except RunError as error:
             traceback.print_exception(error)
             return Outcome("failed", first_line(error))
     return Outcome("ran")
 
 
-def live(config: Mapping[str, Any], folder: Path) -> None:
+def train_and_test(config: Mapping[str, Any], folder: Path) -> None:
     """Build the agent, meta-train it and meta-test it."""
-    streams = Streams(config["seed"], torch.device("cpu"))
-    family, algo = build_agent(config, streams)
+    _, streams, family, algo = set_up({**config, "device": "cpu"})
     plan = {key: config[key] for key in PLAN}
     training = Training(
         algo=algo,
@@ -154,11 +152,11 @@ def first_line(error: RunError) -> str:
     return str(error).splitlines()[0]
 
 
-# --- Telling ---
+# --- Output ---
 
 
 def table(pairs: Sequence[Pair]) -> str:
-    """A matrix per task family, and the lines that its numbers refer to."""
+    """A matrix per task family, and the reasons that its numbers refer to."""
     lines = list(dict.fromkeys(pair.outcome.line for pair in pairs if pair.outcome.line))
     learners = list(dict.fromkeys(pair.learner for pair in pairs))
     text = [HEAD]

@@ -1,7 +1,7 @@
-"""How long meta-training takes until agents reach a return on held-out tasks after one step, surrogate by surrogate.
+"""Meta-training time until agents reach a return on held-out tasks after one adaptation step, by surrogate.
 
-Runs, one after another, MAML with each surrogate and first-order MAML, each with several seeds, validating after every
-meta-iteration. Counted is the wall time of the meta-iterations alone, not that of validations and of starting up.
+Runs MAML with each surrogate and first-order MAML in turn, with several seeds, validating after every meta-iteration.
+Only the wall time of meta-iterations counts, without validation and start-up.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from metarl_run.errors import DONE, TERMINATED
 from metarl_run.system.json_text import json_text
 
-SHOWCASE = Path(__file__).resolve().parents[1] / "outputs" / "showcase"
+SHOWCASE = Path(__file__).resolve().parents[2] / "outputs" / "showcase"
 VARIANTS = {
     **{
         f"maml, {name}": ["algo=maml", f"learner.surrogate={name}"]
@@ -28,7 +28,7 @@ VARIANTS = {
 
 
 def curve(folder: Path) -> dict[int, float]:
-    """Mean held-out return after one adaptation, by meta-iteration."""
+    """Mean held-out return after one adaptation step, by meta-iteration."""
     returns: dict[int, list[float]] = {}
     with (folder / "adaptation.csv").open() as file:
         for row in csv.DictReader(file):
@@ -47,7 +47,7 @@ def time_to(folder: Path, wanted: float) -> tuple[float, float]:
 
 
 def run(arguments: list[str], folder: Path, wanted: float) -> tuple[float, float]:
-    """`time_to` of one run, which is stopped as soon as that is known."""
+    """`time_to` of one run, which is stopped as soon as the return is reached."""
     command = [str(Path(sys.executable).with_name("metarl-run")), *arguments, f"hydra.run.dir={folder}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -66,13 +66,13 @@ def main() -> None:
     parser.add_argument("--wanted", type=float, default=180.0, help="return after one step (default 180)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=SHOWCASE, help="folder of time_to_return.md and .json")
-    parser.add_argument("overrides", nargs="*", help="of the configuration, e.g. threads=1")
+    parser.add_argument("overrides", nargs="*", help="configuration overrides, e.g. threads=1")
     options = parser.parse_args()
     common = ["logger=files", "meta_iterations=50", "validate_every=1", "meta_test.num_tasks=1", *options.overrides]
 
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as temporary:
-        # Seed by seed, so that a machine that slows down slows all of them.
+        # Seed by seed, so that a change of the machine's speed affects all variants.
         for seed, (name, arguments) in itertools.product(range(options.seeds), VARIANTS.items()):
             folder = Path(temporary) / f"{name.replace(', ', '_')}_{seed}"
             results[name].append(run([*common, *arguments, f"seed={seed}"], folder, options.wanted))
@@ -83,7 +83,7 @@ def main() -> None:
         "",
         f"Wall time of meta-training until the mean return after one step, on held-out tasks, first reaches "
         f"{options.wanted:g}; {options.seeds} seeds, `{' '.join(options.overrides) or 'defaults'}`. Made by "
-        "`scripts/time_to_return`.",
+        "`scripts/studies/time_to_return`.",
         "",
         "| | median, s | fastest – slowest, s | median meta-iterations |",
         "|---|---|---|---|",

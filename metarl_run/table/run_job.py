@@ -1,0 +1,109 @@
+"""Execution of one evaluation job: build the agent, run it in the tasks part by part and store each part's returns.
+
+Parts already in the folder are kept, so an interrupted job resumes.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.config.secret import masked
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError, RunError
+from metarl_run.evaluation import episode_sums
+from metarl_run.lifetime import live
+from metarl_run.maths.planning import optimal_value
+from metarl_run.run import checkpoint
+from metarl_run.run.agent import set_up
+from metarl_run.run.folder import versions
+from metarl_run.run.run import run
+from metarl_run.seeding import Streams
+from metarl_run.system.crash import Contained
+from metarl_run.system.interruption import StopRequest
+from metarl_run.table import store
+from metarl_run.table.job import EvaluationJob
+
+
+def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+    """Finish `job` in `folder` and record there that it is complete, or how it failed.
+
+    Raises:
+        RunError: see `metarl_run.errors`.
+        Interrupted: on a stop request, after finished parts are saved.
+    """
+    store.prepare(folder, job)
+    names = ("column", "block", "phase", "setting", "agent_seed")
+    about = {name: getattr(job, name) for name in names}
+    try:
+        with Contained(folder, job.config["plugins"]):
+            _run_parts(folder, job, stop)
+    except RunError as error:
+        details = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
+        store.write_outcome(folder, {"status": "failed", **about, "error": details})
+        raise
+    store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
+
+
+def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+    if job.training is not None and job.trained_in is not None:
+        job.trained_in.mkdir(parents=True, exist_ok=True)
+        run(job.training, job.trained_in, stop)
+    _, streams, family, algo = set_up(job.config, seed=job.seed)
+    if isinstance(algo, MetaLearner) and job.trained_in is not None:
+        algo.load_meta_params(checkpoint.load(job.trained_in).state["algo"]["meta_params"])
+    for index, part in enumerate(job.parts):
+        stop.check()
+        if store.read_part(folder, part) is not None:
+            continue
+        start = time.perf_counter()
+        totals, optimum = returns_of(algo, family, streams, job, index, len(part))
+        if not np.isfinite(totals).all():
+            task, column = np.argwhere(~np.isfinite(totals))[0]
+            where = f"return of task {part.start + task} after {job.episodes[column]} episodes"
+            raise NumericalError(where, f"must be finite, got {totals[task, column]}")
+        store.write_part(folder, part, totals, optimum, time.perf_counter() - start)
+
+
+def returns_of(
+    algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, index: int, num_tasks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of rewards over the first n episodes in each task of a part, for each reported n.
+
+    Tasks and randomness depend only on the seed, the phase and the part, so all agents meet the same tasks, and the
+    first n episodes of a longer lifetime equal a lifetime of n episodes.
+
+    Args:
+        algo: the agent.
+        family: the distribution over tasks.
+        streams: random streams of the table's seed.
+        job: gives phase and episodes.
+        index: index of the part.
+        num_tasks: number of tasks in the part.
+
+    Returns:
+        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty without a planning discount.
+    """
+    name = f"table/{job.phase}"
+    task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", index))
+    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
+    with torch.no_grad():
+        lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
+    by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
+    totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
+    return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)
+
+
+def planned_value(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:
+    """Value of an episode under the optimal policy of each of M tasks, by value iteration; empty without a discount.
+
+    V(s) = maxₐ [r(s, a) + γ Σₛ′ P(s′ | s, a) V(s′)], over the horizon
+    """
+    if discount is None:
+        return np.empty(0)
+    value = optimal_value(discount * task.transition.double(), task.mean_reward.double(), horizon=family.horizon)
+    return np.asarray((task.start.double() * value).sum(-1).cpu())

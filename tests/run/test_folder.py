@@ -1,0 +1,58 @@
+"""Run folders: whose they are, and what is written down in them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from black_box import SMALL, call
+
+from metarl_run.errors import StateError
+from metarl_run.run.folder import require_own
+
+
+@pytest.mark.parametrize("entries", [[], [".hydra"], [".hydra", ".lock", ".owner"], [".owner", "config.yaml"]])
+def test_an_empty_folder_and_one_that_was_just_begun_may_be_used(entries, tmp_path):
+    for name in entries:
+        (tmp_path / name).touch()
+    require_own(tmp_path)
+    require_own(tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "notes.txt", ".git", "checkpoints"])
+def test_a_folder_with_other_things_in_it_is_refused(name, tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / name).touch()
+    with pytest.raises(StateError, match=f"holds {name}, but no run"):
+        require_own(tmp_path)
+
+
+def test_a_record_of_something_else_is_no_runs(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"pace": "5:00 min/km"}))
+    (tmp_path / "config.yaml").write_text("shoes: 2\n")
+    with pytest.raises(StateError, match="is not a run folder"):
+        require_own(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="is no folder"):
+        require_own(tmp_path / "file")
+
+
+@pytest.mark.parametrize("how", ["a run", "a job of a sweep"])
+def test_nothing_of_others_is_touched(how, tmp_path):
+    """By a command that is told to write where other things are."""
+    place = tmp_path / ("here" if how == "a run" else "here/0")
+    place.mkdir(parents=True)
+    texts = {"config.yaml": "mine: 1\n", "metrics.csv": "a,b\n1,2\n", "summary.json": "{}\n"}
+    for name, text in texts.items():
+        (place / name).write_text(text)
+    where = ["hydra.run.dir=."] if how == "a run" else ["-m", "seed=0", "hydra.sweep.dir=.", "hydra.sweep.subdir=0"]
+    done = call(*SMALL, *where, cwd=tmp_path / "here")
+    assert done.returncode == (3 if how == "a run" else 6)
+    assert "but no run" in done.stderr
+    assert {path.name: path.read_text() for path in files(place)} == texts
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
