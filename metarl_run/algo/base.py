@@ -1,8 +1,8 @@
-"""What a meta-algorithm is: how an agent starts in a new task, how it adapts, and how the meta-parameters improve.
+"""Interface of meta-algorithms: how an agent starts in a new task, adapts, and how the meta-parameters improve.
 
 Adaptation is a map (AgentState, Rollout) → AgentState. Gradient-based methods rewrite `params`, methods with memory
-rewrite `memory`; all live the same lifetimes, in meta-training and meta-testing alike. Algorithms import neither
-environments nor rollouts: lifetimes on fresh tasks reach them through `live`.
+rewrite `memory`; all run the same lifetimes, in meta-training and meta-testing alike. Algorithms import neither
+environments nor rollouts: they collect lifetimes through `live`.
 """
 
 from abc import ABC, abstractmethod
@@ -12,17 +12,17 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metarl_run.component import Component
+from metarl_run.component import Component, field
 from metarl_run.errors import NumericalError
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
 from metarl_run.types import AgentState, Lifetime, Memory, Params, Percept, Rollout, chunks
 
 Agents = Sequence[AgentState]
-"""φ₀, …, φ_K of one lifetime."""
+"""φ₀, …, φ_K of one lifetime: the agents before and after each adaptation."""
 
 Losses = tuple[Tensor, dict[str, Tensor]]
-"""Of each task, `[M]`, and quantities worth logging: means over tasks."""
+"""The loss of each task, `[M]`, and metrics by name, averaged over tasks."""
 
 
 @runtime_checkable
@@ -30,24 +30,24 @@ class Live(Protocol):
     """Lifetimes in meta-training tasks.
 
     `live(adaptation_steps)`: in fresh tasks.
-    `live(adaptation_steps, again=True)`: in the tasks of the call before, with the same randomness.
-    `live(adaptation_steps, agents)`: of given agents, each in a standing task of its own. A run has as many standing
-    tasks as its meta-batches have tasks, drawn from the same distribution once: task i is the same in every call.
+    `live(adaptation_steps, again=True)`: in the tasks of the previous call, with the same randomness.
+    `live(adaptation_steps, agents)`: of given agents, each in a standing task of its own. Standing tasks are drawn once
+    per run, as many as a meta-batch has tasks: task i is the same in every call.
     """
 
     def __call__(self, adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime: ...
 
 
 class MetaAlgorithm(Component, ABC):
-    """One way to behave and adapt in a new task. Hand-made agents stop here: their meta-training is empty.
+    """A way to behave and adapt in a new task. Classical agents derive from it directly: they have no meta-training.
 
     Attributes:
-        provides, requires: words that must match between the chosen components; see `metarl_run.config`.
-        compilable: `act` depends on its arguments alone, looks at no number of theirs, and nothing is drawn; see
-            `metarl_run.compiled.rollouts`. An agent that remembers has an `act_by` besides, whose first argument is θ.
+        provides, requires: capabilities that must match between the chosen components; see `metarl_run.config`.
+        compilable: `act` is a pure function without data-dependent control flow or random draws; see
+            `metarl_run.compiled.rollouts`. An agent that remembers also has an `act_by`, whose first argument is θ.
         remembers: the agent carries its memory from episode to episode, so a lifetime is one rollout of many episodes.
-        keeps_policy: what its actions were chosen from is kept, see `metarl_run.types.Lifetime`.
-        acts_on_memory: `act` looks at the memory, where there is one; else `adapt` alone does.
+        keeps_policy: the action distributions of rollouts are kept, see `metarl_run.types.Lifetime`.
+        acts_on_memory: `act` reads the memory; otherwise only `adapt` does.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -58,7 +58,7 @@ class MetaAlgorithm(Component, ABC):
     acts_on_memory: ClassVar[bool] = True
 
     def begin(self, task: Any) -> AgentState:
-        """The agents before any experience in `task`. Only a privileged agent looks at more than how many there are."""
+        """The agents before any experience in `task`. Only a privileged agent reads more than the number of tasks."""
         return self.start(task.num_tasks)
 
     @abstractmethod
@@ -66,51 +66,56 @@ class MetaAlgorithm(Component, ABC):
         """The agents before any experience, one per task."""
 
     def draw(self, agent: AgentState, percept: Percept, generator: torch.Generator) -> AgentState:
-        """The agents with what they draw for themselves before they act, such as a hypothesis of the task.
+        """The agents after drawing what they need before they act, such as a hypothesis about the task.
 
-        Most draw nothing: the randomness of the action itself is not theirs, but that of its distribution.
+        Most draw nothing: the action itself is sampled elsewhere, from the distribution that `act` returns.
         """
         return agent
 
     @abstractmethod
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
-        """The distribution of the next action in every slot, and the memory after seeing `percept`.
+        """The distribution of the next action in every env, and the memory after seeing `percept`.
 
-        An agent without memory looks at the observation alone.
+        An agent without memory reads only the observation.
         """
 
     def adapt(self, agent: AgentState, rollout: Rollout) -> AgentState:
         """The agents after learning from `rollout`: step k → k + 1. Differentiable where gradients are enabled.
 
-        Who learns while it acts has nothing to do: it goes on with the memory that it ended with.
+        An agent that learns while it acts just keeps the memory that the rollout ended with.
         """
         return agent._replace(memory=rollout.memory)
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Something with a state of its own to save and resume."""
+    """An object whose state is saved in checkpoints, such as a meta-optimiser."""
 
-    def state(self) -> dict[str, list[Tensor]]: ...
+    def state(self) -> dict[str, list[Tensor]]:
+        """Everything that changes, as lists of tensors by name."""
 
-    def load_state(self, state: dict[str, list[Tensor]]) -> None: ...
+    def load_state(self, state: dict[str, list[Tensor]]) -> None:
+        """Continue from what `state` returned."""
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """The meta-objective as a meta-optimiser sees it: losses of tasks as a function of θ, on what was recorded."""
+    """The meta-objective as meta-optimisers see it: losses of tasks as a function of θ, on recorded lifetimes.
+
+    θ is the current value of the meta-parameters: every call evaluates the objective where θ is then.
+    """
 
     def gradient(self, tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """Mean loss over tasks, its gradient with respect to `tensors`, and quantities worth logging."""
+        """Mean loss over tasks, its gradient with respect to `tensors`, and metrics by name."""
 
     def agents(self, share: float = 1.0) -> Agents:
-        """φ₀(θ), …, φ_K(θ), adapted to a share of each task's episodes."""
+        """φ₀(θ), …, φ_K(θ), adapted on a share of each task's episodes, with their graph."""
 
     def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
-        """Losses relative to the agents that collected the last rollout."""
+        """Losses of φ_K(θ) by `surrogate`, with likelihood ratios relative to the agents that collected the data."""
 
     def divergence(self, agents: Agents, step: int, share: float = 1.0) -> Tensor:
-        """KL of each task's policy φₖ(θ) from the one that collected rollout k = `step`, `[M]`."""
+        """KL(π_old ‖ π_φₖ(θ)) of each task, `[M]`, from the policy that collected rollout k = `step`."""
 
     def task_at_fault(self) -> str:
         """The first task whose gradient is not finite, for error messages."""
@@ -120,16 +125,16 @@ class MetaLearner(MetaAlgorithm):
     """A meta-algorithm with meta-parameters that improve over meta-iterations.
 
     Attributes:
-        meta_params: θ, what is meta-learned: leaf tensors.
-        meta_optimizer: how θ follows the meta-gradient.
+        meta_params: θ, leaf tensors by name.
+        meta_optimizer: update rule of θ.
     """
 
-    meta_params: Params
+    meta_params: Params = field(init=False)
     meta_optimizer: Stateful
 
     @abstractmethod
     def meta_update(self, live: Live) -> dict[str, Tensor]:
-        """Improve the meta-parameters once and return quantities worth logging."""
+        """Improve the meta-parameters once; metrics by name."""
 
     def state(self) -> dict[str, Any]:
         """Everything that meta-training changes, as plain containers of tensors."""
@@ -142,7 +147,7 @@ class MetaLearner(MetaAlgorithm):
         self.meta_optimizer.load_state(state["meta_optimizer"])
 
     def load_meta_params(self, meta_params: Params) -> None:
-        """Take over θ alone, in place, so that the optimiser goes on with the same tensors."""
+        """Copy θ alone, in place: the optimiser holds references to the same tensors."""
         with torch.no_grad():
             for name, tensor in self.meta_params.items():
                 tensor.copy_(meta_params[name])
@@ -163,14 +168,14 @@ def finite_mean(losses: Tensor) -> Tensor:
 
 
 def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tasks_at_once: int | None) -> AgentState:
-    """The agents after learning from `rollout`, as of `algo.adapt`, which knows no task's neighbours.
+    """The agents after learning from `rollout`, a few tasks at a time: the same as `algo.adapt` on all of them.
 
     Args:
-        algo: how agents adapt.
-        agent: M of them.
-        rollout: what they lived through.
-        tasks_at_once: so many adapt at a time, and no graph is kept: it would hold the memory of all; None for all at
-            once, with their graph where gradients are enabled.
+        algo: adapts each task independently of the others.
+        agent: M agents.
+        rollout: their experience.
+        tasks_at_once: number of tasks that adapt at a time, without a graph, which would hold the activations of all;
+            None adapts all at once, with their graph where gradients are enabled.
     """
     if tasks_at_once is None:
         return algo.adapt(agent, rollout)

@@ -1,4 +1,4 @@
-"""A learned optimizer: the inner update itself is meta-learned."""
+"""Learned optimizer: the inner update rule itself is meta-learned."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -24,7 +24,7 @@ PREFIX = "rule."
 
 
 class LearnedOptimizer(GradientBased, MetaLearner):
-    """Meta-learn the rule of the steps, from the random initialisation that learning from scratch starts at.
+    """Meta-learn the inner update rule; agents start from the same random initialisation as learning from scratch.
 
         start:  φ₀ = random,    h₀ = 0
         adapt:  φₖ₊₁ = φₖ − α u_ψ(∇ L(φₖ, rolloutₖ), hₖ),        see `metarl_run.algo.gradient.learned_rule` for u and h
@@ -32,25 +32,25 @@ class LearnedOptimizer(GradientBased, MetaLearner):
                 evolution   an estimate of ∇_ψ (1/M) Σᵢ Σₖ wₖ (−return of rolloutₖⁱ),
                             see `metarl_run.algo.gradient.evolution`
 
-    What normalises L in the meta-loss is shared by all tasks and steps k. φ₀ is not learned. Before any learning u is a
-    hand-made rule's step, so that `scratch` with that rule is the beginning of the learning curve. Meta-training sees
-    lifetimes cut after K updates; the rule may be used for longer.
+    The normaliser of L in the meta-loss is shared by all tasks and steps k. φ₀ is not learned. Before meta-training u
+    is the step of a hand-designed rule, so that `scratch` with that rule is the start of the learning curve.
+    Meta-training truncates lifetimes after K updates; the rule can be applied for longer.
 
     Args:
-        streams: of the rule's initial weights, and of what evolution tries.
-        rule: the hand-made rule, see `metarl_run.algo.gradient.inner_rule`.
+        streams: random streams of the rule's initial weights and of evolution's perturbations.
+        rule: the hand-designed rule, see `metarl_run.algo.gradient.inner_rule`.
         hidden: units of each coordinate's memory.
-        bound: B > 1: a step's size stays within [1 / B, B] of the hand-made one's.
+        bound: B > 1: a step's size stays within [1 / B, B] of the hand-designed one's.
         adaptation_steps: K in meta-training.
-        meta_gradient: `truncated` back-propagates through the K updates; `evolution` differentiates nothing.
-        objective: `every_step`: wₖ = 1 / K; `last_step`: w_K = 1 alone.
-        first_order: truncated: gradients are constants to the rule that reads them, as in the paper.
-        deviation: evolution: σ of what is tried.
-        meta_optimizer: how ψ follows.
+        meta_gradient: `truncated` back-propagates through the K updates; `evolution` needs no derivatives.
+        objective: `every_step`: wₖ = 1 / K; `last_step`: w_K = 1, the others 0.
+        first_order: truncated: treat the gradients that the rule reads as constants, as in the paper.
+        deviation: evolution: σ of the perturbations of ψ.
+        meta_optimizer: update rule of ψ.
 
-    Differs from the paper: each loss is that of a policy on episodes of its own; the rule starts as a hand-made one and
-    stays within a bound of it; its network is one GRU with a linear shortcut, not two layers of LSTM, and reads which
-    parameter a coordinate belongs to, one-hot, and momenta: it cannot move to a network with other parameters.
+    Differs from the paper: each loss is that of a policy on its own episodes; the rule starts as a hand-designed one
+    and stays within a bound of it; its network is one GRU with a linear shortcut, not two layers of LSTM, and also
+    reads momenta and a one-hot parameter index: it does not transfer to a network with other parameters.
     Source: Andrychowicz et al. (2016), arXiv:1606.04474, Eq. 3 and section 2.1.
     """
 
@@ -75,7 +75,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
             ψ.requires_grad_()
         self.counted = slice(1, None) if self.objective == "every_step" else slice(-1, None)
         self.meta_optimizer.attach(self.meta_params)
-        self.evolution = Evolution(deviation=self.deviation, generator=self.streams("evolution"))
+        self.evolution = Evolution(std=self.deviation, generator=self.streams("evolution"))
 
     # --- Adapting ---
 
@@ -99,14 +99,15 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         return self.meta_optimizer.improve(MetaObjective(self, self.losses_along, live(self.adaptation_steps)))
 
     def losses_along(self, agents: Agents, rollouts: Sequence[Rollout], batch: MetaBatch | None = None) -> Losses:
-        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
-        lived = [(self.output(a.params, r), r) for a, r in list(zip(agents, rollouts, strict=True))[self.counted]]
-        shared = (batch or self.meta_batch(lived)).normaliser
-        losses = [self.loss_of(self.learner, output, rollout, None, None, shared)[0] for output, rollout in lived]
+        """Σₖ wₖ L(φₖ, rolloutₖ) of each task, `[M]`; `batch` is the whole meta-batch if these are a part of it."""
+        steps = list(zip(agents, rollouts, strict=True))[self.counted]
+        experience = [(self.output(agent.params, rollout), rollout) for agent, rollout in steps]
+        shared = (batch or self.meta_batch(experience)).normaliser
+        losses = [self.loss_of(self.learner, output, rollout, None, None, shared)[0] for output, rollout in experience]
         return torch.stack(losses).mean(0), {}
 
     def evolve(self, live: Live) -> dict[str, Tensor]:
-        """Both of each task's pair live with the same randomness, so that what differs is the rule."""
+        """A meta-update by evolution; both agents of a pair share all randomness, so that only their rules differ."""
         fitness = {}
         try:
             for self.evolution.sign in (1, -1):
@@ -115,7 +116,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
                 fitness[self.evolution.sign] = self.fitness_of(lifetime)
         finally:
             self.evolution.sign = 0
-        losses = [-g for g in self.evolution.gradients(difference_in_units_of_rms(fitness[1], fitness[-1]))]
+        losses = [-g for g in self.evolution.gradients(normalised_difference(fitness[1], fitness[-1]))]
         norm = self.meta_optimizer.step([g.mean(0) for g in losses], lambda: task_at_fault(losses))
         return {"fitness": (fitness[1] + fitness[-1]).mean() / 2, "gradient_norm": norm}
 
@@ -135,7 +136,7 @@ class LearnedOptimizer(GradientBased, MetaLearner):
     # --- Saving and resuming ---
 
     def state(self) -> dict[str, Any]:
-        # φ₀ never changes, but it is the one that ψ was learned from.
+        # φ₀ never changes, but ψ was learned for this φ₀
         initial = {name: φ.detach() for name, φ in self.initial.items()}
         return {**super().state(), "initial": initial, "evolution": self.evolution.generator.get_state()}
 
@@ -147,6 +148,6 @@ class LearnedOptimizer(GradientBased, MetaLearner):
         self.evolution.generator.set_state(state["evolution"])
 
 
-def difference_in_units_of_rms(x: Float[Tensor, " M"], y: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
-    """x − y over its root mean square: a step of the meta-optimizer does not depend on the unit of the reward."""
+def normalised_difference(x: Float[Tensor, " M"], y: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """x − y over its root mean square, so that a meta-update does not depend on the unit of the reward."""
     return (x - y) / unit_of((x - y).square().mean(), x.square().mean())

@@ -23,20 +23,20 @@ class MAML(GradientBased, MetaLearner):
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
         learn:  ∇_θ  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)        through all K steps, the rollouts held fixed
 
-    In the last line what normalises L is shared by all tasks, see `metarl_run.learner.policy_gradient`: so it follows
-    the mean return over tasks. It is the exact derivative of L for the data that was collected. How well it estimates
-    the derivative of the expected return is up to the learner's surrogate: how θ changes which data is collected enters
-    only through it. With `score` that is first-order MAML in expectation for tables of logits, not for networks: see
-    `metarl_run.learner.surrogate`.
+    In the last line the normaliser of L is shared by all tasks, see `metarl_run.learner.policy_gradient`, so that the
+    meta-gradient follows the mean return over tasks. It is the exact derivative of L on the collected data. How well it
+    estimates the derivative of the expected return depends on the learner's surrogate, through which alone θ's effect
+    on the sampled data enters. With `score` it equals first-order MAML in expectation for tables of logits, but not for
+    networks: see `metarl_run.learner.surrogate`.
 
     Args:
         adaptation_steps: K in meta-training.
         first_order: drop second derivatives (FOMAML, section 5.2 of the paper).
-        head_only: adapt the network's last layer alone (ANIL: Raghu et al. 2020, arXiv:1909.09157).
-        sampling_correction: add how θ changes which data is adapted to (E-MAML), see
-            `metarl_run.algo.gradient.sampling_correction`; inner steps then use the score function, whatever the
-            learner's surrogate, since it is their derivative at fixed data that the correction completes.
-        meta_optimizer: how θ follows: by gradient (the meta-gradient alone), or in a trust region (the paper's TRPO).
+        head_only: adapt only the network's last layer (ANIL: Raghu et al. 2020, arXiv:1909.09157).
+        sampling_correction: add the gradient of the sampling distribution of the adaptation data (E-MAML), see
+            `metarl_run.algo.gradient.sampling_correction`. Inner steps then use the score function whatever the
+            learner's surrogate, because the correction complements their derivative at fixed data.
+        meta_optimizer: update rule of θ: gradient-based, or a trust region (the paper's TRPO).
 
     Source: Finn et al. (2017), arXiv:1703.03400, Algorithm 3 and Eq. 1.
     """
@@ -69,7 +69,7 @@ class MAML(GradientBased, MetaLearner):
         surrogate: Surrogate | None = None,
         batch: MetaBatch | None = None,
     ) -> Losses:
-        """L(φ_K, rollout_K) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
+        """L(φ_K, rollout_K) of each task, `[M]`; `batch` is the whole meta-batch if these tasks are a part of it."""
         output = self.output(agents[-1].params, rollouts[-1])
         batch = batch or self.meta_batch([(output, rollouts[-1])])
         losses, metrics = self.loss_of(self.learner, output, rollouts[-1], behaviour, surrogate, batch.normaliser)

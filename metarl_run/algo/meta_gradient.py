@@ -1,4 +1,4 @@
-"""Meta-gradients: the learner's own numbers, learned over tasks."""
+"""Meta-gradients: the learner's own hyperparameters, meta-learned over tasks."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -34,42 +34,42 @@ REWARD = "intrinsic_reward."
 
 
 class MetaGradient(GradientBased, MetaLearner):
-    """Meta-learn how to learn: the numbers η of the learner, and a reward for its eyes alone.
+    """Meta-learn hyperparameters η of the inner learner, and an intrinsic reward that only the inner learner sees.
 
         start:  φ₀ = random, the same for all tasks
         adapt:  φₖ₊₁ = φₖ − αₖ ∇ L(φₖ, rolloutₖ; γₖ, λₖ, cₖ, r + r_ψ)
         learn:  ∇_η  (1/M) Σᵢ (1/K) Σₖ L′(φₖⁱ, rolloutₖⁱ; γ′, r)        k in [1, K], the rollouts held fixed
 
-    with η of any of α, γ, λ, the entropy weight c_e, ψ and φ₀. What is not learned stays as configured. L′ is the
-    learner's policy loss alone, of whole returns under a fixed γ′ and with what the other episodes returned at the same
-    step as a baseline, so that nothing learned can make it small but better agents; what normalises it is shared by all
-    tasks and steps k.
+    η contains any of α, γ, λ, the entropy weight c_e, ψ and φ₀; the others stay as configured. L′ is the learner's
+    policy loss alone, with full returns under a fixed γ′ and the mean return of the other episodes at the same step as
+    baseline: no element of η enters it, so only better agents reduce it. Its normaliser is shared by all tasks and
+    steps k.
 
     Args:
-        learner: supplies the policy and L, the loss of one task, and the numbers at the start.
-        observation_space: of the task family.
-        action_space: of the task family.
-        streams: of ψ at the start.
-        adaptation_steps: K in meta-training; in later steps the numbers are those of the last.
-        learned: what is learned, of `step_size`, `discount`, `gae_lambda`, `entropy_weight`, `intrinsic_reward` and
+        learner: supplies the policy, L and the initial hyperparameters.
+        observation_space: observations of the task family.
+        action_space: actions of the task family.
+        streams: random streams of the initial ψ.
+        adaptation_steps: K in meta-training; later steps use the hyperparameters of step K.
+        learned: elements of η, among `step_size`, `discount`, `gae_lambda`, `entropy_weight`, `intrinsic_reward` and
             `initialisation`.
-        scheduled: those of the numbers that have a value for each step k; the others have one for all.
-        by_layer: α has a value for each weight and bias, too.
-        step_size_bounds: of α, > 0, on a logarithmic scale.
-        discount_bounds: of γ.
-        gae_lambda_bounds: of λ.
-        entropy_weight_bounds: of c_e.
+        scheduled: hyperparameters with a value for each step k; the others have one for all steps.
+        by_layer: α has a value for each weight and bias.
+        step_size_bounds: bounds of α, > 0, on a logarithmic scale.
+        discount_bounds: bounds of γ.
+        gae_lambda_bounds: bounds of λ.
+        entropy_weight_bounds: bounds of c_e.
         reward_scale: largest |r_ψ|, in units of the task's reward.
         reward_hidden: units of each hidden layer of r_ψ.
-        reward_activation: of its hidden layers.
+        reward_activation: activation of its hidden layers.
         outer_discount: γ′.
         outer_steps: L′ of `all` adapted agents, or of the `last` alone.
-        meta_optimizer: how the numbers follow.
-        network_optimizer: how ψ and φ₀ follow.
+        meta_optimizer: update rule of the hyperparameters.
+        network_optimizer: update rule of ψ and φ₀.
 
     Differs from the paper: many short lifetimes from the start, and the exact derivative through all their steps, in
-    the place of one long life and a decayed trace of derivatives. How V steps, and so what later advantages are, has no
-    derivative: a learner holds V constant in its policy loss, so the α of V's layers and V's φ₀ stay where they start.
+    place of one long lifetime and a decayed trace of derivatives. Learners hold V constant in the policy loss, so no
+    derivative flows through V: the α of V's layers and V's φ₀ keep their initial values.
     Source: Xu, van Hasselt & Silver (2018), arXiv:1805.09801, for γ and λ; Zahavy et al. (2020), arXiv:2002.12928, for
     c_e and the sigmoids; Zheng et al. (2018), arXiv:1804.06459, for r_ψ.
     """
@@ -118,13 +118,13 @@ class MetaGradient(GradientBased, MetaLearner):
             {name: self.adapted if name == "step_size" and self.by_layer else [] for name in chosen},
         )
         start = {name: self.inner_lr if name == "step_size" else getattr(self.learner, name) for name in chosen}
-        numbers = self.hyperparameters.init(start, next(iter(self.initial.values())).device)
+        hyperparameters = self.hyperparameters.init(start, next(iter(self.initial.values())).device)
         parts: Params = {}
         self.intrinsic_reward = None
         if "intrinsic_reward" in self.learned:
             self.intrinsic_reward = IntrinsicReward(
-                self.observation_space,
-                self.action_space,
+                observation_space=self.observation_space,
+                action_space=self.action_space,
                 scale=self.reward_scale,
                 hidden=self.reward_hidden,
                 activation=self.reward_activation,
@@ -132,8 +132,11 @@ class MetaGradient(GradientBased, MetaLearner):
             parts |= {REWARD + name: ψ for name, ψ in self.intrinsic_reward.init(self.streams("init", 1)).items()}
         if "initialisation" in self.learned:
             parts |= self.initial
-        self.meta_params = {name: x.requires_grad_() for name, x in (numbers | parts).items()}
-        self.optimizers = {"numbers": (self.meta_optimizer, numbers), "networks": (self.network_optimizer, parts)}
+        self.meta_params = {name: x.requires_grad_() for name, x in (hyperparameters | parts).items()}
+        self.optimizers = {
+            "numbers": (self.meta_optimizer, hyperparameters),
+            "networks": (self.network_optimizer, parts),
+        }
         for rule, params in self.optimizers.values():
             rule.attach(params)
 
@@ -146,25 +149,25 @@ class MetaGradient(GradientBased, MetaLearner):
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
         k = agent.memory["step"]
-        now = self.hyperparameters.at(self.meta_params, k)
-        α = now.pop("step_size", None)
+        current = self.hyperparameters.at(self.meta_params, k)
+        α = current.pop("step_size", None)
 
         def step(name: str, φ: Tensor, gradient: Tensor) -> Tensor:
             if α is None:
                 return φ - self.inner_lr * gradient
-            mine = α[:, self.adapted.index(name)] if α.dim() == 2 else α
-            return φ - mine.view(-1, *[1] * (φ.dim() - 1)) * gradient
+            own = α[:, self.adapted.index(name)] if α.dim() == 2 else α
+            return φ - own.view(-1, *[1] * (φ.dim() - 1)) * gradient
 
         def move(agent: AgentState, gradients: Params) -> AgentState:
             moved = {name: step(name, agent.params[name], gradient) for name, gradient in gradients.items()}
             return agent._replace(params=agent.params | moved)
 
-        learner = self.learner.with_hyperparameters(now)
-        agent = self.descend(agent, self.paid(rollout), behaviour, learner, move)
+        learner = self.learner.with_hyperparameters(current)
+        agent = self.descend(agent, self.with_intrinsic_reward(rollout), behaviour, learner, move)
         return agent._replace(memory={"step": k + 1})
 
-    def paid(self, rollout: Rollout) -> Rollout:
-        """The rollout with r + r_ψ in the place of r."""
+    def with_intrinsic_reward(self, rollout: Rollout) -> Rollout:
+        """The rollout with r + r_ψ in place of r."""
         if self.intrinsic_reward is None:
             return rollout
         return rollout._replace(reward=rollout.reward + self.intrinsic_reward(self.ψ, rollout))
@@ -186,10 +189,11 @@ class MetaGradient(GradientBased, MetaLearner):
         metrics = {"loss": loss}
         for kind, (rule, params) in self.optimizers.items():
             if params:
-                found = [by_name[name] for name in params]
-                metrics[f"gradient_norm/{kind}"] = rule.step(found, objective.task_at_fault)
+                own = [by_name[name] for name in params]
+                metrics[f"gradient_norm/{kind}"] = rule.step(own, objective.task_at_fault)
         with torch.no_grad():
-            return metrics | {f"learned/{name}": value for name, value in self.told(lifetime.rollouts[0]).items()}
+            current = self.current_values(lifetime.rollouts[0])
+        return metrics | {f"learned/{name}": value for name, value in current.items()}
 
     def meta_losses(
         self,
@@ -203,16 +207,16 @@ class MetaGradient(GradientBased, MetaLearner):
         Args:
             agents: φ₀, …, φ_K.
             rollouts: 0, …, K.
-            behaviours: the policies of the agents that lived them; None if that is these.
-            batch: what the tasks are part of, if they are not all.
+            behaviours: policies that collected them; None if the agents did.
+            batch: the whole meta-batch if these tasks are a part of it.
         """
         behaviours = behaviours or [None] * len(agents)
-        lives = list(zip(agents, rollouts, behaviours, strict=True))[self.counted]
-        batch = batch or self.meta_batch([({}, rollout) for _, rollout, _ in lives])
-        losses = torch.stack([self.outer_loss(*life, batch.normaliser) for life in lives]).mean(0)
-        # V is a constant of every policy loss: where its φ₀ is learned too, it stays where it is.
-        held = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
-        return losses + sum((0 * φ.flatten(1).sum(1) for φ in held), losses.new_zeros(())), {}
+        steps = list(zip(agents, rollouts, behaviours, strict=True))[self.counted]
+        batch = batch or self.meta_batch([({}, rollout) for _, rollout, _ in steps])
+        losses = torch.stack([self.outer_loss(*step, batch.normaliser) for step in steps]).mean(0)
+        # The loss does not depend on V's φ₀; where that is learned, autograd needs it in the graph, with gradient 0
+        initial = [φ for name, φ in agents[0].params.items() if name in self.meta_params]
+        return losses + sum((0 * φ.flatten(1).sum(1) for φ in initial), losses.new_zeros(())), {}
 
     def outer_loss(
         self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None, shared: Normaliser | None
@@ -224,7 +228,7 @@ class MetaGradient(GradientBased, MetaLearner):
         )
 
     def outer_returns(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Whole returns under γ′, and the mean of the other episodes' at the same step, `[M, T, B]`."""
+        """Full returns under γ′, and the mean of the other episodes' at the same step, `[M, T, B]`."""
         G = discounted_returns(rollout.reward, rollout.ended, discount=self.outer_discount)
         return G, mean_of_others(G, rollout.alive)
 
@@ -233,17 +237,20 @@ class MetaGradient(GradientBased, MetaLearner):
         returns = [(*self.outer_returns(rollout), rollout) for rollout in rollouts]
         return MetaBatch(rollouts, self.outer_learner.shared_normaliser(returns))
 
-    def told(self, rollout: Rollout) -> dict[str, Tensor]:
-        """The learned numbers as they are now, and the mean |r_ψ| of a rollout."""
-        told = self.hyperparameters.told(self.meta_params)
+    def current_values(self, rollout: Rollout) -> dict[str, Tensor]:
+        """The current hyperparameters by name, and the mean |r_ψ| over a rollout."""
+        values = self.hyperparameters.by_name(self.meta_params)
         if self.intrinsic_reward is not None:
-            told["intrinsic_reward"] = masked_mean(self.intrinsic_reward(self.ψ, rollout).abs(), rollout.alive).mean()
-        return told
+            r_ψ = self.intrinsic_reward(self.ψ, rollout)
+            values["intrinsic_reward"] = masked_mean(r_ψ.abs(), rollout.alive).mean()
+        return values
 
     # --- Saving and resuming ---
 
     def state(self) -> dict[str, Any]:
-        initial = {name: θ.detach() for name, θ in self.initial.items()}  # also if it is only drawn, not learned
+        initial = {
+            name: θ.detach() for name, θ in self.initial.items()
+        }  # drawn at random, so saved even if not learned
         return {**super().state(), "network_optimizer": self.network_optimizer.state(), "initial": initial}
 
     def load_state(self, state: dict[str, Any]) -> None:

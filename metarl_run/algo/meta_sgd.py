@@ -1,4 +1,4 @@
-"""Meta-SGD: meta-learn the step sizes, too."""
+"""Meta-SGD: MAML with meta-learned step sizes."""
 
 import torch
 from torch import Tensor
@@ -10,22 +10,15 @@ PREFIX = "step_size."
 
 
 class MetaSGD(MAML):
-    """Meta-learn an initialisation and, for every single parameter, the size and sign of its steps.
+    """Meta-learn an initialisation and the size and sign of every single parameter's steps.
 
         start:  φ₀ = θ
         adapt:  φₖ₊₁ = φₖ − α ∘ ∇ L(φₖ, rolloutₖ)        α of the shape of θ
         learn:  ∇_(θ, α)  (1/M) Σᵢ L(φ_Kⁱ, rollout_Kⁱ)
 
     Args:
-        learner: supplies the policy and L, the loss of one task.
-        network: maps parameters and observations to what the learner reads.
-        meta_params: θ at the start.
-        adaptation_steps: K in meta-training.
-        inner_lr: every entry of α at the start.
-        first_order: drop second derivatives.
-        head_only: adapt the network's last layer alone.
-        sampling_correction: as in MAML.
-        meta_optimizer: how θ and α follow.
+        inner_lr: initial value of every entry of α.
+        meta_optimizer: update rule of θ and α.
 
     Differs from the paper: K may exceed 1, with the same α in every step.
     Source: Li et al. (2017), arXiv:1707.09835, Algorithm 2.

@@ -1,4 +1,4 @@
-"""Act as in the tasks that are near: a learned metric of tasks, and a kernel over the policies of stored ones."""
+"""Metric-based agent: a learned metric of tasks, and a kernel-weighted mixture of the policies of stored tasks."""
 
 from typing import Any, ClassVar, Literal
 
@@ -10,9 +10,10 @@ from torch import Tensor
 from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.metric.stored_tasks import StoredTasks
-from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.algo.metric.task_embedding import TaskEmbedding, fused, log_kernel
+from metarl_run.component import field
 from metarl_run.errors import NumericalError
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
@@ -21,41 +22,41 @@ from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 
 class MetricBased(MetaLearner):
-    """Keep the meta-training tasks, each with a policy φᵢ and a place eᵢ; in a new task, mix those of the nearest.
+    """Store meta-training tasks, each with a policy φᵢ and an embedding eᵢ; in a new task, mix the nearest policies.
 
         start:  g₀ unknown, Λ₀ = 0
-        adapt:  gₜ, Λₜ: place and precision after t steps, see `metarl_run.algo.metric.task_embedding`
+        adapt:  gₜ, Λₜ: embedding and precision after t steps, see `metarl_run.algo.metric.task_embedding`
         act:    wᵢ ∝ N(gₜ | eᵢ, 1 / Λₜ + τ / 2),    output = Σᵢ wᵢ output(φᵢ, s)        logits, action values or means
         learn:  φᵢ by the base learner in task i
                 θ by  mean over (i, j) of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)²  −  c · mean over j of Σᵢ pᵢⱼ log wᵢ(experience in j)
 
-    where ρᵢⱼ is the regret of policy i in task j, in units of u, and pᵢⱼ ∝ exp(−ρᵢⱼ). So a squared distance is a
-    regret; the weights begin equal and are sharpened as Λ grows, until exp(−‖g − eᵢ‖² / τ) is left, which is exp(−ρ) at
-    τ = 1. τ → 0 would follow the nearest task alone, τ → ∞ all alike. Places of the stored tasks come from the
-    experience that is kept of each; in the second term, from the part of it that is not the query.
+    where ρᵢⱼ is the regret of policy i in task j, in units of u, and pᵢⱼ ∝ exp(−ρᵢⱼ). A squared distance thus estimates
+    a regret. The weights start equal and sharpen as Λ grows, towards exp(−‖g − eᵢ‖² / τ), which is exp(−ρ) at τ = 1;
+    τ → 0 selects the nearest task, τ → ∞ weighs all equally. Embeddings of the stored tasks are computed from their
+    stored experience; in the second term, from the part of it outside the query.
 
     Args:
-        learner: trains each stored policy, and says what its outputs mean.
-        network: of the policies.
-        observation_space: of the task family.
-        action_space: of the task family.
-        streams: of initial parameters, and of what is kept.
-        meta_batch_size: N, the tasks that are stored.
-        embedding: L, size of a place.
+        learner: trains each stored policy, and interprets its outputs.
+        network: network of the policies.
+        observation_space: observations of the task family.
+        action_space: actions of the task family.
+        streams: random streams of initial parameters and of the task store.
+        meta_batch_size: N, number of stored tasks.
+        embedding: L, size of an embedding.
         hidden: units of each hidden layer of the encoder.
-        activation: of its hidden layers.
+        activation: activation of its hidden layers.
         temperature: τ.
-        tolerance: u, in units of the usual regret of one task's policy in another: those that serve a task much worse
-            are not mixed in.
+        tolerance: u, in units of the mean regret of one task's policy in another: policies with a larger regret get
+            little weight.
         contrast_weight: c.
-        pages: parts of a task's experience; two are replaced per meta-iteration.
-        page: steps per part.
-        embedding_steps: of the encoder's optimiser per meta-iteration.
-        meta_optimizer: how the φᵢ follow.
-        embedding_optimizer: how θ, the encoder, follows.
+        pages: pages of experience per task; two are replaced per meta-iteration.
+        page: steps per page.
+        embedding_steps: optimiser steps of the encoder per meta-iteration.
+        meta_optimizer: update rule of the φᵢ.
+        embedding_optimizer: update rule of θ, the encoder.
 
-    Differs from the papers: the kernel is over policies, not labels, and its distance is learned from regrets; the
-    contrast's positives are all policies that serve the task, by how well, not the task's own experience alone.
+    Differs from the papers: the kernel mixes policies, not labels, and its distance is learned from regrets; the
+    contrast's positives are all policies, weighted by their regret in the task, not the task's own experience alone.
     Source: Vinyals et al. (2016), arXiv:1606.04080, and Snell et al. (2017), arXiv:1703.05175, for the kernel;
     Kruskal (1964), "Multidimensional scaling by optimizing goodness of fit to a nonmetric hypothesis", for the first
     term of the loss; Fu et al. (2020), arXiv:2009.13891, for the contrast of tasks; Li et al. (2020), arXiv:2010.01112,
@@ -63,74 +64,78 @@ class MetricBased(MetaLearner):
     """
 
     remembers: ClassVar[bool] = True
-    meta_optimizer: GradientRule
 
-    @checked
-    def __init__(
-        self,
-        *,
-        learner: BaseLearner,
-        network: Network,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        streams: Streams,
-        meta_batch_size: Count,
-        embedding: Count,
-        hidden: Widths,
-        activation: Literal["tanh", "relu"],
-        temperature: Positive,
-        tolerance: Positive,
-        contrast_weight: NonNegative,
-        pages: Count,
-        page: Count,
-        embedding_steps: Count,
-        meta_optimizer: GradientRule,
-        embedding_optimizer: GradientRule,
-    ) -> None:
-        self.learner, self.network, self.temperature = learner, network, temperature
-        self.tolerance, self.contrast_weight, self.embedding_steps = tolerance, contrast_weight, embedding_steps
+    learner: BaseLearner
+    network: Network
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    streams: Streams
+    meta_batch_size: Count
+    size: Count = field(alias="embedding")
+    hidden: Widths
+    activation: Literal["tanh", "relu"]
+    temperature: Positive
+    tolerance: Positive
+    contrast_weight: NonNegative
+    pages: Count
+    page: Count
+    embedding_steps: Count
+    meta_optimizer: GradientRule
+    embedding_optimizer: GradientRule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        N = self.meta_batch_size
         self.embedding = TaskEmbedding(
-            observation_space, action_space, size=embedding, hidden=hidden, activation=activation
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            size=self.size,
+            hidden=self.hidden,
+            activation=self.activation,
         )
-        singles = [network.init(streams("init", i)) for i in range(meta_batch_size)]
+        singles = [self.network.init(self.streams("init", i)) for i in range(N)]
         self.policies = {name: torch.stack([φ[name] for φ in singles]).requires_grad_() for name in singles[0]}
-        θ = self.embedding.init(streams("init", meta_batch_size))
+        θ = self.embedding.init(self.streams("init", N))
         self.encoder = {name: x.requires_grad_() for name, x in θ.items()}
-        self.places = torch.zeros(meta_batch_size, embedding, device=streams.device)
+        self.task_embeddings = torch.zeros(N, self.size, device=self.streams.device)
         policies = {f"policy.{name}": φ for name, φ in self.policies.items()}
-        self.meta_params = {**policies, **{f"encoder.{n}": x for n, x in θ.items()}, "places": self.places}
-        self.meta_optimizer, self.embedding_optimizer = meta_optimizer, embedding_optimizer
-        meta_optimizer.attach(self.policies)
-        embedding_optimizer.attach(self.encoder)
-        features = self.embedding.num_features
-        self.stored = StoredTasks(meta_batch_size, features, pages=pages, page=page, generator=streams("stored_tasks"))
+        self.meta_params = {**policies, **{f"encoder.{n}": x for n, x in θ.items()}, "places": self.task_embeddings}
+        self.meta_optimizer.attach(self.policies)
+        self.embedding_optimizer.attach(self.encoder)
+        self.stored = StoredTasks(
+            num_tasks=N,
+            num_features=self.embedding.num_features,
+            pages=self.pages,
+            page=self.page,
+            generator=self.streams("stored_tasks"),
+        )
 
     # --- Acting ---
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.embedding.initial_memory(num_tasks, self.places.device))
+        return AgentState(params={}, memory=self.embedding.initial_memory(num_tasks, self.task_embeddings.device))
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
-        """An agent with parameters is the policy of a stored task; it learns nothing by memory."""
+        """An agent with parameters follows the policy of a stored task and has no memory."""
         if agent.params:
             return self.learner.policy(self.network(agent.params, percept.observation, {})[0]), agent.memory
         memory = self.embedding.observe(self.encoder, agent.memory, percept)
         return self.learner.policy(self.mixture(self.weights(memory), percept.observation)), memory
 
     def weights(self, memory: Memory) -> Float[Tensor, "M B N"]:
-        """w, after what is remembered."""
-        return log_kernel(memory["weighted"], memory["precision"], self.places, self.temperature).softmax(-1)
+        """w given the experience in memory."""
+        return log_kernel(memory["weighted"], memory["precision"], self.task_embeddings, self.temperature).softmax(-1)
 
     def mixture(self, w: Float[Tensor, "M B N"], observation: Float[Tensor, "M B D"]) -> Output:
         """Σᵢ wᵢ output(φᵢ, s)."""
-        rows = observation.flatten(0, 1).expand(len(self.places), -1, -1)
+        rows = observation.flatten(0, 1).expand(len(self.task_embeddings), -1, -1)
         outputs, _ = self.network(self.policies, rows, {})
         M, B, N = w.shape
         return {head: torch.einsum("mbn,nmbo->mbo", w, y.view(N, M, B, -1)) for head, y in outputs.items()}
 
-    def place(self, memory: Memory) -> Float[Tensor, "M B L"]:
-        """g, after what is remembered."""
-        return place(memory["weighted"], memory["precision"])
+    def inferred_embedding(self, memory: Memory) -> Float[Tensor, "M B L"]:
+        """g given the experience in memory."""
+        return fused(memory["weighted"], memory["precision"])
 
     # --- Learning ---
 
@@ -142,17 +147,17 @@ class MetricBased(MetaLearner):
             visitors = {name: φ.roll(-k, 0) for name, φ in own.items()}
             rollouts[k] = live(0, AgentState(visitors, {})).rollouts[0]
             self.stored.keep(rollouts[k], self.embedding.inputs_of(rollouts[k]), k)
-        told = self.improve_policies(rollouts[0])
+        metrics = self.improve_policies(rollouts[0])
         for _ in range(self.embedding_steps):
-            told |= self.improve_embedding()
+            metrics |= self.improve_embedding()
         with torch.no_grad():
-            weighted, λ = self.embedding.sights(self.encoder, self.stored.experience)
-            self.places.copy_(place(weighted.sum(1), λ.sum(1)))
+            weighted, λ = self.embedding.evidence(self.encoder, self.stored.experience)
+            self.task_embeddings.copy_(fused(weighted.sum(1), λ.sum(1)))
         visited = rollouts[partner].reward.sum(1).mean()
-        return {**told, "return_of_own": rollouts[0].reward.sum(1).mean(), "return_of_other": visited}
+        return {**metrics, "return_of_own": rollouts[0].reward.sum(1).mean(), "return_of_other": visited}
 
     def improve_policies(self, rollout: Rollout) -> dict[str, Tensor]:
-        """As many steps as the learner has epochs, of each stored policy in its own task."""
+        """Train each stored policy in its own task, by as many steps as the learner has epochs."""
         behaviour: Distribution | None = None
         for _ in range(self.learner.epochs):
             output, _ = self.network(self.policies, rollout.observation, {})
@@ -164,17 +169,17 @@ class MetricBased(MetaLearner):
         return {"loss": losses.detach().mean(), "gradient_norm": norm, **metrics}
 
     def improve_embedding(self) -> dict[str, Tensor]:
-        """One step of the encoder; how well distances are regrets, and what is lost to the best of weights in nats."""
-        weighted, λ = self.embedding.sights(self.encoder, self.stored.experience)
+        """One step of the encoder; metrics: the stress of the embedding, and KL(p ‖ w) in nats."""
+        weighted, λ = self.embedding.evidence(self.encoder, self.stored.experience)
         query = self.stored.split()
         rest = 1 - query
-        e = place((weighted * rest).sum(1), (λ * rest).sum(1))
+        e = fused((weighted * rest).sum(1), (λ * rest).sum(1))
         log_w = log_kernel((weighted * query).sum(1), (λ * query).sum(1), e, self.temperature).log_softmax(-1)
-        regret, tried = self.stored.regret()
+        regret, evaluated = self.stored.regret()
         ρ = regret / self.tolerance
         log_p = (-ρ).log_softmax(-1)
         contrast = (log_p.exp() * (log_p - log_w)).sum(-1).mean()
-        scaling = stress(e, ρ, tried)
+        scaling = stress(e, ρ, evaluated)
         loss = required_finite(scaling + self.contrast_weight * contrast)
         gradients = torch.autograd.grad(loss, self.embedding_optimizer.tensors)
         self.embedding_optimizer.step(gradients, lambda: "a stored task")
@@ -192,18 +197,18 @@ class MetricBased(MetaLearner):
         self.stored.load_state(state["stored"])
 
 
-def stress(places: Float[Tensor, "N L"], regret: Float[Tensor, "N N"], tried: Bool[Tensor, "N N"]) -> Tensor:
-    """The mean of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)² over the pairs that were tried: regret regression."""
-    square = (places.unsqueeze(0) - places.unsqueeze(1)).square().sum(-1)
-    distance = (square + 1e-6).sqrt()  # whose derivative is finite at 0
-    return ((distance - regret.sqrt()).square() * tried).sum() / tried.sum()
+def stress(e: Float[Tensor, "N L"], regret: Float[Tensor, "N N"], evaluated: Bool[Tensor, "N N"]) -> Tensor:
+    """Regret regression: the mean of (‖eᵢ − eⱼ‖ − √ρᵢⱼ)² over the evaluated pairs."""
+    square = (e.unsqueeze(0) - e.unsqueeze(1)).square().sum(-1)
+    distance = (square + 1e-6).sqrt()  # finite derivative at 0
+    return ((distance - regret.sqrt()).square() * evaluated).sum() / evaluated.sum()
 
 
 def required_finite(loss: Tensor) -> Tensor:
-    """`loss`.
+    """`loss`, checked.
 
     Raises:
-        NumericalError: unless it is finite.
+        NumericalError: if it is not finite.
     """
     if not torch.isfinite(loss):
         raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")

@@ -1,4 +1,4 @@
-"""Pretraining: one policy for all tasks, adapted only afterwards."""
+"""Pretraining: one policy trained on all tasks jointly, adapted only at meta-test."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -23,9 +23,9 @@ class Pretrain(GradientBased, MetaLearner):
         learn:  ∇_θ  (1/M) Σᵢ L(θ, rollout₀ⁱ)        before any adaptation: MAML with K = 0
 
     Args:
-        meta_optimizer: how θ follows the gradient.
+        meta_optimizer: update rule of θ.
 
-    Source: the baseline "pretrained" of Finn et al. (2017), arXiv:1703.03400, section 5.
+    Source: the "pretrained" baseline of Finn et al. (2017), arXiv:1703.03400, section 5.
     """
 
     first_order: bool = field(init=False, default=True)
@@ -48,7 +48,7 @@ class Pretrain(GradientBased, MetaLearner):
         surrogate: Surrogate | None = None,
         batch: MetaBatch | None = None,
     ) -> Losses:
-        """L(θ, rollout₀) of each task, `[M]`; `batch` is what the tasks are part of, if they are not all."""
+        """L(θ, rollout₀) of each task, `[M]`; `batch` is the whole meta-batch if these tasks are a part of it."""
         output = self.output(agents[0].params, rollouts[0])
         batch = batch or self.meta_batch([(output, rollouts[0])])
         return self.loss_of(self.learner, output, rollouts[0], behaviour, surrogate, batch.normaliser)

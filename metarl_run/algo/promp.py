@@ -15,29 +15,28 @@ from metarl_run.learner.surrogate import clipped
 
 
 class ProMP(MAML):
-    """MAML whose meta-update is PPO's: clipped after adaptation, held near by a KL penalty before it.
+    """MAML with PPO's meta-update: clipped ratios after adaptation, and a KL penalty on the policies before it.
 
         start:  φ₀ = θ
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
         learn:  ∇_θ  (1/M) Σᵢ [ L_clip(φ_Kⁱ(θ), rollout_Kⁱ) + η (1/K) Σₖ KL(π_oldₖⁱ ‖ π_φₖⁱ(θ)) ]        k in [0, K)
 
-    several times on the same lifetimes, φₖ(θ) adapted anew each time, with likelihood ratios relative to the policies
-    that collected them. A surrogate without a ratio, `score`, adapts anew as if φₖ(θ) had collected them itself: right
-    for the first of the meta-updates alone. Afterwards η doubles if the KL is above 1.5 times its target, and halves
-    below target / 1.5.
+    several times on the same lifetimes; each time φₖ(θ) is adapted anew, with likelihood ratios relative to the
+    policies that collected the rollouts. `score` has no ratio: with it, adapting anew is correct only in the first of
+    these meta-updates. Afterwards η doubles if the KL is above 1.5 times its target, and halves below target / 1.5.
 
-    The paper's learner is reinforce with surrogate=ratio, "LVC": `learner=reinforce_ratio`.
+    The paper's learner is REINFORCE with surrogate=ratio, "LVC": `learner=reinforce_ratio`.
 
     Args:
         epochs: meta-updates per lifetime.
         clip: ε of L_clip.
-        kl_weight: η at the start.
-        kl_target: of the KL, nats.
-        meta_optimizer: how θ follows.
+        kl_weight: initial η.
+        kl_target: target of the KL, nats.
+        meta_optimizer: update rule of θ.
 
-    Differs from the paper: one η for all steps k, on their mean KL, where the paper has one for each k.
-    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 12, 13 and Algorithm 1; the adaptive η of Schulman et al.
-    (2017), arXiv:1707.06347, section 4.
+    Differs from the paper: one η for all steps k, adapted by their mean KL; the paper has one for each k.
+    Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 12, 13 and Algorithm 1; Schulman et al. (2017),
+    arXiv:1707.06347, section 4, for the adaptive η.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("policy_gradient",)
@@ -75,11 +74,11 @@ class ProMP(MAML):
         return losses + self.η * self.divergence(objective, agents), metrics
 
     def divergence(self, objective: MetaObjective, agents: Any) -> Tensor:
-        """(1/K) Σₖ KL(π_oldₖ ‖ π_φₖ(θ)) of each task, `[M]`, before the last adaptation."""
+        """(1/K) Σₖ KL(π_oldₖ ‖ π_φₖ(θ)) of each task, `[M]`, over k in [0, K)."""
         return torch.stack([objective.divergence(agents, k) for k in range(self.adaptation_steps)]).mean(0)
 
     def adjust(self, kl: Tensor) -> None:
-        """Keep the KL between target / 1.5 and 1.5 target."""
+        """Adapt η to keep the KL between target / 1.5 and 1.5 target."""
         if kl > 1.5 * self.kl_target:
             self.η *= 2
         elif kl < self.kl_target / 1.5:

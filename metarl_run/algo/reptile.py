@@ -1,4 +1,4 @@
-"""Reptile: follow where adaptation leads."""
+"""Reptile: move the initialisation towards the adapted parameters."""
 
 from typing import ClassVar
 
@@ -18,14 +18,14 @@ class Reptile(GradientBased, MetaLearner):
 
         start:  φ₀ = θ
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)
-        learn:  (1/M) Σᵢ (θ − φ_Kⁱ) / α        in the place of a gradient; no differentiation through the steps
+        learn:  (1/M) Σᵢ (θ − φ_Kⁱ) / α        in place of a gradient; no differentiation through the steps
 
     Args:
-        adaptation_steps: K in meta-training; K = 1 is joint training, so K > 1 is what makes it meta-learn.
-        meta_optimizer: how θ follows.
+        adaptation_steps: K in meta-training; K = 1 is joint training: only K > 1 meta-learns.
+        meta_optimizer: update rule of θ.
 
     Differs from the paper: tasks are policy-gradient problems, and each step sees fresh episodes of the adapted policy.
-    Source: Nichol et al. (2018), arXiv:1803.02999, the division by α, too.
+    Source: Nichol et al. (2018), arXiv:1803.02999, including the division by α.
     """
 
     adaptation_steps: Count
@@ -40,7 +40,7 @@ class Reptile(GradientBased, MetaLearner):
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         with torch.no_grad():
-            # The last rollout is learned from too, so K steps need K rollouts.
+            # The last rollout is learned from as well, so K steps need K rollouts.
             lifetime = live(self.adaptation_steps - 1)
             last = lifetime.agents[-1], lifetime.rollouts[-1]
             reached = adapt_in_parts(self, *last, lifetime.tasks_at_once).params

@@ -1,4 +1,4 @@
-"""Learning from scratch: the base learner alone."""
+"""Learning from scratch: the base learner without meta-training."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from metarl_run.component import field
 
 
 class Scratch(GradientBased):
-    """Start every task from the same random initialisation and adapt by gradient steps: what no meta-training gives.
+    """Start every task from the same random initialisation and adapt by gradient steps: the reference line.
 
         start:  φ₀ = random
-        adapt:  φₖ₊₁ = φₖ − α d,        d = ∇ L(φₖ, rolloutₖ), or what Adam makes of it
+        adapt:  φₖ₊₁ = φₖ − α d,        d = ∇ L(φₖ, rolloutₖ), or Adam's direction
 
     Args:
-        rule: whose d, see `metarl_run.algo.gradient.inner_rule`.
+        rule: inner rule that gives d, see `metarl_run.algo.gradient.inner_rule`.
     """
 
     rule: Literal["sgd", "adam"]

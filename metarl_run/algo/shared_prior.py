@@ -1,4 +1,4 @@
-"""Shared prior: an upper level that is distilled from, and regularises, one lower-level learner per task."""
+"""Shared prior: an upper level distilled from, and regularising, one lower-level learner per task."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -22,34 +22,34 @@ from metarl_run.types import Params, Rollout
 
 
 class SharedPrior(GradientBased, MetaLearner):
-    """Two levels: θ, a policy π₀ and a value function V₀ of all tasks, and actor-critics φ that start from it in each.
+    """Two levels: θ, a policy π₀ and value function V₀ shared by all tasks; φ, an actor-critic per task, starts at θ.
 
         start:  φ₀ = θ
         adapt:  φₖ₊₁ = φₖ − α ∇ L(φₖ, rolloutₖ)        with rewards r + c_KL log π₀ − (c_KL + c_H) log π_φₖ
         learn:  ∇_θ  (1/M) Σᵢ meanₖ Dₖⁱ,    Dₖ = E[ KL(π_φ_K ‖ π_φₖ(θ)) + c_v (V_φₖ(θ)(s) − G)² / u² ],    k in [0, K)
 
-    E is the mean over the task's own steps of rollout_K, where the adapted policy leads: a task counts alike however
-    long its episodes are (J sums over steps; at each state the minimum is the same). G is its return to go there,
-    γ-discounted, of the same rewards. Each lower level maximises its task's share of
+    E is the mean over the task's own steps of rollout_K, collected by the adapted policy: a task counts the same
+    however long its episodes are (J sums over steps; at each state the minimum is the same). G is the γ-discounted
+    return to go of the same rewards. Each lower level maximises its task's share of
 
         J = Σᵢ E[ Σₜ γᵗ (r − c_KL log(π_φⁱ / π₀) − c_H log π_φⁱ) ]
 
-    and D₀ is what moves π₀ to the centre of the lower policies: that minimises KL(π_φ_K ‖ π₀), the only part of J that
-    it has. Where tasks want opposite things and their states look alike, that centre says nothing of how to tell them
-    apart, so the lower levels on their way, k ≥ 1, learn from where the way leads, too. φₖ(θ) = θ − α Σ ∇L with the
-    sum held constant: no second derivatives.
+    D₀ moves π₀ to the centre of the lower policies: it minimises KL(π_φ_K ‖ π₀), the only term of J that depends on π₀.
+    Where tasks demand opposite actions in states that look alike, that centre does not tell them apart; the terms k ≥ 1
+    therefore distil into the intermediate lower levels, too. φₖ(θ) = θ − α Σ ∇L with the sum held constant: no second
+    derivatives.
 
     Args:
-        learner: the lower levels' actor-critic: supplies the policy, L, G, c_v and u.
+        learner: actor-critic of the lower levels; defines the policy, L, G, c_v and u.
         adaptation_steps: K in meta-training.
-        kl_weight: c_KL ≥ 0, in units of the reward per nat: how strongly a lower level is pulled to π₀.
-        entropy_weight: c_H ≥ 0, in units of the reward per nat: how far from certain it is kept.
+        kl_weight: c_KL ≥ 0, in units of the reward per nat: strength of the pull towards π₀.
+        entropy_weight: c_H ≥ 0, in units of the reward per nat: entropy bonus of the lower levels.
         distil_into: `prior`, D₀ alone, or `path`, all Dₖ.
-        meta_optimizer: how θ follows.
+        meta_optimizer: update rule of θ.
 
-    Differs from the paper: lower levels start at θ, in fresh tasks, instead of living as long as the upper one does;
-    unless distil_into=prior they are distilled into, too. To distil where learning leads into where it came by is to
-    bootstrap: here with G in the place of the target's value, and without second derivatives.
+    Differs from the paper: lower levels start at θ in fresh tasks instead of persisting through training; with
+    distil_into=path they are distilled into as well, a form of bootstrapping, here with G in place of the target's
+    value and without second derivatives.
     Source: Teh et al. (2017), arXiv:1707.04175 (c_H is its c_Ent); Flennerhag et al. (2022), arXiv:2109.04504,
     for k ≥ 1.
     """
@@ -76,8 +76,8 @@ class SharedPrior(GradientBased, MetaLearner):
         """The rollout with rewards r + c_KL log π₀ − (c_KL + c_H) log π of the actions taken: constants of the loss.
 
         Args:
-            output: of the lower level, π.
-            rollout: what was lived through.
+            output: network output of the lower level, π.
+            rollout: the task's experience.
         """
         with torch.no_grad():
             log_π, log_π0 = (
@@ -103,13 +103,13 @@ class SharedPrior(GradientBased, MetaLearner):
         return self.meta_optimizer.improve(MetaObjective(self, self.distillation, live(self.adaptation_steps)))
 
     def distillation(self, agents: Agents, rollouts: Sequence[Rollout], batch: MetaBatch | None = None) -> Losses:
-        """meanₖ Dₖ of each task, `[M]`, in which other tasks of the `batch` have no part."""
+        """meanₖ Dₖ of each task, `[M]`; the other tasks of the `batch` do not enter."""
         rollout = rollouts[-1]
         with torch.no_grad():
             expert = self.output(agents[-1].params, rollout)
             returns, _ = self.learner.returns_and_baseline(expert, self.regularised(expert, rollout))
-        found = [self.distance(expert, returns, agents[k].params, rollout) for k in self.distilled_steps]
-        kl, error = (torch.stack(each) for each in zip(*found, strict=True))
+        distances = [self.distance(expert, returns, agents[k].params, rollout) for k in self.distilled_steps]
+        kl, error = (torch.stack(each) for each in zip(*distances, strict=True))
         return (kl + self.learner.value_weight * error).mean(0), {
             "kl_of_prior": kl[0].detach().mean(),
             "kl_of_last": kl[-1].detach().mean(),
@@ -120,10 +120,10 @@ class SharedPrior(GradientBased, MetaLearner):
         """KL(π_expert ‖ π) and (V − G)² / u² of each task, `[M]`: means over the steps of `rollout`.
 
         Args:
-            expert: output of the policy to be near to.
+            expert: network output of the target policy.
             returns: G, `[M, T, B]`.
-            params: of π and V.
-            rollout: where.
+            params: parameters of π and V.
+            rollout: the states to compare at.
         """
         output = self.output(params, rollout)
         error = (self.learner.value(rows(output)) - returns) / self.learner.value_scale

@@ -11,26 +11,26 @@ from metarl_run.kinds import Fraction, NonNegative, Positive
 from metarl_run.learner.base import Output, rows
 from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient, over_steps
-from metarl_run.learner.surrogate import SURROGATES, Gain, Surrogate
+from metarl_run.learner.surrogate import SURROGATES, Surrogate, SurrogateName
 from metarl_run.maths.distributions import Distribution
 from metarl_run.maths.returns import generalized_advantages, masked_mean
 from metarl_run.types import Rollout
 
 
 class Critic(PolicyGradient):
-    """A policy gradient whose baseline is learned with it: what actor-critic and PPO share.
+    """Policy gradient with a learned value function as baseline: base of actor-critic and PPO.
 
         L = − Σ cₜ gain(log πₜ, log π_oldₜ, Âₜ + vₜ, vₜ) / (n σ)
             + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
 
-    with vₜ = V(sₜ) held constant and Â the generalised advantage. Where a slot lives several episodes, as one of an
-    agent with memory does, Â and v run on across their ends, where γ′ takes the place of γ.
+    with vₜ = V(sₜ) held constant and Â the generalised advantage. Where an env runs several episodes, as for an agent
+    with memory, Â and v continue across episode ends, with γ′ in place of γ there.
 
     Args:
-        lifetime_discount: γ′ in [0, 1], for γ where an episode ends and the agent lives on; 0: each episode for itself.
-        gae_lambda: λ in [0, 1] of the advantages Â; below 1 their bias is that of V.
+        lifetime_discount: γ′ in [0, 1], discount across an episode's end within a lifetime; 0 separates episodes.
+        gae_lambda: λ in [0, 1] of the advantages Â; below 1 they inherit V's bias.
         value_weight: c_v ≥ 0.
-        value_scale: u > 0: V = u · output, and its error counts in units of u; about the size of a return.
+        value_scale: u > 0, about the size of a return: V = u · output, and value errors are in units of u.
         entropy_weight: c_e ≥ 0.
     """
 
@@ -83,25 +83,25 @@ class Critic(PolicyGradient):
 
 
 class ActorCritic(Critic):
-    """Make actions more likely by their advantage, and let the value function follow the returns.
+    """Actor-critic: the policy gradient with generalised advantages, and regression of V on returns.
 
     Args:
-        gain: surrogate of the policy loss, see `metarl_run.learner.surrogate`: all have the same first derivative.
+        surrogate: surrogate of the policy loss, see `metarl_run.learner.surrogate`: all have the same first derivative.
 
     Source: Mnih et al. (2016), arXiv:1602.01783; Schulman et al. (2016), arXiv:1506.02438, Eq. 16.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic", "any_surrogate")
 
-    gain: Gain = field(alias="surrogate")
+    surrogate_name: SurrogateName = field(alias="surrogate")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.surrogate = SURROGATES[self.gain]
+        self.surrogate = SURROGATES[self.surrogate_name]
 
 
 def explained_variance(value: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
-    """1 − Var(G − V) / Var(G) over each task's steps: 1 is a perfect value function, 0 a constant one."""
+    """1 − Var(G − V) / Var(G) over each task's steps: 1 for a perfect value function, 0 for a constant one."""
     mean = masked_mean(returns, alive)[..., None, None]
     error = returns - value
     variance = masked_mean((returns - mean) ** 2, alive)

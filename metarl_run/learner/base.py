@@ -1,4 +1,4 @@
-"""What a base learner is: how outputs of a network become a policy, and how one task's experience becomes a loss."""
+"""Interface of base learners: from network outputs to a policy, and from one task's experience to a loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from metarl_run.maths.distributions import Distribution, each
 from metarl_run.types import Rollout
 
 Output = Mapping[str, Tensor]
-"""What a network put out at some observations: one tensor per head."""
+"""Network outputs at some observations: one tensor per head."""
 
 
 class BaseLearner(Component, ABC):
-    """The loss of ONE task. Code reads `[T, B, …]`; leading axes are carried along and never summed over.
+    """The policy and the loss of ONE task. Code reads `[T, B, …]`; leading axes are batched and never summed over.
 
-    A learner sees what the network put out, never its parameters, so the same loss serves every network, and the
-    gradient of a sum of losses over a stack of agents is the stack of their gradients.
+    A learner reads network outputs, never parameters: the same loss serves every network, and the gradient of a sum of
+    losses over a stack of agents is the stack of their gradients.
 
     Attributes:
-        provides, requires: words that must match between the chosen components; see `metarl_run.config`.
-        epochs: gradient steps that one adaptation takes on one rollout.
+        provides, requires: capabilities that must match between the chosen components; see `metarl_run.config`.
+        epochs: gradient steps per adaptation.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -32,10 +32,10 @@ class BaseLearner(Component, ABC):
 
     @abstractmethod
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
-        """The outputs this learner needs of its network: a name and a size each."""
+        """Network outputs that the learner needs: size by name."""
 
     def constants(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
-        """Learned outputs that do not depend on the observation: a name and a size each; they start at 0."""
+        """Learned outputs that do not depend on the observation: size by name; they start at 0."""
         return {}
 
     @abstractmethod
@@ -46,16 +46,16 @@ class BaseLearner(Component, ABC):
     def loss(
         self, output: Output, rollout: Rollout, behaviour: Distribution | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of each task, and quantities worth logging.
+        """The loss of each task, and metrics by name.
 
         Args:
-            output: of the network at every row of `rollout.observation`: `[…, T + 1, B, ·]` per head.
-            rollout: what the policy that is to be improved lived through.
-            behaviour: the policy that collected the rollout, `[…, T, B]`; None if that is this one.
+            output: network output at every row of `rollout.observation`: `[…, T + 1, B, ·]` per head.
+            rollout: experience to improve the policy on.
+            behaviour: policy that collected the rollout, `[…, T, B]`; None if it is the policy of `output`.
         """
 
     def behaviour(self, output: Output) -> Distribution:
-        """The policy that these outputs make at the T rows that were acted on, as a constant."""
+        """The policy of these outputs at the T rows that were acted on, detached."""
         return each(self.policy(rows(output)), Tensor.detach)
 
 
@@ -65,7 +65,7 @@ def rows(output: Output) -> Output:
 
 
 def action_size(action_space: gymnasium.Space[Any]) -> int:
-    """How many actions there are, or how many numbers an action is."""
+    """Number of discrete actions, or dimension of a continuous one."""
     match action_space:
         case gymnasium.spaces.Discrete():
             return int(action_space.n)

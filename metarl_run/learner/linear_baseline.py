@@ -1,4 +1,4 @@
-"""A baseline fitted to each task's own returns, in closed form."""
+"""Linear baseline fitted to each task's own returns, in closed form."""
 
 import torch
 from torch import Tensor
@@ -6,22 +6,22 @@ from torch import Tensor
 from metarl_run.maths.returns import first_step
 
 RIDGE = 1e-5
-LARGEST = 10.0  # observations are clipped to it, so that a square does not swamp the rest
+LARGEST = 10.0  # bound of clipped observations: a large square would dominate the fit
 
 
 def linear_baseline(observation: Tensor, returns: Tensor, alive: Tensor, ended: Tensor) -> Tensor:
-    """The least-squares prediction of each step's return from its observation and time.
+    """Least-squares prediction of each step's return from its observation and time.
 
         b(s, t) = w · x,        x = (s, s², t, t², t³, 1),        w = (XᵀX + ρI)⁻¹ Xᵀ G        t in hundreds of steps
 
-    It was fitted to the very episodes it is subtracted from, so it knows a little of their own luck: a bias of the
-    order of features over steps.
+    It is fitted to the same episodes that it is subtracted from and therefore correlates with their noise: a bias of
+    the order of features over steps.
 
     Args:
         observation: s of each step, `[…, T, B, D]`.
         returns: G, `[…, T, B]`.
-        alive: steps that were taken, `[…, T, B]`.
-        ended: step t was the last of its episode, `[…, T, B]`.
+        alive: true at steps that were taken, `[…, T, B]`.
+        ended: true at the last step of an episode, `[…, T, B]`.
 
     Source: Duan et al. (2016), arXiv:1604.06778, appendix; the baseline of MAML's and Meta-SGD's experiments.
     """

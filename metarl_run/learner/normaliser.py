@@ -1,4 +1,4 @@
-"""Constants that a policy loss is divided by: one task's own while it adapts, the meta-batch's while it meta-learns."""
+"""Normalising constants of policy losses: per task in adaptation, shared by the meta-batch in meta-learning."""
 
 from collections.abc import Iterable, Sequence
 from statistics import fmean
@@ -12,12 +12,12 @@ from metarl_run.types import Rollout
 
 
 class Normaliser(NamedTuple):
-    """What sums over a task's steps are divided by.
+    """Divisors of sums over a task's steps.
 
     Attributes:
         steps: number of steps, `[…]` or one for all tasks.
         n: number of steps or of episodes, `[…]` or one for all tasks.
-        std: σ, `[…]` or one for all tasks; infinite where all returns are alike, so that nothing is learned from noise.
+        std: σ, `[…]` or one for all tasks; infinite where all returns are equal, so that rounding noise has no effect.
     """
 
     steps: Tensor
@@ -34,7 +34,7 @@ class Normaliser(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Sums over steps that the standard deviation of advantages is made of.
+    """Sums over steps from which the standard deviation of advantages is computed.
 
     Attributes:
         steps: N.
@@ -48,7 +48,7 @@ class Spread(NamedTuple):
 
     @property
     def std(self) -> Tensor:
-        """σ = √(Σ (A − Ā)² / N), infinite unless it is above rounding noise."""
+        """σ = √(Σ (A − Ā)² / N), infinite if it is not above rounding noise."""
         n = self.steps.clamp(min=1)
         return unit_of(self.advantages / n, self.returns / n)
 
@@ -67,13 +67,13 @@ def pooled(spreads: Iterable[Spread]) -> Spread:
 
 
 def own_counts(rollout: Rollout, *, per_step: bool) -> tuple[Tensor, Tensor]:
-    """Steps that were taken, and n: those or the episodes that were begun, `[…]`."""
+    """Number of steps taken, and n: the same or the number of episodes begun, `[…]`."""
     steps = rollout.alive.sum((-2, -1))
     return steps, steps if per_step else num_episodes(rollout.alive, rollout.ended)
 
 
 def shared_counts(rollouts: Sequence[Rollout], *, per_step: bool) -> tuple[Tensor, Tensor]:
-    """T · B and n: that or the mean number of episodes; the same for all tasks, however long their episodes are."""
+    """T · B, and n: the same or the mean number of episodes; equal for all tasks, whatever their episodes' lengths."""
     like = rollouts[0].reward
     steps = like.new_tensor(fmean(rollout.alive[0].numel() for rollout in rollouts))
     if per_step:

@@ -1,4 +1,4 @@
-"""What policy-gradient learners share: the policy, and the loss that a surrogate makes of returns and a baseline."""
+"""Base of policy-gradient learners: the policy, and the loss of a surrogate of returns and a baseline."""
 
 import copy
 import math
@@ -24,34 +24,34 @@ Average = Literal["steps", "episodes"]
 
 
 class PolicyGradient(BaseLearner):
-    """Make actions more likely by how much better than a baseline it went after them.
+    """Policy gradient: raise the log-probability of actions in proportion to their advantage over a baseline.
 
         L = − Σ cₜ gain(log πₜ, log π_oldₜ, Gₜ, bₜ) / (n σ)        gain: a surrogate, see `metarl_run.learner.surrogate`
 
-    While a task is adapted to, n and σ are its own. In a meta-objective they are constants shared by the meta-batch:
-    divided by its own, each task would count the more the less it has to gain, and its loss would not even follow its
-    return (`metarl_run.algo.gradient.sampling_correction` needs both).
+    In adaptation n and σ are the task's own. In a meta-objective they are constants shared by the meta-batch: divided
+    by its own constants, a task with little to gain would weigh more, and its loss would not follow its return
+    (`metarl_run.algo.gradient.sampling_correction` relies on both).
 
     Args:
-        action_space: of the task family.
+        action_space: actions of the task family.
         discount: γ in [0, 1], per step.
-        discount_steps: cₜ = γᵗ, which makes L an estimate of the discounted return; else cₜ = 1, as is common. (Thomas
-            2014, "Bias in natural actor-critic algorithms"; Nota & Thomas 2020, arXiv:1906.07073: cₜ = 1 follows the
-            gradient of no function, but does not forget late steps.)
-        standardise: subtract the mean of G − b over the task's steps, and take their standard deviation for σ, else 1:
-            a step whose size does not depend on the unit of rewards, at the price of a bias. Where all returns are
-            alike but for rounding, σ is infinite.
+        discount_steps: cₜ = γᵗ, so that L estimates the discounted return; else cₜ = 1, as is common. (Thomas 2014,
+            "Bias in natural actor-critic algorithms"; Nota & Thomas 2020, arXiv:1906.07073: with cₜ = 1 it follows the
+            gradient of no function, but late steps keep their weight.)
+        standardise: normalise advantages: subtract the mean of G − b over the task's steps, and let σ be their standard
+            deviation, else 1. The step size then does not depend on the unit of the reward, at the price of a bias.
+            Where all returns are equal up to rounding, σ is infinite.
         average: n counts `steps` (the gradient does not grow with the length of episodes; biased in adaptation where
-            lengths vary: episodes that happen to be long count for more) or `episodes` (unbiased). Shared by a
-            meta-batch, n is T · B steps, lived or not, or the mean number of episodes.
-        policy: `categorical` for discrete actions; for continuous ones `gaussian`, whose deviations are parameters of
-            their own, or `gaussian_state_dependent`, whose deviations the network puts out; `auto` is `categorical` or
-            `gaussian`.
-        initial_deviation: of a Gaussian policy, in units of the action, about what it starts with.
+            lengths vary: longer episodes weigh more) or `episodes` (unbiased). Shared by a meta-batch, n is T · B
+            steps, including padding, or the mean number of episodes.
+        policy: `categorical` for discrete actions; for continuous ones `gaussian`, with standard deviations as separate
+            parameters, or `gaussian_state_dependent`, with standard deviations from the network; `auto` is
+            `categorical` or `gaussian`.
+        initial_deviation: approximate initial standard deviation of a Gaussian policy, in units of the action.
 
     Attributes:
         surrogate: the gain.
-        hyperparameters: those that `with_hyperparameters` can exchange.
+        hyperparameters: names of those that `with_hyperparameters` can replace.
     """
 
     action_space: gymnasium.Space[Any]
@@ -59,7 +59,7 @@ class PolicyGradient(BaseLearner):
     discount_steps: bool
     standardise: bool
     average: Average
-    asked_kind: PolicyKind = field(alias="policy")
+    configured_kind: PolicyKind = field(alias="policy")
     initial_deviation: Positive
     surrogate: Surrogate = field(init=False)
 
@@ -77,13 +77,15 @@ class PolicyGradient(BaseLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         discrete = isinstance(self.action_space, gymnasium.spaces.Discrete)
-        self.kind = ("categorical" if discrete else "gaussian") if self.asked_kind == "auto" else self.asked_kind
+        self.kind = (
+            ("categorical" if discrete else "gaussian") if self.configured_kind == "auto" else self.configured_kind
+        )
         if discrete != (self.kind == "categorical"):
             raise ValueError(f"policy {self.kind} does not suit the action space {self.action_space}; choose auto")
-        self.initial_log_deviation = math.log(self.initial_deviation)
+        self.initial_log_std = math.log(self.initial_deviation)
 
     def with_hyperparameters(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
-        """This learner with other numbers, among `hyperparameters`; the loss is differentiable in them.
+        """A copy with other values of some `hyperparameters`; the loss is differentiable in them.
 
         Args:
             values: by name; a tensor has one value per task, `[…]`.
@@ -108,17 +110,17 @@ class PolicyGradient(BaseLearner):
             case "categorical":
                 return Categorical(output["policy"])
             case "gaussian":
-                return Gaussian(output["policy"], output["log_deviation"] + self.initial_log_deviation)
+                return Gaussian(output["policy"], output["log_deviation"] + self.initial_log_std)
         mean, log_deviation = output["policy"].chunk(2, -1)
-        return Gaussian(mean, log_deviation + self.initial_log_deviation)
+        return Gaussian(mean, log_deviation + self.initial_log_std)
 
     def divergence(self, behaviour: Distribution, output: Output, rollout: Rollout) -> Tensor:
-        """How far the policy has moved: KL(π_old(· | s) ‖ π(· | s)), the mean over each task's steps, `[…]`."""
+        """KL(π_old(· | s) ‖ π(· | s)), the mean over each task's steps, `[…]`."""
         kl = behaviour.kl(self.policy(rows(output)))
         return masked_mean(kl, rollout.alive)
 
     def log_prob(self, output: Output, rollout: Rollout) -> Tensor:
-        """log π(aₜ | sₜ) of what was done, `[…, T, B]`."""
+        """log π(aₜ | sₜ) of the actions taken, `[…, T, B]`."""
         return self.policy(rows(output)).log_prob(rollout.action)
 
     # --- The loss ---
@@ -135,7 +137,7 @@ class PolicyGradient(BaseLearner):
         surrogate: Surrogate | None = None,
         shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As every learner's, with a surrogate in the place of the configured one, and n and σ of a meta-batch."""
+        """The loss of each task, and metrics; `surrogate` replaces the configured one, `shared` the task's n and σ."""
         returns, baseline = self.returns_and_baseline(output, rollout)
         return self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline, shared), {}
 
@@ -149,7 +151,7 @@ class PolicyGradient(BaseLearner):
         baseline: Tensor,
         shared: Normaliser | None = None,
     ) -> Tensor:
-        """L for the given Gₜ and bₜ; n and σ are the task's own unless `shared`."""
+        """L for the given Gₜ and bₜ; n and σ are the task's own unless `shared` is given."""
         log_prob = self.log_prob(output, rollout)
         old = log_prob.detach() if behaviour is None else behaviour.log_prob(rollout.action)
         normaliser = shared or self.normaliser(returns, baseline, rollout)
@@ -159,11 +161,11 @@ class PolicyGradient(BaseLearner):
         return -normaliser(self._total(gain, rollout))
 
     def mean_return(self, rollout: Rollout, shared: Normaliser) -> Tensor:
-        """J, the return that the loss follows the derivative of, over the constants of a meta-batch, `[…]`."""
+        """J, the return whose derivative the loss estimates, over the constants of a meta-batch, `[…]`."""
         return shared(self._total(rollout.reward, rollout))
 
     def normaliser(self, returns: Tensor, baseline: Tensor, rollout: Rollout) -> Normaliser:
-        """n and σ of each task by itself."""
+        """n and σ of each task."""
         std = spread(returns, baseline, rollout.alive).std if self.standardise else returns.new_ones(())
         return Normaliser(*own_counts(rollout, per_step=self.average == "steps"), std)
 
@@ -171,7 +173,7 @@ class PolicyGradient(BaseLearner):
         """n and σ of a meta-batch.
 
         Args:
-            experience: Gₜ and bₜ, `[M, T, B]`, of some rollouts of some tasks, and the rollouts.
+            experience: Gₜ, bₜ, `[M, T, B]` each, and the rollouts that they are of.
         """
         counts = shared_counts([rollout for _, _, rollout in experience], per_step=self.average == "steps")
         if not self.standardise:
@@ -186,5 +188,5 @@ class PolicyGradient(BaseLearner):
 
 
 def over_steps(x: float | Tensor) -> float | Tensor:
-    """A number of each task, `[…]`, as one of each of its steps, `[…, 1, 1]`."""
+    """A value per task, `[…]`, broadcastable over its steps, `[…, 1, 1]`."""
     return x[..., None, None] if isinstance(x, Tensor) else x

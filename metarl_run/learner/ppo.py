@@ -6,7 +6,7 @@ from metarl_run.learner.surrogate import clipped
 
 
 class PPO(Critic):
-    """An actor-critic whose likelihood ratio gains nothing from leaving [1 − ε, 1 + ε].
+    """Actor-critic with the clipped surrogate: no gain from likelihood ratios outside [1 − ε, 1 + ε].
 
         L = − E[ min(ρₜ Âₜ, clip(ρₜ, 1 − ε, 1 + ε) Âₜ) ] + c_v E[ (V(sₜ) − (Âₜ + vₜ))² ] / u² − c_e E[ H(π(· | sₜ)) ]
 
@@ -16,7 +16,7 @@ class PPO(Critic):
         clip: ε > 0.
         epochs: gradient steps per adaptation.
 
-    Differs from the paper: every epoch is one step on all of the rollout, not on minibatches; advantages are estimated
+    Differs from the paper: every epoch is one step on the whole rollout, not on minibatches; advantages are estimated
     anew from V in every epoch.
     Source: Schulman et al. (2017), arXiv:1707.06347, Eq. 7 and 9, Algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""Q-learning: action values that follow their own best predictions."""
+"""Q-learning: action values learned from their own greedy predictions."""
 
 from typing import Any, ClassVar
 
@@ -15,25 +15,24 @@ from metarl_run.types import Rollout
 
 
 class QLearning(BaseLearner):
-    """Act ε-greedily on Q; move Q by its temporal-difference errors.
+    """Act ε-greedily on Q; update Q by its temporal-difference errors.
 
         δₜ = rₜ + γ (1 − dₜ) maxₐ Q(sₜ₊₁, a) − Q(sₜ, aₜ),        the first two terms held constant
         L  = c E[ h(δₜ) ],        h(δ) = ½ δ² where |δ| < 1, else |δ| − ½        over the task's steps
 
-    so that a gradient step on L is one along c E[ δₜ ∇Q(sₜ, aₜ) ] with δ clipped to [−1, 1]. One adaptation is `epochs`
+    so that a gradient step on L goes along c E[ δₜ ∇Q(sₜ, aₜ) ] with δ clipped to [−1, 1]. One adaptation is `epochs`
     such steps on one rollout.
 
     Args:
         discount: γ in [0, 1], per step.
-        epsilon: ε in [0, 1], how often an action is uniformly random; the best actions share the rest.
-        epochs: gradient steps per adaptation: values travel one step back along an episode in each.
-        scale: c > 0. Features of a network add up, so a step that suits a policy's logits overshoots here: α c should
-            be below 2 / |features|².
+        epsilon: ε in [0, 1], probability of a uniformly random action; the greedy actions share the rest.
+        epochs: gradient steps per adaptation: each propagates values one step back along an episode.
+        scale: c > 0. The contributions of a network's features add up, so a step size that suits a policy's logits
+            overshoots here: α c should be below 2 / |features|².
 
-    Differs from the paper: whole episodes at once in the place of single steps, and in the network form neither replay
-    memory nor target network: a rollout is forgotten after its adaptation.
-    Source: Watkins & Dayan (1992), Machine Learning 8; with a network Mnih et al. (2015), Nature 518,
-    errors clipped as there.
+    Differs from the paper: updates on whole episodes instead of single steps; with a network, neither replay memory nor
+    target network: a rollout is discarded after its adaptation.
+    Source: Watkins & Dayan (1992), Machine Learning 8; Mnih et al. (2015), Nature 518, for networks and clipped errors.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions",)
@@ -56,8 +55,8 @@ class QLearning(BaseLearner):
         self, output: Output, rollout: Rollout, behaviour: Distribution | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         q = output["q"]
-        goes_on = (~rollout.terminated).to(q.dtype)
-        target = rollout.reward + self.discount * goes_on * q.detach()[..., 1:, :, :].amax(-1)
+        continues = (~rollout.terminated).to(q.dtype)
+        target = rollout.reward + self.discount * continues * q.detach()[..., 1:, :, :].amax(-1)
         δ = target - q[..., :-1, :, :].gather(-1, rollout.action.unsqueeze(-1)).squeeze(-1)
         error = masked_mean(δ.detach().abs(), rollout.alive).mean()
         return self.cost(δ, rollout, q.shape[-1]), {"td_error": error}

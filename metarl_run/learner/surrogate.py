@@ -1,6 +1,6 @@
 """Surrogates: per-step gains whose derivatives estimate those of the expected return.
 
-All take the same things and differ in how θ, through log-probabilities, enters the gain of step t:
+All have the same arguments and differ in how log-probabilities, and thereby θ, enter the gain of step t:
 
     ρₜ = π(aₜ | sₜ) / π_old(aₜ | sₜ) = exp(log πₜ − log π_oldₜ)        1 in value where π_old is π itself, held constant
     □ₜ = Π ρ_t′ over the episode's steps t′ ≤ t                          "magic box"
@@ -11,15 +11,15 @@ All take the same things and differ in how θ, through log-probabilities, enters
     dice         (□ₜ − □ₜ₋₁) Gₜ − (ρₜ − 1) bₜ
     loaded_dice  (□ₜ − □ₜ₋₁) (Gₜ − bₜ)
 
-Summed over an episode with weights γᵗ, every one of them has an unbiased first derivative, the same for all, if b knows
-nothing of aₜ and of what follows. Second derivatives, which MAML needs, differ; each docstring says how. Figures are
-medians over 20 random MDPs of 3 states, 2 actions and 3 steps, for policies that are tables of logits, with b = V and
-one episode, from the enumeration of all trajectories (`scripts/studies/estimators`): errors relative to the truth,
-variances relative to its square. Networks have other figures, see `score`.
+Summed over an episode with weights γᵗ, all have the same unbiased first derivative if b is independent of aₜ and of all
+that follows. Second derivatives, which MAML needs, differ, as each docstring states. Figures are medians over 20 random
+MDPs of 3 states, 2 actions and 3 steps, for tables of logits, with b = V and one episode, by enumeration of all
+trajectories (`scripts/studies/estimators`): errors relative to the true derivative, variances relative to its square.
+Figures of networks differ, see `score`.
 
-"Unbiased" is said of one rollout's derivatives. MAML's meta-gradient is a product of two estimates, so from B episodes
-it is exact only as B grows: with B = 1, `dice` is 3 % off for a table, as `ratio` is, and 9 to 35 % for a network. See
-`metarl_run.algo.gradient.sampling_correction` for the meta-gradient that is exact at any B.
+"Unbiased" refers to one rollout's derivatives. MAML's meta-gradient is a product of two estimates and therefore exact
+only as the number B of episodes grows: with B = 1, `dice` is 3 % off for a table, as is `ratio`, and 9 to 35 % for a
+network. See `metarl_run.algo.gradient.sampling_correction` for a meta-gradient that is exact for any B.
 """
 
 from collections.abc import Callable
@@ -36,13 +36,13 @@ Surrogate = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 def score(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
     """The score function: log π · (G − b).
 
-    Bias: none in the gradient. The second derivative is E[∇² log π (G − b)], which lacks every product of scores. For a
-    table of logits and b = V it is zero (error 1.00), so that second-order MAML is first-order MAML in expectation. For
-    a network it is neither zero nor right: with 8 tanh units and an inner step of ½, MAML's meta-gradient is .11 of the
-    true one's norm away from FOMAML's at random weights (errors .49 and .53), and .23 at the initial ones (.08 and
-    .29), where most of the curvature is the network's own. Without a baseline it points anywhere (table: error 1.6). It
-    is the exact derivative of the update where data is held fixed, which is what E-MAML's correction asks for.
-    Variance: of the Hessian 4, a quarter of the unbiased ones'.
+    Bias: none in the gradient. The second derivative is E[∇² log π (G − b)], which lacks all products of scores. For a
+    table of logits and b = V it is zero (error 1.00), so that second-order MAML equals first-order MAML in expectation.
+    For a network it is neither zero nor exact: with 8 tanh units and an inner step of ½, the meta-gradients of MAML and
+    FOMAML differ by .11 of the true one's norm at random weights (errors .49 and .53), and by .23 at initial weights
+    (.08 and .29), where most of the curvature is the network's own. Without a baseline it is useless (table: error
+    1.6). It is the exact derivative of the update at fixed data, which E-MAML's correction requires.
+    Variance: 4 for the Hessian, a quarter of the unbiased ones'.
     Source: Williams (1992); on the second derivative Foerster et al. (2018), arXiv:1802.05098.
     """
     return log_prob * (returns - baseline)
@@ -51,9 +51,9 @@ def score(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
 def ratio(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
     """The likelihood ratio of single steps, "low variance curvature": ρ · (G − b).
 
-    Bias: none in the gradient. The second derivative E[(∇² log π + ∇log π ∇log πᵀ)(G − b)] has the products of scores
-    of the same step and lacks those of different steps (error 0.27); exact if episodes have one step.
-    Variance: of the Hessian 5.
+    Bias: none in the gradient. The second derivative E[(∇² log π + ∇log π ∇log πᵀ)(G − b)] contains the products of
+    scores of the same step but not those of different steps (error 0.27); exact if episodes have one step.
+    Variance: 5 for the Hessian.
     Source: Rothfuss et al. (2019), arXiv:1810.06784, Eq. 9 and 10.
     """
     return (log_prob - old_log_prob).exp() * (returns - baseline)
@@ -62,10 +62,10 @@ def ratio(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Ten
 def dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
     """DiCE with its baseline: (□ₜ − □ₜ₋₁) Gₜ − (ρₜ − 1) bₜ.
 
-    The sum over an episode, with weights γᵗ, is the usual Σ γᵗ □ₜ rₜ + Σ γᵗ (1 − ρₜ) bₜ but for a constant, if G is the
-    sum of rewards to go.
-    Bias: none in any derivative, for any b that knows nothing of aₜ and of what follows.
-    Variance: the baseline lowers that of the gradient only; of the Hessian 20, the highest here.
+    The sum over an episode, with weights γᵗ, equals the usual Σ γᵗ □ₜ rₜ + Σ γᵗ (1 − ρₜ) bₜ up to a constant, if G is
+    the sum of rewards to go.
+    Bias: none in any derivative, for any b that is independent of aₜ and of all that follows.
+    Variance: the baseline reduces that of the gradient only; 20 for the Hessian, the highest here.
     Source: Foerster et al. (2018), arXiv:1802.05098.
     """
     log_ρ = log_prob - old_log_prob
@@ -76,9 +76,9 @@ def dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tens
 def loaded_dice(log_prob: Tensor, old_log_prob: Tensor, returns: Tensor, baseline: Tensor, ended: Tensor) -> Tensor:
     """Loaded DiCE: (□ₜ − □ₜ₋₁) (Gₜ − bₜ).
 
-    Bias: none in any derivative, if G is the sum of rewards to go and b knows nothing of aₜ and of what follows; that
-    of the advantages, if G − b are generalised advantages with λ < 1.
-    Variance: the baseline lowers that of every derivative; of the Hessian 17.
+    Bias: none in any derivative, if G is the sum of rewards to go and b is independent of aₜ and of all that follows;
+    that of the advantages, if G − b are generalised advantages with λ < 1.
+    Variance: the baseline reduces that of every derivative; 17 for the Hessian.
     Source: Farquhar et al. (2019), arXiv:1909.10549, here with λ = 1 and τ = 1.
     """
     log_ρ = log_prob - old_log_prob
@@ -104,5 +104,5 @@ def clipped(clip: float) -> Surrogate:
     return gain
 
 
-Gain = Literal["score", "ratio", "dice", "loaded_dice"]
-SURROGATES: dict[Gain, Surrogate] = {"score": score, "ratio": ratio, "dice": dice, "loaded_dice": loaded_dice}
+SurrogateName = Literal["score", "ratio", "dice", "loaded_dice"]
+SURROGATES: dict[SurrogateName, Surrogate] = {"score": score, "ratio": ratio, "dice": dice, "loaded_dice": loaded_dice}

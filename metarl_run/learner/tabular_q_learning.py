@@ -1,4 +1,4 @@
-"""Tabular Q-learning: the table of action values is what is learned."""
+"""Tabular Q-learning: a table of action values."""
 
 from typing import ClassVar
 
@@ -11,11 +11,12 @@ from metarl_run.types import Rollout
 
 
 class TabularQLearning(QLearning):
-    """Q-learning with the table's step size: a visited entry moves by α times its mean temporal-difference error.
+    """Q-learning with a step size per table entry: a visited entry moves by α times its mean TD error.
 
         L = Σ_(s, a) visited  mean over visits to (s, a) of ½ δₜ²        so that        Q(s, a) ← Q(s, a) + α mean δₜ
 
-    Source: Watkins & Dayan (1992), Machine Learning 8; the mean over visits in the place of visit after visit.
+    Differs from the paper: one update by the mean over visits instead of one update per visit.
+    Source: Watkins & Dayan (1992), Machine Learning 8.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular", "table")
@@ -23,7 +24,7 @@ class TabularQLearning(QLearning):
     scale: Positive = field(init=False, default=1.0)
 
     def cost(self, δ: Tensor, rollout: Rollout, num_actions: int) -> Tensor:
-        """The sum over visited entries of their mean squared errors."""
+        """Sum over visited entries of half their mean squared errors."""
         state = rollout.observation[..., :-1, :, :].argmax(-1)
         entry = (state * num_actions + rollout.action).flatten(-2)
         alive = rollout.alive.flatten(-2).to(δ.dtype)

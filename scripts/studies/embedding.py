@@ -87,14 +87,14 @@ def embedded(run: Run, tasks: int, episodes: int) -> tuple[Any, Tensor]:
     env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams("embedding/env"))
     with torch.no_grad():
         (rollout,) = live(algo, env, streams("embedding/actions"), adaptation_steps=episodes - 1).rollouts
-        return task, algo.place(rollout.memory).squeeze(1)
+        return task, algo.inferred_embedding(rollout.memory).squeeze(1)
 
 
 def served(run: Run, task: Any) -> Tensor:
     """Mean return of each stored policy in each task, `[M, N]`."""
     family, algo, streams = run
     columns = []
-    for policy in range(len(algo.places)):
+    for policy in range(len(algo.task_embeddings)):
         one = {name: φ[policy].detach().expand(task.num_tasks, *φ.shape[1:]) for name, φ in algo.policies.items()}
         generator = streams("embedding/served", policy)
         env = TaskVectorEnv(family, task, episodes_per_task=SERVED_EPISODES, generator=generator)
@@ -119,11 +119,11 @@ def truths(family: TaskFamily, task: Any) -> dict[str, Tensor]:
 def correlations(run: Run, task: Any, places: Tensor) -> dict[str, float]:
     """Spearman's ρ of learned distances with true ones, and with negative returns of stored policies."""
     found = {name: spearman(pairwise(places), pairwise(x)) for name, x in truths(run.family, task).items()}
-    standing = run.family.sample(len(run.algo.places), "meta_train", run.streams("meta_train/standing_tasks"))
+    standing = run.family.sample(len(run.algo.task_embeddings), "meta_train", run.streams("meta_train/standing_tasks"))
     for name, x in truths(run.family, standing).items():
-        found[f"stored tasks: {name}"] = spearman(pairwise(run.algo.places), pairwise(x))
+        found[f"stored tasks: {name}"] = spearman(pairwise(run.algo.task_embeddings), pairwise(x))
     some = slice(0, SERVED_TASKS)
-    distance = torch.cdist(places[some], run.algo.places)
+    distance = torch.cdist(places[some], run.algo.task_embeddings)
     return {**found, "a stored policy's return, negative": spearman(distance, -served(run, task.select(some)))}
 
 
@@ -170,7 +170,7 @@ def draw(figure: "Figure", run: Run, task: Any, places: Tensor) -> None:
     centre = places.mean(0)
     _, singular, directions = torch.linalg.svd(places - centre, full_matrices=False)
     share = singular.square() / singular.square().sum()
-    seen, stored = (places - centre) @ directions[:2].T, (run.algo.places - centre) @ directions[:2].T
+    seen, stored = (places - centre) @ directions[:2].T, (run.algo.task_embeddings - centre) @ directions[:2].T
     panels = colours(run.family, task)
     for axes, (name, (values, scale)) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axes.scatter(*stored.T.numpy(), marker="x", s=22, color=INK, linewidth=0.9, label="stored task")

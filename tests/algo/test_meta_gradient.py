@@ -1,4 +1,4 @@
-"""Learned numbers: exact derivatives at fixed data, numbers by hand, and what must not leak."""
+"""Learned hyperparameters: exact derivatives at fixed data, values by hand, and what must not leak."""
 
 import math
 
@@ -21,8 +21,8 @@ from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Rollout
 
-NUMBERS = ["step_size", "discount", "gae_lambda", "entropy_weight"]
-ALL = [*NUMBERS, "intrinsic_reward", "initialisation"]
+SCALARS = ["step_size", "discount", "gae_lambda", "entropy_weight"]
+ALL = [*SCALARS, "intrinsic_reward", "initialisation"]
 OF_REINFORCE = ["step_size", "discount", "intrinsic_reward"]
 LEARNER = {
     "action_space": gymnasium.spaces.Discrete(A),
@@ -107,20 +107,20 @@ def test_with_nothing_learned_agents_are_those_of_scratch_bit_for_bit(maker):
     assert algo.meta_params == {} and algo.meta_update(replay(algo)) == {}
 
 
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_that_has_not_moved_yet_is_the_configured_one(name):
-    algo, plain = make(actor_critic(), [name], scheduled=NUMBERS), make(actor_critic(), [])
+@pytest.mark.parametrize("name", SCALARS)
+def test_a_hyperparameter_that_has_not_moved_yet_is_the_configured_one(name):
+    algo, plain = make(actor_critic(), [name], scheduled=SCALARS), make(actor_critic(), [])
     for rollout in ROLLOUTS[:3]:  # also in steps beyond the schedule
         mine, theirs = (one.adapt(one.start(M), rollout).params for one in (algo, plain))
         for parameter in theirs:
             torch.testing.assert_close(mine[parameter], theirs[parameter], rtol=1e-5, atol=1e-6)
 
 
-def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
+def test_step_k_has_the_kth_values_and_later_steps_the_last():
     algo = make(reinforce(), ["step_size", "discount"], scheduled=["step_size", "discount"])
     step_sizes, discounts = (0.5, 0.1), (0.3, 0.8)
     for name, values in (("step_size", step_sizes), ("discount", discounts)):
-        raw = [algo.hyperparameters.quantities[name].raw(q) for q in values]
+        raw = [algo.hyperparameters.hyperparameters[name].raw(q) for q in values]
         algo.meta_params[name].data = torch.tensor(raw, dtype=torch.float64)
     network, initial = network_of(reinforce())
     mine = algo.start(M)
@@ -137,7 +137,7 @@ def test_step_k_has_the_kth_numbers_and_later_steps_the_last():
 def test_by_layer_every_parameter_follows_its_own_step_size():
     algo, plain = make(reinforce(), ["step_size"], by_layer=True), make(reinforce(), [])
     factors = torch.arange(1, len(algo.adapted) + 1, dtype=torch.float64)
-    raw = [algo.hyperparameters.quantities["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
+    raw = [algo.hyperparameters.hyperparameters["step_size"].raw(ALPHA * factor) for factor in factors.tolist()]
     algo.meta_params["step_size"].data = torch.tensor([raw], dtype=torch.float64)
     mine, theirs = (one.adapt(one.start(M), ROLLOUTS[0]).params for one in (algo, plain))
     for factor, name in zip(factors, algo.adapted, strict=True):
@@ -152,14 +152,16 @@ def test_by_layer_every_parameter_follows_its_own_step_size():
 def test_no_meta_parameters_lead_out_of_the_bounds(raw):
     bounds = {"step_size": [0.5, 3], "discount": [0.2, 0.9], "gae_lambda": [0, 1], "entropy_weight": [-0.1, 0.1]}
     algo = make(
-        actor_critic(), [*NUMBERS, "intrinsic_reward"], **{f"{name}_bounds": of_it for name, of_it in bounds.items()}
+        actor_critic(),
+        [*SCALARS, "intrinsic_reward"],
+        **{f"{name}_bounds": of_it for name, of_it in bounds.items()},
     )
     for x in algo.meta_params.values():
         x.data.fill_(raw)
     for name, (low, high) in bounds.items():
         values = algo.hyperparameters.values(algo.meta_params)[name]
         assert ((values >= low) & (values <= high)).all()
-    paid = algo.paid(ROLLOUTS[0]).reward - ROLLOUTS[0].reward
+    paid = algo.with_intrinsic_reward(ROLLOUTS[0]).reward - ROLLOUTS[0].reward
     assert (paid.abs() <= 2.0 + 1e-12).all() and (paid[~ROLLOUTS[0].alive] == 0).all()
     assert all(φ.isfinite().all() for φ in algo.adapt(algo.start(M), ROLLOUTS[0]).params.values())
 
@@ -171,10 +173,14 @@ EVERYTHING = {
     "reinforce": (reinforce, OF_REINFORCE, {"adaptation_steps": 3, "scheduled": ["step_size", "discount"]}),
     "by layer": (reinforce, OF_REINFORCE, {"by_layer": True, "outer_steps": "last"}),
     "actor_critic": (actor_critic, ALL, {"adaptation_steps": 1}),
-    "schedules": (lambda: actor_critic(value_weight=0.0), [*NUMBERS, "intrinsic_reward"], {"scheduled": NUMBERS}),
+    "schedules": (
+        lambda: actor_critic(value_weight=0.0),
+        [*SCALARS, "intrinsic_reward"],
+        {"scheduled": SCALARS},
+    ),
     "unscaled": (
         lambda: actor_critic(value_weight=0.0, standardise=False, average="episodes"),
-        [*NUMBERS, "intrinsic_reward"],
+        [*SCALARS, "intrinsic_reward"],
         {"inner_lr": 0.1},
     ),
 }
@@ -206,7 +212,7 @@ def test_the_meta_gradient_is_the_derivative_of_the_meta_loss_on_recorded_data(c
 
 
 def two_steps(action=0, reward=(0.5, 2.0)):
-    """One slot that takes two steps, in states 0 and 1, and ends."""
+    """One env that takes two steps, in states 0 and 1, and ends."""
     return Rollout(
         observation=torch.tensor([[1.0, 0], [0, 1], [1, 0]]).double().view(1, 3, 1, 2),
         action=torch.full((1, 2, 1), action),
@@ -255,10 +261,10 @@ def test_discount_and_lambda_by_hand(v):
 
 @pytest.mark.parametrize("outer_steps", ["all", "last"])
 @pytest.mark.parametrize("maker", [reinforce, actor_critic])
-def test_every_meta_parameter_hears_of_every_task(maker, outer_steps):
+def test_every_task_reaches_every_meta_parameter(maker, outer_steps):
     """V is held constant in every loss: neither where it starts nor how it steps has a derivative."""
     learned = ALL if maker is actor_critic else [*OF_REINFORCE, "initialisation"]
-    algo = make(maker(), learned, scheduled=NUMBERS, by_layer=True, outer_steps=outer_steps)
+    algo = make(maker(), learned, scheduled=SCALARS, by_layer=True, outer_steps=outer_steps)
     losses, _ = objective_of(algo).own_losses()
     steps_of_policy = [name.startswith("policy") for name in algo.adapted]
     for task in range(M):
@@ -276,17 +282,17 @@ def test_every_meta_parameter_hears_of_every_task(maker, outer_steps):
 
 
 def test_a_part_of_the_tasks_at_a_time_gives_the_same_meta_gradient():
-    algo = make(actor_critic(), ALL, scheduled=NUMBERS)
-    told = []
+    algo = make(actor_critic(), ALL, scheduled=SCALARS)
+    gradients = []
     for tasks_at_once in (None, 2):
         algo.meta_update(replay(algo, tasks_at_once=tasks_at_once))
-        told.append(algo.meta_optimizer.gradients | algo.network_optimizer.gradients)
-    assert told[0].keys() == algo.meta_params.keys()
-    for name, gradient in told[0].items():
-        torch.testing.assert_close(told[1][name], gradient, rtol=1e-9, atol=1e-12)
+        gradients.append(algo.meta_optimizer.gradients | algo.network_optimizer.gradients)
+    assert gradients[0].keys() == algo.meta_params.keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-9, atol=1e-12)
 
 
-# --- The intrinsic reward is for the learner's eyes alone ---
+# --- Only the inner learner sees the intrinsic reward ---
 
 
 def shifted(algo):
@@ -296,20 +302,20 @@ def shifted(algo):
     return algo
 
 
-def test_the_meta_loss_of_given_agents_knows_no_learned_number():
+def test_the_meta_loss_of_given_agents_depends_on_no_learned_hyperparameter():
     score = {"surrogate": "score"}  # its value is not 0
     learner, other = actor_critic(**score), actor_critic(**score, discount=0.2, gae_lambda=0.1, entropy_weight=0.9)
     agents = make(learner, ALL).start(M)
-    lives = [agents] * 3, ROLLOUTS[:3]
+    experience = [agents] * 3, ROLLOUTS[:3]
     algos = make(learner, ALL), shifted(make(learner, ALL)), make(other, ALL)
-    losses = [algo.meta_losses(*lives)[0] for algo in algos]
+    losses = [algo.meta_losses(*experience)[0] for algo in algos]
     assert all(torch.equal(losses[0], other) for other in losses)
-    paid = [ROLLOUTS[0], *(algos[0].paid(rollout) for rollout in ROLLOUTS[1:3])]
-    assert not torch.isclose(losses[0], algos[0].meta_losses(lives[0], paid)[0]).any()
+    paid = [ROLLOUTS[0], *(algos[0].with_intrinsic_reward(rollout) for rollout in ROLLOUTS[1:3])]
+    assert not torch.isclose(losses[0], algos[0].meta_losses(experience[0], paid)[0]).any()
 
 
 def test_what_is_reported_is_the_tasks_own_reward():
-    """A CartPole pays 1 for every step, whatever the learner is told."""
+    """A CartPole pays 1 for every step, whatever the learner sees."""
     arguments = ["experiment=smoke", "algo=meta_gradient", "env=cartpole_family", "algo.reward_scale=50"]
     family, algo = build_agent(compose_points(arguments).points[0].config, Streams(0, torch.device("cpu")))
     generator = torch.Generator().manual_seed(0)
@@ -321,16 +327,16 @@ def test_what_is_reported_is_the_tasks_own_reward():
     lifetime = live(algo, env, generator, adaptation_steps=2)
     assert all(torch.equal(rollout.reward, rollout.alive.float()) for rollout in lifetime.rollouts)
     first = lifetime.rollouts[0]
-    assert (algo.paid(first).reward - first.reward).abs().max() > 1
-    told = algo.adapt(lifetime.agents[0], first), shifted(algo).adapt(lifetime.agents[0], first)
-    assert not torch.equal(told[0].params["policy.0.weight"], told[1].params["policy.0.weight"])
+    assert (algo.with_intrinsic_reward(first).reward - first.reward).abs().max() > 1
+    adapted = algo.adapt(lifetime.agents[0], first), shifted(algo).adapt(lifetime.agents[0], first)
+    assert not torch.equal(adapted[0].params["policy.0.weight"], adapted[1].params["policy.0.weight"])
 
 
 # --- Saving ---
 
 
 def test_a_saved_state_holds_the_start_of_the_agents_too():
-    one, other = make(actor_critic(), NUMBERS), make(actor_critic(), NUMBERS)
+    one, other = make(actor_critic(), SCALARS), make(actor_critic(), SCALARS)
     for θ in other.initial.values():
         θ.data.add_(1)
     assert not any(name in one.meta_params for name in one.initial)

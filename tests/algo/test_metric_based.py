@@ -1,7 +1,6 @@
-"""The metric-based agent: its kernel, its places, what it stores, and who learns from what."""
+"""The metric-based agent: its mixture of policies, its embeddings and its learning."""
 
 import io
-import math
 
 import gymnasium
 import pytest
@@ -9,8 +8,7 @@ import torch
 
 from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_optimizer.sgd import SGD
-from metarl_run.algo.metric.stored_tasks import StoredTasks
-from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel, place
+from metarl_run.algo.metric.task_embedding import fused
 from metarl_run.algo.metric_based import MetricBased, stress
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
@@ -39,7 +37,7 @@ def optimizer(lr=0.1):
 
 
 def make(**changes):
-    """A small agent whose encoder is far from its first values, where every place is nearly 0."""
+    """A small agent whose encoder is far from its initial values, where every embedding is nearly 0."""
     usual = {
         "learner": QLearning(discount=0.9, epsilon=0.1, epochs=2, scale=1.0),
         "network": MLP(num_inputs=D, heads={"q": A}, hidden=[4], activation="tanh"),
@@ -61,13 +59,13 @@ def make(**changes):
     }
     algo = MetricBased(**usual | changes)
     with torch.no_grad():
-        for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.places]):
+        for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.task_embeddings]):
             θ.copy_(0.7 * randn(*θ.shape, seed=seed))
     return algo
 
 
-def lived(seed=0, M=N):
-    """One episode in each slot, of 2 to T steps."""
+def experience(seed=0, M=N):
+    """One episode in each env, of 2 to T steps."""
     g = torch.Generator().manual_seed(seed)
     length = torch.randint(2, T + 1, (M, 1, B), generator=g)
     length[0, 0, 0] = T
@@ -90,51 +88,9 @@ def replay():
 
     def live(adaptation_steps, given=None):
         agents.append(given)
-        return Lifetime([given], [lived(len(agents))])
+        return Lifetime([given], [experience(len(agents))])
 
     return live, agents
-
-
-# --- The kernel ---
-
-
-def test_weights_by_hand():
-    """Two places at ±1 on a line, seen at ½ with precision 2: variances ½ + τ / 2 = 1."""
-    w = log_kernel(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([[1.0], [-1.0]]), temperature=1.0).softmax(-1)
-    near, far = math.exp(-0.5 * 0.5**2), math.exp(-0.5 * 1.5**2)
-    torch.testing.assert_close(w, torch.tensor([near, far]) / (near + far))
-
-
-def test_the_kernel_is_the_gaussian_that_it_says():
-    places, λ, f, τ = randn(N, L), randn(7, L, seed=1).exp(), randn(7, L, seed=2), 0.6
-    Λ, g = λ.sum(0), (λ * f).sum(0) / λ.sum(0)
-    density = torch.distributions.Normal(places, (1 / Λ + τ / 2).sqrt()).log_prob(g).sum(-1)
-    ours = log_kernel((λ * f).sum(0), Λ, places, τ)
-    torch.testing.assert_close(ours.softmax(-1), density.softmax(-1))
-
-
-def kernel(temperature, precision):
-    g, places = randn(L, seed=3), randn(N, L)
-    w = log_kernel(g * precision, torch.full((L,), precision), places, temperature).softmax(-1)
-    return w, (g - places).square().sum(-1)
-
-
-def test_limits_of_the_kernel():
-    """Without experience or with τ → ∞ all tasks alike; with much of it exp(−‖g − e‖² / τ); then τ → 0: the nearest."""
-    even = torch.full((N,), 1 / N)
-    torch.testing.assert_close(kernel(1.0, 0.0)[0], even)
-    torch.testing.assert_close(kernel(1e6, 1e4)[0], even, rtol=0, atol=1e-4)
-    w, distance = kernel(0.7, 1e6)
-    torch.testing.assert_close(w, (-distance / 0.7).softmax(-1), rtol=1e-3, atol=1e-5)
-    w, distance = kernel(1e-4, 1e6)
-    assert w[distance.argmin()] > 0.999
-
-
-def test_more_experience_of_the_same_place_sharpens_the_weights():
-    entropies = [
-        -(w * w.log()).sum() for w in (kernel(0.5, precision)[0] for precision in (0.0, 0.1, 1.0, 10.0, 100.0))
-    ]
-    assert entropies == sorted(entropies, reverse=True)
 
 
 # --- The mixture ---
@@ -175,35 +131,35 @@ def test_the_first_action_is_of_the_plain_mean_and_an_agent_with_parameters_is_o
     assert torch.equal(own.logits, alone.logits) and memory == {}
 
 
-# --- Places ---
+# --- Embeddings ---
 
 
 def remembered(algo, rollout):
-    """The memory after a rollout, step by step, as acting makes it; slots that are over go on with padding."""
+    """The memory after a rollout, step by step, as acting makes it; envs that have finished continue with padding."""
     agent = algo.start(len(rollout.reward))
-    told = rollout.percepts()
+    percepts = rollout.percepts()
     memories = []
     for t in range(rollout.reward.shape[1]):
-        _, memory = algo.act(agent, Percept(*(x[:, t] for x in told)))
+        _, memory = algo.act(agent, Percept(*(x[:, t] for x in percepts)))
         agent = agent._replace(memory=memory)
         memories.append(memory)
     last = Percept(rollout.observation[:, -1], rollout.action[:, -1], rollout.reward[:, -1], rollout.ended[:, -1])
     return [*memories, algo.act(agent, last)[1]]
 
 
-def test_places_while_acting_are_those_of_the_update_at_every_step():
+def test_embeddings_while_acting_are_those_of_the_update_at_every_step():
     """Also across the end of an episode, of whose successor nothing is read."""
-    algo, rollout = make(), lived()
+    algo, rollout = make(), experience()
     after = remembered(algo, rollout)
-    weighted, λ = algo.embedding.sights(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
+    weighted, λ = algo.embedding.evidence(algo.encoder, algo.embedding.inputs_of(rollout).flatten(1, 2))
     for t in range(T + 1):
         sums = [x.unflatten(1, (T, B))[:, :t].sum(1) for x in (weighted, λ)]
         torch.testing.assert_close(after[t]["weighted"], sums[0].expand_as(after[t]["weighted"]), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(algo.place(after[t]), place(*sums), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(algo.inferred_embedding(after[t]), fused(*sums), rtol=1e-4, atol=1e-4)
 
 
 def test_what_comes_after_an_end_is_not_read_and_all_else_is():
-    algo, rollout = make(), lived()
+    algo, rollout = make(), experience()
     x = algo.embedding.inputs_of(rollout)
     moved = rollout._replace(observation=rollout.observation.clone())
     moved.observation[:, 1:] += rollout.ended.unsqueeze(-1)  # what follows an end is read as the start of no step here
@@ -218,96 +174,35 @@ def test_the_order_of_steps_does_not_matter_and_other_tasks_neither():
     algo = make()
     x = randn(N, 9, algo.embedding.num_features, seed=6)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
-    sums = [place(*(y.sum(1) for y in algo.embedding.sights(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
+    sums = [fused(*(y.sum(1) for y in algo.embedding.evidence(algo.encoder, z))) for z in (x, x[:, order], x[:2])]
     torch.testing.assert_close(sums[0], sums[1])
     torch.testing.assert_close(sums[0][:2], sums[2])
-
-
-def test_a_sight_by_hand():
-    """Linear u, v and w: λ = softplus(w), f = u v."""
-    embedding = TaskEmbedding(OBSERVATIONS, ACTIONS, size=1, hidden=[], activation="tanh")
-    params = {name: torch.zeros_like(θ) for name, θ in embedding.init(torch.Generator()).items()}
-    params["u.0.weight"][D + A + 1 * A + 2] = 3.0  # second observation × action 2
-    params["v.0.weight"][0] = 2.0  # reward
-    params["v.0.weight"][2] = 10.0  # change of the second observation
-    params["w.0.bias"] += 1.0
-    now = Percept(torch.tensor([[[0.0, 0.7]]]), torch.tensor([[2]]), torch.tensor([[5.0]]), torch.tensor([[False]]))
-    weighted, λ = embedding.sights(params, embedding.inputs(now, torch.tensor([[[0.3, 0.5]]])))
-    assert λ.item() == pytest.approx(math.log(1 + math.e))
-    assert weighted.item() / λ.item() == pytest.approx(3 * 0.5 * (2 * 5 + 10 * 0.2), rel=1e-5)
-
-
-# --- What is stored ---
-
-
-def stored(**changes):
-    usual = {"pages": 2, "page": 3, "generator": torch.Generator().manual_seed(0)} | changes
-    return StoredTasks(3, 2, **usual)
-
-
-def earning(returns):
-    """One slot, one step."""
-    reward = torch.tensor(returns).view(-1, 1, 1)
-    yes = torch.ones(len(returns), 1, 1, dtype=torch.bool)
-    return Rollout(torch.zeros(len(returns), 2, 1, D), yes.long(), reward, yes, ~yes, yes, {})
-
-
-def test_regrets_by_hand():
-    bank = stored()
-    x = torch.zeros(3, 1, 1, 2)
-    bank.keep(earning([10.0, 20.0, 30.0]), x, 0)
-    bank.keep(earning([4.0, 8.0, 33.0]), x, 1)  # of tasks 1, 2 and 0
-    regret, tried = bank.regret()
-    assert tried.tolist() == [[True, True, False], [False, True, True], [True, False, True]]
-    # 6, 12 and, better than its own, 0: the usual one is 6; what was not tried counts as its task's mean.
-    torch.testing.assert_close(regret, torch.tensor([[0.0, 6, 6], [12, 0, 12], [0, 0, 0]]) / 6)
-
-
-def test_all_partners_are_tried_in_turn_and_only_steps_really_taken_are_kept():
-    bank, partners = stored(), []
-    rollout = lived(M=3)
-    x = rollout.alive.float().unsqueeze(-1).expand(-1, -1, -1, 2)
-    for _ in range(4):
-        partners.append(bank.partner)
-        bank.keep(rollout, x, 0)
-        bank.keep(rollout, x, partners[-1])
-    assert partners == [1, 2, 1, 2]
-    assert bank.experience.shape == (3, 6, 2) and (bank.experience == 1).all()
-
-
-def test_a_query_shares_no_step_with_the_rest_and_is_never_empty_nor_more_than_half():
-    bank = stored(page=10)
-    for _ in range(2):
-        bank.keep(lived(M=3), randn(3, T, B, 2), 0)
-    sizes = torch.stack([bank.split().sum((1, 2)) for _ in range(200)])
-    assert sizes.min() == 1 and 8 <= sizes.max() <= 10
-    assert set(bank.split().unique().tolist()) == {0.0, 1.0}
 
 
 # --- Learning ---
 
 
 def test_regret_regression_recovers_a_planted_metric():
-    """Of places on a plane the distances of most pairs are told; those of all are found, with dimensions to spare."""
+    """Given the distances of most pairs of points on a plane, all are found, in more dimensions than needed."""
     planted = randn(12, 2)
     distance = torch.cdist(planted, planted)
-    places = randn(12, L, seed=1).requires_grad_()
-    tried = torch.rand(12, 12, generator=torch.Generator().manual_seed(2)) < 0.8
+    embeddings = randn(12, L, seed=1).requires_grad_()
+    evaluated = torch.rand(12, 12, generator=torch.Generator().manual_seed(2)) < 0.8
     rule = Adam(lr=0.05, decay=0.0, max_grad_norm=1e3)
-    rule.attach({"places": places})
+    rule.attach({"points": embeddings})
     for _ in range(800):
-        (gradient,) = torch.autograd.grad(stress(places, distance.square(), tried), [places])
+        (gradient,) = torch.autograd.grad(stress(embeddings, distance.square(), evaluated), [embeddings])
         rule.step([gradient], lambda: "")
-    found = torch.cdist(places.detach(), places.detach())
+    found = torch.cdist(embeddings.detach(), embeddings.detach())
     torch.testing.assert_close(found, distance, rtol=0, atol=0.05)
 
 
 def test_stress_by_hand():
-    """Places 3 and 1 apart where regrets say 1 and 2: (3 − 1)² and (1 − 2)²; what was not tried does not count."""
-    places = torch.tensor([[0.0], [3.0], [4.0]])
+    """Embeddings 3 and 1 apart for regrets of 1 and 4: (3 − 1)² and (1 − 2)²; pairs not evaluated do not count."""
+    embeddings = torch.tensor([[0.0], [3.0], [4.0]])
     regret = torch.tensor([[0.0, 1, 7], [7, 0, 4], [7, 7, 0]])
-    tried = torch.tensor([[False, True, False], [False, False, True], [False, False, False]])
-    assert stress(places, regret, tried).item() == pytest.approx((4 + 1) / 2, abs=1e-3)
+    evaluated = torch.tensor([[False, True, False], [False, False, True], [False, False, False]])
+    assert stress(embeddings, regret, evaluated).item() == pytest.approx((4 + 1) / 2, abs=1e-3)
 
 
 def test_gradient_reaches_every_parameter_from_every_stored_task():
@@ -321,14 +216,14 @@ def test_gradient_reaches_every_parameter_from_every_stored_task():
 
 
 def test_policies_learn_in_their_own_tasks_alone():
-    """By the learner's own steps: what they do elsewhere, and the metric, is no loss of theirs."""
+    """Updates by the learner's own steps: neither other tasks nor the metric enter a policy's loss."""
     algo, (live_here, agents) = make(), replay()
     own = {name: φ.detach().clone().requires_grad_() for name, φ in algo.policies.items()}
     algo.meta_update(live_here)
     φ, behaviour = own, None
     for _ in range(2):
-        output, _ = algo.network(φ, lived(1).observation, {})
-        gradients = torch.autograd.grad(algo.learner.loss(output, lived(1), behaviour)[0].sum(), list(φ.values()))
+        output, _ = algo.network(φ, experience(1).observation, {})
+        gradients = torch.autograd.grad(algo.learner.loss(output, experience(1), behaviour)[0].sum(), list(φ.values()))
         φ = {name: (θ - 0.1 * g).detach().requires_grad_() for (name, θ), g in zip(φ.items(), gradients, strict=True)}
     for name in φ:
         torch.testing.assert_close(algo.policies[name], φ[name])
@@ -338,17 +233,17 @@ def test_policies_learn_in_their_own_tasks_alone():
 
 
 def contrast_by_hand(algo, query):
-    """KL of the weights from what the regrets ask for, task by task: places by the rest, sought by the query alone."""
+    """KL of the weights from those of the regrets, task by task: embeddings by the rest, located by the query."""
     regret, _ = algo.stored.regret()
     with torch.no_grad():
-        weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
+        weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
     asked, rest = query.squeeze(-1) == 1, query.squeeze(-1) == 0
-    places = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
+    embeddings = torch.stack([weighted[i][rest[i]].sum(0) / λ[i][rest[i]].sum(0) for i in range(N)])
     total = 0.0
     for j in range(N):
         Λ = λ[j][asked[j]].sum(0)
-        deviation = (1 / Λ + algo.temperature / 2).sqrt()
-        log_w = torch.distributions.Normal(places, deviation).log_prob(weighted[j][asked[j]].sum(0) / Λ).sum(-1)
+        std = (1 / Λ + algo.temperature / 2).sqrt()
+        log_w = torch.distributions.Normal(embeddings, std).log_prob(weighted[j][asked[j]].sum(0) / Λ).sum(-1)
         p = (-regret[j] / algo.tolerance).softmax(0)
         total += (p * (p.log() - log_w.log_softmax(0))).sum().item() / N
     return total
@@ -366,34 +261,34 @@ def with_a_query(monkeypatch, seed=0):
     return algo, query
 
 
-def test_a_task_is_sought_by_its_query_among_places_that_know_nothing_of_it(monkeypatch):
+def test_a_task_is_located_by_its_query_among_embeddings_without_it(monkeypatch):
     algo, query = with_a_query(monkeypatch)
     expected = contrast_by_hand(algo, query)
     assert expected > 0.01
     assert algo.improve_embedding()["contrast"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_happened_in_the_query_moves_no_place(monkeypatch):
-    told = []
+def test_the_query_moves_no_embedding(monkeypatch):
+    metrics = []
     for shift in (0.0, 3.0):
         algo, query = with_a_query(monkeypatch)
         algo.stored.steps[:, : query.shape[1]] += shift * query
-        told.append(algo.improve_embedding())
-    assert torch.equal(told[0]["stress"], told[1]["stress"])
-    assert not torch.equal(told[0]["contrast"], told[1]["contrast"])
+        metrics.append(algo.improve_embedding())
+    assert torch.equal(metrics[0]["stress"], metrics[1]["stress"])
+    assert not torch.equal(metrics[0]["contrast"], metrics[1]["contrast"])
 
 
-def test_places_are_of_the_parameters_and_the_experience_after_the_update():
+def test_embeddings_are_of_the_parameters_and_the_experience_after_the_update():
     algo = make()
     algo.meta_update(replay()[0])
-    weighted, λ = algo.embedding.sights(algo.encoder, algo.stored.experience)
-    torch.testing.assert_close(algo.places, place(weighted.sum(1), λ.sum(1)).detach())
+    weighted, λ = algo.embedding.evidence(algo.encoder, algo.stored.experience)
+    torch.testing.assert_close(algo.task_embeddings, fused(weighted.sum(1), λ.sum(1)).detach())
 
 
 def test_a_loss_that_is_not_finite_is_refused_before_anything_moves():
     algo = make()
     before = {name: φ.detach().clone() for name, φ in algo.policies.items()}
-    bad = lived()._replace(reward=torch.full((N, T, B), torch.inf))
+    bad = experience()._replace(reward=torch.full((N, T, B), torch.inf))
     with pytest.raises(NumericalError, match="must be finite"):
         algo.improve_policies(bad)
     assert all(torch.equal(before[name], φ) for name, φ in algo.policies.items())
@@ -430,7 +325,7 @@ def test_meta_parameters_alone_behave_the_same():
         agents = [agent._replace(memory=memory) for agent, (_, memory) in zip(agents, steps, strict=True)]
 
 
-# --- The whole of it ---
+# --- End to end ---
 
 
 def test_the_sign_of_the_force_is_found_within_an_episode():
@@ -458,6 +353,6 @@ def test_the_sign_of_the_force_is_found_within_an_episode():
     with torch.no_grad():
         rollout = live(algo, env, g, adaptation_steps=0).rollouts[0]
     assert rollout.reward.sum(1).mean() > 45
-    places = algo.place(rollout.memory).mean(1)
-    distance, same = torch.cdist(places, places), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
+    embeddings = algo.inferred_embedding(rollout.memory).mean(1)
+    distance, same = torch.cdist(embeddings, embeddings), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
     assert distance[same].max() < distance[~same].min()

@@ -199,7 +199,7 @@ def test_the_distance_is_the_kl_and_the_squared_error_of_the_steps_taken(space):
 
 
 def test_the_prior_of_two_policies_is_their_mean_by_visits():
-    """Where task 0 visits state 0 three times in four and task 1 once in four: gradient zero at that mixture alone."""
+    """Task 0 visits state 0 three times in four, task 1 once in four: the gradient is zero only at that mixture."""
     S, experts = 2, torch.tensor([[[0.8, 0.2], [0.1, 0.9]], [[0.3, 0.7], [0.6, 0.4]]], dtype=torch.float64)
     visits = torch.tensor([[0, 0, 0, 1], [1, 1, 0, 1]])
     share = torch.stack([(visits == s).double().mean(1) for s in range(S)], 1)  # of task, state
@@ -209,7 +209,7 @@ def test_the_prior_of_two_policies_is_their_mean_by_visits():
     one_hot = torch.nn.functional.one_hot(visits, S).double()
     steps = torch.ones(2, 1, 4, dtype=torch.bool)
     rollout = Rollout(
-        observation=torch.stack([one_hot, one_hot], 1),  # one step in each of four slots
+        observation=torch.stack([one_hot, one_hot], 1),  # one step in each of four envs
         action=torch.tensor([[[0, 1, 1, 0]], [[1, 1, 0, 0]]]),
         reward=torch.arange(8.0, dtype=torch.float64).view(2, 1, 4),
         terminated=steps,
@@ -247,7 +247,7 @@ def test_the_prior_of_two_policies_is_their_mean_by_visits():
 def test_the_meta_gradient_is_the_mean_of_those_at_the_lower_levels_on_the_way(distil_into, steps):
     """Written out for one task and one step at a time, each φₖ a leaf: dφₖ / dθ is the identity."""
     algo = make(adaptation_steps=steps, distil_into=distil_into)
-    told = algo.meta_update(replay(algo))
+    metrics = algo.meta_update(replay(algo))
     agents, rollouts = replay(algo)(steps).agents, ROLLOUTS
     ways = range(steps) if distil_into == "path" else [0]
     expert = algo.output({name: φ.detach() for name, φ in agents[-1].params.items()}, rollouts[steps])
@@ -263,7 +263,7 @@ def test_the_meta_gradient_is_the_mean_of_those_at_the_lower_levels_on_the_way(d
             loss += value.item()
             for name, g in zip(φ, torch.autograd.grad(value, list(φ.values())), strict=True):
                 total[name] += g[0]
-    assert told["loss"].item() == pytest.approx(loss)
+    assert metrics["loss"].item() == pytest.approx(loss)
     for name, g in algo.meta_optimizer.gradients.items():
         torch.testing.assert_close(g, total[name], rtol=1e-9, atol=1e-12, msg=name)
 
@@ -278,8 +278,8 @@ def test_every_task_moves_every_meta_parameter(distil_into):
 def test_distillation_brings_the_prior_to_the_policies_it_is_distilled_from():
     """Plain descent on what one lifetime recorded."""
     algo = make(distil_into="prior", meta_optimizer=SGD(lr=0.3, max_grad_norm=10.0), inner_lr=3.0)
-    told = [algo.meta_optimizer.improve(MetaObjective(algo, fixed(algo), replay(algo)(2))) for _ in range(60)]
-    assert told[-1]["loss"] < told[0]["loss"] / 2
+    metrics = [algo.meta_optimizer.improve(MetaObjective(algo, fixed(algo), replay(algo)(2))) for _ in range(60)]
+    assert metrics[-1]["loss"] < metrics[0]["loss"] / 2
 
 
 def fixed(algo):

@@ -77,8 +77,8 @@ def test_exact_embeddings_correlate_perfectly(script, monkeypatch, name):
     task = mdp.family.sample(12, "meta_test", torch.Generator().manual_seed(0))
     standing = mdp.family.sample(5, "meta_train", mdp.streams("meta_train/standing_tasks"))
     places = script.truths(mdp.family, task)[name]
-    mdp.algo.places.copy_(script.truths(mdp.family, standing)[name])
-    monkeypatch.setattr(script, "served", lambda run, task: 7 - torch.cdist(places, run.algo.places).square())
+    mdp.algo.task_embeddings.copy_(script.truths(mdp.family, standing)[name])
+    monkeypatch.setattr(script, "served", lambda run, task: 7 - torch.cdist(places, run.algo.task_embeddings).square())
     found = script.correlations(mdp, task, places)
     for key in (name, f"stored tasks: {name}", "a stored policy's return, negative"):
         assert found[key] == pytest.approx(1), key

@@ -60,8 +60,8 @@ def test_the_listed_trajectories_are_all_there_are(kind, seed):
     p = lab.probability(lab.params(lab.random_params(seed)), lab.trajectories)
     assert p.sum().item() == pytest.approx(1, abs=1e-12)
     assert len(p) == (86 if "ending" in kind else 72)  # 2·3·2·3·2, and 2 + 12 that end before the last step
-    lived = lab.trajectories.rollout
-    assert len({str(x) for x in zip(*(f.tolist() for f in lived[:-1]), strict=True)}) == len(p)
+    rollout = lab.trajectories.rollout
+    assert len({str(x) for x in zip(*(f.tolist() for f in rollout[:-1]), strict=True)}) == len(p)
 
 
 @pytest.mark.parametrize("kind", LABS)
@@ -132,7 +132,7 @@ def test_scores_second_derivative_of_a_softmax_table_is_zero_with_the_value_as_b
 
 
 def without_products_of_scores_of_different_steps(lab, θ, surrogate):
-    """The Hessian that the docstrings promise, from state distributions dₜ in the place of trajectories.
+    """The Hessian that the docstrings promise, from state distributions dₜ in place of trajectories.
 
     Σₜ γᵗ E[∇² log π A]  for score,  Σₜ γᵗ E[(∇² log π + ∇log π ∇log πᵀ) A] = Σₜ γᵗ Σₛ dₜ(s) Σₐ ∇²π(a | s) A  for ratio
     """
@@ -298,7 +298,7 @@ def test_without_weights_on_later_steps_the_gradient_is_not_that_of_the_discount
 
 
 def drawn_episodes(num, seed=0, **mdp):
-    """A lab and `num` of its episodes, in parallel slots of one task."""
+    """A lab and `num` of its episodes, in parallel envs of one task."""
     lab = Lab(random_mdp(0, **mdp))
     chosen = torch.randint(len(lab.trajectories.dynamics), (num,), generator=torch.Generator().manual_seed(seed))
     fields = (torch.cat(field[chosen].unsqueeze(1).unbind(0), 2) for field in lab.trajectories.rollout[:-1])
@@ -314,7 +314,7 @@ def loss_derivatives(estimator, θ, rollout):
     return loss(θ), jacobian(loss, θ), hessian(loss, θ)
 
 
-def slots(rollout, index):
+def envs(rollout, index):
     return Rollout(*(field[:, :, index] for field in rollout[:-1]), memory={})
 
 
@@ -324,15 +324,15 @@ def test_the_hessian_of_many_episodes_is_the_mean_of_theirs_in_any_order(surroga
     lab, rollout = drawn_episodes(num, ends=True)
     θ, estimator = lab.random_params(0), Estimator(lab, surrogate)
     together = loss_derivatives(estimator, θ, rollout)
-    singles = zip(*(loss_derivatives(estimator, θ, slots(rollout, [b])) for b in range(num)), strict=True)
-    shuffled = slots(rollout, torch.randperm(num, generator=torch.Generator().manual_seed(1)))
+    singles = zip(*(loss_derivatives(estimator, θ, envs(rollout, [b])) for b in range(num)), strict=True)
+    shuffled = envs(rollout, torch.randperm(num, generator=torch.Generator().manual_seed(1)))
     for whole, parts, other in zip(together, singles, loss_derivatives(estimator, θ, shuffled), strict=True):
         torch.testing.assert_close(whole, torch.stack(parts).mean(0), rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(whole, other, rtol=1e-12, atol=1e-13)
 
 
 def one_after_another(rollout):
-    """The same episodes in one slot, without the gaps after those that ended early."""
+    """The same episodes in one env, without the gaps after those that ended early."""
     kept = rollout.alive[0].T.flatten()  # [B · T], episode by episode
 
     def line(x):  # [1, T, B, ...] → [1, alive steps, 1, ...]
@@ -390,7 +390,7 @@ def test_the_surrogate_evaluated_twice_on_the_same_data_is_the_same_number(surro
     assert torch.equal(algo.loss(params, rollout, behaviour)[0], first)
 
 
-def test_standardised_advantages_make_a_step_that_does_not_know_the_unit_of_the_reward():
+def test_with_normalised_advantages_a_step_does_not_depend_on_the_unit_of_the_reward():
     """With it off the inner step grows with the reward, as the truth's does."""
     lab, rollout = drawn_episodes(5)
     θ, large = lab.random_params(0), rollout._replace(reward=10 * rollout.reward)
@@ -401,7 +401,7 @@ def test_standardised_advantages_make_a_step_that_does_not_know_the_unit_of_the_
 
 
 @pytest.mark.parametrize("baseline", ["none", "time"])
-def test_standardised_advantages_bias_the_gradients_direction(baseline):
+def test_normalised_advantages_bias_the_gradients_direction(baseline):
     lab = Lab(random_mdp(0, **SMALL))
     θ = lab.random_params(0)
     truth = jacobian(lab.expected_return, θ)

@@ -37,8 +37,8 @@ def test_what_is_linear_in_the_features_is_found():
     torch.testing.assert_close(baseline[alive], returns[alive], rtol=1e-3, atol=1e-3)
 
 
-def test_time_begins_anew_with_every_episode_of_a_slot():
-    """The same episodes one after another in a slot, or side by side."""
+def test_time_begins_anew_with_every_episode_of_an_env():
+    """The same episodes one after another in an env, or side by side."""
     observation, returns, _, _ = experience(2)
     together = linear_baseline(
         observation,
@@ -48,8 +48,8 @@ def test_time_begins_anew_with_every_episode_of_a_slot():
     )
     chained = [x.transpose(1, 2).flatten(1, 2).unsqueeze(2) for x in (observation, returns)]
     ended = (torch.arange(T * B) % T == T - 1).view(1, T * B, 1).expand(M, T * B, 1)
-    one_slot = linear_baseline(*chained, torch.ones(M, T * B, 1, dtype=torch.bool), ended)
-    torch.testing.assert_close(one_slot.view(M, B, T).transpose(1, 2), together)
+    one_env = linear_baseline(*chained, torch.ones(M, T * B, 1, dtype=torch.bool), ended)
+    torch.testing.assert_close(one_env.view(M, B, T).transpose(1, 2), together)
 
 
 def test_an_outlying_observation_does_not_swamp_the_fit():

@@ -1,4 +1,4 @@
-"""What a policy loss is divided by: the task's own constants in adaptation, the meta-batch's in meta-learning."""
+"""Normalising constants of policy losses: the task's own in adaptation, the meta-batch's in meta-learning."""
 
 import gymnasium
 import pytest
@@ -29,7 +29,7 @@ def critic(**changes):
 
 
 def rollout_of(rewards, lengths):
-    """Tasks of one episode each, `[M, T, 1]`: their rewards, and how many of the T steps they live."""
+    """Tasks of one episode each, `[M, T, 1]`: their rewards, and their lengths among the T steps."""
     M, T = len(rewards), len(rewards[0])
     alive = torch.arange(T).expand(M, T) < torch.tensor(lengths).unsqueeze(1)
     ends = torch.arange(T).expand(M, T) == torch.tensor(lengths).unsqueeze(1) - 1
@@ -98,7 +98,7 @@ def test_a_meta_batch_in_parts_has_the_constants_of_the_whole():
 
 
 def test_all_terms_of_a_critic_are_means_over_the_same_steps():
-    """With shared constants a term is what it is with own ones, times the share of steps that was lived."""
+    """With shared constants a term is what it is with own ones, times the share of steps that are alive."""
     learner = critic()
     output = {"policy": torch.rand(2, 5, 1, 2), "value": torch.rand(2, 5, 1, 1)}
     own, _ = learner.loss(output, ONES)
@@ -120,13 +120,13 @@ def test_rounding_noise_of_equal_returns_is_not_amplified(together):
     loss = learner.policy_loss({"policy": logits}, merged, None, None, returns, baseline, shared)
     (g,) = torch.autograd.grad(loss.sum(), logits)
     assert (g == 0).all()
-    # A standard deviation of four thousandths of the returns is none of rounding
+    # A standard deviation of four thousandths of the returns is no rounding noise
     loss = learner.policy_loss({"policy": logits}, merged, None, None, returns, returns + 1e5 * noise, None)
     (g,) = torch.autograd.grad(loss.sum(), logits)
     assert g.abs().max() > 0.01
 
 
-def test_the_spread_of_a_task_is_that_of_the_entries_that_were_lived():
+def test_the_spread_of_a_task_is_that_of_the_steps_taken():
     g = torch.Generator().manual_seed(0)
     G, b = torch.randn(2, 3, 10, 4, generator=g, dtype=torch.float64) * 5 + 2
     alive = torch.rand(3, 10, 4, generator=g) < 0.6

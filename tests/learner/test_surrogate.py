@@ -12,7 +12,7 @@ ALL = {**SURROGATES, "clipped": clipped(0.2)}
 
 
 def column(*numbers, dtype=torch.float64):
-    """One episode slot: `[T, 1]`."""
+    """One env: `[T, 1]`."""
     return torch.tensor(numbers, dtype=dtype)[:, None]
 
 
@@ -21,7 +21,7 @@ def flags(*numbers):
 
 
 def steps(seed, *shape):
-    """log π, log π_old, G, b and ended of random steps; several episodes per slot, the last one unfinished."""
+    """log π, log π_old, G, b and ended of random steps; several episodes per env, the last one unfinished."""
     g = torch.Generator().manual_seed(seed)
     log_prob, old = -torch.rand(2, *shape, generator=g, dtype=torch.float64)
     returns, baseline = torch.randn(2, *shape, generator=g, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_all_have_the_first_derivative_of_the_score_function(name):
     ],
 )
 def test_second_derivatives_by_hand(name, expected):
-    """By log πₜ and log π_u: G − b = 1, 2, 4 on the diagonal; off it what the later step went after: its G or G − b."""
+    """In log πₜ and log π_u: G − b = 1, 2, 4 on the diagonal; off it the weight of the later step: its G or G − b."""
     log_prob, G, b = column(-1.0, -2.0, -0.5), column(6.0, 10.0, 20.0), column(5.0, 8.0, 16.0)
 
     def total(x):
@@ -98,12 +98,12 @@ def test_second_derivatives_by_hand(name, expected):
     torch.testing.assert_close(curvature, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
-# --- Episodes, slots and tasks stay apart ---
+# --- Episodes, envs and tasks stay apart ---
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_sum_along_an_episode_neither_wraps_around_nor_goes_on_into_the_next(name):
-    """Three episodes in one slot, of 2, 1 and 3 steps, are what each is alone."""
+    """Three episodes in one env, of 2, 1 and 3 steps, are what each is alone."""
     log_prob, old, returns, baseline, _ = steps(1, 6, 1)
     ended = flags(0, 1, 1, 0, 0, 1)
     together = ALL[name](log_prob, old, returns, baseline, ended)
@@ -115,7 +115,7 @@ def test_the_sum_along_an_episode_neither_wraps_around_nor_goes_on_into_the_next
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_leading_axes_and_slots_are_carried_along(name):
+def test_leading_axes_and_envs_are_carried_along(name):
     together = ALL[name](*(arguments := steps(2, 2, 3, 6, 4)))
     for i in range(2):
         for j in range(3):

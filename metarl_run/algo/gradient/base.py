@@ -1,4 +1,4 @@
-"""What gradient-based methods share: agents that start at θ and adapt by gradient steps on the base learner's loss."""
+"""Base of gradient-based methods: agents start at θ and adapt by gradient steps on the base learner's loss."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
@@ -23,11 +23,11 @@ Move = Callable[[AgentState, Params], AgentState]
 
 
 class MetaBatch(NamedTuple):
-    """A meta-batch as a whole, whatever part of it is learned from at a time.
+    """Constants of a whole meta-batch, shared by the parts of it that are processed one after another.
 
     Attributes:
-        rollouts: those that the meta-loss is of, of all tasks.
-        normaliser: of all tasks' policy losses in the meta-objective; None if the learner has none.
+        rollouts: the rollouts of all tasks that enter the meta-loss.
+        normaliser: shared normaliser of the tasks' policy losses in the meta-objective; None if the learner has none.
     """
 
     rollouts: Sequence[Rollout]
@@ -42,16 +42,16 @@ class GradientBased(MetaAlgorithm):
 
     Args:
         learner: supplies the policy and L, the loss of one task.
-        network: maps parameters and observations to what the learner reads.
+        network: maps parameters and observations to the outputs that the learner reads.
         meta_params: θ.
         inner_lr: α > 0.
 
     Attributes:
         first_order: treat ∇L as a constant when differentiating through φₖ₊₁.
-        head_only: adapt the network's last layer alone.
-        inner_rule: which way a step goes; against ∇L unless an algorithm says otherwise.
-        inner_surrogate: of the gradient steps, in the place of the learner's own; all have the same first derivative.
-        counted: the rollouts of a lifetime that the meta-loss is of.
+        head_only: adapt only the network's last layer.
+        inner_rule: direction of a step given ∇L; plain gradient descent unless an algorithm replaces it.
+        inner_surrogate: surrogate of the gradient steps if not the learner's own; all have the same first derivative.
+        counted: slice of a lifetime's rollouts that enter the meta-loss.
     """
 
     learner: BaseLearner
@@ -64,7 +64,7 @@ class GradientBased(MetaAlgorithm):
     inner_surrogate: Surrogate | None = field(init=False, default=None)
     counted: slice = field(init=False, default=slice(-1, None))
 
-    acts_on_memory: ClassVar[bool] = False  # at most its inner rule remembers something
+    acts_on_memory: ClassVar[bool] = False  # at most the inner rule has a memory
     compilable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class GradientBased(MetaAlgorithm):
         self.meta_params = self.initial | self.learned_beside()
 
     def learned_beside(self) -> Params:
-        """Meta-parameters besides the initialisation."""
+        """Further meta-parameters besides the initialisation."""
         return {}
 
     def start(self, num_tasks: int) -> AgentState:
@@ -91,7 +91,7 @@ class GradientBased(MetaAlgorithm):
         return self.learner.policy(output), memory
 
     def output(self, params: Params, rollout: Rollout) -> Output:
-        """What the network puts out at every row of the rollout."""
+        """Network output at every row of the rollout's observations."""
         return self.network(params, rollout.observation, {})[0]
 
     def loss(
@@ -104,18 +104,18 @@ class GradientBased(MetaAlgorithm):
         """L of each task, `[M]`, each normalised by its own experience, and the learner's metrics.
 
         Args:
-            params: of the agents.
-            rollout: what was lived through.
-            behaviour: the policy of the agents that lived it; None if that is these.
-            surrogate: in the place of a policy-gradient learner's own.
+            params: the agents' parameters.
+            rollout: experience of each task.
+            behaviour: policy that collected it; None if it is the policy of `params`.
+            surrogate: replaces a policy-gradient learner's own.
         """
         return self.loss_of(self.learner, self.output(params, rollout), rollout, behaviour, surrogate)
 
     def meta_batch(self, experience: Sequence[tuple[Output, Rollout]]) -> MetaBatch:
-        """What parts of a meta-batch must know of the whole.
+        """Constants of the whole meta-batch that its parts need.
 
         Args:
-            experience: the rollouts that the meta-loss is of, and what the network put out there.
+            experience: network outputs and rollouts that enter the meta-loss.
         """
         rollouts = [rollout for _, rollout in experience]
         if not isinstance(self.learner, PolicyGradient):
@@ -135,19 +135,19 @@ class GradientBased(MetaAlgorithm):
         surrogate: Surrogate | None,
         shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The learner's loss of each task, with another surrogate and the normaliser of a meta-batch if given."""
+        """The learner's loss of each task, with the given surrogate and shared normaliser, if any."""
         if surrogate is None and shared is None:
             return learner.loss(output, rollout, behaviour)
         assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
         return learner.loss(output, rollout, behaviour, surrogate, shared)
 
     def adapt(self, agent: AgentState, rollout: Rollout, behaviour: Distribution | None = None) -> AgentState:
-        """Learn from `rollout`.
+        """The agents after gradient steps on `rollout`.
 
         Args:
             agent: φₖ.
-            rollout: what was lived through.
-            behaviour: the policy of the agent that lived it; None if that is φₖ.
+            rollout: experience of each task.
+            behaviour: policy that collected it; None if it is the policy of φₖ.
         """
         return self.descend(agent, rollout, behaviour, self.learner, self.move)
 
@@ -158,10 +158,10 @@ class GradientBased(MetaAlgorithm):
 
         Args:
             agent: φₖ.
-            rollout: what is learned from.
+            rollout: experience of each task.
             behaviour: as in `adapt`.
-            learner: whose loss is descended.
-            move: how the agents follow its gradients.
+            learner: defines the loss.
+            move: update of the agents by its gradients.
         """
         differentiable = torch.is_grad_enabled()
         for epoch in range(learner.epochs):
@@ -178,7 +178,7 @@ class GradientBased(MetaAlgorithm):
                     create_graph=differentiable and not self.first_order,
                 )
             agent = move(agent, dict(zip(self.adapted, gradients, strict=True)))
-            if behaviour is None and epoch + 1 < learner.epochs:  # which learn from what another policy did
+            if behaviour is None and epoch + 1 < learner.epochs:  # later epochs are off-policy
                 behaviour = learner.behaviour(output)
         return agent
 
@@ -189,5 +189,5 @@ class GradientBased(MetaAlgorithm):
         return AgentState(agent.params | moved, memory)
 
     def step(self, name: str, φ: Tensor, direction: Tensor) -> Tensor:
-        """Where the parameter called `name` goes from `φ`."""
+        """The parameter `name` after one step from `φ`."""
         return φ - self.inner_lr * direction

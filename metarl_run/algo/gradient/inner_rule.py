@@ -1,4 +1,4 @@
-"""Hand-made inner rules: which way a step goes, given the gradient and what is remembered of earlier ones."""
+"""Hand-designed inner rules: the direction of a step, given the gradient and a memory of earlier ones."""
 
 from abc import ABC, abstractmethod
 
@@ -11,15 +11,15 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class InnerRule(ABC):
-    """A rule φ ← φ − α d, the same for every coordinate of every task's parameters."""
+    """An update rule φ ← φ − α d, applied to every coordinate of every task's parameters."""
 
     def initial_memory(self, params: Params) -> Memory:
-        """What is remembered before the first step, each tensor `[M, …]`; nothing unless a rule says otherwise."""
+        """Memory before the first step, each tensor `[M, …]`; empty unless a rule overrides it."""
         return {}
 
     @abstractmethod
     def directions(self, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
-        """d of every parameter that has a gradient, and what is remembered of it."""
+        """d of every parameter that has a gradient, and the updated memory."""
 
 
 class SGD(InnerRule):
@@ -45,18 +45,18 @@ class Adam(InnerRule):
     def directions(self, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
         t = memory["t"] + 1
         memory = {**memory, "t": t}
-        found = {}
+        directions = {}
         for name, g in gradients.items():
             m = torch.lerp(g, memory[f"m.{name}"], BETA1)
             v = torch.lerp(g * g, memory[f"v.{name}"], BETA2)
             steps = t.view(-1, *[1] * (g.dim() - 1))
-            found[name] = debiased(m, BETA1, steps) / (debiased(v, BETA2, steps).sqrt() + EPSILON)
+            directions[name] = debiased(m, BETA1, steps) / (debiased(v, BETA2, steps).sqrt() + EPSILON)
             memory |= {f"m.{name}": m, f"v.{name}": v}
-        return found, memory
+        return directions, memory
 
 
 def debiased(moment: Tensor, β: float, t: Tensor) -> Tensor:
-    """An average that began at 0, as if it had not: divided by the weight that t gradients have in it."""
+    """A moving average that started at 0, corrected for that bias: divided by the total weight of its t gradients."""
     return moment / (1 - β**t)
 
 

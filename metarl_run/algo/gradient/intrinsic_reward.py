@@ -1,4 +1,4 @@
-"""A learned reward for the learner's eyes alone."""
+"""Learned intrinsic reward, which only the inner learner sees."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,46 +7,45 @@ import gymnasium
 import torch
 from torch import Tensor
 
+from metarl_run.component import Component
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
 from metarl_run.types import Params, Rollout
 
 
-class IntrinsicReward:
-    """What an agent is paid for a step besides the task's own reward.
+class IntrinsicReward(Component):
+    """Reward of a step in addition to the task's own.
 
         r_ψ(s, a) = c tanh f_ψ(s, a)
 
     Args:
-        observation_space: of the task family.
-        action_space: of the task family.
+        observation_space: observations of the task family.
+        action_space: actions of the task family.
         scale: c > 0, in units of the task's reward.
         hidden: units of each hidden layer of f.
-        activation: of its hidden layers.
+        activation: activation of its hidden layers.
 
     Source: Zheng et al. (2018), arXiv:1804.06459.
     """
 
-    def __init__(
-        self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
-        *,
-        scale: float,
-        hidden: Sequence[int],
-        activation: Literal["tanh", "relu"],
-    ) -> None:
-        self.action_space, self.scale = action_space, scale
-        inputs = observation_size(observation_space) + action_size(action_space)
-        self.network = MLP(num_inputs=inputs, heads={"reward": 1}, hidden=hidden, activation=activation)
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    scale: float
+    hidden: Sequence[int]
+    activation: Literal["tanh", "relu"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inputs = observation_size(self.observation_space) + action_size(self.action_space)
+        self.network = MLP(num_inputs=inputs, heads={"reward": 1}, hidden=self.hidden, activation=self.activation)
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh ψ, with rewards near 0."""
+        """Initial ψ, with rewards near 0."""
         return self.network.init(generator)
 
     def __call__(self, ψ: Params, rollout: Rollout) -> Tensor:
-        """r_ψ of each step, `[M, T, B]`; 0 where none was taken."""
+        """r_ψ of each step, `[M, T, B]`; 0 at padding."""
         s = rollout.observation[..., :-1, :, :]
         a = action_features(rollout.action, self.action_space).to(s.dtype)
         output, _ = self.network(ψ, torch.cat([s, a], -1), {})

@@ -1,6 +1,8 @@
-"""Numbers of the learner that are learned: within their bounds whatever the meta-gradient does."""
+"""Learned hyperparameters of the learner, kept within bounds whatever the meta-gradient is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -8,83 +10,83 @@ from torch import Tensor
 from metarl_run.types import Params
 
 MARGIN = 1e-3
-"""Of the way from bound to bound: no nearer to one does a quantity start, where a sigmoid has hardly a slope."""
+"""Smallest distance of an initial value from a bound, as a share of the interval: a sigmoid is flat near its ends."""
 
 
+@dataclass(frozen=True)
 class BoundedHyperparameter:
-    """A number between two bounds as a function of an unbounded one.
+    """A hyperparameter between two bounds as a function of an unbounded variable.
 
         q(x) = low + (high − low) σ(x),        on a logarithmic scale  q(x) = low (high / low)^σ(x)
 
     Args:
         bounds: low and high.
-        logarithmic: equal steps of x are equal factors of q about the middle; needs low > 0.
+        logarithmic: use the logarithmic scale; needs low > 0.
 
     Source: Zahavy et al. (2020), arXiv:2002.12928, for the sigmoid.
     """
 
-    def __init__(self, bounds: Sequence[float], *, logarithmic: bool = False) -> None:
-        self.low, self.high = bounds
-        self.logarithmic = logarithmic
-        ends = torch.tensor([self.low, self.high], dtype=torch.float64, device="cpu")
-        self.ends: list[float] = (ends.log() if logarithmic else ends).tolist()
+    bounds: Sequence[float]
+    logarithmic: bool = False
+
+    @cached_property
+    def ends(self) -> list[float]:
+        """The bounds, or their logarithms."""
+        ends = torch.tensor(self.bounds, dtype=torch.float64, device="cpu")
+        logs: list[float] = (ends.log() if self.logarithmic else ends).tolist()
+        return logs
 
     def raw(self, q: float) -> float:
-        """x for the value `q`, which is moved inside if it is too near to a bound, or beyond."""
+        """x for the value `q`, which is moved inside if it is too close to a bound, or beyond it."""
         low, high = self.ends
-        at = torch.tensor(q, dtype=torch.float64, device="cpu").clamp(self.low, self.high)
-        share = ((at.log() if self.logarithmic else at) - low) / (high - low)
+        inside = torch.tensor(q, dtype=torch.float64, device="cpu").clamp(*self.bounds)
+        share = ((inside.log() if self.logarithmic else inside) - low) / (high - low)
         return float(share.clamp(MARGIN, 1 - MARGIN).logit())
 
     def __call__(self, x: Tensor) -> Tensor:
         """q(x)."""
         low, high = self.ends
         q = low + (high - low) * x.sigmoid()
-        return (q.exp() if self.logarithmic else q).clamp(self.low, self.high)  # rounding may lead a hair outside
+        return (q.exp() if self.logarithmic else q).clamp(*self.bounds)  # rounding may exceed a bound by an ulp
 
 
+@dataclass(frozen=True)
 class LearnedHyperparameters:
-    """Some quantities by name, each with one value for all adaptation steps or one for each.
+    """Hyperparameters by name, each with one value for all adaptation steps or one per step.
 
     Args:
-        quantities: by name.
-        steps: how many values each has, by name.
-        layers: names of parameters, for each of which every step has a value of its own, by name of the quantity;
-            empty if one is for all.
+        hyperparameters: bounds and scale, by name.
+        steps: number of per-step values, by name.
+        layers: network parameters with a value of their own, by name of the hyperparameter; empty if all share one.
     """
 
-    def __init__(
-        self,
-        quantities: Mapping[str, BoundedHyperparameter],
-        steps: Mapping[str, int],
-        layers: Mapping[str, Sequence[str]],
-    ) -> None:
-        self.quantities, self.steps, self.layers = quantities, steps, layers
+    hyperparameters: Mapping[str, BoundedHyperparameter]
+    steps: Mapping[str, int]
+    layers: Mapping[str, Sequence[str]]
 
     def init(self, start: Mapping[str, float], device: torch.device) -> Params:
-        """x of each quantity, `[steps]` or `[steps, layers]`, all at `start`."""
+        """x of each hyperparameter, `[steps]` or `[steps, layers]`, with every value q(x) = `start`."""
         params = {}
-        for name, quantity in self.quantities.items():
+        for name, hyperparameter in self.hyperparameters.items():
             shape = [self.steps[name], *([len(self.layers[name])] if self.layers[name] else [])]
-            params[name] = torch.full(shape, quantity.raw(start[name]), device=device)
+            params[name] = torch.full(shape, hyperparameter.raw(start[name]), device=device)
         return params
 
     def values(self, x: Params) -> Params:
-        """q of each quantity, in the shape of its x."""
-        return {name: quantity(x[name]) for name, quantity in self.quantities.items()}
+        """q of each hyperparameter, in the shape of its x."""
+        return {name: hyperparameter(x[name]) for name, hyperparameter in self.hyperparameters.items()}
 
     def at(self, x: Params, k: Tensor) -> Params:
-        """q of each quantity in step k of each task, `[M]` or `[M, layers]`; after the last step that of the last."""
+        """q of each hyperparameter at step k of each task, `[M]` or `[M, layers]`; later steps use the last values."""
         return {name: q[k.clamp(max=len(q) - 1)] for name, q in self.values(x).items()}
 
-    def told(self, x: Params) -> dict[str, Tensor]:
-        """Every value by name: `quantity`, `quantity_k` where steps differ, either with `/layer` where layers do."""
-        told: dict[str, Tensor] = {}
+    def by_name(self, x: Params) -> dict[str, Tensor]:
+        """Every value under its metric key: `name`, `name_k` if steps differ, followed by `/layer` if layers do."""
+        values: dict[str, Tensor] = {}
         for name, q in self.values(x).items():
             steps = [f"{name}_{k + 1}" for k in range(len(q))] if len(q) > 1 else [name]
             for step, value in zip(steps, q, strict=True):
                 layers = self.layers[name]
-                told |= (
-                    dict(zip([f"{step}/{layer}" for layer in layers], value, strict=True)) if layers else {step: value}
-                )
-        return told
+                keys = [f"{step}/{layer}" for layer in layers]
+                values |= dict(zip(keys, value, strict=True)) if layers else {step: value}
+        return values

@@ -1,4 +1,4 @@
-"""A learned inner rule: a small recurrent network that bends a hand-made rule's steps, coordinate by coordinate."""
+"""Learned inner rule: a small recurrent network that modifies a hand-designed rule's steps coordinate-wise."""
 
 import math
 from collections.abc import Sequence
@@ -8,40 +8,47 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.algo.gradient.inner_rule import InnerRule
+from metarl_run.component import Component
 from metarl_run.types import Memory, Params
 
 P = 10.0
 """p of the paper's preprocessing."""
 DECAYS = (0.5, 0.9)
-"""β of the momenta that are read, besides those that the hand-made rule keeps for itself."""
+"""β of the momenta that the network reads, in addition to those in the hand-designed rule's memory."""
 SMALL = 1e-8
 
 
-class LearnedRule:
-    """What is added to a hand-made rule's direction d, by one network for every coordinate.
+class LearnedRule(Component):
+    """A bounded change of a hand-designed rule's direction d, by the same network for every coordinate.
 
         h ← GRU_ψ(x, h),    (o₁, o₂) = h W + x V,    u = B^(tanh o₁) d + tanh(o₂) rms(d) ĝ
 
     ĝ = g / rms(g) is the gradient in units of its root mean square over the coordinates of the same parameter; the
-    second term has the length of the hand-made step, too. The network reads x: the gradient's logarithm and sign, ĝ,
-    its momenta, and which parameter the coordinate belongs to. W and V start at 0, so that the rule starts as the
-    hand-made one: u = d. Whatever ψ, |u| ≤ B |d| + rms(d) |ĝ|.
+    second term has the length of the hand-designed step. The network's input x consists of the gradient's logarithm and
+    sign, ĝ, its momenta, and a one-hot index of the coordinate's parameter. W and V start at 0, so that the rule starts
+    as the hand-designed one: u = d. For any ψ, |u| ≤ B |d| + rms(d) |ĝ|.
 
     Args:
-        base: the hand-made rule.
-        names: of the parameters.
+        base: the hand-designed rule.
+        names: names of the adapted parameters.
         hidden: H, units of h.
         bound: B > 1.
 
-    Differs from the paper: the memory is one GRU of H units (two layers of LSTM, 20 units each, there); x holds ĝ,
-    momenta and the one-hot parameter besides logarithm and sign; u is a bounded change of d.
+    Differs from the paper: the memory is one GRU of H units (there two layers of LSTM, 20 units each); x contains ĝ,
+    momenta and the parameter index besides logarithm and sign; u is a bounded change of d.
     Source: Andrychowicz et al. (2016), arXiv:1606.04474, section 2.1; its appendix A for logarithm and sign; Metz et
     al. (2022), arXiv:2211.09760, for momenta in units of their root mean square.
     """
 
-    def __init__(self, *, base: InnerRule, names: Sequence[str], hidden: int, bound: float) -> None:
-        self.base, self.names, self.hidden, self.bound = base, list(names), hidden, bound
-        self.num_inputs = 3 + len(DECAYS) + len(self.names)
+    base: InnerRule
+    names: Sequence[str]
+    hidden: int
+    bound: float
+
+    @property
+    def num_inputs(self) -> int:
+        """D, features of x."""
+        return 3 + len(DECAYS) + len(self.names)
 
     def init(self, generator: torch.Generator) -> Params:
         """ψ, without a task axis."""
@@ -60,14 +67,14 @@ class LearnedRule:
         }
 
     def initial_memory(self, params: Params) -> Memory:
-        """What is remembered before the first step."""
+        """Memory before the first step."""
         M, N = len(next(iter(params.values()))), sum(φ[0].numel() for φ in params.values())
         g = next(iter(params.values()))
         momenta = {f"momentum.{β}": g.new_zeros(M, N) for β in DECAYS}
         return {**self.base.initial_memory(params), **momenta, "h": g.new_zeros(M, N, self.hidden)}
 
     def directions(self, ψ: Params, gradients: Params, memory: Memory) -> tuple[Params, Memory]:
-        """u of every parameter, and what is remembered; `ψ` has a task axis."""
+        """u of every parameter, and the updated memory; `ψ` has a task axis."""
         proposed, memory = self.base.directions(gradients, memory)
         g, d = flat(gradients), flat(proposed)
         sizes = [gradient[0].numel() for gradient in gradients.values()]
@@ -81,13 +88,13 @@ class LearnedRule:
         return unflat(u, gradients), {**memory, **momenta, "h": h}
 
     def kinds(self, sizes: list[int], like: Tensor) -> Float[Tensor, "N kinds"]:
-        """One-hot: which parameter each coordinate belongs to."""
+        """One-hot index of the parameter that each coordinate belongs to."""
         rows = torch.eye(len(sizes), dtype=like.dtype, device=like.device)
         return torch.cat([row.expand(size, -1) for row, size in zip(rows, sizes, strict=True)])
 
 
 def gru(ψ: Params, x: Float[Tensor, "M N D"], h: Float[Tensor, "M N H"]) -> Float[Tensor, "M N H"]:
-    """What the memory becomes, see `metarl_run.network.gru`."""
+    """The next memory of a GRU, see `metarl_run.network.gru`."""
     H = h.shape[-1]
     i, m = torch.baddbmm(ψ["input.bias"], x, ψ["input.weight"]), torch.bmm(h, ψ["memory.weight"])
     r, z = (i[..., : 2 * H] + m[..., : 2 * H]).sigmoid().chunk(2, -1)
@@ -102,13 +109,13 @@ def log_and_sign(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rms(x: Float[Tensor, "M N"], sizes: list[int]) -> Float[Tensor, "M N"]:
-    """The root mean square of the coordinates of the same parameter, at each of them."""
+    """Root mean square over the coordinates of the same parameter, repeated at each of them."""
     parts = torch.split(x, sizes, -1)
     return torch.cat([part.square().mean(-1, keepdim=True).sqrt().expand_as(part) for part in parts], -1)
 
 
 def flat(params: Params) -> Float[Tensor, "M N"]:
-    """All coordinates of each task's parameters, one parameter after another."""
+    """Coordinates of each task's parameters, concatenated."""
     return torch.cat([φ.flatten(1) for φ in params.values()], -1)
 
 

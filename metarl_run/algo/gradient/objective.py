@@ -1,7 +1,9 @@
-"""The meta-objective: what θ is worth, as a function of θ, on what one lifetime has recorded."""
+"""Meta-objective: the loss after adaptation as a function of θ, on one recorded lifetime."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -18,31 +20,35 @@ MetaLosses = Callable[..., Losses]
 """(agents, rollouts, behaviour=None, surrogate=None, batch=None) → meta-losses."""
 
 
+@dataclass(eq=False)
 class MetaObjective:
-    """Adapt from θ on recorded rollouts, and measure what came of it on the last one.
+    """Adapt from θ on recorded rollouts and evaluate the meta-loss on the last one.
 
         φₖ₊₁(θ) = adapt(φₖ(θ), rolloutₖ),        L_meta(θ) = (1/M) Σᵢ L(φ_Kⁱ(θ), rollout_Kⁱ)
 
-    The lifetime adapted once already, and that graph is used first. After θ has moved, the agents are adapted anew,
-    with likelihood ratios relative to the agents that collected the rollouts.
+    The graph of the lifetime's own adaptation is used first. After θ has moved, agents are adapted anew, with
+    likelihood ratios relative to the agents that collected the rollouts.
 
-    A lifetime that is learned from a few tasks at a time kept no graph. Its gradient is a sum over parts, each adapted
-    anew and forgotten before the next: K first-order steps more than with one graph of all, for the memory of one part.
+    A lifetime that is processed a few tasks at a time has no graph. Its gradient is a sum over parts, each adapted anew
+    and freed before the next: K more first-order steps than with one graph of all tasks, but the memory of one part.
 
     Args:
-        algo: how agents start and adapt.
+        algo: starts and adapts the agents.
         losses: L of each task.
-        lifetime: what was recorded.
-        batch: the meta-batch that its tasks are part of; None if they are all of it.
+        lifetime: recorded rollouts, and the agents that collected them.
+        whole: constants of the meta-batch that its tasks are a part of; None if they are all of it.
     """
 
-    def __init__(
-        self, algo: GradientBased, losses: MetaLosses, lifetime: Lifetime, batch: MetaBatch | None = None
-    ) -> None:
-        self.algo, self.losses, self.lifetime, self.rollouts = algo, losses, lifetime, lifetime.rollouts
-        self._lived: Agents | None = lifetime.agents if lifetime.tasks_at_once is None else None
-        self._batch = batch
-        self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in lifetime.agents]
+    algo: GradientBased
+    losses: MetaLosses
+    lifetime: Lifetime
+    whole: MetaBatch | None = None
+
+    def __post_init__(self) -> None:
+        agents = self.lifetime.agents
+        self.rollouts = self.lifetime.rollouts
+        self._with_graph: Agents | None = agents if self.lifetime.tasks_at_once is None else None
+        self._recorded = [AgentState({n: p.detach() for n, p in a.params.items()}, a.memory) for a in agents]
 
     @property
     def num_tasks(self) -> int:
@@ -51,7 +57,7 @@ class MetaObjective:
 
     @cached_property
     def outputs(self) -> list[Output]:
-        """What the network of the agent that collected each rollout put out there."""
+        """Network output of the agent that collected each rollout, on that rollout."""
         with torch.no_grad():
             return [self.algo.output(a.params, r) for a, r in zip(self._recorded, self.rollouts, strict=True)]
 
@@ -62,37 +68,32 @@ class MetaObjective:
 
     @cached_property
     def batch(self) -> MetaBatch:
-        """The meta-batch that these tasks are part of; a constant, however θ moves."""
-        if self._batch is not None:
-            return self._batch
+        """Constants of the whole meta-batch; they do not change when θ moves."""
+        if self.whole is not None:
+            return self.whole
         objectives = [self]
         if self.lifetime.tasks_at_once is not None:
             objectives = [MetaObjective(self.algo, self.losses, part) for part in self.lifetime.parts()]
-        return self.algo.meta_batch(
-            [
-                lived
-                for one in objectives
-                for lived in list(zip(one.outputs, one.rollouts, strict=True))[self.algo.counted]
-            ]
-        )
+        experience = [list(zip(one.outputs, one.rollouts, strict=True))[self.algo.counted] for one in objectives]
+        return self.algo.meta_batch(list(chain.from_iterable(experience)))
 
     def agents(self, share: float = 1.0) -> Agents:
         """φ₀(θ), …, φ_K(θ), with their graph where gradients are enabled.
 
         Args:
-            share: of each task's episodes that is adapted to.
+            share: share of each task's episodes to adapt on.
         """
-        if self._lived is not None and share == 1:
-            lived, self._lived = self._lived, None
-            return lived
-        agents = [self.algo.start(self.num_tasks)]
+        if self._with_graph is not None and share == 1:
+            agents, self._with_graph = self._with_graph, None
+            return agents
+        anew = [self.algo.start(self.num_tasks)]
         for rollout, behaviour in zip(self.rollouts[:-1], self.behaviours, strict=False):
-            agents.append(self.algo.adapt(agents[-1], *part(rollout, behaviour, share)))
-        return agents
+            anew.append(self.algo.adapt(anew[-1], *part(rollout, behaviour, share)))
+        return anew
 
     @cached_property
     def parts(self) -> "list[MetaObjective]":
-        """The objectives of the tasks that are learned from at a time."""
+        """The objectives of the parts of tasks that are processed one after another."""
         if self.lifetime.tasks_at_once is None:
             return [self]
         return [MetaObjective(self.algo, self.losses, part, self.batch) for part in self.lifetime.parts()]
@@ -100,28 +101,28 @@ class MetaObjective:
     def gradient(
         self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses] | None" = None
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """The mean over tasks of some losses, its gradient, and quantities worth logging.
+        """The mean over tasks of some losses, its gradient, and metrics.
 
         Args:
             tensors: θ.
-            losses_of: the losses of a part's tasks; None for L.
+            losses_of: losses of the tasks of a part; None for L.
 
         Raises:
             NumericalError: naming the first task whose loss is not finite.
         """
         losses_of = losses_of or MetaObjective.own_losses
-        found = [part.share_of_gradient(tensors, losses_of, self.num_tasks) for part in self.parts]
-        losses, gradients, metrics = zip(*found, strict=True)
+        terms = [part.share_of_gradient(tensors, losses_of, self.num_tasks) for part in self.parts]
+        losses, gradients, metrics = zip(*terms, strict=True)
         return (
             finite_mean(torch.cat(losses)),
             [torch.stack(shares).sum(0) for shares in zip(*gradients, strict=True)],
-            {name: torch.stack([told[name] for told in metrics]).sum(0) for name in metrics[0]},
+            {name: torch.stack([each[name] for each in metrics]).sum(0) for name in metrics[0]},
         )
 
     def share_of_gradient(
         self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]", num_tasks: int
     ) -> tuple[Tensor, Sequence[Tensor], dict[str, Tensor]]:
-        """The losses of these tasks, and what these add to means over `num_tasks` tasks. No graph outlives this."""
+        """The losses of these tasks, and their terms of means over `num_tasks` tasks; the graph is freed on return."""
         losses, metrics = losses_of(self)
         share = self.num_tasks / num_tasks
         gradients = torch.autograd.grad(losses.mean() * share, tensors)
@@ -129,19 +130,19 @@ class MetaObjective:
 
     def own_losses(self) -> Losses:
         """L of each task."""
-        return self.losses(self.agents(), self.rollouts, batch=self._batch)
+        return self.losses(self.agents(), self.rollouts, batch=self.whole)
 
     def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
-        """L with another surrogate, relative to the agent that collected the last rollout."""
+        """L with another surrogate, with ratios relative to the agent that collected the last rollout."""
         return self.losses(agents, self.rollouts, self.behaviours[-1], surrogate, self.batch)
 
     def divergence(self, agents: Agents, step: int, share: float = 1.0) -> Tensor:
-        """KL of each task's policy φₖ(θ) from the one that collected rollout k, `[M]`.
+        """KL(π_old ‖ π_φₖ(θ)) of each task, `[M]`; π_old collected rollout k.
 
         Args:
             agents: φ₀(θ), …, φ_K(θ).
             step: k.
-            share: of the task's episodes that is looked at.
+            share: share of the task's episodes to estimate it from.
         """
         learner = self.algo.learner
         assert isinstance(learner, PolicyGradient)  # the configuration was checked for it
@@ -154,21 +155,21 @@ class MetaObjective:
         return task_at_fault([torch.cat(rows) for rows in gradients])
 
     def gradients_of_tasks(self) -> Sequence[Tensor]:
-        """Of L with respect to each task's own φ₀, `[M, …]` each: before they meet in θ."""
+        """Gradients of L with respect to each task's own copy of φ₀, `[M, …]` each, before summing over tasks."""
         agents = self.agents()
-        losses, _ = self.losses(agents, self.rollouts, batch=self._batch)
+        losses, _ = self.losses(agents, self.rollouts, batch=self.whole)
         return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
 
 
 def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:
-    """A share of each task's slots, at least one, and the policy there."""
-    slots = max(1, round(share * rollout.reward.shape[-1]))
-    if slots == rollout.reward.shape[-1]:
+    """The rollout and policy of a share of each task's envs, at least one."""
+    envs = max(1, round(share * rollout.reward.shape[-1]))
+    if envs == rollout.reward.shape[-1]:
         return rollout, behaviour
-    return rollout.first_envs(slots), each(behaviour, lambda x: x[..., :slots, :])
+    return rollout.first_envs(envs), each(behaviour, lambda x: x[..., :envs, :])
 
 
 def task_at_fault(stacks: Sequence[Tensor]) -> str:
-    """The first task whose row in one of the stacks, `[M, …]` each, is not finite; for error messages."""
+    """The first task whose row in any of the stacks, `[M, …]` each, is not finite; for error messages."""
     finite = torch.stack([rows.flatten(1).isfinite().all(1) for rows in stacks]).all(0).tolist()
     return f"task {finite.index(False)}" if False in finite else "the mean over tasks"

@@ -1,1 +1,1 @@
-"""Meta-optimisers: from the meta-gradient to the next meta-parameters."""
+"""Meta-optimisers: update rules of the meta-parameters."""

@@ -15,8 +15,8 @@ class Adam(GradientRule):
         step i has size β / (1 + d i)
 
     Args:
-        lr: β, size of the first step.
-        decay: d ≥ 0; 0 keeps the size.
+        lr: β, initial step size.
+        decay: d ≥ 0; 0 keeps the step size constant.
 
     Source: Kingma and Ba (2015), arXiv:1412.6980; Robbins and Monro (1951), for the decay.
     """
@@ -29,11 +29,11 @@ class Adam(GradientRule):
         self.memory = {
             "first_moment": [torch.zeros_like(θ) for θ in self.tensors],
             "second_moment": [torch.zeros_like(θ) for θ in self.tensors],
-            "steps": [torch.zeros((), device="cpu") for _ in self.tensors],  # as Adam wants them
+            "steps": [torch.zeros((), device="cpu") for _ in self.tensors],  # torch's adam wants these on the CPU
         }
 
     def update(self, gradients: list[Tensor]) -> None:
-        # The function behind torch.optim.Adam: the class imports torch's compiler, a second at every start.
+        # The function behind torch.optim.Adam: the class would import torch's compiler, one second at every start
         adam(
             self.tensors,
             gradients,

@@ -1,4 +1,4 @@
-"""How meta-parameters follow the meta-gradient."""
+"""Update rules of the meta-parameters."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ from metarl_run.types import Params
 
 
 class MetaOptimizer(Component, ABC):
-    """A rule by which θ improves the meta-objective, with the memory that the rule needs.
+    """An update rule that improves the meta-objective in θ, with its own memory.
 
     Attributes:
-        provides, requires: words that must match between the chosen components; see `metarl_run.config`.
+        provides, requires: capabilities that must match between the chosen components; see `metarl_run.config`.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -31,21 +31,21 @@ class MetaOptimizer(Component, ABC):
 
     @abstractmethod
     def improve(self, objective: Objective) -> dict[str, Tensor]:
-        """Move θ once; quantities worth logging.
+        """Update θ once; metrics by name.
 
         Raises:
-            NumericalError: if a loss or gradient is not finite; θ is as before.
+            NumericalError: if a loss or gradient is not finite; θ is unchanged.
         """
 
     def state(self) -> dict[str, list[Tensor]]:
-        """What the rule remembers."""
+        """The rule's memory."""
         return self.memory
 
     def load_state(self, state: dict[str, list[Tensor]]) -> None:
-        """Remember what `state` returned."""
+        """Continue from what `state` returned."""
         for name, tensors in self.memory.items():
-            for mine, theirs in zip(tensors, state[name], strict=True):
-                mine.copy_(theirs)
+            for tensor, saved in zip(tensors, state[name], strict=True):
+                tensor.copy_(saved)
 
     def require_finite(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> None:
         """Raise NumericalError, naming parameter and task, unless every entry is finite."""
@@ -56,7 +56,7 @@ class MetaOptimizer(Component, ABC):
 
 
 class GradientRule(MetaOptimizer):
-    """A rule θ ← θ + step(meta-gradient).
+    """A first-order rule θ ← θ + step(meta-gradient).
 
     Args:
         max_grad_norm: the meta-gradient is scaled down to this norm.
@@ -72,14 +72,14 @@ class GradientRule(MetaOptimizer):
         return {"loss": loss, "gradient_norm": norm, **metrics}
 
     def step(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> Tensor:
-        """Move θ against `gradients`, scaled down to the largest norm allowed; the norm before scaling.
+        """Update θ by `gradients`, clipped to the largest norm allowed; returns the norm before clipping.
 
         Args:
             gradients: one per parameter.
-            task_at_fault: says which task's gradient is not finite, if one is not.
+            task_at_fault: names the first task whose gradient is not finite, for the error message.
 
         Raises:
-            NumericalError: if a gradient is not finite; θ is as before.
+            NumericalError: if a gradient is not finite; θ is unchanged.
         """
         norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not torch.isfinite(norm):
@@ -92,4 +92,4 @@ class GradientRule(MetaOptimizer):
 
     @abstractmethod
     def update(self, gradients: list[Tensor]) -> None:
-        """Move `self.tensors` in place."""
+        """Update `self.tensors` in place."""

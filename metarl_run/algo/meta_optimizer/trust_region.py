@@ -1,4 +1,4 @@
-"""A trust region for the meta-update: as far as the adapted policies may move, in the natural direction."""
+"""Trust-region meta-update: a natural-gradient step bounded by the KL divergence of the adapted policies."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -19,25 +19,26 @@ class TrustRegion(MetaOptimizer):
         d = − √(2δ / xᵀ F x) x,        F x = g by conjugate gradients
         θ ← θ + βʲ d        for the first j at which the meta-loss is lower and the mean KL at most δ; else θ stays
 
-    The meta-loss is that of likelihood ratios. At the old parameters the KL has no gradient, so with J = ∂φ_K/∂θ its
-    Hessian is exactly Jᵀ (∇²_φ KL) J: products with it need J and Jᵀ times a vector, never third derivatives.
+    The meta-loss uses the likelihood-ratio surrogate. At the old parameters the KL has no gradient, so with
+    J = ∂φ_K/∂θ its Hessian is exactly Jᵀ (∇²_φ KL) J: products with it need J and Jᵀ times a vector, but no third
+    derivatives.
 
-    The line search adapts anew from each θ that it tries, on the rollouts of the old one. Surrogates of likelihood
-    ratios weigh them accordingly; `score` (and E-MAML, whose inner steps use it) does not, so that φ_K(θ) is off to
-    first order in the step.
+    The line search adapts anew from each candidate θ, on the rollouts of the old one. Surrogates of likelihood ratios
+    reweigh them accordingly; `score` (and E-MAML, whose inner steps use it) does not, so that φ_K(θ) is off to first
+    order in the step.
 
     Args:
         max_kl: δ, nats.
-        iterations: of the conjugate gradients.
+        iterations: conjugate-gradient iterations.
         damping: added to F's diagonal.
-        backtracks: values of j that are tried.
+        backtracks: number of candidates j.
         backtrack: β in (0, 1].
         episodes: share of each task's episodes, at least one, that F is estimated from.
 
-    Differs from the papers: products with F are exact (finite differences for MAML), and F may be estimated from a
+    Differs from the papers: products with F are exact (MAML uses finite differences), and F may be estimated from a
     share of the episodes.
-    Source: Schulman et al. (2015), arXiv:1502.05477, appendix C; for MAML Finn et al. (2017),
-    arXiv:1703.03400, section 5.3.
+    Source: Schulman et al. (2015), arXiv:1502.05477, appendix C; Finn et al. (2017), arXiv:1703.03400, section 5.3,
+    for MAML.
     """
 
     requires: ClassVar[tuple[str, ...]] = ("policy_gradient", "actor_only")
@@ -82,7 +83,7 @@ class TrustRegion(MetaOptimizer):
         return product
 
     def search(self, objective: Objective, before: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Move θ along `step` as far as it helps: the share of the step that was taken, and the KL there."""
+        """Backtracking line search along `step`: the share of the step that was taken, and the KL there."""
         start, parts = [θ.detach().clone() for θ in self.tensors], self.shaped(step)
         with torch.no_grad():
             for j in range(self.backtracks):
@@ -99,7 +100,7 @@ class TrustRegion(MetaOptimizer):
         return before.new_zeros(()), before.new_zeros(())
 
     def shaped(self, v: Tensor) -> list[Tensor]:
-        """One tensor per parameter from one vector of all."""
+        """A vector of all coordinates, split into one tensor per parameter."""
         parts = torch.split(v, [θ.numel() for θ in self.tensors])
         return [part.view_as(θ) for part, θ in zip(parts, self.tensors, strict=True)]
 
@@ -111,13 +112,13 @@ def flat(tensors: Sequence[Tensor]) -> Tensor:
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor], b: Tensor, *, iterations: int, tolerance: float = 1e-10
 ) -> Tensor:
-    """x with A x ≈ b for a symmetric positive semi-definite A that is known by its products.
+    """x with A x ≈ b, for a symmetric positive semi-definite A given by its products with vectors.
 
     Args:
         product: v → A v.
         b: right-hand side.
-        iterations: at most so many products.
-        tolerance: of |b − A x|² relative to |b|².
+        iterations: maximum number of products.
+        tolerance: on |b − A x|² relative to |b|².
 
     Source: Hestenes & Stiefel (1952).
     """

@@ -1,1 +1,1 @@
-"""Embeddings of tasks, and memories of tasks solved before."""
+"""Task embeddings, and the store of meta-training tasks."""

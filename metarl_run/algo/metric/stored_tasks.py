@@ -1,50 +1,57 @@
-"""What is kept of the meta-training tasks: experience in each, and what the policy of one earns in another."""
+"""Store of meta-training tasks: experience in each, and the return of each task's policy in the others."""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.component import Component
 from metarl_run.maths.returns import unit_of
 from metarl_run.types import Rollout
 
 
-class StoredTasks:
-    """Experience in N tasks, and the regret of every task's policy in every other, as far as it was tried.
+class StoredTasks(Component):
+    """Experience in N tasks, and the regret of each task's policy in the other tasks, for the pairs evaluated so far.
 
-    Both are replaced as policies improve: experience by pages, the oldest first; a regret whenever it is tried anew.
-    Each meta-update tries one more partner of all tasks, so that all have been tried after N − 1 of them.
+    Both are replaced as policies improve: experience page by page, the oldest first; a regret whenever its pair is
+    evaluated again. Each meta-update evaluates one partner per task; after N − 1 updates all pairs have been.
 
     Args:
         num_tasks: N.
-        num_features: F, of one step.
-        pages: parts of a task's experience that are replaced one after another.
-        page: steps each.
-        generator: chooses the steps that are kept.
+        num_features: F, features of one step.
+        pages: pages of experience per task.
+        page: steps per page.
+        generator: samples the steps to keep.
     """
 
-    def __init__(self, num_tasks: int, num_features: int, *, pages: int, page: int, generator: torch.Generator) -> None:
-        device = generator.device
-        self.num_tasks, self.pages, self.page, self.generator = num_tasks, pages, page, generator
-        self.steps = torch.zeros(num_tasks, pages * page, num_features, device=device)
-        self.earned = torch.full((num_tasks, num_tasks), torch.nan, device=device)  # [task, whose policy]
-        self.written = torch.zeros((), dtype=torch.int64, device="cpu")  # pages, ever
+    num_tasks: int
+    num_features: int
+    pages: int
+    page: int
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        N, device = self.num_tasks, self.generator.device
+        self.steps = torch.zeros(N, self.pages * self.page, self.num_features, device=device)
+        self.earned = torch.full((N, N), torch.nan, device=device)  # return, [task, policy]
+        self.written = torch.zeros((), dtype=torch.int64, device="cpu")  # pages written so far
 
     @property
     def experience(self) -> Float[Tensor, "N E F"]:
-        """The steps that are kept of each task."""
+        """The stored steps of each task."""
         return self.steps[:, : min(int(self.written), self.pages) * self.page]
 
     @property
     def partner(self) -> int:
-        """k: the policy to be tried in task i is that of task i + k, counted round."""
+        """k: the next policy to evaluate in task i is that of task (i + k) mod N."""
         return 1 + int(self.written) // 2 % max(1, self.num_tasks - 1)
 
     def keep(self, rollout: Rollout, x: Float[Tensor, "N T B F"], partner: int) -> None:
-        """Take down what the policies of tasks i + `partner` did in tasks i: a page of steps, and mean returns.
+        """Store a page of steps and the mean returns of the policies of tasks i + `partner` in tasks i.
 
         Args:
-            rollout: one episode per slot.
-            x: what is read of every step.
+            rollout: one episode per env.
+            x: features of every step.
             partner: k; 0 is each task's own policy.
         """
         task = torch.arange(self.num_tasks, device=x.device)
@@ -57,22 +64,22 @@ class StoredTasks:
         self.written += 1
 
     def regret(self) -> tuple[Float[Tensor, "N N"], Bool[Tensor, "N N"]]:
-        """What each policy (column) earns less in each task (row) than the task's own, at least 0; which were tried.
+        """Regret of each policy (column) in each task (row), at least 0, and the pairs that were evaluated.
 
-        In units of the mean over all that were tried, but for the tasks' own, which have none. One that was not tried
-        counts as the mean of its task.
+        The regret is the task's own policy's return minus that of the policy, in units of the mean over evaluated pairs
+        of different tasks. A pair that was not evaluated gets the mean of its task.
         """
-        tried = ~self.earned.isnan()
-        regret = (self.earned.diagonal().unsqueeze(1) - self.earned.nan_to_num()).clamp(min=0) * tried
-        others = (tried.sum(1, keepdim=True) - 1).clamp(min=1)
-        usual = regret.sum() / others.sum()
-        regret = regret.where(tried, regret.sum(1, keepdim=True) / others)
-        return regret / unit_of(usual.square(), self.earned.nan_to_num().square().mean()), tried
+        evaluated = ~self.earned.isnan()
+        regret = (self.earned.diagonal().unsqueeze(1) - self.earned.nan_to_num()).clamp(min=0) * evaluated
+        others = (evaluated.sum(1, keepdim=True) - 1).clamp(min=1)
+        mean = regret.sum() / others.sum()
+        regret = regret.where(evaluated, regret.sum(1, keepdim=True) / others)
+        return regret / unit_of(mean.square(), self.earned.nan_to_num().square().mean()), evaluated
 
     def split(self) -> Float[Tensor, "N E 1"]:
-        """Which steps of each task are taken for little experience in it: 1 at n of them at random, else 0.
+        """Random query of each task: 1 at n random steps, a small amount of experience, else 0.
 
-        n is uniform on a logarithmic scale, from 1 to half of all steps.
+        n is log-uniform between 1 and half of all steps.
         """
         N, E, _ = self.experience.shape
         device = self.experience.device

@@ -1,56 +1,62 @@
-"""What a meta-learned model of an environment must be able to do for an agent that plans in it."""
+"""Interface of meta-learned dynamics models that an agent plans in."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import Component
+from metarl_run.kinds import Count
 from metarl_run.maths.distributions import Categorical
 from metarl_run.types import Memory, Params, Percept, Rollout
 
 
-class DynamicsModel(ABC):
-    """A model that one lifetime's experience fits to its task, and the plans made in it.
+class DynamicsModel(Component, ABC):
+    """A dynamics model that adapts to a task within a lifetime, and a planner that acts in it.
 
-    It holds no parameters: θ comes in from outside, and what a lifetime has taught is memory, each tensor `[M, B, …]`.
-    Parameters named in `measured` are statistics: they follow what meta-training sees, not a gradient, and nothing
-    moves them in a new task.
+    It is stateless: θ is an argument, and a lifetime's experience is summarised in the memory, each tensor `[M, B, …]`.
+    Parameters in `measured` are running statistics of the meta-training experience: they are not learned by gradient
+    and do not change in a new task.
+
+    Args:
+        members: E, ensemble members.
 
     Attributes:
         measured: names of the statistics.
-        members: E, of the ensemble.
     """
 
-    measured: frozenset[str] = frozenset()
-    members: int
+    measured: ClassVar[frozenset[str]] = frozenset()
+
+    members: Count
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh θ, statistics included."""
+        """Initial θ, including statistics."""
 
     @abstractmethod
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         """The memory before any experience, `[M, 1, …]`."""
 
     def draw(self, params: Params, memory: Memory, percept: Percept, generator: torch.Generator) -> Memory:
-        """The memory with a plan made by drawing, if plans are made so."""
+        """The memory with a new plan, for planners that draw random numbers."""
         return memory
 
     @abstractmethod
     def act(self, params: Params, memory: Memory, percept: Percept) -> tuple[Categorical, Memory]:
-        """What to do, and the memory after seeing `percept`."""
+        """The distribution of the next action, and the memory after seeing `percept`."""
 
     @abstractmethod
     def measure(self, params: Params, lifetimes: Rollout) -> None:
-        """Take `lifetimes`, `[T, N, …]`, into the statistics, in place."""
+        """Add `lifetimes`, `[T, N, …]`, to the running statistics, in place."""
 
     @abstractmethod
     def loss(self, params: Params, lifetimes: Rollout, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """How badly the first part of each lifetime, `[T, N, …]`, predicts its rest; and quantities worth logging."""
+        """Negative log-likelihood of the rest of each lifetime, `[T, N, …]`, given its beginning; and metrics."""
 
-    def shares(self, number: int, generator: torch.Generator) -> Float[Tensor, "E N"]:
-        """How much each lifetime counts for each member: 1 on average, exponentially distributed.
+    def bootstrap_weights(self, number: int, generator: torch.Generator) -> Float[Tensor, "E N"]:
+        """Random weight of each lifetime in each member's loss: exponentially distributed with mean 1.
 
         Source: Rubin (1981), "The Bayesian bootstrap".
         """

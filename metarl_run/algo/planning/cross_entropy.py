@@ -1,4 +1,4 @@
-"""The cross-entropy method for sequences of discrete actions."""
+"""Cross-entropy method for sequences of discrete actions."""
 
 from collections.abc import Callable
 
@@ -7,51 +7,48 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from metarl_run.kinds import Count, Fraction, checked
+from metarl_run.component import Component
+from metarl_run.kinds import Count, Fraction
 
 Score = Callable[[Int[Tensor, "N C H"]], Float[Tensor, "N C"]]
-"""What each of C sequences of H actions is worth in each of N places."""
+"""Scores of C sequences of H actions in each of N envs."""
 
 
-class CrossEntropy:
-    """Sequences of H actions that score high, by drawing, choosing the best and drawing more like them.
+class CrossEntropy(Component):
+    """Search for high-scoring sequences of H actions: sample, select the elites, refit the distribution.
 
         a⁽ᶜ⁾ₕ ~ (1 − ε) pₕ + ε / A,    c in [1, C],        p ← (1 − ρ) frequencies among the K best + ρ p
 
-    as many times as there are rounds. The sequence that is told is the best that was ever drawn; the next step's search
-    starts from p, one step further.
+    in every round. The result is the best sequence of all rounds; the next step's search starts from p, shifted by one
+    step.
 
     Args:
-        horizon: H, actions of a sequence.
+        horizon: H, actions per sequence.
         candidates: C, per round.
         elites: K ≤ C.
-        rounds: of drawing and choosing.
+        rounds: number of rounds.
         inertia: ρ in [0, 1].
-        exploration: ε in [0, 1], share of actions that are drawn uniformly.
+        exploration: ε in [0, 1], share of actions drawn uniformly.
 
     Raises:
         ValueError: if there are more elites than candidates.
 
-    Differs from the paper: actions are discrete, so each step has probabilities instead of a Gaussian.
+    Differs from the paper: actions are discrete, so each step has a categorical distribution instead of a Gaussian.
     Source: Chua et al. (2018), arXiv:1805.12114; de Boer et al. (2005), "A tutorial on the cross-entropy
-    method", for probabilities.
+    method", for categorical distributions.
     """
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        candidates: Count,
-        elites: Count,
-        rounds: Count,
-        inertia: Fraction,
-        exploration: Fraction,
-    ) -> None:
-        if elites > candidates:
-            raise ValueError(f"elites must be <= candidates, which is {candidates}, got {elites}")
-        self.horizon, self.candidates, self.elites, self.rounds = horizon, candidates, elites, rounds
-        self.inertia, self.exploration = inertia, exploration
+    horizon: Count
+    candidates: Count
+    elites: Count
+    rounds: Count
+    inertia: Fraction
+    exploration: Fraction
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.elites > self.candidates:
+            raise ValueError(f"elites must be <= candidates, which is {self.candidates}, got {self.elites}")
 
     def search(
         self, score: Score, p: Float[Tensor, "N H A"], generator: torch.Generator
@@ -59,8 +56,8 @@ class CrossEntropy:
         """The best sequence found, and p afterwards.
 
         Args:
-            score: what sequences are worth.
-            p: probabilities to start from.
+            score: objective to maximise.
+            p: initial probabilities.
             generator: the only randomness used.
         """
         N, H, A = p.shape
@@ -69,10 +66,10 @@ class CrossEntropy:
             mixed = (1 - self.exploration) * p + self.exploration / A
             u = torch.rand(N, self.candidates, H, 1, generator=generator, device=p.device)
             actions = (u > mixed.cumsum(-1)[:, None, :, :-1]).sum(-1)
-            worth, order = score(actions).topk(self.elites, -1)
+            scores, order = score(actions).topk(self.elites, -1)
             elite = actions.gather(1, order.unsqueeze(-1).expand(-1, -1, H))
-            best.append((worth[:, :1], elite[:, :1]))
+            best.append((scores[:, :1], elite[:, :1]))
             p = torch.lerp(one_hot(elite, A).to(p.dtype).mean(1), p, self.inertia)
-        worths, sequences = (torch.cat(each, 1) for each in zip(*best, strict=True))
-        found = worths.argmax(1).view(-1, 1, 1).expand(-1, 1, H)
-        return sequences.gather(1, found).squeeze(1), p
+        best_scores, sequences = (torch.cat(each, 1) for each in zip(*best, strict=True))
+        index = best_scores.argmax(1).view(-1, 1, 1).expand(-1, 1, H)
+        return sequences.gather(1, index).squeeze(1), p

@@ -1,24 +1,28 @@
-"""Lifetimes that were lived lately."""
+"""Replay buffer of recent lifetimes."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.component import Component
 from metarl_run.types import Rollout
 
 FIELDS = Rollout._fields[:-1]
 
 
-class Replay:
-    """The latest lifetimes, the oldest overwritten by the newest; each padded to the same number of steps.
+class Replay(Component):
+    """Ring buffer of the latest lifetimes, each padded to the same number of steps.
 
     Args:
-        capacity: lifetimes kept, at most.
-        steps: of the longest lifetime.
+        capacity: largest number of lifetimes.
+        steps: steps of the longest lifetime.
     """
 
-    def __init__(self, capacity: int, steps: int) -> None:
-        self.capacity, self.steps = capacity, steps
+    capacity: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.kept: dict[str, Tensor] = {}
         self.seen = 0
 
@@ -26,7 +30,7 @@ class Replay:
         return min(self.seen, self.capacity)
 
     def add(self, lifetimes: Rollout) -> None:
-        """Keep `lifetimes`, `[T, N, …]`; of more than there is room for, the last."""
+        """Add `lifetimes`, `[T, N, …]`; if there are more than `capacity`, the last ones."""
         N = lifetimes.reward.shape[1]
         lifetimes = lifetimes.envs(slice(max(0, N - self.capacity), None))
         missing = self.steps - len(lifetimes.reward)
@@ -44,15 +48,15 @@ class Replay:
         return pad(x, (0, 0) * (x.dim() - 1) + (0, steps))
 
     def sample(self, number: int, generator: torch.Generator) -> Rollout:
-        """Some of those kept, drawn with replacement, `[T, number, …]`."""
+        """Lifetimes drawn with replacement, `[T, number, …]`."""
         place = torch.randint(len(self), (number,), generator=generator, device=generator.device)
         return Rollout._make([*(self.kept[name][:, place] for name in FIELDS), {}])
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that is kept."""
+        """The contents, and the number of lifetimes ever added."""
         return {**self.kept, "seen": torch.tensor(self.seen, device="cpu")}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from what `state` returned."""
         self.kept = {name: state[name].clone() for name in FIELDS if name in state}
         self.seen = int(state["seen"])

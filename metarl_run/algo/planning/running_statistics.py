@@ -1,4 +1,4 @@
-"""Means and deviations that follow what meta-training sees; in a new task they stay as they are."""
+"""Running means and standard deviations of meta-training experience; they do not change in a new task."""
 
 import torch
 from torch import Tensor
@@ -9,23 +9,23 @@ from metarl_run.types import Params
 PARTS = ("count", "mean", "variance")
 
 
-def names(*quantities: str) -> frozenset[str]:
-    """Names of the statistics of these quantities among the meta-parameters."""
-    return frozenset(f"{quantity}.{part}" for quantity in quantities for part in PARTS)
+def names(*variables: str) -> frozenset[str]:
+    """Names of the statistics of these variables among the meta-parameters."""
+    return frozenset(f"{variable}.{part}" for variable in variables for part in PARTS)
 
 
-def fresh(quantity: str, size: int, device: torch.device) -> Params:
-    """Before anything was seen: mean 0, deviation 1."""
+def fresh(variable: str, size: int, device: torch.device) -> Params:
+    """Initial statistics: mean 0, standard deviation 1."""
     start = (0.0, 0.0, 1.0)
-    return {f"{quantity}.{part}": torch.full((size,), x, device=device) for part, x in zip(PARTS, start, strict=True)}
+    return {f"{variable}.{part}": torch.full((size,), x, device=device) for part, x in zip(PARTS, start, strict=True)}
 
 
-def follow(params: Params, quantity: str, x: Tensor, counts: Tensor) -> None:
-    """Take `x`, `[…, D]`, where `counts`, `[…]`, is true, into the statistics, in place.
+def follow(params: Params, variable: str, x: Tensor, counts: Tensor) -> None:
+    """Add those entries of `x`, `[…, D]`, where `counts`, `[…]`, is true to the statistics, in place.
 
     Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance".
     """
-    n, mean, variance = (params[f"{quantity}.{part}"] for part in PARTS)
+    n, mean, variance = (params[f"{variable}.{part}"] for part in PARTS)
     x = x[counts]
     m = len(x)
     if not m:
@@ -36,12 +36,12 @@ def follow(params: Params, quantity: str, x: Tensor, counts: Tensor) -> None:
     n.copy_(total)
 
 
-def std(params: Params, quantity: str) -> Tensor:
-    """√variance; 1 for what never varies but for rounding."""
-    variance, mean = params[f"{quantity}.variance"], params[f"{quantity}.mean"]
+def std(params: Params, variable: str) -> Tensor:
+    """√variance; 1 for variables that are constant up to rounding."""
+    variance, mean = params[f"{variable}.variance"], params[f"{variable}.mean"]
     return torch.where(variance > ROUNDING**2 * (1 + mean.square()), variance, 1.0).sqrt()
 
 
-def normalised(params: Params, quantity: str, x: Tensor) -> Tensor:
-    """x less its mean and over its deviation in meta-training."""
-    return (x - params[f"{quantity}.mean"]) / std(params, quantity)
+def normalised(params: Params, variable: str, x: Tensor) -> Tensor:
+    """(x − mean) / standard deviation, of meta-training."""
+    return (x - params[f"{variable}.mean"]) / std(params, variable)

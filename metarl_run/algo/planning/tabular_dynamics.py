@@ -1,7 +1,7 @@
-"""A world of states that can be counted: priors that meta-training learns, posteriors by counting."""
+"""Dynamics model of finite state spaces: meta-learned priors, posteriors by counting."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import torch
@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from metarl_run.algo.planning import running_statistics as running
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.env.base import TaskFamily
-from metarl_run.kinds import Count, NonNegative, Positive, Widths, checked
+from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
 from metarl_run.maths.planning import finite_horizon_q
@@ -20,63 +20,58 @@ from metarl_run.network.mlp import MLP
 from metarl_run.types import Memory, Params, Percept, Rollout
 
 COUNTS = ("transitions", "visits", "total_reward", "arrivals", "arrival_reward")
-"""Names of what is counted: n(s, a, s′), n(s, a), Σ r, and over all that led to s′: how often it was, Σ r."""
+"""n(s, a, s′), n(s, a), Σ r of (s, a), and of all transitions to s′: their number, Σ r."""
 
 FEATURES = 7
-"""What the network is told of one state and action."""
+"""Inputs of the network for one state and action."""
 
 
 class TabularDynamics(DynamicsModel):
-    """Beliefs about every row P(· | s, a) and every mean reward, updated by counting; their priors are learned.
+    """Posteriors over every row P(· | s, a) and every mean reward, by counting; their priors are meta-learned.
 
         P̂(s′ | s, a) = (α(s, a, s′) + n(s, a, s′)) / Σₛ″ (α(s, a, s″) + n(s, a, s″))
         r̂ₑ(s, a) = (wₑ μₑ + Σ r) / (wₑ + n),        a reward ~ N(r̂ₑ, σₑ² (1 + 1 / (wₑ + n)))
         μₑ(s, a) = m(s, a) + f_e(x(s, a)),        wₑ(s, a) = softplus(g_e(x(s, a)))
 
-    α and m are tables. f and g are a network of their own in each of E members, and read what the counts say of (s, a)
-    and of the task as a whole: the same function for every (s, a), so renaming states or actions renames the outcome.
-    Members learn from other lifetimes each. At every step the agent acts on the optimal values, for the steps that are
-    left of the episode, of
+    α and m are tables. f and g are outputs of one network per ensemble member; its inputs x summarise the counts of
+    (s, a) and of the whole task. It is the same function for every (s, a): f and g are equivariant to permutations of
+    states and actions. Members weigh lifetimes differently in learning. At every step the agent acts greedily on the
+    optimal values, for the remaining steps of the episode, of
 
         r(s, a) = meanₑ r̂ₑ + β √(meanₑ σₑ² / (wₑ + n) + varianceₑ r̂ₑ),        P̂
 
-    What follows the last step of an episode is not seen, only its reward; so no end of an episode is ever believed in.
-    Rewards are told less their mean and over their deviation in meta-training.
+    The last step of an episode has a reward but no observed successor; so the model contains no terminations. Rewards
+    are normalised by running statistics of meta-training.
 
     Args:
-        family: says how long an episode is.
-        observation_space: of the task family; the state, one-hot.
-        action_space: of the task family.
-        members: E.
+        family: gives the horizon.
+        observation_space: observations of the task family: the state, one-hot.
+        action_space: actions of the task family.
         hidden: units of each hidden layer of f and g.
         optimism: β ≥ 0.
-        contexts: beginnings of each lifetime that its rest is predicted from, per step of the optimiser.
-        least_deviation: of a reward around its mean, in units of the rewards' deviation: σₑ is no smaller.
+        contexts: prefixes per lifetime and optimiser step that the rest is predicted from.
+        least_deviation: lower bound of σₑ, in units of the rewards' standard deviation.
 
     Source: DeGroot (1970), Optimal Statistical Decisions, for the posteriors; Zaheer et al.
     (2017), arXiv:1703.06114, for f and g; Chua et al. (2018), arXiv:1805.12114, for the ensemble.
     """
 
-    START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) is about 1, one reward
-    measured = running.names("reward")
+    START_WEIGHT, LEAST_WEIGHT = 0.5, 1e-3  # of w: softplus(½) ≈ 1, the weight of one observed reward
+    measured: ClassVar[frozenset[str]] = running.names("reward")
 
-    @checked
-    def __init__(
-        self,
-        *,
-        family: TaskFamily,
-        observation_space: gymnasium.spaces.Box,
-        action_space: gymnasium.Space[Any],
-        members: Count,
-        hidden: Widths,
-        optimism: NonNegative,
-        contexts: Count,
-        least_deviation: Positive,
-    ) -> None:
-        self.num_states, self.num_actions = observation_space.shape[0], num_actions(action_space)
-        self.horizon, self.members, self.optimism, self.contexts = family.horizon, members, optimism, contexts
-        self.least_deviation = least_deviation
-        self.network = MLP(num_inputs=FEATURES, heads={"prior": 2}, hidden=hidden, activation="tanh")
+    family: TaskFamily
+    observation_space: gymnasium.spaces.Box
+    action_space: gymnasium.Space[Any]
+    hidden: Widths
+    optimism: NonNegative
+    contexts: Count
+    least_deviation: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_states, self.num_actions = self.observation_space.shape[0], num_actions(self.action_space)
+        self.horizon = self.family.horizon
+        self.network = MLP(num_inputs=FEATURES, heads={"prior": 2}, hidden=self.hidden, activation="tanh")
 
     def init(self, generator: torch.Generator) -> Params:
         S, A, E = self.num_states, self.num_actions, self.members
@@ -92,24 +87,24 @@ class TabularDynamics(DynamicsModel):
 
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         S, A = self.num_states, self.num_actions
-        nothing = params["reward.mean"].new_zeros(num_tasks, 1)
+        zeros = params["reward.mean"].new_zeros(num_tasks, 1)
         shapes = ((S, A, S), (S, A), (S, A), (S,), (S,))
-        counts = {name: nothing.new_zeros(num_tasks, 1, *shape) for name, shape in zip(COUNTS, shapes, strict=True)}
-        return {**counts, "state": nothing.long(), "step": nothing.long(), "lived": nothing.long()}
+        counts = {name: zeros.new_zeros(num_tasks, 1, *shape) for name, shape in zip(COUNTS, shapes, strict=True)}
+        return {**counts, "state": zeros.long(), "step": zeros.long(), "lived": zeros.long()}
 
     # --- Acting ---
 
     def act(self, params: Params, memory: Memory, percept: Percept) -> tuple[Categorical, Memory]:
         seen = self.observe(params, memory, percept)
         M, B = seen["state"].shape
-        transition, mean, deviation = self.decode(params, {name: seen[name].flatten(0, 1) for name in COUNTS})
-        q = finite_horizon_q(transition, mean + self.optimism * deviation, horizon=self.horizon)  # [M B, H, S, A]
+        transition, mean, std = self.decode(params, {name: seen[name].flatten(0, 1) for name in COUNTS})
+        q = finite_horizon_q(transition, mean + self.optimism * std, horizon=self.horizon)  # [M B, H, S, A]
         place = (seen["step"] - 1).clamp(max=self.horizon - 1) * self.num_states + seen["state"]
         now = q.flatten(1, 2).gather(1, place.view(-1, 1, 1).expand(-1, 1, self.num_actions)).view(M, B, -1)
         return Categorical(torch.where(now == now.amax(-1, keepdim=True), 0.0, -math.inf)), seen
 
     def observe(self, params: Params, memory: Memory, percept: Percept) -> Memory:
-        """The counts after what `percept` says about the step before."""
+        """The memory after the previous step, which `percept` reports."""
         shape, ended = percept.last_reward.shape, percept.last_ended
         old = {name: x.expand(*shape, *x.shape[2:]) for name, x in memory.items()}
         state = percept.observation.argmax(-1)
@@ -121,7 +116,7 @@ class TabularDynamics(DynamicsModel):
         step = torch.where(ended, 0, old["step"]) + 1
         return {**counts, "state": state, "step": step, "lived": old["lived"] + 1}
 
-    # --- What counts say ---
+    # --- Posteriors ---
 
     def counted(
         self, state: Tensor, action: Tensor, after: Tensor, reward: Tensor, happened: Tensor, followed: Tensor
@@ -131,7 +126,7 @@ class TabularDynamics(DynamicsModel):
         Args:
             state, action, after, reward: s, a, s′ and r; r is 0 where nothing happened.
             happened: 1 where the step counts, else 0.
-            followed: 1 where s′ counts, too.
+            followed: 1 where s′ counts as well, else 0.
         """
         N, S, A = len(state), self.num_states, self.num_actions
         pair = state * A + action
@@ -150,11 +145,11 @@ class TabularDynamics(DynamicsModel):
     def decode(
         self, params: Params, counts: dict[str, Tensor]
     ) -> tuple[Float[Tensor, "N S A S"], Float[Tensor, "N S A"], Float[Tensor, "N S A"]]:
-        """P̂, the expected reward, and how uncertain that is, of N lifetimes."""
+        """P̂, the expected reward and its standard deviation, of N lifetimes."""
         transition = self.transition(params, counts)
         mean, weight, σ = self.rewards(params, counts, transition)
-        unknown = (σ.square() / (weight + counts["visits"])).mean(0) + mean.var(0, correction=0)
-        return transition, mean.mean(0), unknown.sqrt()
+        variance = (σ.square() / (weight + counts["visits"])).mean(0) + mean.var(0, correction=0)
+        return transition, mean.mean(0), variance.sqrt()
 
     def transition(self, params: Params, counts: dict[str, Tensor]) -> Float[Tensor, "N S A S"]:
         """P̂."""
@@ -176,7 +171,7 @@ class TabularDynamics(DynamicsModel):
         return mean, w, params["log_deviation"].exp().clamp(min=self.least_deviation).view(-1, 1, 1, 1)
 
     def features(self, counts: dict[str, Tensor], transition: Tensor) -> Float[Tensor, "N S A F"]:
-        """x(s, a): what is known of it, of where it leads, and of the task."""
+        """x(s, a): summaries of its own counts, of the states that it leads to, and of the task."""
         n, arrived = counts["visits"], counts["arrivals"]
         known, share = n / (n + 1), counts["total_reward"] / (n + 1)
         of_arrivals = torch.stack([arrived / (arrived + 1), counts["arrival_reward"] / (arrived + 1)], -1)
@@ -197,7 +192,7 @@ class TabularDynamics(DynamicsModel):
         states = lifetimes.observation.argmax(-1).T
         r = running.normalised(params, "reward", lifetimes.reward.T) * alive
         steps = (states[:, :-1], lifetimes.action.T, states[:, 1:])
-        weight = self.shares(N, generator)
+        weight = self.bootstrap_weights(N, generator)
         transition_loss, reward_loss = torch.zeros_like(r[0, 0]), torch.zeros_like(r[0, 0])
         begun = torch.arange(T, device=r.device)
         length = lifetimes.alive.sum(0).unsqueeze(-1)
@@ -212,7 +207,7 @@ class TabularDynamics(DynamicsModel):
             mean, w, σ = self.rewards(params, known, P)
             n, variance = coming["visits"], σ.square() * (1 + 1 / (w + known["visits"]))
             errors = squares - 2 * mean * coming["total_reward"] + mean.square() * n
-            surprise = 0.5 * (errors / variance + n * (2 * math.pi * variance).log()).sum((2, 3))
-            reward_loss += (surprise * weight).sum() / (self.members * alive.sum())
-        told = {"transition_loss": transition_loss.detach() / self.contexts, "reward_loss": reward_loss.detach()}
-        return (transition_loss + reward_loss) / self.contexts, told
+            nll = 0.5 * (errors / variance + n * (2 * math.pi * variance).log()).sum((2, 3))
+            reward_loss += (nll * weight).sum() / (self.members * alive.sum())
+        metrics = {"transition_loss": transition_loss.detach() / self.contexts, "reward_loss": reward_loss.detach()}
+        return (transition_loss + reward_loss) / self.contexts, metrics

@@ -275,14 +275,14 @@ BATCHES, TASKS = 25, 800
 def trained(lab, θ, *, seed=0, **options):
     """Meta-gradients, negated, of meta-updates on batches of tasks that all are the lab's MDP: `[BATCHES, P]`."""
     S, A = lab.mdp.num_states, lab.mdp.num_actions
-    numbers = {"mean_reward": 0.0, "concentration": 1.0}  # nothing is drawn from them
+    unused = {"mean_reward": 0.0, "concentration": 1.0}  # no task is drawn from them
     family = RandomMDP(
         horizon=lab.mdp.horizon,
         num_states=S,
         num_actions=A,
         reward_deviation=0.0,
-        meta_train=numbers,
-        meta_test=numbers,
+        meta_train=unused,
+        meta_test=unused,
     )
     task = RandomMDPTask(
         transition=lab.mdp.transition.float().expand(TASKS, S, A, S).contiguous(),
@@ -301,7 +301,7 @@ def trained(lab, θ, *, seed=0, **options):
 
 
 def standard_errors_off(batches, expected):
-    """The largest deviation of the mean from `expected` over parameters, in standard errors."""
+    """The largest distance of the mean from `expected` over parameters, in standard errors."""
     return ((batches.mean(0) - expected).abs() / (batches.std(0) / BATCHES**0.5)).max().item()
 
 

@@ -1,4 +1,4 @@
-"""Bounded numbers by hand and at their extremes."""
+"""Bounded hyperparameters by hand and at their extremes."""
 
 import math
 
@@ -31,17 +31,17 @@ def test_half_way_is_the_arithmetic_or_geometric_mean():
 
 
 @pytest.mark.parametrize(("low", "high", "logarithmic"), BOUNDS)
-def test_it_starts_where_it_is_told_to(low, high, logarithmic):
-    quantity = BoundedHyperparameter([low, high], logarithmic=logarithmic)
+def test_it_starts_at_the_given_value(low, high, logarithmic):
+    learned = BoundedHyperparameter([low, high], logarithmic=logarithmic)
     for share in (0.01, 0.3, 0.99):
         q = low * (high / low) ** share if logarithmic else low + share * (high - low)
-        assert quantity(torch.tensor(quantity.raw(q), dtype=torch.float64)).item() == pytest.approx(q, rel=1e-12)
+        assert learned(torch.tensor(learned.raw(q), dtype=torch.float64)).item() == pytest.approx(q, rel=1e-12)
 
 
 def test_a_start_at_a_bound_or_beyond_is_a_little_inside_with_a_slope():
-    quantity = BoundedHyperparameter([0.0, 2.0])
-    for told, reached in ((0.0, 2 * MARGIN), (-5.0, 2 * MARGIN), (2.0, 2 - 2 * MARGIN), (9.0, 2 - 2 * MARGIN)):
-        x = torch.tensor(quantity.raw(told), dtype=torch.float64).requires_grad_()
-        assert quantity(x).item() == pytest.approx(reached)
-        (slope,) = torch.autograd.grad(quantity(x), x)
+    learned = BoundedHyperparameter([0.0, 2.0])
+    for given, reached in ((0.0, 2 * MARGIN), (-5.0, 2 * MARGIN), (2.0, 2 - 2 * MARGIN), (9.0, 2 - 2 * MARGIN)):
+        x = torch.tensor(learned.raw(given), dtype=torch.float64).requires_grad_()
+        assert learned(x).item() == pytest.approx(reached)
+        (slope,) = torch.autograd.grad(learned(x), x)
         assert slope.item() == pytest.approx(2 * MARGIN * (1 - MARGIN))

@@ -1,4 +1,4 @@
-"""A continuous world: its plans against enumeration in a model set by hand, and what it learns from."""
+"""Continuous dynamics: plans against enumeration in a model set by hand, and the data it learns from."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from metarl_run.algo.planning.continuous_loss import sums_after, taught, value_loss
+from metarl_run.algo.planning.continuous_loss import regression_data, sums_after, value_loss
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError
@@ -25,7 +25,7 @@ def make(*overrides):
     return build_agent(compose_points(arguments).points[0].config, Streams(0, torch.device("cpu")))
 
 
-def lived(family, algo, episodes=2, seed=0):
+def collected(family, algo, episodes=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
     env = TaskVectorEnv(family, family.sample(M, "meta_train", generator), episodes_per_task=B, generator=generator)
     return live(algo, env, generator, adaptation_steps=episodes - 1).rollouts[0]
@@ -36,12 +36,12 @@ def agent():
     """One after a meta-update, so that no parameter is where it started."""
     family, algo = make()
     seeds = iter(range(100))
-    algo.meta_update(lambda steps: SimpleNamespace(rollouts=[lived(family, algo, seed=next(seeds))]))
-    return family, algo, lived(family, algo, seed=50)
+    algo.meta_update(lambda steps: SimpleNamespace(rollouts=[collected(family, algo, seed=next(seeds))]))
+    return family, algo, collected(family, algo, seed=50)
 
 
 def linear_agent(H):
-    """φ(s, a) = (s, a) in each of 2 members, and K, e and V drawn at random; states are told as they are."""
+    """φ(s, a) = (s, a) in each of 2 members, and K, e and V drawn at random; states are not normalised."""
     family, algo = make(*LINEAR, "algo.continuous.features=6", f"algo.continuous.planner.horizon={H}")
     generator = torch.Generator().manual_seed(1)
     params = algo.meta_params
@@ -50,16 +50,16 @@ def linear_agent(H):
             θ.normal_(generator=generator)
         params["features.0.weight"].copy_(torch.eye(6).expand(2, -1, -1))
         params["features.0.bias"].zero_()
-        for quantity in ("state", "change", "reward"):
-            params[f"{quantity}.mean"].zero_()
-            params[f"{quantity}.variance"].fill_(1)
+        for variable in ("state", "change", "reward"):
+            params[f"{variable}.mean"].zero_()
+            params[f"{variable}.variance"].fill_(1)
     K = 0.2 * torch.randn(2, 3, 6, 5, generator=generator)  # [E, N, F, D + 1]
     return family, algo, K, torch.randn(3, 4, generator=generator)
 
 
 def by_hand(algo, K, s, actions):
-    """J, number by number."""
-    θ, γ = {name: x.double() for name, x in algo.meta_params.items()}, algo.world.discount
+    """J, step by step."""
+    θ, γ = {name: x.double() for name, x in algo.meta_params.items()}, algo.dynamics.discount
     total = 0.0
     for k in K.double():
         z, alive = s.double(), 1.0
@@ -75,13 +75,13 @@ def by_hand(algo, K, s, actions):
     return total
 
 
-def test_the_worth_of_a_plan_is_what_its_equation_says():
+def test_the_return_of_a_plan_is_that_of_its_equation():
     _, algo, K, s = linear_agent(3)
     every = list(itertools.product(range(2), repeat=3))
     with torch.no_grad():
-        worth = algo.world.worth(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
+        returns = algo.dynamics.plan_returns(algo.meta_params, K, s, torch.tensor(every).expand(3, -1, -1))
     wanted = torch.tensor([[by_hand(algo, K[:, n], s[n], actions) for actions in every] for n in range(3)])
-    torch.testing.assert_close(worth, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(returns, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_action_that_is_taken_begins_the_best_of_all_plans():
@@ -89,21 +89,23 @@ def test_the_action_that_is_taken_begins_the_best_of_all_plans():
     _, algo, K, s = linear_agent(4)
     every = torch.tensor(list(itertools.product(range(2), repeat=4))).expand(3, -1, -1)
     with torch.no_grad():
-        worth = algo.world.worth(algo.meta_params, K, s, every)
-        best, _ = algo.world.planner.search(
-            lambda a: algo.world.worth(algo.meta_params, K, s, a), torch.full((3, 4, 2), 0.5), torch.Generator()
+        returns = algo.dynamics.plan_returns(algo.meta_params, K, s, every)
+        best, _ = algo.dynamics.planner.search(
+            lambda a: algo.dynamics.plan_returns(algo.meta_params, K, s, a),
+            torch.full((3, 4, 2), 0.5),
+            torch.Generator(),
         )
-    assert torch.equal(best, every[0][worth.argmax(1)])
+    assert torch.equal(best, every[0][returns.argmax(1)])
 
 
-def test_what_is_known_while_acting_is_what_learning_takes_to_be_known(agent):
-    """The sums after every step of a lifetime, of which the last is not told of any more."""
+def test_acting_and_learning_accumulate_the_same_sums(agent):
+    """The sums after every step of a lifetime but the last, which no percept reports."""
     _, algo, rollout = agent
     memory, merged, percepts = algo.start(M).memory, rollout.merged(), rollout.percepts()
     with torch.no_grad():
-        steps = taught(algo.world.model, algo.meta_params, merged)
+        steps = regression_data(algo.dynamics.model, algo.meta_params, merged)
         for t in range(rollout.reward.shape[1]):
-            memory = algo.world.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
+            memory = algo.dynamics.observe(algo.meta_params, memory, type(percepts)(*(x[:, t] for x in percepts)))
             squares, products = sums_after(steps, torch.full((M * B, 1), t))
             here = rollout.alive[:, t].flatten()
             torch.testing.assert_close(memory["squares"].flatten(0, 1)[here], squares[here], rtol=1e-4, atol=1e-3)
@@ -114,40 +116,42 @@ def test_statistics_and_all_parameters_stay_as_they_are_in_new_tasks(agent):
     family, algo, _ = agent
     before = {name: θ.clone() for name, θ in algo.meta_params.items()}
     assert before["state.count"][0] > 0
-    lived(family, algo, seed=7)
+    collected(family, algo, seed=7)
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
 
 
-def test_statistics_are_those_of_all_that_was_lived():
+def test_statistics_are_those_of_all_experience():
     family, algo = make()
-    parts = [lived(family, algo, seed=seed) for seed in (1, 2)]
+    parts = [collected(family, algo, seed=seed) for seed in (1, 2)]
     for part in parts:
-        algo.world.measure(algo.meta_params, part.merged())
+        algo.dynamics.measure(algo.meta_params, part.merged())
     states = torch.cat([part.observation[:, :-1][part.alive] for part in parts])
     torch.testing.assert_close(algo.meta_params["state.mean"], states.mean(0))
     torch.testing.assert_close(algo.meta_params["state.variance"], states.var(0, correction=0))
     assert algo.meta_params["reward.count"].item() == len(states)
     reward = torch.ones(1, 1, requires_grad=False)
-    outputs = algo.world.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
-    assert outputs[..., -1].abs().max() == 0, "a reward that never varies is told as 0"
+    outputs = algo.dynamics.model.outputs(algo.meta_params, torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), reward)
+    assert outputs[..., -1].abs().max() == 0, "a reward that never varies is normalised to 0"
 
 
-def test_every_parameter_hears_of_every_task(agent):
+def test_every_task_reaches_every_parameter(agent):
     _, algo, rollout = agent
     for task in range(M):
         alone = rollout.tasks(slice(task, task + 1)).merged()
-        loss, _ = algo.world.loss(algo.meta_params, alone, torch.Generator().manual_seed(0))
+        loss, _ = algo.dynamics.loss(algo.meta_params, alone, torch.Generator().manual_seed(0))
         gradients = torch.autograd.grad(loss, algo.meta_optimizer.tensors)
         for name, gradient in zip(algo.meta_optimizer.names, gradients, strict=True):
             assert gradient.isfinite().all() and gradient.any(), name
 
 
-def test_what_a_task_teaches_depends_on_no_other(agent):
+def test_the_data_of_a_task_depends_on_no_other(agent):
     _, algo, rollout = agent
     other = rollout._replace(reward=rollout.reward.clone())
     other.reward[1:] += 1
     with torch.no_grad():
-        one, changed = (taught(algo.world.model, algo.meta_params, part.merged()) for part in (rollout, other))
+        one, changed = (
+            regression_data(algo.dynamics.model, algo.meta_params, part.merged()) for part in (rollout, other)
+        )
         sums = [sums_after(steps, torch.full((M * B, 1), 9)) for steps in (one, changed)]
     for x, y in zip(*sums, strict=True):
         assert torch.equal(x[:B], y[:B])
@@ -170,21 +174,21 @@ def test_an_episode_cut_off_goes_on_and_one_that_ends_does_not(terminated):
     params["value.0.bias"] += 1
     left = torch.arange(T, 0, -1)
     wanted = (1 - γ**left) if terminated else torch.ones(T)  # in units of 1 / (1 − γ)
-    loss = value_loss(algo.world.model, params, rollout, value_lambda=algo.world.value_lambda)
+    loss = value_loss(algo.dynamics.model, params, rollout, value_lambda=algo.dynamics.value_lambda)
     torch.testing.assert_close(loss, 0.5 * (1 - wanted).square().mean())
 
 
-def test_a_sampled_belief_scatters_around_the_mean_by_its_noise_and_what_is_unknown(agent):
+def test_a_sampled_last_layer_has_the_posteriors_mean_and_variance(agent):
     """Before any experience the covariance of a column is σ² I."""
     _, algo, _ = agent
-    world, params, generator = algo.world, algo.meta_params, torch.Generator().manual_seed(0)
+    dynamics, params, generator = algo.dynamics, algo.meta_params, torch.Generator().manual_seed(0)
     memory = {name: x.expand(4000, *x.shape[1:]) for name, x in algo.start(1).memory.items()}
     with torch.no_grad():
-        mean = world.believed(params, memory, generator)
-        world.belief = "sample"
-        draws = world.believed(params, memory, generator)
-        world.belief = "mean"
-    σ = world.model.noise(params).detach()[:, None, None]
+        mean = dynamics.last_layers(params, memory, generator)
+        dynamics.belief = "sample"
+        draws = dynamics.last_layers(params, memory, generator)
+        dynamics.belief = "mean"
+    σ = dynamics.model.noise(params).detach()[:, None, None]
     standard = (draws - mean) / σ
     assert standard.mean(1).abs().max() < 0.1
     torch.testing.assert_close(standard.var(1), torch.ones_like(standard[:, 0]), rtol=0.15, atol=0)

@@ -7,7 +7,7 @@ import torch
 
 from metarl_run.algo.planning.cross_entropy import CrossEntropy
 
-NUMBERS = {"horizon": 4, "candidates": 64, "elites": 8, "rounds": 4, "inertia": 0.3, "exploration": 0.2}
+USUAL = {"horizon": 4, "candidates": 64, "elites": 8, "rounds": 4, "inertia": 0.3, "exploration": 0.2}
 N = 200
 
 
@@ -16,9 +16,9 @@ def generator(seed=0):
 
 
 def walks(transition, reward, start):
-    """The worth of sequences in deterministic MDPs: where each action leads and what it pays, `[N, S, A]`."""
+    """Returns of sequences in deterministic MDPs, given successor states and rewards, `[N, S, A]`."""
 
-    def worth(actions):
+    def score(actions):
         N, C, H = actions.shape
         task = torch.arange(N).unsqueeze(1).expand(N, C)
         state, total = start.unsqueeze(1).expand(N, C), torch.zeros(N, C)
@@ -27,7 +27,7 @@ def walks(transition, reward, start):
             state = transition[task, state, actions[..., h]]
         return total
 
-    return worth
+    return score
 
 
 def some_mdps(S=5, A=3):
@@ -35,15 +35,15 @@ def some_mdps(S=5, A=3):
     return torch.randint(S, (N, S, A), generator=draws), torch.randn(N, S, A, generator=draws)
 
 
-def test_it_finds_the_best_of_all_sequences_far_oftener_than_as_many_draws_at_random():
+def test_it_finds_the_best_of_all_sequences_far_more_often_than_random_search():
     transition, reward = some_mdps()
-    worth = walks(transition, reward, torch.zeros(N, dtype=torch.int64))
-    best = worth(torch.tensor(list(itertools.product(range(3), repeat=6))).expand(N, -1, -1)).amax(1)
+    score = walks(transition, reward, torch.zeros(N, dtype=torch.int64))
+    best = score(torch.tensor(list(itertools.product(range(3), repeat=6))).expand(N, -1, -1)).amax(1)
 
-    def found(**numbers):
-        planner = CrossEntropy(**{**NUMBERS, "horizon": 6, "rounds": 6, **numbers})
-        sequence, _ = planner.search(worth, torch.full((N, 6, 3), 1 / 3), generator())
-        return worth(sequence.unsqueeze(1)).squeeze(1) > best - 1e-5
+    def found(**changes):
+        planner = CrossEntropy(**{**USUAL, "horizon": 6, "rounds": 6, **changes})
+        sequence, _ = planner.search(score, torch.full((N, 6, 3), 1 / 3), generator())
+        return score(sequence.unsqueeze(1)).squeeze(1) > best - 1e-5
 
     assert found().float().mean() > 0.75
     assert found(rounds=1, candidates=6 * 64).float().mean() < 0.45, "384 draws from 729 sequences"
@@ -52,13 +52,13 @@ def test_it_finds_the_best_of_all_sequences_far_oftener_than_as_many_draws_at_ra
 def test_one_round_with_one_elite_takes_the_best_that_was_drawn_and_its_frequencies():
     drawn = []
 
-    def worth(actions):
+    def score(actions):
         drawn.append(actions)
         return actions.sum(-1).float()
 
-    planner = CrossEntropy(**{**NUMBERS, "rounds": 1, "elites": 1, "inertia": 0.25})
+    planner = CrossEntropy(**{**USUAL, "rounds": 1, "elites": 1, "inertia": 0.25})
     p = torch.full((2, 4, 3), 1 / 3)
-    best, after = planner.search(worth, p, generator())
+    best, after = planner.search(score, p, generator())
     (actions,) = drawn
     wanted = actions[torch.arange(2), actions.sum(-1).argmax(-1)]
     assert torch.equal(best, wanted)
@@ -68,26 +68,24 @@ def test_one_round_with_one_elite_takes_the_best_that_was_drawn_and_its_frequenc
 def test_draws_follow_the_probabilities_they_start_from():
     seen = []
 
-    def worth(actions):
+    def score(actions):
         seen.append(actions)
         return torch.zeros(actions.shape[:2])
 
     p = torch.tensor([[[0.7, 0.2, 0.1], [0.0, 0.0, 1.0]]])
-    planner = CrossEntropy(**{**NUMBERS, "horizon": 2, "candidates": 40_000, "rounds": 1, "exploration": 0.3})
-    planner.search(worth, p, generator())
+    planner = CrossEntropy(**{**USUAL, "horizon": 2, "candidates": 40_000, "rounds": 1, "exploration": 0.3})
+    planner.search(score, p, generator())
     shares = torch.nn.functional.one_hot(seen[0], 3).float().mean(1)
     torch.testing.assert_close(shares, 0.7 * p + 0.1, atol=0.01, rtol=0)
 
 
-def test_places_are_searched_apart():
-    """What one is worth changes nothing elsewhere."""
+def test_envs_are_searched_independently():
+    """The scores of one change nothing in the others."""
     transition, reward = some_mdps()
     changed = reward.clone()
     changed[0] += torch.randn(5, 3, generator=generator(2))
     start, p = torch.zeros(N, dtype=torch.int64), torch.full((N, 4, 3), 1 / 3)
-    one, other = (
-        CrossEntropy(**NUMBERS).search(walks(transition, r, start), p, generator()) for r in (reward, changed)
-    )
+    one, other = (CrossEntropy(**USUAL).search(walks(transition, r, start), p, generator()) for r in (reward, changed))
     for x, y in zip(one, other, strict=True):
         assert torch.equal(x[1:], y[1:])
     assert not torch.equal(one[1][0], other[1][0])
@@ -95,4 +93,4 @@ def test_places_are_searched_apart():
 
 def test_more_elites_than_candidates_are_refused():
     with pytest.raises(ValueError, match="elites must be <= candidates, which is 64, got 65"):
-        CrossEntropy(**{**NUMBERS, "elites": 65})
+        CrossEntropy(**{**USUAL, "elites": 65})

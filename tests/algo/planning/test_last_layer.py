@@ -1,4 +1,4 @@
-"""Bayesian linear regression, against a Gaussian process that knows no features and against single updates."""
+"""Bayesian linear regression against a Gaussian process with the same kernel."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The replay: which lifetimes are kept, and that they come back as they were."""
+"""The replay buffer: contents, padding and state."""
 
 import torch
 
@@ -7,7 +7,7 @@ from metarl_run.types import Rollout
 
 
 def numbered(first, number, T=3):
-    """Lifetimes of T steps of which each tells its own number in every reward."""
+    """Lifetimes of T steps, each with its own number in every reward."""
     reward = torch.arange(first, first + number).float().expand(T, -1).clone()
     no = torch.zeros(T, number, dtype=torch.bool)
     return Rollout(torch.zeros(T + 1, number, 2), no.long(), reward, no, no, ~no, {})
@@ -24,7 +24,7 @@ def test_it_keeps_the_latest_lifetimes():
         assert kept(replay) == wanted
 
 
-def test_what_is_padded_was_not_lived():
+def test_padding_is_not_alive():
     replay = Replay(capacity=2, steps=5)
     replay.add(numbered(1, 2))
     drawn = replay.sample(8, torch.Generator().manual_seed(0))

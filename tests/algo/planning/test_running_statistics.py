@@ -13,7 +13,7 @@ def seen(*batches):
     return params
 
 
-def test_batches_one_after_another_have_the_mean_and_deviation_of_all():
+def test_successive_batches_have_the_mean_and_standard_deviation_of_all():
     batches = [torch.tensor([1.0, 2.0, 6.0]), torch.tensor([3.0]), torch.tensor([-2.0, 5.0])]
     params, together = seen(*batches), torch.cat(batches)
     assert params["x.mean"].item() == pytest.approx(together.mean().item())

@@ -1,4 +1,4 @@
-"""A tabular world: with hand-set parameters it is the exact posterior, and its actions are those of value iteration."""
+"""Tabular dynamics: the exact posterior for parameters set by hand, and the actions of value iteration."""
 
 import math
 
@@ -25,7 +25,7 @@ def make(*overrides, seed=0):
 
 
 def bayesian(algo):
-    """Parameters that make each member the same conjugate belief: Dirichlet(α₀), N(μ₀, 1 / τ₀), noise 1 / τ."""
+    """Parameters with which each member is the same conjugate posterior: Dirichlet(α₀), N(μ₀, 1 / τ₀), noise 1 / τ."""
     params = {name: torch.zeros_like(θ) for name, θ in algo.meta_params.items()}
     last = max(name for name in params if name.startswith("prior.") and name.endswith("bias"))
     params[last][..., 1] = math.log(math.expm1(τ0 / τ - TabularDynamics.LEAST_WEIGHT)) - TabularDynamics.START_WEIGHT
@@ -37,7 +37,7 @@ def bayesian(algo):
 
 
 def lifetimes(family, episodes=5, M=3, B=2):
-    """What random agents live through, and the percepts one by one."""
+    """Experience of random agents, and the percepts one by one."""
     generator = torch.Generator().manual_seed(0)
     env = TaskVectorEnv(family, family.sample(M, "meta_train", generator), episodes_per_task=B, generator=generator)
     config = compose_points(["logger=files", "algo=random", *SMALL]).points[0].config
@@ -54,17 +54,17 @@ def test_with_hand_set_parameters_it_is_the_exact_posterior():
     params = bayesian(algo)
     prior = Prior(reward_mean=μ0, reward_precision=τ0, noise_precision=τ, concentration=α0)
     exact = Experience(num_states=3, num_actions=2, horizon=4, prior=prior)
-    known, memory = exact.initial_memory(3, torch.device("cpu")), algo.world.initial_memory(params, 3)
+    known, memory = exact.initial_memory(3, torch.device("cpu")), algo.dynamics.initial_memory(params, 3)
     for percept in percepts:
-        known, memory = exact.observe(known, percept), algo.world.observe(params, memory, percept)
+        known, memory = exact.observe(known, percept), algo.dynamics.observe(params, memory, percept)
         if not percept.last_ended.all():
             continue
         belief = exact.belief(known, torch.ones(3, 2, dtype=torch.bool))
-        P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
+        P, mean, unknown = algo.dynamics.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
         torch.testing.assert_close(P, belief.mean()[0])
         torch.testing.assert_close(mean, belief.mean()[1])
         torch.testing.assert_close(unknown, belief.reward_precision.rsqrt())
-    assert memory["visits"].sum() == 3 * 2 * 19, "the last step is told of after it"
+    assert memory["visits"].sum() == 3 * 2 * 19, "the last step is reported after it"
 
 
 def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monkeypatch):
@@ -73,8 +73,8 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     rollout, _ = lifetimes(family, M=2, B=2)
     merged, params, t = rollout.merged(), bayesian(algo), 9
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.full((4, 1), (t + 0.5) / 20))
-    monkeypatch.setattr(algo.world, "shares", lambda number, _: torch.ones(algo.world.members, number))
-    loss, _ = algo.world.loss(params, merged, torch.Generator())
+    monkeypatch.setattr(algo.dynamics, "bootstrap_weights", lambda number, _: torch.ones(algo.dynamics.members, number))
+    loss, _ = algo.dynamics.loss(params, merged, torch.Generator())
     T, N = merged.reward.shape
     of_transitions, of_rewards, followed = 0.0, 0.0, 0
     for i in range(N):
@@ -93,8 +93,8 @@ def test_the_loss_is_minus_the_logarithm_of_the_exact_posterior_predictive(monke
     torch.testing.assert_close(loss, torch.tensor(of_transitions / followed + of_rewards / (N * T)))
 
 
-def test_it_acts_on_the_optimal_values_of_what_it_believes():
-    """So much experience that the belief is the task; at every step of an episode, in every state."""
+def test_it_acts_on_the_optimal_values_of_its_posterior():
+    """So much experience that the posterior is the task; at every step of an episode, in every state."""
     family, algo = make("algo.tabular.optimism=0")
     tasks = family.sample(20, "meta_train", torch.Generator().manual_seed(3))
     q = finite_horizon_q(tasks.transition, tasks.mean_reward, horizon=4)
@@ -115,7 +115,7 @@ def test_it_acts_on_the_optimal_values_of_what_it_believes():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
-def test_what_the_members_disagree_about_is_uncertain_too(shift):
+def test_the_members_disagreement_adds_to_the_uncertainty(shift):
     """Two members with prior means μ₀ ± d of weight w: after n rewards they are ± w d / (w + n) off the middle."""
     family, algo = make("algo.tabular.members=2")
     params, w = bayesian(algo), τ0 / τ
@@ -125,8 +125,8 @@ def test_what_the_members_disagree_about_is_uncertain_too(shift):
     merged = rollout.merged()
     s, alive = merged.observation.argmax(-1).T, merged.alive.T.float()
     steps = (s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T, alive, (~merged.ended).T.float())
-    counts = algo.world.counted(*steps)
-    _, mean, unknown = algo.world.decode(params, counts)
+    counts = algo.dynamics.counted(*steps)
+    _, mean, unknown = algo.dynamics.decode(params, counts)
     n = counts["visits"]
     assert n.min() == 0 and n.max() > 5
     torch.testing.assert_close(mean, (w * μ0 + counts["total_reward"]) / (w + n))
@@ -134,21 +134,21 @@ def test_what_the_members_disagree_about_is_uncertain_too(shift):
 
 
 @pytest.mark.parametrize("optimism", [0, 2])
-def test_it_plans_with_so_many_deviations_added_to_every_expected_reward(optimism):
+def test_it_plans_with_so_many_standard_deviations_added_to_every_expected_reward(optimism):
     family, algo = make(f"algo.tabular.optimism={optimism}")
     params = {name: θ + 0.3 for name, θ in algo.meta_params.items()}
     _, percepts = lifetimes(family)
-    memory = algo.world.initial_memory(params, 3)
+    memory = algo.dynamics.initial_memory(params, 3)
     for t, percept in enumerate(percepts):
-        distribution, memory = algo.world.act(params, memory, percept)
-        P, mean, unknown = algo.world.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
+        distribution, memory = algo.dynamics.act(params, memory, percept)
+        P, mean, unknown = algo.dynamics.decode(params, {name: memory[name].flatten(0, 1) for name in COUNTS})
         q = finite_horizon_q(P, mean + optimism * unknown, horizon=4)[:, t % 4]  # episodes of 4 steps
         here = q.gather(1, percept.observation.argmax(-1).view(-1, 1, 1).expand(-1, 1, 2)).squeeze(1)
         assert torch.equal(distribution.logits.flatten(0, 1) == 0, here == here.amax(-1, keepdim=True))
 
 
 @pytest.mark.parametrize("axis", ["state", "action"])
-def test_renaming_states_or_actions_renames_the_beliefs(axis):
+def test_permuting_states_or_actions_permutes_the_posterior(axis):
     family, algo = make()
     rollout, _ = lifetimes(family)
     merged = rollout.merged()
@@ -158,7 +158,7 @@ def test_renaming_states_or_actions_renames_the_beliefs(axis):
     alive, followed, r = torch.ones_like(s[:, 1:]).float(), (~merged.ended).T.float(), merged.reward.T
 
     def decoded(s, a):
-        return algo.world.decode(params, algo.world.counted(s[:, :-1], a, s[:, 1:], r, alive, followed))
+        return algo.dynamics.decode(params, algo.dynamics.counted(s[:, :-1], a, s[:, 1:], r, alive, followed))
 
     P, mean, unknown = decoded(s, a)
     other = decoded(renamed[s], a) if axis == "state" else decoded(s, renamed[a])
@@ -169,14 +169,16 @@ def test_renaming_states_or_actions_renames_the_beliefs(axis):
         torch.testing.assert_close(x.index_select(dim, renamed), y)
 
 
-def test_what_is_counted_while_acting_is_what_is_counted_in_learning():
+def test_acting_and_learning_count_the_same():
     family, algo = make()
     rollout, percepts = lifetimes(family)
     merged, memory = rollout.merged(), algo.start(3).memory
     s, ended = merged.observation.argmax(-1).T, merged.ended.T
     for t, percept in enumerate(percepts):
-        memory = algo.world.observe(algo.meta_params, memory, percept)
+        memory = algo.dynamics.observe(algo.meta_params, memory, percept)
         past = (torch.arange(len(percepts)) < t).float().expand(len(s), -1)
-        counts = algo.world.counted(s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T * past, past, past * ~ended)
+        counts = algo.dynamics.counted(
+            s[:, :-1], merged.action.T, s[:, 1:], merged.reward.T * past, past, past * ~ended
+        )
         for name in COUNTS:
             torch.testing.assert_close(memory[name].flatten(0, 1), counts[name])
