@@ -26,8 +26,9 @@ class CAVIA(MAML):
         adapt:  cₖ₊₁ = cₖ − α ∇_c L(θ, cₖ, rolloutₖ)
         learn:  ∇_θ  (1/M) Σᵢ L(θ, c_Kⁱ, rollout_Kⁱ)        through all K steps
 
-    θ is the same in every task. A network that is linear and starts at 0, such as `network=table`, never learns to use
-    its context: both derivatives, by c and by its weights, are 0 there.
+    θ is the same in every task. The context shifts what the first layer sees, so tasks with other goals are learned
+    sooner than tasks in which an action has the opposite effect. A linear network that starts at 0, such as
+    `network=table`, never learns to use it: the derivatives by c and by its weights are both 0 there.
 
     Args:
         context_size: entries of c.
