@@ -38,7 +38,7 @@ HEAVY = ("gymnasium", "scipy.stats")
 BY_CONFIGURATION = ("test_contracts.py", "test_exact.py")
 """Tests of every component that conf/ names."""
 
-COPIED = ("metarl_run", "conf", "tests", "scripts", "pyproject.toml", "README.md")
+COPIED = ("metarl_run", "conf", "tests", "scripts", ".github", "pyproject.toml", "README.md")
 
 
 @dataclass(frozen=True)
