@@ -1,9 +1,9 @@
 """Checkpoints: atomic, versioned, exact.
 
 A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back with `weights_only=True`, and
-`manifest.json`, which holds the size and hash of it and the agent's configuration. The folder is written under a
-temporary name and renamed, so a name without a dot is always a whole checkpoint; the hash catches what the disk did to
-it later.
+`manifest.json`, which holds its size and hash, the agent's configuration, and a hash of itself. The folder is written
+under a temporary name and renamed, so a name without a dot is always a whole checkpoint; the hashes catch what the disk
+did to it later.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from metarl_run.system.atomic import sync_folder, write_synced
 
 FORMAT = 1
 LAST_KEPT = 2
+SEAL = "sha256"  # key of the manifest's own hash
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +37,13 @@ class Checkpoint(NamedTuple):
         iteration: meta-updates done.
         state: plain containers of tensors and numbers.
         positions: for each sink, how far its files reached.
+        config: hash of the run's config.yaml; None if it was not recorded.
     """
 
     iteration: int
     state: dict[str, Any]
     positions: Mapping[str, Mapping[str, int]]
+    config: str | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Mapping[str, Any] | None = None) -> None:
@@ -64,6 +67,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
         "score": score,
         "positions": checkpoint.positions,
         "agent": agent,
+        "config": checkpoint.config,
         "files": {"tensors.pt": {"bytes": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()}},
     }
     final = folder / f"{checkpoint.iteration:06d}"
@@ -74,7 +78,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     try:
         temporary.mkdir(parents=True)
         write_synced(temporary / "tensors.pt", tensors)
-        write_synced(temporary / "manifest.json", json.dumps(manifest, indent=1, allow_nan=False).encode())
+        write_synced(temporary / "manifest.json", _text({**manifest, SEAL: _seal(manifest)}))
         sync_folder(temporary)
         os.rename(temporary, final)
         sync_folder(folder)
@@ -104,6 +108,11 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def hash_of(file: Path) -> str | None:
+    """Hash of a file; None if there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 def load(path: Path) -> Checkpoint:
     """The checkpoint at `path`: a checkpoint's folder, or a run folder, of which the newest is taken.
 
@@ -123,15 +132,27 @@ def _read(path: Path) -> Checkpoint:
         manifest = json.loads((path / "manifest.json").read_bytes())
         if manifest["format"] != FORMAT:
             raise StateError(str(path), f"has format {manifest['format']}, this version reads {FORMAT}")
+        seal = manifest.pop(SEAL, None)
+        if seal != _seal(manifest) and (seal is not None or "config" in manifest):  # older checkpoints have neither
+            raise StateError(str(path), "manifest.json is damaged: its hash is not that of its content")
         tensors = (path / "tensors.pt").read_bytes()
         if hashlib.sha256(tensors).hexdigest() != manifest["files"]["tensors.pt"]["sha256"]:
             raise StateError(str(path), "tensors.pt is damaged: its hash is not the one in the manifest")
         state = torch.load(io.BytesIO(tensors), map_location="cpu", weights_only=True)
-        return Checkpoint(manifest["iteration"], state, manifest["positions"])
+        return Checkpoint(manifest["iteration"], state, manifest["positions"], manifest.get("config"))
     except pickle.UnpicklingError as error:
         raise StateError(str(path), "holds more than tensors and plain containers, which is not loaded") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StateError(str(path), f"is damaged: {type(error).__name__} {error}") from error
+
+
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=1, allow_nan=False).encode()
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """Hash of a manifest, without its own."""
+    return hashlib.sha256(_text(manifest)).hexdigest()
 
 
 def _prune(folder: Path) -> None:

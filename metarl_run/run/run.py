@@ -16,6 +16,7 @@ from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
 from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
+from metarl_run.errors import StateError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
@@ -106,6 +107,10 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     with contextlib.ExitStack() as stack:
         saved = checkpoint.load_newest(folder / "checkpoints")
         if saved is not None:
+            if saved.config not in (None, checkpoint.hash_of(folder / "config.yaml")):
+                reason = "is not as it was at the last checkpoint"
+                hint = "put it back; changes are given on the command line, with allow_changes=true"
+                raise StateError(str(folder / "config.yaml"), reason, hint)
             training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)

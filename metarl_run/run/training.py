@@ -20,6 +20,7 @@ from metarl_run.logger.base import Sink
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
+from metarl_run.run.checkpoint import hash_of
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import StopRequest
 from metarl_run.types import AgentState, Lifetime
@@ -97,7 +98,7 @@ class Training:
         algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
         state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
-        saved = checkpoint.Checkpoint(self.iteration, state, positions)
+        saved = checkpoint.Checkpoint(self.iteration, state, positions, hash_of(self.folder / "config.yaml"))
         checkpoint.save(self.checkpoints, saved, score=self.score, agent=self.agent)
 
     # --- Meta-training ---

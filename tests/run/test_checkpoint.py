@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 
 import pytest
 import torch
@@ -157,3 +158,24 @@ def test_atomic_files_hold_the_old_or_the_new(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["summary.json"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_flipped_bit_of_a_manifest_is_noticed(tmp_path, seed):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    manifest = tmp_path / "000002/manifest.json"
+    data = bytearray(manifest.read_bytes())
+    generator = random.Random(seed)
+    data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+    manifest.write_bytes(bytes(data))
+    assert checkpoint.load_newest(tmp_path).iteration == 1
+
+
+def test_a_manifest_from_before_they_had_hashes_of_their_own_is_read(tmp_path):
+    save(tmp_path, 1)
+    manifest = tmp_path / "000001/manifest.json"
+    content = json.loads(manifest.read_bytes())
+    del content["sha256"], content["config"]
+    manifest.write_text(json.dumps(content))
+    assert checkpoint.load_newest(tmp_path).iteration == 1
