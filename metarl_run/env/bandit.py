@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import Distribution, sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
+from metarl_run.kinds import Distributions, NonNegative, Several
 
 Arms = Annotated[dict[str, Any], Distributions("mean")]
 
@@ -55,7 +55,6 @@ class Bandit(TaskFamily):
     Differs from the paper: it shows the agent a constant 0, which is the same up to a bias of the network.
 
     Args:
-        horizon: steps after which an episode would be truncated if it had not ended before.
         num_arms: A.
         reward: of Bernoulli or of Gaussian arms.
         reward_deviation: of one Gaussian reward around its mean.
@@ -69,25 +68,21 @@ class Bandit(TaskFamily):
     Reinforcement Learning.
     """
 
+    num_arms: Several
+    reward: Literal["bernoulli", "gaussian"]
+    reward_deviation: NonNegative
+    meta_train: Arms
+    meta_test: Arms
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        num_arms: Several,
-        reward: Literal["bernoulli", "gaussian"],
-        reward_deviation: NonNegative,
-        meta_train: Arms,
-        meta_test: Arms,
-    ) -> None:
-        self.horizon, self.num_arms, self.reward_deviation = horizon, num_arms, reward_deviation
-        self.bernoulli = reward == "bernoulli"
-        self.arms: dict[Split, Arms] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.bernoulli = self.reward == "bernoulli"
+        self.arms: dict[Split, Arms] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         for split, arms in self.arms.items():
             low, high = _range(arms["mean"])
             if self.bernoulli and not 0 <= low <= high <= 1:
@@ -96,7 +91,7 @@ class Bandit(TaskFamily):
                     f"got {arms['mean']!r}"
                 )
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,))
-        self.action_space = gymnasium.spaces.Discrete(num_arms)
+        self.action_space = gymnasium.spaces.Discrete(self.num_arms)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> BanditTask:
         mean = sample(self.arms[split]["mean"], num_tasks * self.num_arms, generator)

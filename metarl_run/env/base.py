@@ -14,6 +14,9 @@ import gymnasium
 import torch
 from torch import Tensor
 
+from metarl_run.component import Component, field
+from metarl_run.kinds import Count
+
 Split = Literal["meta_train", "meta_test"]
 
 
@@ -49,8 +52,11 @@ class Task:
         ]
 
 
-class TaskFamily(ABC):
+class TaskFamily(Component, ABC):
     """A distribution over MDPs with one observation space, one action space and one episode limit.
+
+    Args:
+        horizon: steps after which an episode is truncated.
 
     Attributes:
         provides: what the family offers to learners and networks, in the words that their `requires` use:
@@ -60,7 +66,6 @@ class TaskFamily(ABC):
             E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
         observation_space: of ONE environment.
         action_space: of ONE environment.
-        horizon: steps after which an episode is truncated.
         starts_alike: first states are drawn alike in all tasks.
         fixed_starts: a task's episodes all begin in one state: `reset` draws nothing.
         compilable: `step` and `observe` compute with tensors without looking at their values; see
@@ -69,9 +74,9 @@ class TaskFamily(ABC):
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
-    observation_space: gymnasium.spaces.Box
-    action_space: gymnasium.spaces.Space[Any]
-    horizon: int
+    horizon: Count
+    observation_space: gymnasium.spaces.Box = field(init=False)
+    action_space: gymnasium.spaces.Space[Any] = field(init=False)
     starts_alike: ClassVar[bool] = False
     fixed_starts: ClassVar[bool] = False
     compilable: ClassVar[bool] = False

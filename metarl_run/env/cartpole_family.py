@@ -14,7 +14,7 @@ from torch.nn.functional import hardshrink
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, checked
+from metarl_run.kinds import Distributions
 
 Physics = Annotated[
     dict[str, Any],
@@ -130,7 +130,6 @@ class CartPoleFamily(TaskFamily):
     Termination: |x| > 2.4 m or |θ| > 12°. Optimal return: the horizon.
 
     Args:
-        horizon: steps of an episode.
         meta_train: the distribution of each parameter in meta-training.
         meta_test: the same in meta-testing.
 
@@ -141,14 +140,16 @@ class CartPoleFamily(TaskFamily):
     cart-pole system", without friction, as Gymnasium's CartPole has them.
     """
 
+    meta_train: Physics
+    meta_test: Physics
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
-        self.horizon = horizon
-        self.physics: dict[Split, Physics] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.physics: dict[Split, Physics] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)
         self.observation_space = gymnasium.spaces.Box(-high, high)
         self.action_space = gymnasium.spaces.Discrete(2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.kinds import Count, Interval, Real, checked
+from metarl_run.kinds import Interval, Real
 
 MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
 
@@ -93,7 +93,6 @@ class GridWorld(TaskFamily):
     of G goals gets ⌊M / G⌋ or ⌈M / G⌉ of M tasks. One task alone is as uniform as before; means over many vary less.
 
     Args:
-        horizon: steps of an episode.
         size: cells along each side.
         step_reward: of a step that does not lead to the goal.
         goal_reward: of one that does, above step_reward.
@@ -106,29 +105,25 @@ class GridWorld(TaskFamily):
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
+    size: Size
+    step_reward: Real
+    goal_reward: Real
+    meta_train: Places
+    meta_test: Places
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        size: Size,
-        step_reward: Real,
-        goal_reward: Real,
-        meta_train: Places,
-        meta_test: Places,
-    ) -> None:
-        if goal_reward <= step_reward:
-            raise ValueError(f"goal_reward must be > step_reward, which is {step_reward}, got {goal_reward}")
-        self.horizon, self.size, self.step_reward, self.goal_reward = horizon, size, step_reward, goal_reward
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.goal_reward <= self.step_reward:
+            raise ValueError(f"goal_reward must be > step_reward, which is {self.step_reward}, got {self.goal_reward}")
         self.goals: dict[Split, list[int]] = {
-            "meta_train": self._goals("meta_train", meta_train),
-            "meta_test": self._goals("meta_test", meta_test),
+            "meta_train": self._goals("meta_train", self.meta_train),
+            "meta_test": self._goals("meta_test", self.meta_test),
         }
-        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size**2,))
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (self.size**2,))
         self.action_space = gymnasium.spaces.Discrete(len(MOVES))
 
     def _goals(self, split: Split, places: dict[str, Any]) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Positive, checked
+from metarl_run.kinds import Distributions, NonNegative, Positive
 
 Places = Annotated[dict[str, Any], Distributions("goal_x", "goal_y", "start_x", "start_y")]
 
@@ -51,7 +51,6 @@ class Navigation(TaskFamily):
     `optimal_return`.
 
     Args:
-        horizon: steps of an episode.
         max_step: v, the longest step along each axis.
         reward: minus the distance or minus its square.
         goal_radius: how near to the goal an episode ends; 0 is never.
@@ -62,26 +61,22 @@ class Navigation(TaskFamily):
     (2017), arXiv:1707.09835.
     """
 
+    max_step: Positive
+    reward: Literal["distance", "squared_distance"]
+    goal_radius: NonNegative
+    meta_train: Places
+    meta_test: Places
+
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        max_step: Positive,
-        reward: Literal["distance", "squared_distance"],
-        goal_radius: NonNegative,
-        meta_train: Places,
-        meta_test: Places,
-    ) -> None:
-        self.horizon, self.max_step, self.goal_radius = horizon, max_step, goal_radius
-        self.squared = reward == "squared_distance"
-        self.places: dict[Split, Places] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.squared = self.reward == "squared_distance"
+        self.places: dict[Split, Places] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
-        self.action_space = gymnasium.spaces.Box(-max_step, max_step, (2,))
+        self.action_space = gymnasium.spaces.Box(-self.max_step, self.max_step, (2,))
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> NavigationTask:
         places = self.places[split]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
+from metarl_run.kinds import Count, Distributions, NonNegative, Several
 
 MDPs = Annotated[dict[str, Any], Distributions("mean_reward", "concentration", positive=("concentration",))]
 
@@ -61,7 +61,6 @@ class RandomMDP(TaskFamily):
     value iteration over the horizon (`metarl_run.maths.planning`).
 
     Args:
-        horizon: steps of an episode.
         num_states: S.
         num_actions: A.
         reward_deviation: of one reward around its mean.
@@ -74,26 +73,21 @@ class RandomMDP(TaskFamily):
     Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
+    num_states: Count
+    num_actions: Several
+    reward_deviation: NonNegative
+    meta_train: MDPs
+    meta_test: MDPs
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        num_states: Count,
-        num_actions: Several,
-        reward_deviation: NonNegative,
-        meta_train: MDPs,
-        meta_test: MDPs,
-    ) -> None:
-        self.horizon, self.num_states, self.num_actions = horizon, num_states, num_actions
-        self.reward_deviation = reward_deviation
-        self.distributions: dict[Split, MDPs] = {"meta_train": meta_train, "meta_test": meta_test}
-        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_states,))
-        self.action_space = gymnasium.spaces.Discrete(num_actions)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.distributions: dict[Split, MDPs] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (self.num_states,))
+        self.action_space = gymnasium.spaces.Discrete(self.num_actions)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> RandomMDPTask:
         M, S, A = num_tasks, self.num_states, self.num_actions

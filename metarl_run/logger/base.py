@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from metarl_run.component import Component
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
@@ -32,7 +34,7 @@ class RunInfo:
     in_sweep: bool = False
 
 
-class Sink(ABC):
+class Sink(Component, ABC):
     """A destination of metrics, adaptation curves and pictures."""
 
     provides: ClassVar[tuple[str, ...]] = ()

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from metarl_run.kinds import Count, Positive, checked
+from metarl_run.kinds import Count, Positive
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
@@ -28,10 +28,12 @@ class Console(Sink):
         plain_every: meta-iterations between two lines where there is no terminal.
     """
 
-    @checked
-    def __init__(self, *, refresh_per_second: Positive, plain_every: Count) -> None:
-        self.interval = 1.0 / refresh_per_second
-        self.plain_every = plain_every
+    refresh_per_second: Positive
+    plain_every: Count
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.interval = 1.0 / self.refresh_per_second
         self.progress: Progress | None = None
         self.live: Live | None = None
         self.console: QuietConsole | None = None

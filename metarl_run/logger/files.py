@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import ResourceError, StateError
-from metarl_run.kinds import checked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
 
@@ -57,8 +56,8 @@ class Table:
 class Files(Sink):
     """metrics.csv, a row per meta-iteration; timing.csv, its clock columns; adaptation.csv, a row per task and step."""
 
-    @checked
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.tables: dict[str, Table] = {}
 
     def open(self, run: RunInfo, position: Mapping[str, int]) -> None:

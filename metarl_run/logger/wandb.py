@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl_run.kinds import Positive, checked
+from metarl_run.kinds import Positive
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import few
 from metarl_run.report.folder import evenly, short
@@ -49,9 +49,12 @@ class Wandb(Sink):
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
     """
 
-    @checked
-    def __init__(self, *, mode: Literal["auto", "online", "offline"], project: str, timeout: Positive) -> None:
-        self.mode, self.project, self.timeout = mode, project, timeout
+    mode: Literal["auto", "online", "offline"]
+    project: str
+    timeout: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.process: subprocess.Popen[bytes] | None = None
         self.unsent = bytearray()
         self.unread = bytearray()

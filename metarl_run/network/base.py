@@ -12,16 +12,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import Component
+from metarl_run.kinds import Count
 from metarl_run.types import Memory, Params
 
 
-class Network(ABC):
+class Network(Component, ABC):
     """A parametrised function with one output per head.
+
+    Args:
+        num_inputs: D, features of the input.
+        heads: outputs of each head.
 
     Attributes:
         provides: what the network offers, in the words that `requires` of other components use.
         requires: what it needs of the task family.
     """
+
+    num_inputs: Count
+    heads: Mapping[str, int]
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
@@ -45,7 +54,7 @@ class Network(ABC):
         parameters, takes `x` as `[M, B, D]` and its memory as `[M, B, …]` or, before any input, `[M, 1, …]`.
         """
 
-    def keep_heads_apart(self) -> None:  # noqa: B027 (most networks are differentiated layer by layer anyway)
+    def keep_heads_apart(self) -> None:
         """From now on a derivative by the heads' parameters alone does not pass through the layers that feed them."""
 
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import field
 from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
@@ -20,11 +21,17 @@ class WithConstants(Network):
         constants: a name and a size for each further output; its parameter is called `<name>.constant`.
     """
 
-    def __init__(self, network: Network, constants: Mapping[str, int]) -> None:
-        self.network, self.constants = network, dict(constants)
-        self.parameter = {name: f"{name}.constant" for name in constants}
+    network: Network
+    constants: Mapping[str, int]
+    num_inputs: int = field(init=False)
+    heads: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_inputs, self.heads = self.network.num_inputs, {**self.network.heads, **self.constants}
+        self.parameter = {name: f"{name}.constant" for name in self.constants}
         # Of the instance: another one may wrap another kind of network.
-        self.provides, self.requires = network.provides, network.requires  # type: ignore[misc]
+        self.provides, self.requires = self.network.provides, self.network.requires  # type: ignore[misc]
 
     def init(self, generator: torch.Generator) -> Params:
         params = self.network.init(generator)

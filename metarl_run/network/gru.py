@@ -1,13 +1,12 @@
 """Gated recurrent units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
@@ -19,21 +18,12 @@ class GRU(Recurrent):
         (i_r, i_z, i_n) = x W + b,        (m_r, m_z, m_n) = h U
         r = σ(i_r + m_r),    z = σ(i_z + m_z),    n = tanh(i_n + r (m_n + c)),    h′ = (1 − z) n + z h
 
-    Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
-        hidden: H, units of the memory.
-
     Differs from the paper: r gates h U, not h, which takes one product with h instead of two (Appleyard et al. 2016,
     arXiv:1604.01946).
     Source: Cho et al. (2014), arXiv:1406.1078.
     """
 
     gates: ClassVar[int] = 3
-
-    @checked
-    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], hidden: Count) -> None:
-        super().__init__(num_inputs, heads, hidden)
 
     def init(self, generator: torch.Generator) -> Params:
         return {**super().init(generator), "memory.bias": torch.zeros(1, self.hidden, device=generator.device)}

@@ -1,13 +1,12 @@
 """Long short-term memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
@@ -21,20 +20,11 @@ class LSTM(Recurrent):
 
     The bias of f starts at 1: a cell keeps what it holds until it learns otherwise.
 
-    Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
-        hidden: H, cells of the memory.
-
     Source: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000), "Learning to Forget", for the gate
     f; Jozefowicz, Zaremba and Sutskever (2015), for its bias.
     """
 
     gates: ClassVar[int] = 4
-
-    @checked
-    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], hidden: Count) -> None:
-        super().__init__(num_inputs, heads, hidden)
 
     def init(self, generator: torch.Generator) -> Params:
         params = super().init(generator)

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metarl_run.kinds import Widths, checked
+from metarl_run.component import field
+from metarl_run.kinds import Widths
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.tanh_network import tanh_network
@@ -23,20 +24,19 @@ class MLP(Network):
     Weights start uniform in ±√(6 / (in + out)), the last layer's 100 times smaller; biases start at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: units of each hidden layer.
         activation: σ of the hidden layers.
 
     Source: Glorot and Bengio (2010), for the initial scale.
     """
 
-    @checked
-    def __init__(
-        self, *, num_inputs: int, heads: Mapping[str, int], hidden: Widths, activation: Literal["tanh", "relu"]
-    ) -> None:
-        self.activation = ACTIVATIONS[activation]
-        self.widths = {head: [num_inputs, *hidden, outputs] for head, outputs in heads.items()}
+    hidden: Widths
+    activation_name: Literal["tanh", "relu"] = field(alias="activation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.activation = ACTIVATIONS[self.activation_name]
+        self.widths = {head: [self.num_inputs, *self.hidden, outputs] for head, outputs in self.heads.items()}
         self.heads_apart = False
 
     def init(self, generator: torch.Generator) -> Params:

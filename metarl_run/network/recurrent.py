@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.kinds import Count
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
@@ -32,8 +33,6 @@ class Recurrent(Network):
     V at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: H, units of the memory.
 
     Attributes:
@@ -42,12 +41,11 @@ class Recurrent(Network):
     Source: Saxe et al. (2014), arXiv:1312.6120, for orthogonal initial matrices.
     """
 
+    hidden: Count
+
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
     gates: ClassVar[int]
-
-    def __init__(self, num_inputs: int, heads: Mapping[str, int], hidden: int) -> None:
-        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, device = self.num_inputs, self.hidden, generator.device

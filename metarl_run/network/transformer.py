@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from metarl_run.kinds import Count, checked
+from metarl_run.kinds import Count
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
@@ -29,8 +29,6 @@ class Transformer(Network):
     start at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: H, width of y, a multiple of twice the attention heads.
         layers: blocks.
         attention_heads: independent attentions in a block, each of width H / attention_heads.
@@ -43,27 +41,22 @@ class Transformer(Network):
     are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
     """
 
+    hidden: Count
+    layers: Count
+    attention_heads: Count
+    feed_forward: Count
+
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        num_inputs: int,
-        heads: Mapping[str, int],
-        hidden: Count,
-        layers: Count,
-        attention_heads: Count,
-        feed_forward: Count,
-    ) -> None:
-        if hidden % (2 * attention_heads):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pairs = 2 * self.attention_heads
+        if self.hidden % pairs:
             raise ValueError(
-                f"hidden must be a multiple of twice attention_heads={attention_heads}, got {hidden}; "
-                f"try {2 * attention_heads * (hidden // (2 * attention_heads) + 1)}"
+                f"hidden must be a multiple of twice attention_heads={self.attention_heads}, got {self.hidden}; "
+                f"try {pairs * (self.hidden // pairs + 1)}"
             )
-        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
-        self.layers, self.attention_heads, self.feed_forward = layers, attention_heads, feed_forward
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, F, device = self.num_inputs, self.hidden, self.feed_forward, generator.device
