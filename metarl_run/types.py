@@ -57,8 +57,8 @@ class Rollout(NamedTuple):
 
     Attributes:
         observation: row t is what step t acted on, row t + 1 what it led to (after a reset: the next episode's first).
-        action: integers `[…, T, B]` for a discrete action space; `[…, T, B, d]` where an action is d numbers, as the
-            policy chose them, before the family clips them.
+        action: integers `[…, T, B]` for a discrete action space; `[…, T, B, d]` where an action is d numbers: as the
+            policy chose them, counted from 0 and not yet clipped to the action space.
         reward: in the task's own units; 0 where not alive.
         terminated: the MDP ended at step t.
         truncated: the episode limit ended it at step t; the return goes on beyond what was seen.

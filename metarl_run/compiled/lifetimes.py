@@ -150,7 +150,7 @@ class Lives:
     """
 
     def __init__(self, algo: Any, env: TaskVectorEnv, given: Given, now: Moment) -> None:
-        self.algo, self.family, self.horizon = algo, env.family, env.horizon
+        self.algo, self.family, self.dynamics, self.horizon = algo, env.family, env.dynamics, env.horizon
         self.given, self.now, self.kind = given, now, type(None)
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -165,7 +165,7 @@ class Lives:
             policy, memory = self.algo.act_by(θ, AgentState({}, memory), percept)
             self.kind = type(policy)
             action = policy.sample(of_action)
-            state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
+            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
             age = age + 1
             truncated = (age >= self.horizon) & ~terminated
             ended = terminated | truncated

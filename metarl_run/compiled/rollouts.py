@@ -111,7 +111,7 @@ class Steps:
     """
 
     def __init__(self, env: TaskVectorEnv, act: Act, given: Given) -> None:
-        self.family, self.act, self.given = env.family, act, given
+        self.family, self.dynamics, self.act, self.given = env.family, env.dynamics, act, given
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """From those of a `Given` and a `Moment`, and the noise, to what was recorded `[M, steps, B, …]`, and on."""
@@ -126,7 +126,7 @@ class Steps:
         for t, of_action in enumerate(noise.unbind()):
             percept = Percept(observation, nothing.long(), nothing, ~alive)
             action = self.act(AgentState(params, {}), percept)[0].sample(of_action)
-            state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
+            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
             observation = self.family.observe(task, state)
             recorded.append((observation, action, reward * alive, terminated & alive, alive))
             put_back(state, terminated, begun)

@@ -104,6 +104,8 @@ class TaskFamily(Component, ABC):
     def step(self, task: Any, state: Any, action: Tensor, noise: Any) -> tuple[Any, Tensor, Tensor]:
         """One step everywhere: the next state, reward `[M, B]`, terminated `[M, B]`. `state` must not be used again.
 
+        Every action lies in `action_space`: policies choose among 0, …, A − 1, to which the `start` of a Discrete space
+        is added, or real numbers, which are clipped to the bounds of a Box. (Rollouts record what the policy chose.)
         The next state may be `state` itself, overwritten, and the reward a tensor that every step returns.
         """
 

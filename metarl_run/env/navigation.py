@@ -44,10 +44,10 @@ class NavigationState(NamedTuple):
 class Navigation(TaskFamily):
     """Move to a goal that only the reward tells of.
 
-        p′ = p + clip(a, −v, v),        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
+        p′ = p + a,        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
 
-    Task: goal and start, four numbers, each with a distribution of its own. Observation: p. Action: two numbers, of
-    which no more than v counts along each axis. Termination: ‖p′ − goal‖ < goal_radius. Optimal return:
+    Task: goal and start, four numbers, each with a distribution of its own. Observation: p. Action a: two numbers in
+    [−v, v]. Termination: ‖p′ − goal‖ < goal_radius. Optimal return:
     `optimal_return`.
 
     Args:
@@ -94,7 +94,7 @@ class Navigation(TaskFamily):
     def step(
         self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], noise: None
     ) -> tuple[NavigationState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
-        state.position.add_(action.clamp(-self.max_step, self.max_step))
+        state.position.add_(action)
         distance = torch.linalg.vector_norm(state.position - task.goal, dim=-1)
         return state, self._reward(distance), distance < self.goal_radius
 

@@ -17,7 +17,9 @@ import gymnasium
 import numpy as np
 import torch
 
+from metarl_run.env.actions import from_space
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.check import require_supported_spaces
 from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.seeding import Streams
@@ -28,6 +30,7 @@ def make_family(option: str, **overrides: Any) -> TaskFamily:
     values = configuration(option, **overrides)
     module, _, name = values.pop("_target_").rpartition(".")
     family: TaskFamily = getattr(importlib.import_module(module), name)(**values)
+    require_supported_spaces(family)
     return family
 
 
@@ -87,6 +90,7 @@ class FamilyEnv(gymnasium.Env[np.ndarray, Any]):
         return observation[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        step = self.batch.advance(torch.as_tensor(np.array(action))[None, None])
+        chosen = from_space(action, self.action_space, self.batch.generator.device)
+        step = self.batch.advance(chosen[None, None])
         terminated, ended = bool(step.terminated), bool(step.ended)
         return step.observation[0, 0].numpy(), float(step.reward), terminated, ended and not terminated, {}

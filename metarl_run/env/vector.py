@@ -18,7 +18,9 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.env.actions import dynamics_of, from_space
 from metarl_run.env.base import Task, TaskFamily
+from metarl_run.env.check import check_once
 
 
 class Transition(NamedTuple):
@@ -66,7 +68,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def __init__(self, family: TaskFamily, task: Task, *, episodes_per_task: int, generator: torch.Generator) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        check_once(family, task, episodes_per_task, generator.device)
         self.family, self.generator = family, generator
+        self.dynamics = dynamics_of(family, generator.device)
         self._live_in(task)
         self.num_tasks, self.episodes_per_task, self.horizon = task.num_tasks, episodes_per_task, family.horizon
         self.num_envs = self.num_tasks * episodes_per_task
@@ -109,11 +113,12 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """One step in every slot.
 
         Args:
-            action: `[M, B]`, or `[M, B, …]` if an action is several numbers; of no consequence where not alive.
+            action: as a policy chooses it, see `TaskFamily.step`: `[M, B]`, or `[M, B, d]` if an action is d numbers;
+                without effect where not alive.
         """
         alive, all_alive = self._alive, self._all_alive
         noise = self.family.noise(self.num_tasks, self.episodes_per_task, self.generator)
-        self._state, reward, terminated = self.family.step(self.task, self._state, action, noise)
+        self._state, reward, terminated = self.dynamics(self.task, self._state, action, noise)
         self._now += 1
         ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step
@@ -205,7 +210,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._state is None:
             raise gymnasium.error.ResetNeeded("step was called before reset; call reset first")
         waiting = ~self._alive
-        action = torch.as_tensor(np.array(actions), device=self.generator.device)
+        action = from_space(actions, self.single_action_space, self.generator.device)
         transition = self.advance(action.reshape(self.num_tasks, self.episodes_per_task, *action.shape[1:]))
         observation = transition.observation
         if waiting.any():
