@@ -8,7 +8,7 @@ import functools
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 import torch
@@ -42,6 +42,13 @@ class Task:
                 if isinstance(value, functools.cached_property):
                     getattr(self, name)
         return dict(vars(self))
+
+    @classmethod
+    def restored(cls, values: dict[str, Any]) -> Self:
+        """The tasks of which `computed` gave these values."""
+        task = object.__new__(cls)
+        vars(task).update(values)
+        return task
 
     def hashes(self) -> list[str]:
         """One fingerprint per task, equal only for equal parameters."""
