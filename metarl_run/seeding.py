@@ -7,6 +7,7 @@ at iteration i draws exactly what the uninterrupted run would have drawn, and re
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ def derived_seed(seed: int, name: str, *index: int) -> int:
     return int.from_bytes(hashlib.blake2b(label.encode(), digest_size=8).digest(), "big") >> 1
 
 
+@dataclass(frozen=True)
 class Streams:
     """Named generators of one run.
 
@@ -26,8 +28,8 @@ class Streams:
         device: where the generators live.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed, self.device = seed, device
+    seed: int
+    device: torch.device
 
     def __call__(self, name: str, *index: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(derived_seed(self.seed, name, *index))

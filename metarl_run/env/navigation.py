@@ -1,4 +1,4 @@
-"""A point in the plane that must find out where its goal is."""
+"""A point in the plane with a hidden goal."""
 
 import functools
 from dataclasses import dataclass
@@ -36,24 +36,23 @@ class NavigationTask(Task):
 
 
 class NavigationState(NamedTuple):
-    """Where the point is: x and y."""
+    """Position of the point: x and y."""
 
     position: Float[Tensor, "M B 2"]
 
 
 class Navigation(TaskFamily):
-    """Move to a goal that only the reward tells of.
+    """Move to a goal that only the reward reveals.
 
         p′ = p + a,        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
 
-    Task: goal and start, four numbers, each with a distribution of its own. Observation: p. Action a: two numbers in
-    [−v, v]. Termination: ‖p′ − goal‖ < goal_radius. Optimal return:
-    `optimal_return`.
+    Task: goal and start, four coordinates, each with a distribution of its own. Observation: p. Action: a in [−v, v]².
+    Termination: ‖p′ − goal‖ < goal_radius. Optimal return: `optimal_return`.
 
     Args:
         max_step: v, the longest step along each axis.
         reward: minus the distance or minus its square.
-        goal_radius: how near to the goal an episode ends; 0 is never.
+        goal_radius: distance from the goal within which an episode ends; 0 is never.
         meta_train: the distribution of each coordinate in meta-training.
         meta_test: the same in meta-testing.
 
@@ -106,8 +105,8 @@ class Navigation(TaskFamily):
 
             G = Σₜ −dₜ        or        Σₜ −dₜ²,        dₜ = ‖max(|goal − start| − t v, 0)‖,        t = 1, 2, …, H
 
-        up to the first t with dₜ < goal_radius: going straight along each axis, since the axes are clipped one by one,
-        brings every distance to its least at once, and so the end too.
+        up to the first t with dₜ < goal_radius. Axes are clipped separately, so going straight along each minimises
+        every distance at once, and the time to the end too.
         """
         t = torch.arange(1, self.horizon + 1).to(task.goal).view(-1, 1)
         distance = ((task.goal - task.start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)
