@@ -16,7 +16,7 @@ class CompiledAct:
     """Compiled `act` of an agent whose memory keeps its shape; its meta-parameters may change between calls.
 
     Args:
-        algo: whose agents act.
+        algo: of the agents.
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:

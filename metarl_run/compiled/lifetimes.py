@@ -20,14 +20,14 @@ from metarl_run.maths.distributions import Distribution, empty_actions, sampling
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 STEPS = 5
-"""Of one program, at most: as many as divide a lifetime. 5 of a GRU of 256 units take 40 s to compile, 10 take 60."""
+"""Steps of one program, at most: a divisor of a lifetime. 5 of a GRU of 256 units take 40 s to compile, 10 take 60."""
 
 
 class CompiledLifetimes:
-    """Rollouts of whole lifetimes, of the same random numbers as those of `collect` where all lifetimes end at once.
+    """Rollouts of whole lifetimes, from the same random numbers as those of `collect` if all lifetimes end together.
 
     Args:
-        algo: whose agents act.
+        algo: of the agents.
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
@@ -142,8 +142,8 @@ class Steps:
     """Several steps in every environment as a pure function.
 
     Args:
-        algo: whose agents act.
-        env: whose tasks are stepped.
+        algo: of the agents.
+        env: of the tasks.
     """
 
     def __init__(self, algo: Any, env: TaskVectorEnv) -> None:

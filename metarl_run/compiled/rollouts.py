@@ -27,14 +27,14 @@ from metarl_run.rollout import Act, Draw, collect
 from metarl_run.types import AgentState, Params, Percept, Rollout
 
 STEPS = 10
-"""Of one program: 8 take 1.05 times as long, and more take longer to compile."""
+"""Steps of one program: 8 take 1.05 times as long, and more take longer to compile."""
 
 
 class CompiledRollouts:
-    """`collect`, compiled where it can be: the same rollout up to rounding, of the same random numbers.
+    """`collect`, compiled where possible: the same rollout up to rounding, from the same random numbers.
 
     Args:
-        algo: whose agents act.
+        algo: of the agents.
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
@@ -71,7 +71,7 @@ class CompiledRollouts:
         inputs = inputs_of(params, env)
         unchanged, carried = contiguous(tree_leaves(inputs)), contiguous(tree_leaves(carry))
         noise = sampling_noise(env.single_action_space, (T, M, B), generator)
-        noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program ends too late
+        noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program may go beyond T
         parts: list[Sequence[Tensor]] = []
         for t, action_noise in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True):
             if t and not carried[ALIVE].any():
@@ -117,7 +117,7 @@ class Steps:
     """Several steps in every environment as a pure function.
 
     Args:
-        env: whose tasks are stepped.
+        env: of the tasks.
         act: the agent's behaviour.
     """
 

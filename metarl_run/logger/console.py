@@ -21,10 +21,10 @@ from metarl_run.report.run.terminal import RunReport, headline, in_ascii
 class Console(Sink):
     """Progress while meta-training, and the adaptation curve at the end.
 
-    Everything is drawn from the training thread's own calls, so nothing ever happens in between.
+    All drawing happens within the training thread's own calls, never in between.
 
     Args:
-        refresh_per_second: of the live display, at most; > 0.
+        refresh_per_second: upper limit for the live display, > 0.
         plain_every: meta-iterations between two lines where there is no terminal.
     """
 
@@ -87,7 +87,7 @@ class Console(Sink):
 
     def close(self) -> None:
         if self.live is not None:
-            # The run did not finish: what was known last stays on the screen.
+            # The run did not finish: the last state stays on the screen.
             self.live.transient = False
             self.stop()
         self.progress = None
@@ -99,7 +99,7 @@ class Console(Sink):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Go silent when the terminal or the pipe is gone; the run goes on."""
+        """Go silent if the terminal or pipe is closed; the run goes on."""
         try:
             yield
         except OSError:
@@ -107,7 +107,7 @@ class Console(Sink):
                 self.console.on_broken_pipe()
 
     def refresh(self) -> None:
-        """Draw, unless the last drawing was just now."""
+        """Draw, unless the last drawing was less than an interval ago."""
         now = time.monotonic()
         if self.live is not None and now - self.refreshed >= self.interval:
             self.refreshed = now
@@ -115,13 +115,13 @@ class Console(Sink):
                 self.live.refresh()
 
     def say(self, line: str) -> None:
-        """One plain line, at once."""
+        """Print one plain line immediately."""
         if self.console is not None and not self.console.quiet and sys.stdout is not None:
             with self.watched():
                 print(line, flush=True)
 
     def stop(self) -> None:
-        """Take the live display off the screen; the cursor is back afterwards."""
+        """Remove the live display from the screen and restore the cursor."""
         if self.live is not None:
             for handler, stream in self.redirected:
                 handler.setStream(stream)
@@ -131,7 +131,7 @@ class Console(Sink):
             self.live = None
 
     def redirect_logging(self) -> None:
-        """Log lines go above the display: handlers that were made before it still hold the terminal itself."""
+        """Send log lines above the display: handlers made before it still write to the terminal directly."""
         now: dict[object, TextIO] = {sys.__stdout__: sys.stdout, sys.__stderr__: sys.stderr}
         for handler in (*logging.getLogger().handlers, *logging.getLogger("metarl_run").handlers):
             if isinstance(handler, logging.StreamHandler) and handler.stream in now:

@@ -15,7 +15,7 @@ from metarl_run.network.tanh_network import tanh_network
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
-LAST_LAYER_SCALE = 0.01  # a policy that starts nearly uniform explores; Andrychowicz et al. 2021, arXiv:2006.05990
+LAST_LAYER_SCALE = 0.01  # policies start nearly uniform and explore; Andrychowicz et al. 2021, arXiv:2006.05990
 
 
 class MLP(Network):

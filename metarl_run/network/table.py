@@ -1,4 +1,4 @@
-"""One number per state and output."""
+"""A table of outputs per state."""
 
 from collections.abc import Mapping
 from typing import ClassVar
