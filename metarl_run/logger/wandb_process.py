@@ -1,8 +1,8 @@
 """The process in which Weights & Biases runs, isolated from the run.
 
-It is started by `metarl_run.logger.wandb` with the path of this file and imports nothing of metarl_run. It reads messages
-from standard input, one JSON object per line, and answers likewise on the file descriptor given as its argument. The
-end of its input means that the run has ended: then it saves its data and exits.
+`metarl_run.logger.wandb` starts it by the path of this file; it imports nothing of metarl_run. It reads messages from
+standard input, one JSON object per line, and answers likewise on the file descriptor given as its argument. The end of
+its input means that the run has ended: then it saves its data and exits.
 """
 
 import json
