@@ -51,6 +51,12 @@ class ConfigError(RunError):
     exit_code = 2
 
 
+class ContractError(RunError):
+    """A component returned what its base class rules out."""
+
+    exit_code = 2
+
+
 class StateError(RunError):
     """A run folder or checkpoint that cannot be used: nothing was modified."""
 

@@ -13,18 +13,18 @@ from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Rollout
 
-SLOTS_AT_ONCE = 1000
-"""Episode slots of held-out tasks that live side by side: enough to fill the processor, few enough to bound memory."""
+ENVS_AT_ONCE = 1000
+"""Environments of held-out tasks that run in parallel: enough to fill the processor, few enough to bound memory."""
 
 
 class Evaluation(NamedTuple):
-    """What held-out tasks showed.
+    """Results on held-out tasks.
 
     Attributes:
         rows: adaptation rows, see `COLUMNS`.
         lifetime_returns: the sum of rewards over each task's whole lifetime.
         task_hashes: fingerprint of each task.
-        env_steps: steps taken, over all tasks.
+        env_steps: environment steps over all tasks.
     """
 
     rows: list[dict[str, Any]]
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
-    """Sums of `x` over each episode of each slot: `[M, T, B]` → `[M, n, B]`, n episodes one after another."""
+    """Sums of `x` over each episode: `[M, T, B]` → `[M, n, B]`, n consecutive episodes of each environment."""
     ended = rollout.ended.long()
     episode = ended.cumsum(-2) - ended  # episodes that ended before step t
     n = int(episode[rollout.alive].max()) + 1
@@ -54,14 +54,14 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """The adaptation rows of one lifetime in each task.
 
-    Row k of a task is its mean return over slots after k adaptations: after k rollouts, or, for an agent that
-    remembers, after k episodes. `episodes_seen` and `env_steps_seen` count what that agent had learned from: all slots
-    of earlier rollouts, and its own slot's earlier episodes.
+    Row k of a task is its mean return over environments after k adaptations: after k rollouts, or, for an agent that
+    remembers, after k episodes. `episodes_seen` and `env_steps_seen` count the experience of that agent: earlier
+    rollouts in all environments, and earlier episodes of its own environment.
 
     Args:
         lifetime: of M tasks.
-        split, iteration, seed: what is to stand in the rows.
-        first_task: number of the first of the tasks.
+        split, iteration, seed: columns of the rows.
+        first_task: index of the first of these tasks.
         expected: expected return of each agent in each task, `[k][task]`, if known.
         optimal: of each task, if known.
     """
@@ -95,10 +95,10 @@ def rows_of(
 
 
 def lifetime_returns(lifetime: Lifetime, *, remembers: bool) -> list[float]:
-    """The sum of rewards over each task's lifetime; the slots of an agent that remembers are lifetimes of their own."""
+    """The sum of rewards over each task's lifetime; with an agent that remembers, each environment is a lifetime."""
     totals = torch.stack([rollout.reward.sum((1, 2)).double() for rollout in lifetime.rollouts]).sum(0)
-    slots = lifetime.rollouts[0].reward.shape[2] if remembers else 1
-    return (totals / slots).tolist()
+    lifetimes_per_task = lifetime.rollouts[0].reward.shape[2] if remembers else 1
+    return (totals / lifetimes_per_task).tolist()
 
 
 def evaluate(
@@ -112,13 +112,13 @@ def evaluate(
     adaptation_steps: int,
     episodes_per_task: int,
 ) -> Iterator[Evaluation]:
-    """Lifetimes on held-out tasks, a part of the tasks at a time; tasks come from streams named after `split`.
+    """Evaluate on held-out tasks, a part of them at a time; they come from streams named after `split`.
 
-    The tasks and all randomness depend on the seed and `split` alone, so evaluations of one run are comparable with one
-    another, and whether one takes place changes nothing else.
+    Tasks and randomness depend on the seed and `split` alone, so evaluations of a run are comparable, and evaluating or
+    not changes nothing else.
     """
     tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
-    tasks_at_once = max(1, SLOTS_AT_ONCE // episodes_per_task)
+    tasks_at_once = max(1, ENVS_AT_ONCE // episodes_per_task)
     for part, first in enumerate(range(0, num_tasks, tasks_at_once)):
         task = tasks.select(slice(first, first + tasks_at_once))
         env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
@@ -142,11 +142,11 @@ def evaluate(
 
 
 def task_counts(hashes: Sequence[str], family: TaskFamily) -> dict[str, int | None]:
-    """How many held-out tasks there are, and of them distinct ones and new ones.
+    """The number of held-out tasks, of distinct and of new ones.
 
     Args:
         hashes: fingerprint of each task.
-        family: where they come from.
+        family: their family.
 
     Returns:
         `number`, `distinct`, and `new`, the distinct ones that meta-training cannot draw: None unless the family can
@@ -162,6 +162,6 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(
         rows=[row for part in parts for row in part.rows],
         lifetime_returns=[value for part in parts for value in part.lifetime_returns],
-        task_hashes=[mark for part in parts for mark in part.task_hashes],
+        task_hashes=[task_hash for part in parts for task_hash in part.task_hashes],
         env_steps=sum(part.env_steps for part in parts),
     )

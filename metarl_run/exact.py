@@ -1,6 +1,6 @@
-"""What a return is in truth: expected returns in tabular families, computed from the MDP instead of sampled.
+"""Exact expected returns in tabular families, computed from the MDP instead of sampled.
 
-A sampled adaptation curve holds the luck of its episodes; these numbers hold none, and no randomness is used for them.
+A sampled adaptation curve has sampling noise; these returns have none and use no randomness.
 """
 
 import math
@@ -33,14 +33,14 @@ def expected_returns(
         J(φₖ) = Σₛ start(s) V₀(s)        with V₀ of `policy_value` for π(· | s) = act(φₖ, s)
 
     Args:
-        algo: how agents act.
+        algo: its `act` is the policy.
         agents: each in all M tasks.
-        family: where the tasks come from.
+        family: of the tasks.
         task: the M tasks.
 
     Returns:
-        None where there is no table of probabilities: in a family that is not tabular, and for agents who act on a
-        memory: they look at more than the state. A single None where the numbers of a policy are not finite.
+        None if there is no table of probabilities: in a family that is not tabular, and for agents that act on a
+        memory, since they depend on more than the state. A single None where a return is not finite.
     """
     if "tabular" not in family.provides or algo.remembers:
         return None
@@ -58,7 +58,7 @@ def expected_returns(
 
 
 def every_state(family: TaskFamily, task: Any) -> Percept:
-    """What agents in M tasks are told at the first step if slot s stands in state s."""
+    """The percept of agents in M tasks at the first step if environment s is in state s."""
     M, S, _ = task.mean_reward.shape
     state = torch.eye(S, device=task.mean_reward.device).expand(M, S, S)
     nothing = state.new_zeros(M, S)

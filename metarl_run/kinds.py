@@ -1,20 +1,23 @@
-"""Kinds of configuration values: what a constructor accepts, stated once in its annotations.
+"""Kinds of configuration values, stated once, in annotations.
 
-A constructor writes `inner_lr: Positive` and is decorated with `@checked`. The same annotation serves twice: here, when
-the object is made, and in `metarl_run.config.static.signature`, which reads it from the source text so that a bad
-configuration is refused before torch is imported. This module therefore imports nothing heavy.
+A component declares `inner_lr: Positive`; a hand-written constructor does so too and is decorated with `@checked`. The
+same annotation serves twice: here, when the object is made, and in `metarl_run.config.static.signature`, which reads it
+from the source text so that a bad configuration is refused before torch is imported. This module therefore imports
+nothing heavy.
 """
 
 import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@dataclass(frozen=True)
 class Interval:
     """Finite numbers of one type between two bounds.
 
@@ -25,11 +28,13 @@ class Interval:
         open_low: the smallest value itself is not allowed.
     """
 
-    def __init__(self, number: type, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> None:
-        self.number, self.low, self.high, self.open_low = number, low, high, open_low
+    number: type
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = field(default=False, kw_only=True)
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with `value`: `must be …, got …`; None if nothing is."""
+        """The problem with `value`: `must be …, got …`; None if there is none."""
         numbers = (int,) if self.number is int else (int, float)
         if isinstance(value, bool) or not isinstance(value, numbers):
             return f"must be {self}, got {value!r}"
@@ -47,11 +52,12 @@ class Interval:
         return name
 
 
+@dataclass(frozen=True)
 class ListOf:
     """A list whose every entry is of one kind, with at least `at_least` entries."""
 
-    def __init__(self, kind: Any, *, at_least: int = 0) -> None:
-        self.kind, self.at_least = kind, at_least
+    kind: Any
+    at_least: int = field(default=0, kw_only=True)
 
     def problem(self, value: object) -> str | None:
         if not isinstance(value, list | tuple):
@@ -73,16 +79,16 @@ class Between:
 
 
 class Distributions:
-    """A mapping with exactly the given keys; each value says how that task parameter is distributed.
+    """A mapping with exactly the given keys, from each task parameter to its distribution.
 
     A distribution is a number (constant) or a list that starts with its name:
     `[constant, c]`, `[uniform, low, high]` (also several intervals: `[uniform, 1, 5, 15, 20]`, drawn in proportion to
-    their lengths), `[log_uniform, low, high]`, `[normal, mean, deviation]`, `[choice, a, b, …]`.
+    their lengths), `[log_uniform, low, high]`, `[normal, mean, standard deviation]`, `[choice, a, b, …]`.
 
     Args:
         keys: the task parameters.
-        positive: those of which every value that can be drawn must be > 0.
-        among: those of which every value must be one of a few.
+        positive: parameters whose every possible value must be > 0.
+        among: parameters whose every value must be one of a few.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class Distributions:
         return next((f"{key}: {p}" for key, entry in value.items() if (p := self.entry_problem(key, entry))), None)
 
     def entry_problem(self, key: str, spec: object) -> str | None:
-        """What is wrong with the distribution of the parameter `key`; None if nothing is."""
+        """The problem with the distribution of the parameter `key`; None if there is none."""
         if wrong := distribution_problem(spec):
             return wrong
         name, *numbers = spec if isinstance(spec, list | tuple) else ("constant", spec)
@@ -117,7 +123,7 @@ DISTRIBUTION_NAMES = ("constant", "uniform", "log_uniform", "normal", "choice")
 
 
 def distribution_problem(spec: object) -> str | None:
-    """What is wrong with one task parameter's distribution; None if nothing is."""
+    """The problem with one task parameter's distribution; None if there is none."""
     if not isinstance(spec, list | tuple):
         return Interval(float).problem(spec)
     if not spec or spec[0] not in DISTRIBUTION_NAMES:
@@ -135,7 +141,7 @@ def distribution_problem(spec: object) -> str | None:
     if name == "log_uniform" and numbers[0] <= 0:
         return f"log_uniform: low must be > 0, got {numbers[0]!r}"
     if name == "normal" and numbers[1] < 0:
-        return f"normal: deviation must be >= 0, got {numbers[1]!r}"
+        return f"normal: the standard deviation must be >= 0, got {numbers[1]!r}"
     return None
 
 
@@ -153,9 +159,9 @@ Names = Annotated[Sequence[str], ListOf(str)]
 
 
 def problem(kind: Any, value: object) -> str | None:
-    """What is wrong with `value` as a value of `kind`: a phrase that starts with `must`; None if nothing is.
+    """The problem with `value` as a value of `kind`: a phrase that starts with `must`; None if there is none.
 
-    Classes other than the plain ones are components, built elsewhere: anything passes for them.
+    Other classes stand for components, which are built elsewhere: they accept any value.
     """
     if get_origin(kind) is Annotated:
         return next((p for check in get_args(kind)[1:] if (p := check.problem(value))), None)
@@ -177,7 +183,7 @@ def problem(kind: Any, value: object) -> str | None:
 
 
 def checked(init: Callable[P, R]) -> Callable[P, R]:
-    """A constructor that checks its arguments against its annotations; ValueError names the first bad one."""
+    """Make a constructor check its arguments against its annotations; ValueError names the first bad one."""
     names = inspect.signature(init)
 
     @functools.wraps(init)

@@ -1,4 +1,4 @@
-"""The only inner loop: rollout, adaptation, rollout, adaptation, … in every task at once."""
+"""The only inner loop: rollout, adaptation, rollout, adaptation, … in all tasks at once."""
 
 import torch
 
@@ -19,31 +19,31 @@ def live(
     tasks_at_once: int | None = None,
     collect: Collect = collect,
 ) -> Lifetime:
-    """One lifetime in each task of `env`.
+    """Run one lifetime in each task of `env`.
 
         agent₀ = begin(task),   rolloutₖ = collect(agentₖ),   agentₖ₊₁ = adapt(agentₖ, rolloutₖ),   k in [0, K]
 
-    The last rollout shows what K adaptations made of the agent; nothing is learned from it here. An agent that
-    remembers adapts within a rollout, so its K + 1 episodes are one.
+    The last rollout measures the agent after K adaptations; nothing adapts to it here. An agent that remembers adapts
+    within a rollout, so its K + 1 episodes are one rollout.
 
     Args:
-        algo: how agents start, act and adapt.
-        env: M tasks × B episode slots.
+        algo: the algorithm: agents start, act and adapt by it.
+        env: M tasks × B environments.
         generator: randomness of the actions.
         adaptation_steps: K ≥ 0.
-        agents: who begins in the tasks; None: agent₀.
-        tasks_at_once: so many tasks adapt at a time, without a graph; None for all at once. Rollouts are of all tasks
-            either way: they take little memory, and so the noise in them depends on the tasks alone.
-        collect: how rollouts are made.
+        agents: agents at the start; None for agent₀.
+        tasks_at_once: number of tasks that adapt at a time, without a graph; None for all. Rollouts always cover all
+            tasks: they take little memory, and their noise then depends on the tasks alone.
+        collect: collects the rollouts.
     """
-    lived = [algo.begin(env.task) if agents is None else agents]
+    stages = [algo.begin(env.task) if agents is None else agents]
     if algo.remembers:
         chosen: list[Distribution] | None = [] if algo.keeps_policy else None
         episodes = adaptation_steps + 1
-        rollout = collect(env, algo.act, lived[0], generator, draw=algo.draw, episodes=episodes, chosen=chosen)
-        return Lifetime(lived, [rollout], tasks_at_once, stacked(chosen, 1) if chosen else None)
-    rollouts = [collect(env, algo.act, lived[0], generator, draw=algo.draw)]
+        rollout = collect(env, algo.act, stages[0], generator, draw=algo.draw, episodes=episodes, chosen=chosen)
+        return Lifetime(stages, [rollout], tasks_at_once, stacked(chosen, 1) if chosen else None)
+    rollouts = [collect(env, algo.act, stages[0], generator, draw=algo.draw)]
     for _ in range(adaptation_steps):
-        lived.append(adapt_in_parts(algo, lived[-1], rollouts[-1], tasks_at_once))
-        rollouts.append(collect(env, algo.act, lived[-1], generator, draw=algo.draw))
-    return Lifetime(lived, rollouts, tasks_at_once)
+        stages.append(adapt_in_parts(algo, stages[-1], rollouts[-1], tasks_at_once))
+        rollouts.append(collect(env, algo.act, stages[-1], generator, draw=algo.draw))
+    return Lifetime(stages, rollouts, tasks_at_once)

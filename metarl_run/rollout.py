@@ -1,4 +1,4 @@
-"""Experience: the one place where actions are sampled."""
+"""Collection of experience: the only place where actions are sampled."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,7 @@ Draw = Callable[[AgentState, Percept, torch.Generator], AgentState]
 
 @runtime_checkable
 class Collect(Protocol):
-    """How experience is collected: `collect`, or something that does the same."""
+    """A function that collects experience: `collect` or an equivalent."""
 
     def __call__(
         self,
@@ -32,7 +32,7 @@ class Collect(Protocol):
 
 
 STEPS_BETWEEN_CHECKS = 8
-"""Asking whether any slot still lives costs about as much as one operation on all of them."""
+"""Checking whether any environment is alive costs about as much as one operation on all of them."""
 
 
 def collect(
@@ -45,23 +45,23 @@ def collect(
     episodes: int = 1,
     chosen: list[Distribution] | None = None,
 ) -> Rollout:
-    """Let the agent live `episodes` consecutive episodes in every slot of `env`.
+    """Run `episodes` consecutive episodes of the agent in every environment of `env`.
 
     Args:
-        env: M tasks × B slots; every slot starts afresh.
+        env: M tasks × B environments, which are all reset.
         act: the agent's behaviour; its memory is carried through all episodes.
         agent: parameters and memory before the first step.
-        generator: randomness of the actions, and of what the agent draws.
-        draw: what the agent draws for itself before each step, if anything.
-        episodes: episodes per slot, one after another.
-        chosen: takes what the actions of each step were chosen from, `[M, B]`.
+        generator: randomness of the actions, and of `draw`.
+        draw: draws of the agent's own before each step, such as a hypothesis.
+        episodes: per environment, one after another.
+        chosen: collects the distribution of each step's actions, `[M, B]`.
 
     Returns:
-        The rollout, cut after the last step that any slot took; no gradient flows through it.
+        The rollout, cut after the last step of any environment; no gradient flows through it.
     """
     M, B, T = env.num_tasks, env.episodes_per_task, episodes * env.horizon
     space, device = env.single_action_space, generator.device
-    # The buffers are made outside inference mode, so that autograd may use them afterwards.
+    # Buffers are made outside inference mode, so that autograd can use them afterwards.
     observation = torch.zeros(M, T + 1, B, *env.family.observation_space.shape, device=device)
     action = empty_actions(space, (M, T, B), device)
     reward = torch.zeros(M, T, B, device=device)
@@ -97,15 +97,15 @@ def collect(
                 alives[t].copy_(step.alive)
             last = Percept(observations[t + 1], actions[t], rewards[t], step.ended)
             agent = agent._replace(memory=memory)
-    lived = int(alive.any(-1).any(0).sum())
+    taken = int(alive.any(-1).any(0).sum())
     if chosen is not None:
-        del chosen[lived:]
+        del chosen[taken:]
     return Rollout(
-        observation[:, : lived + 1],
-        action[:, :lived],
-        reward[:, :lived],
-        terminated[:, :lived],
-        truncated[:, :lived],
-        alive[:, :lived],
+        observation[:, : taken + 1],
+        action[:, :taken],
+        reward[:, :taken],
+        terminated[:, :taken],
+        truncated[:, :taken],
+        alive[:, :taken],
         {name: tensor.clone() for name, tensor in agent.memory.items()},
     )

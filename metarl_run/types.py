@@ -1,9 +1,11 @@
-"""The records that cross rooms, and the names of their axes.
+"""Records shared by several rooms, and the names of their axes.
 
 Axes, always in this order:
 
-    M tasks · T time steps · B episode slots per task · K adaptation steps · D observation features · A actions
+    M tasks · T time steps · B episodes per task · K adaptation steps · D observation features · A actions
     S states · H memory
+
+The B episodes of a task run in parallel, each in an environment (env) of its own, which may go on to further episodes.
 
 Code for one task reads `[T, B, …]`; where a stack of tasks passes through it, the leading `M` is carried along.
 """
@@ -22,12 +24,12 @@ Params = dict[str, Tensor]
 """Named parameters of one agent, or of M agents stacked along a leading task axis."""
 
 Memory = dict[str, Tensor]
-"""What an agent carries from step to step, each tensor `[M, …]`; what differs between slots is `[M, B, …]`, with B = 1
+"""State that an agent carries from step to step, each tensor `[M, …]`; `[M, B, …]` if environments differ, with B = 1
 before any experience."""
 
 
 class AgentState(NamedTuple):
-    """An agent in each of M tasks: what a gradient adapts (φₖ) and what experience alone adapts (hₖ)."""
+    """An agent in each of M tasks: parameters φₖ, which gradients adapt, and memory hₖ, which experience updates."""
 
     params: Params
     memory: Memory
@@ -38,7 +40,7 @@ class AgentState(NamedTuple):
 
 
 class Percept(NamedTuple):
-    """What an agent is told before it acts: sₜ, aₜ₋₁, rₜ₋₁ and whether step t − 1 ended an episode.
+    """Inputs of an agent's decision: sₜ, aₜ₋₁, rₜ₋₁ and whether step t − 1 ended an episode.
 
     At the first step of a lifetime: action 0, reward 0, ended true (Duan et al. 2016, arXiv:1611.02779).
     The last action is `[M, B]` if actions are discrete, `[M, B, d]` if one is d numbers.
@@ -51,18 +53,18 @@ class Percept(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What M tasks × B episode slots lived through in T steps.
+    """Experience of M tasks × B environments in T steps.
 
-    A slot lives one episode, or several one after another; then it is no longer alive and its entries are padding.
+    An environment runs one episode, or several in succession; after the last it is not alive, and entries are padding.
 
     Attributes:
         observation: row t is what step t acted on, row t + 1 what it led to (after a reset: the next episode's first).
-        action: integers `[…, T, B]` for a discrete action space; `[…, T, B, d]` where an action is d numbers, as the
-            policy chose them, before the family clips them.
+        action: integers `[…, T, B]` for a discrete action space; `[…, T, B, d]` where an action is d numbers: as the
+            policy chose them, counted from 0 and not yet clipped to the action space.
         reward: in the task's own units; 0 where not alive.
         terminated: the MDP ended at step t.
-        truncated: the episode limit ended it at step t; the return goes on beyond what was seen.
-        alive: the step was really taken.
+        truncated: the episode limit ended it at step t; the return would go on.
+        alive: the step is no padding.
         memory: the agent's memory after its last step.
     """
 
@@ -81,13 +83,13 @@ class Rollout(NamedTuple):
 
     @property
     def last(self) -> Bool[Tensor, "*M T B"]:
-        """Step t was the last that its slot took: no other episode follows."""
+        """Step t was the last of its environment: no other episode follows."""
         goes_on = torch.zeros_like(self.alive)
         goes_on[..., :-1, :] = self.alive[..., 1:, :]
         return self.alive & ~goes_on
 
     def percepts(self) -> Percept:
-        """What the agent was told before each of its steps, `[…, T, B, …]`; see `Percept`."""
+        """The percept before each step, `[…, T, B, …]`."""
 
         def shifted(x: Tensor, first: float) -> Tensor:
             time = -2 if x.dim() == self.reward.dim() else -3
@@ -98,37 +100,37 @@ class Rollout(NamedTuple):
         return Percept(observation, shifted(self.action, 0), shifted(self.reward, 0), shifted(self.ended, True))
 
     def merged(self) -> "Rollout":
-        """All slots of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
+        """The environments of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
         return Rollout._make([*map(merged, self[:-1]), {}])
 
     def tasks(self, index: slice) -> "Rollout":
-        """What the agents of some tasks lived through."""
+        """The experience of some tasks."""
         return Rollout._make([*(x[index] for x in self[:-1]), {name: x[index] for name, x in self.memory.items()}])
 
     def envs(self, index: slice) -> "Rollout":
-        """What some slots of one task lived through: `[T, B, …]` → `[T, b, …]`; without the memory."""
+        """The experience of some environments of one task: `[T, B, …]` → `[T, b, …]`; without the memory."""
         return Rollout._make([*(x[:, index].contiguous() for x in self[:-1]), {}])
 
-    def first_envs(self, num_slots: int) -> "Rollout":
-        """What the first `num_slots` slots of every task lived through."""
-        parts = {name: getattr(self, name)[:, :, :num_slots] for name in self._fields if name != "memory"}
+    def first_envs(self, num_envs: int) -> "Rollout":
+        """The experience of the first `num_envs` environments of every task."""
+        parts = {name: getattr(self, name)[:, :, :num_envs] for name in self._fields if name != "memory"}
         return self._replace(**parts)
 
     @property
     def env_steps(self) -> int:
-        """Environment steps really taken, over all tasks."""
+        """Environment steps over all tasks, without padding."""
         return int(self.alive.sum())
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """One life in each of M tasks: agent k collected rollout k, and adapting to it made agent k + 1.
+    """A lifetime in each of M tasks: agent k collects rollout k, and adapting to it makes agent k + 1.
 
     Attributes:
-        agents: 0, …, K; with the graph of their adaptation, if all tasks are learned from at once.
+        agents: 0, …, K; with the graph of their adaptation, if all tasks are adapted at once.
         rollouts: 0, …, K.
-        policy: what every action of the last rollout was chosen from, `[M, T, B]`, if the algorithm keeps it.
-        tasks_at_once: so many tasks are learned from at a time, to bound memory; None for all.
+        policy: the distribution of every action of the last rollout, `[M, T, B]`, if the algorithm keeps it.
+        tasks_at_once: number of tasks that a meta-update processes at a time, to bound memory; None for all.
     """
 
     agents: Sequence[AgentState]
@@ -137,12 +139,12 @@ class Lifetime:
     policy: Distribution | None = None
 
     def merged(self) -> tuple[Rollout, Distribution]:
-        """The rollout of an algorithm that keeps its policy, and that, of all tasks as one: `[T, M·B, …]`."""
+        """The rollout and the policy that the algorithm kept, all tasks as one: `[T, M·B, …]`."""
         assert self.policy is not None
         return self.rollouts[0].merged(), each(self.policy, merged)
 
     def parts(self) -> "Iterator[Lifetime]":
-        """The lives in `tasks_at_once` tasks, in the next as many, …"""
+        """The lifetimes of `tasks_at_once` tasks at a time."""
         for index in chunks(len(self.rollouts[0].reward), self.tasks_at_once):
             agents = [agent.tasks(index) for agent in self.agents]
             yield Lifetime(agents, [rollout.tasks(index) for rollout in self.rollouts], self.tasks_at_once)
@@ -154,6 +156,6 @@ def merged(x: Tensor) -> Tensor:
 
 
 def chunks(num_tasks: int, tasks_at_once: int | None) -> list[slice]:
-    """All tasks in their order, `tasks_at_once` at a time, None for all; the last may be fewer."""
+    """All tasks in order, `tasks_at_once` at a time, None for all; the last slice may be shorter."""
     size = tasks_at_once or num_tasks
     return [slice(first, first + size) for first in range(0, num_tasks, size)]

@@ -120,7 +120,7 @@ def test_distributions_that_are_understood(spec: object) -> None:
         (["uniform", "a", "b"], "uniform: entry 0 must be a finite number, got 'a'"),
         (["choice", True], "choice: entry 0 must be a finite number, got True"),
         (["log_uniform", 0, 1], "log_uniform: low must be > 0, got 0"),
-        (["normal", 0, -1], "normal: deviation must be >= 0, got -1"),
+        (["normal", 0, -1], "normal: the standard deviation must be >= 0, got -1"),
     ],
 )
 def test_distributions_that_are_not(spec: object, said: str) -> None:

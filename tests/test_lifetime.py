@@ -67,6 +67,6 @@ def test_episodes_of_uneven_length_are_summed_each_by_itself():
 
 def test_tasks_do_not_depend_on_how_many_live_side_by_side(monkeypatch):
     marks = evaluation_of(CountsAdaptations()).task_hashes
-    monkeypatch.setattr("metarl_run.evaluation.SLOTS_AT_ONCE", 7 * B)
+    monkeypatch.setattr("metarl_run.evaluation.ENVS_AT_ONCE", 7 * B)
     assert evaluation_of(CountsAdaptations()).task_hashes == marks
     assert len(set(marks)) == 60

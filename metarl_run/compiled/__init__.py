@@ -1,1 +1,1 @@
-"""Rollouts as compiled programs: the same bytes as the eager ones, many steps at a time."""
+"""Rollouts as compiled programs: equal to the eager ones up to rounding, many steps at a time."""

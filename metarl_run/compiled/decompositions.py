@@ -1,4 +1,4 @@
-"""What compiled programs compute on a processor otherwise than torch would, to within rounding."""
+"""Decompositions for compiled programs on a CPU: equal to torch's operations up to rounding, but faster."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 FEW = 4
-"""Inputs of a product that is written out, as part of what follows it."""
+"""Inputs up to which a product is unrolled and fused with the operations that follow."""
 THIN = 20
-"""Inputs up to which a product of one matrix takes less time as sums than in oneDNN or MKL."""
+"""Inputs up to which a product of one matrix is faster as sums than in oneDNN or MKL."""
 ROWS = 5
-"""Of a generated product at a time, at most."""
+"""Largest number of rows that a generated product computes at a time."""
 SMALL = 2**13
-"""Numbers of a matrix that a core's first cache holds."""
+"""Elements of a matrix that fit into a core's L1 cache."""
 LARGE = 2**23
-"""Multiplications of a product from which oneDNN takes less time than MKL, though it is called by way of Python."""
+"""Multiplications from which oneDNN is faster than MKL, although it is called through Python."""
 ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
@@ -23,7 +23,7 @@ ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def baddbmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Any:
-    """β b + α x W, which is added to and scaled where what follows is computed."""
+    """β b + α x W, with addition and scaling fused into the operations that follow."""
     if x.shape[-1] > FEW:
         return beta * bias + alpha * bmm(x, weight)
     total: Any = beta * bias
@@ -39,7 +39,7 @@ def bmm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Any:
-    """β b + α x W, which torch would begin by copying b to every row."""
+    """β b + α x W, without torch's copy of b to every row."""
     return beta * bias + alpha * torch.mm(x, weight)
 
 
@@ -53,28 +53,28 @@ def mm(x: Tensor, weight: Tensor) -> Any:
 
 
 def together(rows: int) -> int:
-    """How many rows of a product are generated at a time; 0: it is not generated."""
+    """The number of rows that a generated product computes at a time; 0: it is not generated."""
     return max((R for R in range(2, ROWS + 1) if rows % R == 0), default=0)
 
 
 def sums(x: Tensor, weight: Tensor, R: int) -> Tensor:
     """x W of a stack as sums, R rows of x at a time.
 
-    They stand in one loop, in which a vector of W is loaded once for R rows, whose sums stay in registers.
+    In one loop, each vector of W is loaded once for R rows, whose sums stay in registers.
     """
-    x = x.as_strided(x.shape, x.stride())  # is computed before, not anew for every column
+    x = x.as_strided(x.shape, x.stride())  # materialised, not recomputed for every column
     M, N, K = x.shape
     rows = x.reshape(M, N // R, R, K).unbind(2)
     return torch.stack([(of.unsqueeze(-1) * weight.unsqueeze(1)).sum(-2) for of in rows], 2).flatten(1, 2)
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x W by oneDNN, the library of XLA: .94 of MKL's time on an AMD EPYC ([512, 256] · [256, 768])."""
+    """x W by oneDNN, as in XLA: 0.94 of MKL's time on an AMD EPYC ([512, 256] · [256, 768])."""
     y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight.mT, None, "none", [], "")
     return y
 
 
-# An operation of our own is called as it is; torch's compiler takes oneDNN's for constant weights alone.
+# A custom operation, because torch's compiler uses oneDNN's only for constant weights.
 OPERATIONS: Any = torch.library.Library("metarl_run", "DEF")  # type: ignore[no-untyped-call]
 OPERATIONS.define("product(Tensor x, Tensor weight) -> Tensor")
 OPERATIONS.impl("product", product, "CPU")
@@ -86,9 +86,9 @@ by_onednn = torch.ops.metarl_run.product.default
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """σ(x) = ½ + ½ tanh ½ x to within 2e-7 as ½ + x P(x²) / Q(x²), which takes fewer operations than an exponential.
+    """σ(x) = ½ + ½ tanh ½ x to within 2e-7 as ½ + x P(x²) / Q(x²), which needs fewer operations than an exponential.
 
-    Source: the coefficients of Eigen's `ptanh` for 32 bits, which were fitted on [−7.9, 7.9].
+    Source: coefficients of Eigen's 32-bit `ptanh`, fitted on [−7.9, 7.9].
     """
     x = x.clamp(-2 * 7.90531110763549805, 2 * 7.90531110763549805)
     square = x * x
@@ -97,7 +97,7 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def of_a_quarter(coefficients: Sequence[float], factor: float) -> list[float]:
-    """Those of factor · p(y / 4), as a polynomial in y; the highest power first."""
+    """The coefficients of factor · p(y / 4) as a polynomial in y, the highest power first."""
     top = len(coefficients) - 1
     return [factor * c / 4 ** (top - k) for k, c in enumerate(coefficients)]
 
@@ -113,7 +113,7 @@ Q = of_a_quarter((1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-
 
 
 def polynomial(coefficients: Sequence[float], x: Tensor) -> Any:
-    """Estrin's scheme, the highest power first: pairs c₁ x + c₀ are coefficients in x², few wait for each other."""
+    """Estrin's scheme, the highest power first: pairs c₁ x + c₀ are coefficients in x², in short chains."""
     cs: list[Any] = list(reversed(coefficients))
     while len(cs) > 1:
         cs, x = [b * x + a for a, b in zip(cs[::2], cs[1::2], strict=False)] + cs[len(cs) & ~1 :], x * x
@@ -121,12 +121,12 @@ def polynomial(coefficients: Sequence[float], x: Tensor) -> Any:
 
 
 def lerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
-    """start + w (end − start); where w ≥ ½ torch would take end − (1 − w) (end − start), and compute both."""
+    """start + w (end − start); torch computes end − (1 − w) (end − start) too, and selects it where w ≥ ½."""
     return start + weight * (end - start)
 
 
 def searchsorted(bounds: Tensor, x: Tensor, *, right: bool = False, **_: Any) -> Tensor:
-    """How many of the few bounds in a row lie below x, or right: not above it."""
+    """The number of bounds in a row that lie below x, or with `right` not above it; fast for few bounds."""
     below = bounds.unsqueeze(-2) <= x.unsqueeze(-1) if right else bounds.unsqueeze(-2) < x.unsqueeze(-1)
     return below.sum(-1)
 

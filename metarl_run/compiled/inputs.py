@@ -1,45 +1,36 @@
-"""What stays as it is while a compiled program runs."""
+"""Inputs of compiled programs other than the state that one step hands to the next."""
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from metarl_run.env.base import Task
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.types import Params
 
 
-class Given:
-    """Parameters, the tasks with all that is computed of them once, and the states that episodes begin in.
+class Inputs(NamedTuple):
+    """Tensors that stay as they are throughout a rollout.
 
-    Args:
-        params: of the agents.
-        env: whose lifetimes have begun.
+    Attributes:
+        params: of the agents, or their meta-parameters.
+        task: the tasks' fields and all that is computed from them once, see `Task.restored`.
+        start: the family's state at the start of the episodes.
     """
 
-    def __init__(self, params: Params, env: TaskVectorEnv) -> None:
-        self.params, self.task = params, env.task.computed()
-        self.kind: type[Task] = type(env.task)
-        self.begun = type(env.state)(*(x.clone() for x in env.state))
-
-    def tensors(self) -> list[Tensor]:
-        of_task = (x for value in self.task.values() for x in ([value] if isinstance(value, Tensor) else value))
-        return [*(φ.detach() for φ in self.params.values()), *of_task, *self.begun]
-
-    def rebuilt(self, unread: Iterator[Tensor]) -> tuple[Params, Task, Any]:
-        """The same of other tensors, in the same order."""
-        params = {name: next(unread) for name in self.params}
-        task = object.__new__(self.kind)
-        for name, value in self.task.items():
-            one = isinstance(value, Tensor)
-            vars(task)[name] = next(unread) if one else type(value)(*(next(unread) for _ in value))
-        return params, task, type(self.begun)(*(next(unread) for _ in self.begun))
+    params: Params
+    task: dict[str, Any]
+    start: tuple[Tensor, ...]
 
 
-def chance(env: TaskVectorEnv, steps: int, filled: int) -> list[Tensor]:
-    """The noise of so many steps of the dynamics, and zeros for the rest; nothing if there is none in them."""
+def inputs_of(params: Params, env: TaskVectorEnv) -> Inputs:
+    """The inputs of a rollout that has just been started in `env`."""
+    constants = {name: φ.detach() for name, φ in params.items()}
+    return Inputs(constants, env.task.computed(), tuple(x.clone() for x in env.state))
+
+
+def dynamics_noise(env: TaskVectorEnv, steps: int, padded: int) -> list[Tensor]:
+    """The noise of so many steps of the dynamics, padded with zeros, as one tensor; none if they are deterministic."""
     drawn = [env.family.noise(env.num_tasks, env.episodes_per_task, env.generator) for _ in range(steps)]
     known = [noise for noise in drawn if noise is not None]
-    return [torch.stack([*known, *[torch.zeros_like(known[0])] * (filled - steps)])] if known else []
+    return [torch.stack([*known, *[torch.zeros_like(known[0])] * (padded - steps)])] if known else []

@@ -1,39 +1,39 @@
-"""Lifetimes of agents that remember as compiled programs, each of several steps: for families with fixed starts.
+"""Lifetimes of agents with memory as compiled programs, each of several steps: for families with fixed start states.
 
-The program is dense: an episode that ends is put back to where it began, and a slot without an episode left goes on and
-does not count.
+The program is dense: an episode that ends is put back to its start state, and steps of an environment without an
+episode left are padding.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.compiled.compiler import Program, compiled
-from metarl_run.compiled.inputs import Given, chance
+from metarl_run.compiled.compiler import Program, contiguous
+from metarl_run.compiled.inputs import Inputs, dynamics_noise, inputs_of
 from metarl_run.env.vector import TaskVectorEnv, put_back
-from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise
+from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise, stacked
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 STEPS = 5
-"""Of one program, at most: as many as divide a lifetime. Of a GRU of 256 units 5 are compiled in 40 s, 10 in 60."""
+"""Steps of one program, at most: a divisor of a lifetime. 5 of a GRU of 256 units take 40 s to compile, 10 take 60."""
 
 
 class CompiledLifetimes:
-    """Rollouts of whole lifetimes, of the same random numbers as those of `collect` where all lifetimes end at once.
+    """Rollouts of whole lifetimes, from the same random numbers as those of `collect` if all lifetimes end together.
 
     Args:
-        algo: whose agents live.
+        algo: of the agents.
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
         self.algo: Any = algo
         self.programs: dict[tuple[int, int, int], Program] = {}
         self.shapes: dict[tuple[int, int], Mapping[str, torch.Size] | None] = {}
-        self.kind: Any = None
 
     def __call__(
         self,
@@ -52,53 +52,38 @@ class CompiledLifetimes:
         shapes = self.shapes[M, B]
         if shapes is None:
             return None
-        memory = {name: x.expand(shapes[name]) for name, x in agent.memory.items()}
+        memory = {name: x.detach().expand(shapes[name]) for name, x in agent.memory.items()}
         age = torch.zeros(M, B, dtype=torch.int32, device=generator.device)
-        now = Moment(percept, torch.ones_like(percept.last_ended), age + episodes, age, env.state, memory)
-        given = Given(self.algo.meta_params, env)
+        carry = Carry(torch.ones_like(percept.last_ended), age + episodes, age, percept, tuple(env.state), memory)
+        inputs = inputs_of(self.algo.meta_params, env)
+        unchanged, carried = contiguous(tree_leaves(inputs)), contiguous(tree_leaves(carry))
         noise, parts = list[Tensor](), list[Sequence[Tensor]]()
         for t in range(0, T, steps):
-            if t and not now.alive.any():
+            if t and not carried[ALIVE].any():
                 break
             while len(noise) < steps:
                 noise.extend(sampling_noise(env.single_action_space, (env.horizon, M, B), generator))
-            drawn = [*chance(env, steps, steps), torch.stack(noise[:steps])]
+            drawn, action_noise = dynamics_noise(env, steps, steps), torch.stack(noise[:steps])
             del noise[:steps]
-            # All laid out alike, lest another layout be compiled for.
-            tensors = [x.detach().contiguous() for x in (*given.tensors(), *now.tensors(), *drawn)]
             if (M, B, steps) not in self.programs:
-                lives = Lives(self.algo, env, given, now)
-                self.programs[M, B, steps], self.kind = compiled(lives, tensors), lives.kind
-            unread = iter(self.programs[M, B, steps](*tensors))
-            now = now.rebuilt(unread)
-            parts.append(list(unread))
-        return self._rollout(percept, parts, now, chosen)
+                self.programs[M, B, steps] = Program(Steps(self.algo, env), inputs, carry, drawn, action_noise)
+            outputs = self.programs[M, B, steps](*unchanged, *carried, *drawn, action_noise)
+            carried, part = list(outputs[: len(carried)]), outputs[len(carried) :]
+            parts.append(part)
+        program = self.programs[M, B, steps]
+        rows: Recorded = program.record(1, [torch.cat(x, 1) for x in zip(*parts, strict=True)])
+        return rollout_of(percept, rows, program.record(0, carried).memory, chosen)
 
     def _shapes(self, agent: AgentState, percept: Percept) -> Mapping[str, torch.Size] | None:
-        """Those that the memory keeps from the first step on; None if it goes on to change them."""
+        """Shapes of the memory from the first step on; None if they go on changing."""
         _, once = self.algo.act(agent, percept)
         _, twice = self.algo.act(agent._replace(memory=once), percept)
         shapes = {name: x.shape for name, x in once.items()}
         return shapes if shapes == {name: x.shape for name, x in twice.items()} else None
 
-    def _rollout(
-        self, begun: Percept, parts: list[Sequence[Tensor]], end: "Moment", chosen: list[Distribution] | None
-    ) -> Rollout:
-        """What was recorded, up to the last step that any slot took."""
-        observation, action, reward, terminated, truncated, alive, *policy = (
-            torch.cat(x, 1) for x in zip(*parts, strict=True)
-        )
-        lived = int(alive.any(-1).any(0).sum())
-        if chosen is not None:
-            of_steps = zip(*(x[:, :lived].unbind(1) for x in policy), strict=True)
-            chosen.extend(self.kind(*of_step) for of_step in of_steps)
-        recorded = (x[:, :lived] for x in (action, reward, terminated, truncated, alive))
-        observation = torch.cat([begun.observation.unsqueeze(1), observation[:, :lived]], 1)
-        return Rollout._make([observation, *recorded, end.memory])
-
 
 def first(env: TaskVectorEnv, episodes: int) -> Percept:
-    """What is perceived as lifetimes begin."""
+    """Start the lifetimes; their first percepts."""
     observation = env.start(episodes)
     M, B = env.num_tasks, env.episodes_per_task
     reward = torch.zeros(M, B, device=observation.device)
@@ -106,78 +91,88 @@ def first(env: TaskVectorEnv, episodes: int) -> Percept:
     return Percept(observation, action, reward, torch.ones_like(reward, dtype=torch.bool))
 
 
-class Moment(NamedTuple):
-    """What one step hands on to the next.
+class Carry(NamedTuple):
+    """State that one step hands to the next.
 
     Attributes:
-        percept: what is acted on.
-        alive: the slot has an episode to live.
-        episodes_left: to live, this one included.
+        alive: the environment has an episode left.
+        episodes_left: this one included.
         age: steps since the episode began.
+        percept: what is acted on.
         state: the family's.
         memory: the agents'.
     """
 
-    percept: Percept
     alive: Bool[Tensor, "M B"]
     episodes_left: Int[Tensor, "M B"]
     age: Int[Tensor, "M B"]
-    state: Any
+    percept: Percept
+    state: tuple[Tensor, ...]
     memory: Memory
 
-    def tensors(self) -> list[Tensor]:
-        return [*self.percept, self.alive, self.episodes_left, self.age, *self.state, *self.memory.values()]
 
-    def rebuilt(self, unread: Iterator[Tensor]) -> "Moment":
-        """The same of other tensors, in the same order."""
-        percept = Percept(*(next(unread) for _ in self.percept))
-        alive, episodes_left, age = (next(unread) for _ in range(3))
-        state = type(self.state)(*(next(unread) for _ in self.state))
-        return Moment(percept, alive, episodes_left, age, state, {name: next(unread) for name in self.memory})
+ALIVE = 0
+"""Place of `alive` among the tensors of a `Carry`, which is looked at between programs."""
 
 
-class Lives:
-    """Some steps in every slot, as a function of tensors alone that overwrites none of them.
+class Recorded(NamedTuple):
+    """Record of several steps, `[M, steps, B, …]`, see `metarl_run.types.Rollout`, and the policy at each."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    alive: Tensor
+    policy: Any
+
+
+def rollout_of(begin: Percept, rows: Recorded, memory: Memory, chosen: list[Distribution] | None) -> Rollout:
+    """The record up to the last step that any environment took; the policy at each step goes to `chosen`."""
+    taken = int(rows.alive.any(-1).any(0).sum())
+    if chosen is not None:
+        chosen.extend(
+            type(rows.policy)(*step) for step in zip(*(x[:, :taken].unbind(1) for x in rows.policy), strict=True)
+        )
+    observation, *others = (x[:, :taken] for x in rows[:-1])
+    return Rollout._make([torch.cat([begin.observation.unsqueeze(1), observation], 1), *others, memory])
+
+
+class Steps:
+    """Several steps in every environment as a pure function.
 
     Args:
-        algo: whose agents live.
-        env: whose tasks are stepped.
-        given: an example of what stays as it is.
-        now: an example of a moment.
-
-    Attributes:
-        kind: of the distributions that actions are drawn from, once it has been called.
+        algo: of the agents.
+        env: of the tasks.
     """
 
-    def __init__(self, algo: Any, env: TaskVectorEnv, given: Given, now: Moment) -> None:
-        self.algo, self.family, self.horizon = algo, env.family, env.horizon
-        self.given, self.now, self.kind = given, now, type(None)
+    def __init__(self, algo: Any, env: TaskVectorEnv) -> None:
+        self.algo, self.family, self.dynamics, self.horizon = algo, env.family, env.dynamics, env.horizon
+        self.task_class, self.state_class = type(env.task), type(env.state)
 
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """From what is given, a moment and noise, to the next moment, and what was recorded, `[M, steps, B, …]`."""
-        unread = iter(tensors)
-        θ, task, begun = self.given.rebuilt(unread)
-        percept, alive, episodes_left, age, state, memory = self.now.rebuilt(unread)
-        state = type(state)(*(x.clone() for x in state))
-        *drawn, noise = unread
-        recorded = []
-        for t, of_action in enumerate(noise.unbind()):
+    def __call__(self, inputs: Inputs, carry: Carry, drawn: list[Tensor], noise: Tensor) -> tuple[Carry, Recorded]:
+        θ, values, start = inputs
+        alive, episodes_left, age, percept, carried, memory = carry
+        names = list(memory)
+        task, state = self.task_class.restored(values), self.state_class(*(x.clone() for x in carried))
+        recorded, policies = [], []
+        for t, action_noise in enumerate(noise.unbind()):
             policy, memory = self.algo.act_by(θ, AgentState({}, memory), percept)
-            self.kind = type(policy)
-            action = policy.sample(of_action)
-            state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
+            action = policy.sample(action_noise)
+            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
             age = age + 1
             truncated = (age >= self.horizon) & ~terminated
             ended = terminated | truncated
             final = self.family.observe(task, state)
-            put_back(state, ended, begun)
+            put_back(state, ended, start)
             episodes_left, age = episodes_left - ended.int(), age * ~ended
             goes_on = episodes_left > 0
             observation = torch.where(goes_on.unsqueeze(-1), self.family.observe(task, state), final)
             counted = (reward * alive, terminated & alive, truncated & alive)
-            recorded.append((observation, action, *counted, alive, *policy))
+            recorded.append((observation, action, *counted, alive))
+            policies.append(policy)
             percept = Percept(observation, action, counted[0], ended & alive)
             alive = goes_on
-        now = Moment(percept, alive, episodes_left, age, state, {name: memory[name] for name in self.now.memory})
-        rows = (torch.stack(x, 1) for x in zip(*recorded, strict=True))
-        return tuple(x.contiguous() for x in (*now.tensors(), *rows))
+        memory = {name: memory[name] for name in names}
+        rows = Recorded._make([*(torch.stack(x, 1) for x in zip(*recorded, strict=True)), stacked(policies, 1)])
+        return Carry(alive, episodes_left, age, percept, tuple(state), memory), rows

@@ -1,23 +1,25 @@
 """Rollouts as compiled programs, each of several steps of policy, environment and bookkeeping.
 
-An operation on a few hundred slots takes less time than asking for it, and a program is asked for once. It is dense, so
-that it does the same whatever happens: a slot whose episode is over goes on from where it began, and does not count.
+On a few hundred environments an operation takes less time than its launch from Python; a program is launched once.
+It is dense, so that it does the same whatever happens: an environment whose episode is over continues from the start
+state, and its steps are padding.
 
-What cannot be told as such a program runs as ever: agents that draw for themselves or look at numbers, and slots that
-live several episodes. For agents that remember, see `metarl_run.compiled.lifetimes`, and where starts are drawn
+Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do rollouts of several
+episodes. For agents with memory see `metarl_run.compiled.lifetimes`, and where start states are drawn,
 `metarl_run.compiled.act`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.compiled.act import CompiledAct
-from metarl_run.compiled.compiler import Program, compiled
-from metarl_run.compiled.inputs import Given, chance
+from metarl_run.compiled.compiler import Program, contiguous
+from metarl_run.compiled.inputs import Inputs, dynamics_noise, inputs_of
 from metarl_run.compiled.lifetimes import CompiledLifetimes
 from metarl_run.env.vector import TaskVectorEnv, put_back
 from metarl_run.maths.distributions import Distribution, sampling_noise
@@ -25,14 +27,14 @@ from metarl_run.rollout import Act, Draw, collect
 from metarl_run.types import AgentState, Params, Percept, Rollout
 
 STEPS = 10
-"""Of one program: 8 take 1.05 times as long, and more take longer to compile."""
+"""Steps of one program: 8 take 1.05 times as long, and more take longer to compile."""
 
 
 class CompiledRollouts:
-    """`collect`, compiled where it can be: the same rollout up to rounding, of the same random numbers.
+    """`collect`, compiled where possible: the same rollout up to rounding, from the same random numbers.
 
     Args:
-        algo: whose agents act.
+        algo: of the agents.
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
@@ -64,72 +66,79 @@ class CompiledRollouts:
 
     def _collect(self, env: TaskVectorEnv, act: Act, params: Params, generator: torch.Generator) -> Rollout:
         M, B, T = env.num_tasks, env.episodes_per_task, env.horizon
-        now = Moment(env.start(), torch.ones(M, B, dtype=torch.bool, device=generator.device), env.state)
-        first, given = now.observation, Given(params, env)
+        first = env.start()
+        carry = Carry(torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(env.state))
+        inputs = inputs_of(params, env)
+        unchanged, carried = contiguous(tree_leaves(inputs)), contiguous(tree_leaves(carry))
         noise = sampling_noise(env.single_action_space, (T, M, B), generator)
-        noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program ends too late
-        steps = Steps(env, act, given)
+        noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program may go beyond T
         parts: list[Sequence[Tensor]] = []
-        for t, of_steps in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True):
-            if t and not now.alive.any():
+        for t, action_noise in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True):
+            if t and not carried[ALIVE].any():
                 break
-            drawn = chance(env, min(STEPS, T - t), STEPS)
-            # All laid out alike, lest another layout be compiled for.
-            tensors = [x.contiguous() for x in (*given.tensors(), *now.tensors(), *drawn, of_steps)]
+            drawn = dynamics_noise(env, min(STEPS, T - t), STEPS)
             if (M, B) not in self.programs:
-                self.programs[M, B] = compiled(steps, tensors)
-            observation, action, reward, terminated, alive, last, goes_on, *state = self.programs[M, B](*tensors)
-            now = Moment(last, goes_on, state)
-            parts.append((observation, action, reward, terminated, alive))
+                self.programs[M, B] = Program(Steps(env, act), inputs, carry, drawn, action_noise)
+            outputs = self.programs[M, B](*unchanged, *carried, *drawn, action_noise)
+            carried, part = list(outputs[: len(carried)]), outputs[len(carried) :]
+            parts.append(part)
         observation, action, reward, terminated, alive = (torch.cat(x, 1)[:, :T] for x in zip(*parts, strict=True))
         truncated = torch.zeros_like(terminated)
         if alive.shape[1] == T:
             truncated[:, -1] = alive[:, -1] & ~terminated[:, -1]
-        lived = int(alive.any(-1).any(0).sum())
-        recorded = (x[:, :lived] for x in (action, reward, terminated, truncated, alive))
-        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :lived]], 1), *recorded, {}])
+        taken = int(alive.any(-1).any(0).sum())
+        recorded = (x[:, :taken] for x in (action, reward, terminated, truncated, alive))
+        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}])
 
 
-class Moment(NamedTuple):
-    """What one step hands on to the next."""
+class Carry(NamedTuple):
+    """State that one step hands to the next: which environments are alive, what they observe, the family's state."""
+
+    alive: Tensor
+    observation: Tensor
+    state: tuple[Tensor, ...]
+
+
+ALIVE = 0
+"""Place of `alive` among the tensors of a `Carry`, which is looked at between programs."""
+
+
+class Recorded(NamedTuple):
+    """Record of several steps, `[M, steps, B, …]`, see `metarl_run.types.Rollout`."""
 
     observation: Tensor
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
     alive: Tensor
-    state: Any
-
-    def tensors(self) -> list[Tensor]:
-        return [self.observation, self.alive, *self.state]
 
 
 class Steps:
-    """Some steps in every slot, as a function of tensors alone that overwrites none of them.
+    """Several steps in every environment as a pure function.
 
     Args:
-        env: whose tasks are stepped.
+        env: of the tasks.
         act: the agent's behaviour.
-        given: an example.
     """
 
-    def __init__(self, env: TaskVectorEnv, act: Act, given: Given) -> None:
-        self.family, self.act, self.given = env.family, act, given
+    def __init__(self, env: TaskVectorEnv, act: Act) -> None:
+        self.family, self.dynamics, self.act = env.family, env.dynamics, act
+        self.task_class, self.state_class = type(env.task), type(env.state)
 
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """From those of a `Given` and a `Moment`, and the noise, to what was recorded `[M, steps, B, …]`, and on."""
-        unread = iter(tensors)
-        params, task, begun = self.given.rebuilt(unread)
-        observation, alive = next(unread), next(unread)
-        state = type(begun)(*(next(unread).clone() for _ in begun))
-        *drawn, noise = unread
+    def __call__(self, inputs: Inputs, carry: Carry, drawn: list[Tensor], noise: Tensor) -> tuple[Carry, Recorded]:
+        params, values, start = inputs
+        alive, observation, carried = carry
+        task, state = self.task_class.restored(values), self.state_class(*(x.clone() for x in carried))
         # An agent without memory looks at the observation alone.
         nothing = torch.zeros_like(alive, dtype=observation.dtype)
         recorded = []
-        for t, of_action in enumerate(noise.unbind()):
+        for t, action_noise in enumerate(noise.unbind()):
             percept = Percept(observation, nothing.long(), nothing, ~alive)
-            action = self.act(AgentState(params, {}), percept)[0].sample(of_action)
-            state, reward, terminated = self.family.step(task, state, action, drawn[0][t] if drawn else None)
+            action = self.act(AgentState(params, {}), percept)[0].sample(action_noise)
+            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
             observation = self.family.observe(task, state)
-            recorded.append((observation, action, reward * alive, terminated & alive, alive))
-            put_back(state, terminated, begun)
+            recorded.append(Recorded(observation, action, reward * alive, terminated & alive, alive))
+            put_back(state, terminated, start)
             alive = alive & ~terminated
-        rows = (torch.stack(x, 1) for x in zip(*recorded, strict=True))
-        return tuple(x.contiguous() for x in (*rows, observation, alive, *state))
+        rows = Recorded._make(torch.stack(x, 1) for x in zip(*recorded, strict=True))
+        return Carry(alive, observation, tuple(state)), rows

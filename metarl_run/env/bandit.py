@@ -1,4 +1,4 @@
-"""Bandits: arms that pay by chance, of which only the pulls tell how much."""
+"""Bandits with Bernoulli or Gaussian arms, whose means are unknown."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import Distribution, sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
+from metarl_run.kinds import Distributions, NonNegative, Several
 
 Arms = Annotated[dict[str, Any], Distributions("mean")]
 
 
 @dataclass(frozen=True)
 class BanditTask(Task):
-    """M bandits, each an MDP of one state that ends with every step.
+    """M bandits, each an MDP with one state that ends after every step.
 
     Attributes:
         mean_reward: of each arm.
@@ -29,7 +29,7 @@ class BanditTask(Task):
 
     @property
     def transition(self) -> Float[Tensor, "M 1 A 1"]:
-        """P(s′ | s, a) = 0: no episode goes on."""
+        """P(s′ | s, a) = 0: no episode continues."""
         return torch.zeros_like(self.mean_reward).unsqueeze(-1)
 
     @property
@@ -44,21 +44,20 @@ class BanditState(NamedTuple):
 
 
 class Bandit(TaskFamily):
-    """Find the arm that pays most while pulling arms, each pull an episode of one step.
+    """Maximise the reward of n pulls with unknown arms, each pull an episode of one step.
 
-        r ∈ {0, 1}, P(r = 1) = μ(a)        or        r ~ N(μ(a), deviation²)
+        r ∈ {0, 1}, P(r = 1) = μ(a)        or        r ~ N(μ(a), σ²)
 
     Task: the mean reward μ(a) of each arm, all from one distribution. Observation: 1, the only state one-hot. Action:
-    one of A arms. Termination: at every step, so a life of n pulls is n consecutive episodes. Optimal expected return
-    of an episode: maxₐ μ(a).
+    one of A arms. Termination: at every step, so a lifetime of n pulls is n consecutive episodes. Optimal expected
+    return of an episode: maxₐ μ(a).
 
-    Differs from the paper: it shows the agent a constant 0, which is the same up to a bias of the network.
+    Differs from the paper: there the agent observes a constant 0, which is equivalent up to a bias of the network.
 
     Args:
-        horizon: steps after which an episode would be truncated if it had not ended before.
         num_arms: A.
-        reward: of Bernoulli or of Gaussian arms.
-        reward_deviation: of one Gaussian reward around its mean.
+        reward: distribution of an arm's rewards.
+        reward_deviation: σ, standard deviation of a Gaussian reward.
         meta_train: the distribution of each arm's mean in meta-training.
         meta_test: the same in meta-testing.
 
@@ -69,25 +68,21 @@ class Bandit(TaskFamily):
     Reinforcement Learning.
     """
 
+    num_arms: Several
+    reward: Literal["bernoulli", "gaussian"]
+    reward_deviation: NonNegative
+    meta_train: Arms
+    meta_test: Arms
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        num_arms: Several,
-        reward: Literal["bernoulli", "gaussian"],
-        reward_deviation: NonNegative,
-        meta_train: Arms,
-        meta_test: Arms,
-    ) -> None:
-        self.horizon, self.num_arms, self.reward_deviation = horizon, num_arms, reward_deviation
-        self.bernoulli = reward == "bernoulli"
-        self.arms: dict[Split, Arms] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.bernoulli = self.reward == "bernoulli"
+        self.arms: dict[Split, Arms] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         for split, arms in self.arms.items():
             low, high = _range(arms["mean"])
             if self.bernoulli and not 0 <= low <= high <= 1:
@@ -96,7 +91,7 @@ class Bandit(TaskFamily):
                     f"got {arms['mean']!r}"
                 )
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,))
-        self.action_space = gymnasium.spaces.Discrete(num_arms)
+        self.action_space = gymnasium.spaces.Discrete(self.num_arms)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> BanditTask:
         mean = sample(self.arms[split]["mean"], num_tasks * self.num_arms, generator)

@@ -1,4 +1,4 @@
-"""CartPoles that differ in gravity, masses, length and force, and in which way an action pushes."""
+"""CartPoles that differ in gravity, masses, length and force, and in the direction in which an action pushes."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ from torch.nn.functional import hardshrink
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, checked
+from metarl_run.kinds import Distributions
 
 Physics = Annotated[
     dict[str, Any],
@@ -71,7 +71,7 @@ class CartPoleTask(Task):
 
     @functools.cached_property
     def constants(self) -> "Constants":
-        """What a step needs, computed once per batch of tasks."""
+        """Constants of the step, computed once per batch of tasks."""
         push = self.signed_force / self.pole_mass_length
         ratio = self.pole_mass_length / self.total_mass
         return Constants(
@@ -99,10 +99,10 @@ class Constants(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The record that a `CartPoleState` is.
+    """Fields of `CartPoleState`.
 
     Attributes:
-        values: x, ẋ, θ, θ̇; best if each of the four lies in one block of memory, as in those of `reset`.
+        values: x, ẋ, θ, θ̇; fastest if each of the four is contiguous, as `reset` makes them.
     """
 
     values: Float[Tensor, "M B 4"]
@@ -113,24 +113,23 @@ class CartPoleState(Values):
 
     @functools.cached_property
     def parts(self) -> tuple[Tensor, ...]:
-        """Views that a step needs, made once: x, ẋ, θ, θ̇; x and θ; ẋ and θ̇; and the reward of every step."""
+        """Views for the step, made once: x, ẋ, θ, θ̇; x and θ; ẋ and θ̇; and the reward of every step."""
         values = self.values
         return (*values.unbind(-1), values[..., ::2], values[..., 1::2], torch.ones_like(values[..., 0]))
 
 
 class CartPoleFamily(TaskFamily):
-    """Balance a pole on a cart whose physics, and the meaning of whose actions, vary from task to task.
+    """Balance a pole on a cart; its physics and the meaning of its actions vary from task to task.
 
         p = ± F / (m l) + θ̇² sin θ                + for action 1, times the hidden force_sign
         θ̈ = (g total / (m l) · sin θ − p cos θ) / (4 total / (3 m) − cos² θ)
         ẍ = (m l / total) (p − θ̈ cos θ)
 
-    integrated by explicit Euler steps of 0.02 s. Task: six numbers, each with a distribution of its own.
+    integrated by explicit Euler steps of 0.02 s. Task: six parameters, each with a distribution of its own.
     Observation: x, ẋ, θ, θ̇. Action: 0 or 1. Reward: 1 for every step. Start: each of the four in U[−0.05, 0.05].
     Termination: |x| > 2.4 m or |θ| > 12°. Optimal return: the horizon.
 
     Args:
-        horizon: steps of an episode.
         meta_train: the distribution of each parameter in meta-training.
         meta_test: the same in meta-testing.
 
@@ -138,17 +137,19 @@ class CartPoleFamily(TaskFamily):
         ValueError: if a mass, the length or the force could be drawn ≤ 0, or a sign other than −1 and 1.
 
     Source: Barto, Sutton & Anderson (1983); the equations of Florian (2007), "Correct equations for the dynamics of the
-    cart-pole system", without friction, as Gymnasium's CartPole has them.
+    cart-pole system", without friction, as in Gymnasium's CartPole.
     """
+
+    meta_train: Physics
+    meta_test: Physics
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
-        self.horizon = horizon
-        self.physics: dict[Split, Physics] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.physics: dict[Split, Physics] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], dtype=np.float32)
         self.observation_space = gymnasium.spaces.Box(-high, high)
         self.action_space = gymnasium.spaces.Discrete(2)
@@ -177,12 +178,12 @@ class CartPoleFamily(TaskFamily):
         sin, cos = theta.sin(), theta.cos()
         p = push.gather(1, action).addcmul_(sin * theta_dot, theta_dot)
         divisor = torch.addcmul(inertia, sin, sin)  # cos² θ = 1 − sin² θ
-        # −θ̈, because adding a product takes less time than subtracting one.
+        # −θ̈, because adding a product is faster than subtracting one.
         minus_theta_acc = sin.mul_(minus_gravity).addcmul_(p, cos).div_(divisor)
         positions.add_(velocities, alpha=TIME_STEP)
         x_dot.addcmul_(p.addcmul_(minus_theta_acc, cos), cart)
         theta_dot.sub_(minus_theta_acc, alpha=TIME_STEP)
-        # What is within its limit shrinks to 0: comparing floats takes twice as long.
+        # Values within their limit shrink to 0: comparing floats takes twice as long.
         return state, reward, torch.logical_or(hardshrink(x, MAX_POSITION), hardshrink(theta, MAX_ANGLE))
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:

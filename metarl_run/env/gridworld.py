@@ -1,4 +1,4 @@
-"""A small grid in which one hidden cell pays."""
+"""A small grid with one hidden goal cell."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.kinds import Count, Interval, Real, checked
+from metarl_run.kinds import Interval, Real
 
 MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
 
@@ -21,7 +21,7 @@ class Goals:
     """A mapping with the one key `goals`."""
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with `value`; None if nothing is."""
+        """The problem with `value`; None if there is none."""
         right = isinstance(value, dict) and set(value) == {"goals"}
         return None if right else f"must be a mapping with the one key goals, got {value!r}"
 
@@ -35,19 +35,19 @@ class GridWorldTask(Task):
     """M square grids. Cells are numbered row after row: s = size · y + x.
 
     Attributes:
-        reward: of a step that leads to cell s; largest where the goal is.
+        reward: of a step that leads to cell s; largest at the goal.
     """
 
     reward: Float[Tensor, "M S"]
 
     @property
     def goal(self) -> Int[Tensor, " M"]:
-        """The cell that pays."""
+        """The goal cell."""
         return self.reward.argmax(-1)
 
     @functools.cached_property
     def next_cell(self) -> Int[Tensor, "S A"]:
-        """Where each action leads in any task; who would leave the grid stays."""
+        """The cell that each action leads to, in any task; an agent that would leave the grid stays."""
         side = torch.arange(math.isqrt(self.reward.shape[1]), device=self.reward.device)
         place = torch.cartesian_prod(side, side).unsqueeze(1) + torch.tensor(MOVES, device=side.device)
         y, x = place.clamp(0, len(side) - 1).unbind(-1)
@@ -72,13 +72,13 @@ class GridWorldTask(Task):
 
 
 class GridWorldState(NamedTuple):
-    """The number of the cell."""
+    """Index of the cell."""
 
     cell: Int[Tensor, "M B"]
 
 
 class GridWorld(TaskFamily):
-    """Search a grid for the goal, then stay there; in later episodes go there at once.
+    """Search a grid for the goal, then stay there; in later episodes go straight to it.
 
     Task: the goal, uniform over the cells that the split allows. Observation: the cell, one-hot. Action: up, right,
     down, left or stay; at a wall the agent stays where it is. Reward: goal_reward for a step that leads to the goal,
@@ -86,18 +86,18 @@ class GridWorld(TaskFamily):
     steps from the start: (d − 1) · step_reward + (horizon − d + 1) · goal_reward if d ≤ horizon.
 
     With `goals: all` the goal is anywhere but in the start and its three neighbours, as in the paper. These are few
-    tasks, size² − 4, so meta-training and meta-testing draw the same ones: what is measured is how fast an agent finds
-    out in which it is, not whether it generalises. For that, give each split goals of its own.
+    tasks, size² − 4, so meta-training and meta-testing draw the same ones: results measure how fast an agent identifies
+    its task, not whether it generalises. For that, give each split goals of its own.
 
-    Differs from the paper: it observes the two coordinates. The goals of one batch are drawn without replacement: each
-    of G goals gets ⌊M / G⌋ or ⌈M / G⌉ of M tasks. One task alone is as uniform as before; means over many vary less.
+    Differs from the paper: there the agent observes the two coordinates. Goals of one batch are drawn without
+    replacement: each of G goals gets ⌊M / G⌋ or ⌈M / G⌉ of M tasks. Each task is still uniform; means over many vary
+    less.
 
     Args:
-        horizon: steps of an episode.
         size: cells along each side.
         step_reward: of a step that does not lead to the goal.
         goal_reward: of one that does, above step_reward.
-        meta_train: the cells that goals are drawn from in meta-training, `all` or their numbers size · y + x.
+        meta_train: the cells that goals are drawn from in meta-training, `all` or their indices size · y + x.
         meta_test: the same in meta-testing.
 
     Raises:
@@ -106,33 +106,29 @@ class GridWorld(TaskFamily):
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
+    size: Size
+    step_reward: Real
+    goal_reward: Real
+    meta_train: Places
+    meta_test: Places
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        size: Size,
-        step_reward: Real,
-        goal_reward: Real,
-        meta_train: Places,
-        meta_test: Places,
-    ) -> None:
-        if goal_reward <= step_reward:
-            raise ValueError(f"goal_reward must be > step_reward, which is {step_reward}, got {goal_reward}")
-        self.horizon, self.size, self.step_reward, self.goal_reward = horizon, size, step_reward, goal_reward
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.goal_reward <= self.step_reward:
+            raise ValueError(f"goal_reward must be > step_reward, which is {self.step_reward}, got {self.goal_reward}")
         self.goals: dict[Split, list[int]] = {
-            "meta_train": self._goals("meta_train", meta_train),
-            "meta_test": self._goals("meta_test", meta_test),
+            "meta_train": self._goals("meta_train", self.meta_train),
+            "meta_test": self._goals("meta_test", self.meta_test),
         }
-        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (size**2,))
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (self.size**2,))
         self.action_space = gymnasium.spaces.Discrete(len(MOVES))
 
     def _goals(self, split: Split, places: dict[str, Any]) -> list[int]:
-        """The numbers of the cells that `places` allows."""
+        """Indices of the cells that `places` allows."""
         goals, last = places["goals"], self.size**2 - 1
         if goals == "all":
             return [cell for cell in range(last + 1) if max(divmod(cell, self.size)) > 1]
@@ -165,5 +161,5 @@ class GridWorld(TaskFamily):
         return GridWorldState(cell), task.reward.gather(1, cell), torch.zeros_like(cell, dtype=torch.bool)
 
     def observe(self, task: GridWorldTask, state: GridWorldState) -> Float[Tensor, "M B S"]:
-        # torch.nn.functional.one_hot looks at all numbers first
+        # torch.nn.functional.one_hot checks all values first
         return (state.cell.unsqueeze(-1) == torch.arange(self.size**2, device=state.cell.device)).float()

@@ -1,4 +1,4 @@
-"""A point in the plane that must find out where its goal is."""
+"""A point in the plane with a hidden goal."""
 
 import functools
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Positive, checked
+from metarl_run.kinds import Distributions, NonNegative, Positive
 
 Places = Annotated[dict[str, Any], Distributions("goal_x", "goal_y", "start_x", "start_y")]
 
@@ -36,25 +36,23 @@ class NavigationTask(Task):
 
 
 class NavigationState(NamedTuple):
-    """Where the point is: x and y."""
+    """Position of the point: x and y."""
 
     position: Float[Tensor, "M B 2"]
 
 
 class Navigation(TaskFamily):
-    """Move to a goal that only the reward tells of.
+    """Move to a goal that only the reward reveals.
 
-        p′ = p + clip(a, −v, v),        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
+        p′ = p + a,        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
 
-    Task: goal and start, four numbers, each with a distribution of its own. Observation: p. Action: two numbers, of
-    which no more than v counts along each axis. Termination: ‖p′ − goal‖ < goal_radius. Optimal return:
-    `optimal_return`.
+    Task: goal and start, four coordinates, each with a distribution of its own. Observation: p. Action: a in [−v, v]².
+    Termination: ‖p′ − goal‖ < goal_radius. Optimal return: `optimal_return`.
 
     Args:
-        horizon: steps of an episode.
         max_step: v, the longest step along each axis.
         reward: minus the distance or minus its square.
-        goal_radius: how near to the goal an episode ends; 0 is never.
+        goal_radius: distance from the goal within which an episode ends; 0 is never.
         meta_train: the distribution of each coordinate in meta-training.
         meta_test: the same in meta-testing.
 
@@ -62,26 +60,22 @@ class Navigation(TaskFamily):
     (2017), arXiv:1707.09835.
     """
 
+    max_step: Positive
+    reward: Literal["distance", "squared_distance"]
+    goal_radius: NonNegative
+    meta_train: Places
+    meta_test: Places
+
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        max_step: Positive,
-        reward: Literal["distance", "squared_distance"],
-        goal_radius: NonNegative,
-        meta_train: Places,
-        meta_test: Places,
-    ) -> None:
-        self.horizon, self.max_step, self.goal_radius = horizon, max_step, goal_radius
-        self.squared = reward == "squared_distance"
-        self.places: dict[Split, Places] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.squared = self.reward == "squared_distance"
+        self.places: dict[Split, Places] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
-        self.action_space = gymnasium.spaces.Box(-max_step, max_step, (2,))
+        self.action_space = gymnasium.spaces.Box(-self.max_step, self.max_step, (2,))
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> NavigationTask:
         places = self.places[split]
@@ -99,7 +93,7 @@ class Navigation(TaskFamily):
     def step(
         self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], noise: None
     ) -> tuple[NavigationState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
-        state.position.add_(action.clamp(-self.max_step, self.max_step))
+        state.position.add_(action)
         distance = torch.linalg.vector_norm(state.position - task.goal, dim=-1)
         return state, self._reward(distance), distance < self.goal_radius
 
@@ -111,8 +105,8 @@ class Navigation(TaskFamily):
 
             G = Σₜ −dₜ        or        Σₜ −dₜ²,        dₜ = ‖max(|goal − start| − t v, 0)‖,        t = 1, 2, …, H
 
-        up to the first t with dₜ < goal_radius: going straight along each axis, since the axes are clipped one by one,
-        brings every distance to its least at once, and so the end too.
+        up to the first t with dₜ < goal_radius. Axes are clipped separately, so going straight along each minimises
+        every distance at once, and the time to the end too.
         """
         t = torch.arange(1, self.horizon + 1).to(task.goal).view(-1, 1)
         distance = ((task.goal - task.start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)

@@ -1,6 +1,6 @@
-"""Draws of one task parameter from the distribution that the configuration gives it.
+"""Draws of a task parameter from its configured distribution.
 
-A distribution is a number (constant) or a list that starts with its name, as `metarl_run.kinds.Distributions` says.
+A distribution is a number (constant) or a list that starts with its name, see `metarl_run.kinds.Distributions`.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def sample(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Te
     if name == "constant":
         return values.expand(num_tasks).float()
     if name == "normal":
-        mean, deviation = numbers
-        return torch.normal(mean, deviation, (num_tasks,), generator=generator, device=device)
+        mean, std = numbers
+        return torch.normal(mean, std, (num_tasks,), generator=generator, device=device)
     if name == "choice":
         return values[torch.randint(len(numbers), (num_tasks,), generator=generator, device=device)].float()
     u = torch.rand(num_tasks, dtype=torch.float64, generator=generator, device=device)
@@ -35,7 +35,7 @@ def sample(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Te
         low, high = values.log()
         return _within((low + u * (high - low)).exp(), numbers)
     lows, highs = values[::2], values[1::2]
-    ends = (highs - lows).cumsum(0)  # where each interval ends once they are laid end to end
+    ends = (highs - lows).cumsum(0)  # of the intervals, laid end to end
     position = u * ends[-1]
     interval = torch.bucketize(position, ends[:-1], right=True)
     return _within(lows[interval] + position - (ends - (highs - lows))[interval], numbers)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, checked
+from metarl_run.kinds import Distributions
 
 Physics = Annotated[dict[str, Any], Distributions("mass", "length", "gravity", positive=("mass", "length"))]
 
@@ -65,24 +65,22 @@ class PendulumFamily(TaskFamily):
     [−2, 2] N m. Start: θ in U[−π, π], θ̇ in U[−1, 1]. Termination: never. Optimal return: not known.
 
     Args:
-        horizon: steps of an episode.
         meta_train: the distribution of each parameter in meta-training.
         meta_test: the same in meta-testing.
 
-    Raises:
-        ValueError: if a mass or a length could be drawn ≤ 0.
-
     Source: Gymnasium's Pendulum-v1, which is this with m = 1, l = 1 and g = 10.
     """
+
+    meta_train: Physics
+    meta_test: Physics
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     starts_alike: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(self, *, horizon: Count, meta_train: Physics, meta_test: Physics) -> None:
-        self.horizon = horizon
-        self.physics: dict[Split, Physics] = {"meta_train": meta_train, "meta_test": meta_test}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.physics: dict[Split, Physics] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         high = np.array([1, 1, MAX_SPEED], dtype=np.float32)
         self.observation_space = gymnasium.spaces.Box(-high, high)
         self.action_space = gymnasium.spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,))
@@ -106,7 +104,7 @@ class PendulumFamily(TaskFamily):
         self, task: PendulumTask, state: PendulumState, action: Float[Tensor, "M B 1"], noise: None
     ) -> tuple[PendulumState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
         θ, θ_dot = state
-        u = action.squeeze(-1).clamp(-MAX_TORQUE, MAX_TORQUE)  # a Gaussian policy knows no bounds
+        u = action.squeeze(-1)  # within the action space: the environment clips
         tilt = torch.remainder(θ + math.pi, 2 * math.pi) - math.pi
         reward = -(tilt**2 + 0.1 * θ_dot**2 + 0.001 * u**2)
         θ_dot = (θ_dot + (task.pull * θ.sin() + task.push * u) * TIME_STEP).clamp(-MAX_SPEED, MAX_SPEED)

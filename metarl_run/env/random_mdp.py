@@ -1,4 +1,4 @@
-"""Random tabular MDPs: every transition row from a Dirichlet, every mean reward from one distribution."""
+"""Random tabular MDPs: transition rows from a Dirichlet, mean rewards from one distribution."""
 
 import functools
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Count, Distributions, NonNegative, Several, checked
+from metarl_run.kinds import Count, Distributions, NonNegative, Several
 
 MDPs = Annotated[dict[str, Any], Distributions("mean_reward", "concentration", positive=("concentration",))]
 
@@ -37,7 +37,7 @@ class RandomMDPTask(Task):
 
     @functools.cached_property
     def first_row(self) -> Int[Tensor, "M 1"]:
-        """Where each task's rows (s, a) begin once those of all tasks stand below each other."""
+        """Index of each task's first row (s, a) when the rows of all tasks are stacked."""
         M, S, A = self.mean_reward.shape
         return (torch.arange(M, device=self.mean_reward.device) * S * A)[:, None]
 
@@ -48,23 +48,22 @@ class RandomMDPTask(Task):
 
 
 class RandomMDPState(NamedTuple):
-    """The state's number."""
+    """Index of the state."""
 
     number: Int[Tensor, "M B"]
 
 
 class RandomMDP(TaskFamily):
-    """Learn and exploit a small MDP of which nothing is known but its size.
+    """Explore and exploit a small MDP of which only the size is known.
 
     Task: P(· | s, a) ~ Dirichlet(c, …, c), mean reward μ(s, a) from `mean_reward`. Observation: the state, one-hot.
-    Action: one of A. Reward: N(μ(s, a), deviation²). Start: state 0. Termination: never. Optimal expected return: by
+    Action: one of A. Reward: N(μ(s, a), σ²). Start: state 0. Termination: never. Optimal expected return: by
     value iteration over the horizon (`metarl_run.maths.planning`).
 
     Args:
-        horizon: steps of an episode.
         num_states: S.
         num_actions: A.
-        reward_deviation: of one reward around its mean.
+        reward_deviation: σ, standard deviation of a reward.
         meta_train: the distributions of each mean reward, and of each task's concentration c, in meta-training.
         meta_test: the same in meta-testing.
 
@@ -74,26 +73,21 @@ class RandomMDP(TaskFamily):
     Source: Duan et al. (2016), arXiv:1611.02779.
     """
 
+    num_states: Count
+    num_actions: Several
+    reward_deviation: NonNegative
+    meta_train: MDPs
+    meta_test: MDPs
+
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
-    @checked
-    def __init__(
-        self,
-        *,
-        horizon: Count,
-        num_states: Count,
-        num_actions: Several,
-        reward_deviation: NonNegative,
-        meta_train: MDPs,
-        meta_test: MDPs,
-    ) -> None:
-        self.horizon, self.num_states, self.num_actions = horizon, num_states, num_actions
-        self.reward_deviation = reward_deviation
-        self.distributions: dict[Split, MDPs] = {"meta_train": meta_train, "meta_test": meta_test}
-        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_states,))
-        self.action_space = gymnasium.spaces.Discrete(num_actions)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.distributions: dict[Split, MDPs] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (self.num_states,))
+        self.action_space = gymnasium.spaces.Discrete(self.num_actions)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> RandomMDPTask:
         M, S, A = num_tasks, self.num_states, self.num_actions
@@ -108,7 +102,7 @@ class RandomMDP(TaskFamily):
         return RandomMDPState(torch.zeros(task.num_tasks, num_episodes, dtype=torch.int64, device=generator.device))
 
     def noise(self, num_tasks: int, num_episodes: int, generator: torch.Generator) -> Float[Tensor, "2 M B"]:
-        """u ~ U[0, 1) chooses the next state, ε ~ N(0, 1) is the reward's."""
+        """u ~ U[0, 1) selects the next state, ε ~ N(0, 1) is the noise of the reward."""
         noise = torch.empty(2, num_tasks, num_episodes, device=generator.device)
         u, ε = noise.unbind()
         u.uniform_(generator=generator)
@@ -127,7 +121,7 @@ class RandomMDP(TaskFamily):
         return RandomMDPState(number), reward, torch.zeros_like(row, dtype=torch.bool)
 
     def observe(self, task: RandomMDPTask, state: RandomMDPState) -> Float[Tensor, "M B S"]:
-        # torch.nn.functional.one_hot looks at all numbers first
+        # torch.nn.functional.one_hot checks all values first
         return (state.number.unsqueeze(-1) == torch.arange(self.num_states, device=state.number.device)).float()
 
 
@@ -136,7 +130,7 @@ def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Te
 
         p = softmax(log g),        log gᵢ = log Γ-draw(c + 1) + log(uᵢ) / c
 
-    Differs from normalised Gamma(c) draws only in that nothing underflows where c is small.
+    Unlike normalised Gamma(c) draws, these do not underflow where c is small.
 
     Args:
         concentration: c, repeated along the last axis.

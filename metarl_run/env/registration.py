@@ -1,8 +1,8 @@
-"""Every task family under a name of Gymnasium's: `gymnasium.make("metarl_run/CartPoleFamily-v0")`.
+"""Registration of every task family with Gymnasium: `gymnasium.make("metarl_run/CartPoleFamily-v0")`.
 
 Importing this module registers them; Gymnasium imports it when asked for `metarl_run.env.registration:<name>`.
-The names come from `conf/env/*.yaml`, the file of a family being called like its module, so that a new family needs
-nothing here. torch is not imported before an environment is made.
+Names come from `conf/env/*.yaml`, where the file of a family is named after its module, so a new family needs no code
+here. torch is imported only when an environment is made.
 """
 
 import re
@@ -33,11 +33,11 @@ def register() -> None:
 
 
 def configuration(option: str, **overrides: Any) -> dict[str, Any]:
-    """What `conf/env/<option>.yaml` says, variants laid over what they vary, interpolations such as `${.x}` resolved.
+    """The content of `conf/env/<option>.yaml`, merged into its defaults, interpolations such as `${.x}` resolved.
 
     Args:
         option: the file's stem.
-        overrides: values that take the place of the file's; a mapping is merged into the file's.
+        overrides: values that replace the file's; a mapping is merged into the file's.
     """
     values = _laid_over(_written(option), overrides)
     return {key: _resolved(value, (values,)) for key, value in values.items()}
@@ -62,7 +62,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(value: Any, around: tuple[dict[str, Any], ...]) -> Any:
-    """`value` without relative interpolations; `around` holds the mappings it lies in, the innermost last."""
+    """`value` with relative interpolations resolved; `around` holds the enclosing mappings, the innermost last."""
     if isinstance(value, dict):
         return {key: _resolved(entry, (*around, value)) for key, entry in value.items()}
     if isinstance(value, str) and (reference := re.fullmatch(r"\$\{(\.+)([\w.]+)\}", value)):

@@ -5,9 +5,9 @@
     gymnasium.make("metarl_run/CartPoleFamily-v0", split="meta_test", horizon=50)
     gymnasium.make_vec("metarl_run/CartPoleFamily-v0", num_envs=3)
 
-The family's numbers are those of its YAML file; any of them can be given as a keyword instead. Each environment lives
-in a task of its own. A seeded `reset` draws the tasks from the seed, as all randomness; a reset without a seed stays in
-the same tasks. `options={"resample_tasks": True or False}` asks for the one or the other. Tasks given as `task=` stay.
+Parameters of the family come from its YAML file; keywords override them. Each environment has a task of its own. A
+seeded `reset` draws tasks and all other randomness from the seed; without a seed, tasks stay the same.
+`options={"resample_tasks": True or False}` selects either explicitly. Tasks given as `task=` stay.
 """
 
 import importlib
@@ -17,29 +17,32 @@ import gymnasium
 import numpy as np
 import torch
 
+from metarl_run.env.actions import from_space
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.check import require_supported_spaces
 from metarl_run.env.registration import configuration
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.seeding import Streams
 
 
 def make_family(option: str, **overrides: Any) -> TaskFamily:
-    """The family of `conf/env/<option>.yaml`, with some of its numbers replaced."""
+    """The family of `conf/env/<option>.yaml`, with some parameters replaced."""
     values = configuration(option, **overrides)
     module, _, name = values.pop("_target_").rpartition(".")
     family: TaskFamily = getattr(importlib.import_module(module), name)(**values)
+    require_supported_spaces(family)
     return family
 
 
 class FamilyVectorEnv(TaskVectorEnv):
-    """As many environments as asked for, each in a task of its own.
+    """Parallel environments, each with a task of its own.
 
     Args:
         option: the family's configuration, a file of `conf/env`.
-        num_envs: environments.
-        split: whose distributions the tasks are drawn from.
-        task: tasks to live in, one per environment, instead of drawing them.
-        overrides: numbers to use in place of the file's.
+        num_envs: number of environments.
+        split: tasks are drawn from the distributions of this split.
+        task: given tasks, one per environment, instead of drawn ones.
+        overrides: parameters that replace the file's.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class FamilyVectorEnv(TaskVectorEnv):
 
 
 class FamilyEnv(gymnasium.Env[np.ndarray, Any]):
-    """One environment in one task; the arguments are those of `FamilyVectorEnv`."""
+    """One environment with one task; the arguments are those of `FamilyVectorEnv`."""
 
     def __init__(self, option: str, **arguments: Any) -> None:
         self.batch = FamilyVectorEnv(option, num_envs=1, **arguments)
@@ -87,6 +90,7 @@ class FamilyEnv(gymnasium.Env[np.ndarray, Any]):
         return observation[0], info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        step = self.batch.advance(torch.as_tensor(np.array(action))[None, None])
+        chosen = from_space(action, self.action_space, self.batch.generator.device)
+        step = self.batch.advance(chosen[None, None])
         terminated, ended = bool(step.terminated), bool(step.ended)
         return step.observation[0, 0].numpy(), float(step.reward), terminated, ended and not terminated, {}

@@ -1,4 +1,4 @@
-"""What a sink is: a place that rows and pictures of a run go to. Sinks know column names, nothing about RL."""
+"""Sinks: destinations of the rows and pictures of a run. They know column names and nothing about RL."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from metarl_run.component import Component
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What every sink is told when a run begins.
+    """Facts about a run, given to every sink when the run begins.
 
     Attributes:
         folder: the run folder.
@@ -17,7 +19,7 @@ class RunInfo:
         algo, env, learner: names of the chosen options, as on the command line.
         seed: the run's seed.
         meta_iterations: meta-updates planned.
-        in_sweep: the run is one of many, and should say little at its end.
+        in_sweep: the run is one of many and should print little at its end.
         first_iteration: meta-updates already done by the run that is resumed; 0 for a new run.
     """
 
@@ -32,37 +34,37 @@ class RunInfo:
     in_sweep: bool = False
 
 
-class Sink(ABC):
+class Sink(Component, ABC):
     """A destination of metrics, adaptation curves and pictures."""
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
 
     def position(self) -> dict[str, int]:
-        """How far each of this sink's own files reaches, once that much is safely on disk."""
+        """Flush this sink's own files to disk; return the length of each."""
         return {}
 
     @abstractmethod
     def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
-        """The run begins, or goes on after `run.first_iteration` meta-updates.
+        """Begin, or go on after `run.first_iteration` meta-updates.
 
         Args:
-            run: what the run is.
-            position: what `position` said then; rows that files hold beyond it are lived again, so they must go.
+            run: facts about the run.
+            position: result of `position` then; rows beyond it will be written again, so they must be removed.
         """
 
     @abstractmethod
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
-        """One meta-update is done. Keys are paths with a fixed first word; `time/…` keys come from a clock."""
+        """Record one meta-update. Keys are paths with a fixed first word; `time/…` keys come from a clock."""
 
     @abstractmethod
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        """One evaluation is done: its adaptation rows, and their curve (see `metarl_run.evaluation`)."""
+        """Record one evaluation: its adaptation rows, and their curve (see `metarl_run.maths.statistics`)."""
 
     @abstractmethod
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-        """The run is complete; `summary` is what summary.json holds."""
+        """Finish a complete run; `summary` is the content of summary.json."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything. Always called last, also after a failure; calling it twice does no harm."""
+        """Release all resources. Always called last, also after a failure; calling it twice does no harm."""

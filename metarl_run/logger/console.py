@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
-from metarl_run.kinds import Count, Positive, checked
+from metarl_run.kinds import Count, Positive
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
@@ -21,17 +21,19 @@ from metarl_run.report.run.terminal import RunReport, headline, in_ascii
 class Console(Sink):
     """Progress while meta-training, and the adaptation curve at the end.
 
-    Everything is drawn from the training thread's own calls, so nothing ever happens in between.
+    All drawing happens within the training thread's own calls, never in between.
 
     Args:
-        refresh_per_second: of the live display, at most; > 0.
+        refresh_per_second: upper limit for the live display, > 0.
         plain_every: meta-iterations between two lines where there is no terminal.
     """
 
-    @checked
-    def __init__(self, *, refresh_per_second: Positive, plain_every: Count) -> None:
-        self.interval = 1.0 / refresh_per_second
-        self.plain_every = plain_every
+    refresh_per_second: Positive
+    plain_every: Count
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.interval = 1.0 / self.refresh_per_second
         self.progress: Progress | None = None
         self.live: Live | None = None
         self.console: QuietConsole | None = None
@@ -85,7 +87,7 @@ class Console(Sink):
 
     def close(self) -> None:
         if self.live is not None:
-            # The run did not finish: what was known last stays on the screen.
+            # The run did not finish: the last state stays on the screen.
             self.live.transient = False
             self.stop()
         self.progress = None
@@ -97,7 +99,7 @@ class Console(Sink):
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Go silent when the terminal or the pipe is gone; the run goes on."""
+        """Go silent if the terminal or pipe is closed; the run goes on."""
         try:
             yield
         except OSError:
@@ -105,7 +107,7 @@ class Console(Sink):
                 self.console.on_broken_pipe()
 
     def refresh(self) -> None:
-        """Draw, unless the last drawing was just now."""
+        """Draw, unless the last drawing was less than an interval ago."""
         now = time.monotonic()
         if self.live is not None and now - self.refreshed >= self.interval:
             self.refreshed = now
@@ -113,13 +115,13 @@ class Console(Sink):
                 self.live.refresh()
 
     def say(self, line: str) -> None:
-        """One plain line, at once."""
+        """Print one plain line immediately."""
         if self.console is not None and not self.console.quiet and sys.stdout is not None:
             with self.watched():
                 print(line, flush=True)
 
     def stop(self) -> None:
-        """Take the live display off the screen; the cursor is back afterwards."""
+        """Remove the live display from the screen and restore the cursor."""
         if self.live is not None:
             for handler, stream in self.redirected:
                 handler.setStream(stream)
@@ -129,7 +131,7 @@ class Console(Sink):
             self.live = None
 
     def redirect_logging(self) -> None:
-        """Log lines go above the display: handlers that were made before it still hold the terminal itself."""
+        """Send log lines above the display: handlers made before it still write to the terminal directly."""
         now: dict[object, TextIO] = {sys.__stdout__: sys.stdout, sys.__stderr__: sys.stderr}
         for handler in (*logging.getLogger().handlers, *logging.getLogger("metarl_run").handlers):
             if isinstance(handler, logging.StreamHandler) and handler.stream in now:

@@ -1,6 +1,6 @@
-"""What a run in progress looks like: a few calm lines, made anew for each refresh.
+"""Display of a run in progress: a few lines of text, rendered anew for each refresh.
 
-This is text only: `metarl_run.logger.console` decides when and where it is shown.
+`metarl_run.logger.console` decides when and where it is shown.
 """
 
 import math
@@ -18,7 +18,7 @@ from metarl_run.report.run.terminal import duration, number, thousands
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"
 LABEL = 20
-"""Columns of the words on the left."""
+"""Width of the labels on the left."""
 
 MAX_WIDTH = 100
 
@@ -27,11 +27,11 @@ SHOWN = {
     "return after": ("meta_train/return_after", "episode"),
     "lifetime return": ("meta_train/lifetime_return", "lifetime"),
 }
-"""What is drawn over time: the column of a meta-update's row, if it has it, and with which others it shares a scale."""
+"""Sparklines: the column of a meta-update's row, if present, and the scale that it shares with others."""
 
 
 def sparkline(history: Sequence[float], low: float, high: float, columns: int, bars: str) -> str:
-    """`history` squeezed into at most `columns` characters, each the mean of its share, on the scale [low, high]."""
+    """`history` compressed into at most `columns` characters, each the mean of its part, on the scale [low, high]."""
     count = min(columns, len(history))
     edges = [len(history) * i // count for i in range(count + 1)] if count else []
     shares = [history[a:b] for a, b in pairwise(edges)]
@@ -51,10 +51,10 @@ def arrowed(curve: Mapping[str, Sequence[float]], arrow: str) -> str:
 
 
 class Progress:
-    """What is known of a run so far, and how it looks.
+    """State of a run so far, and its rendering.
 
     Args:
-        run: what every sink is told.
+        run: facts about the run.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -68,7 +68,7 @@ class Progress:
         self.validation: tuple[int, Mapping[str, Sequence[float]]] | None = None
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
-        """Take in one meta-update."""
+        """Record one meta-update."""
         self.iteration, self.latest = iteration, row
         for name, (column, scale) in SHOWN.items():
             if column in row:
@@ -77,7 +77,7 @@ class Progress:
                 self.low[scale], self.high[scale] = min(self.low[scale], value), max(self.high[scale], value)
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        """Take in one evaluation."""
+        """Record one evaluation."""
         self.validation = (rows[0]["iteration"] if rows else self.iteration, curve)
 
     @property
@@ -95,7 +95,7 @@ class Progress:
 
     @property
     def state(self) -> str:
-        """What the run is at, and how long it will be."""
+        """Current phase of the run, and the time left."""
         if self.iteration >= self.run.meta_iterations:
             return "meta-test on held-out tasks"
         left = self.seconds_left
@@ -149,7 +149,7 @@ class Progress:
 
 
 def steps_named(curve: Mapping[str, Sequence[float]]) -> str:
-    """Which adaptation steps `arrowed` shows."""
+    """Names of the adaptation steps that `arrowed` shows."""
     shown = [f"{step:g}" for step in few(curve["adaptation_step"])]
     if len(shown) == 1:
         return f"{shown[0]} steps"

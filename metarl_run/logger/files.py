@@ -1,4 +1,4 @@
-"""Rows on disk: the record of a run. Whatever else is lost, these files are complete."""
+"""Rows on disk: the complete record of a run, whatever happens to other sinks."""
 
 import csv
 import io
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import ResourceError, StateError
-from metarl_run.kinds import checked
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
 
@@ -17,14 +16,14 @@ TABLES = ("metrics", "timing", "adaptation")
 
 
 class Table:
-    """One CSV file that only grows, except when a resumed run cuts it back.
+    """An append-only CSV file, which a resumed run first truncates.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; created if it does not exist.
         length: bytes of it to keep.
 
     Raises:
-        StateError: if there are fewer.
+        StateError: if it is shorter.
     """
 
     def __init__(self, path: Path, length: int) -> None:
@@ -36,7 +35,7 @@ class Table:
         self.file.seek(length)
 
     def append(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write the cells of `rows`, after the names of `columns` in an empty file; a row reaches the file whole."""
+        """Write `rows` in one piece, after a header of `columns` in an empty file."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if self.file.tell() == 0:
@@ -49,7 +48,7 @@ class Table:
             raise ResourceError(str(self.path), f"cannot write: {error.strerror}") from error
 
     def position(self) -> int:
-        """The length of the file, once it is safely on disk."""
+        """Flush the file to disk; return its length."""
         os.fsync(self.file.fileno())
         return self.file.tell()
 
@@ -57,8 +56,8 @@ class Table:
 class Files(Sink):
     """metrics.csv, a row per meta-iteration; timing.csv, its clock columns; adaptation.csv, a row per task and step."""
 
-    @checked
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.tables: dict[str, Table] = {}
 
     def open(self, run: RunInfo, position: Mapping[str, int]) -> None:

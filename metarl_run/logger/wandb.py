@@ -1,4 +1,4 @@
-"""Weights & Biases, kept at arm's length: a process of its own, which may fail, hang or be killed without harm."""
+"""Weights & Biases in a process of its own, which may fail, hang or be killed without harm to the run."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl_run.kinds import Positive, checked
+from metarl_run.kinds import Positive
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.logger.display import few
 from metarl_run.report.folder import evenly, short
@@ -22,15 +22,15 @@ from metarl_run.report.folder import evenly, short
 log = logging.getLogger(__name__)
 
 MOST_TABLE_ROWS = 50_000
-"""Of the table that is sent: a browser has to show it, and adaptation.csv has them all."""
+"""Rows of the table that is sent, which a browser has to show; adaptation.csv has all."""
 
 PROGRAM = Path(__file__).with_name("wandb_process.py")
 MOST_UNSENT = 64 * 2**20
-"""Bytes that may wait for a process that does not read."""
+"""Bytes that may be queued for a process that does not read."""
 
 
 def at_few_steps(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[Mapping[str, Any]]:
-    """Those of `rows` at so many adaptation steps, the first and the last among them, that about `at_most` are left."""
+    """About `at_most` of `rows`: those at some adaptation steps, the first and the last among them."""
     steps = sorted({row["adaptation_step"] for row in rows})
     shown = {steps[i] for i in evenly(len(steps), max(2, at_most * len(steps) // len(rows)))} if rows else set()
     return [row for row in rows if row["adaptation_step"] in shown]
@@ -40,18 +40,21 @@ class Wandb(Sink):
     """Rows, curve, pictures and table of a run in Weights & Biases.
 
     Charts have x axes of their own: `meta_train/…` and `meta_validation/…` the iteration, `meta_test/…` the episodes
-    seen. Whatever goes wrong is one warning, and the run goes on: its own files are the record.
+    seen. Any failure is reported in one warning, and the run goes on: its own files are the record.
 
     Args:
-        mode: `auto` is online where there are credentials, else offline; `online` warns when there are none. The
-            environment variable WANDB_MODE wins over it; `disabled` there switches everything off.
+        mode: `auto` is online if there are credentials, else offline; `online` warns if there are none. The environment
+            variable WANDB_MODE takes precedence; `disabled` there switches wandb off.
         project: name of the wandb project.
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
     """
 
-    @checked
-    def __init__(self, *, mode: Literal["auto", "online", "offline"], project: str, timeout: Positive) -> None:
-        self.mode, self.project, self.timeout = mode, project, timeout
+    mode: Literal["auto", "online", "offline"]
+    project: str
+    timeout: Positive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.process: subprocess.Popen[bytes] | None = None
         self.unsent = bytearray()
         self.unread = bytearray()
@@ -63,7 +66,7 @@ class Wandb(Sink):
         if mode == "disabled":
             return
         self.folder = run.folder / "wandb"
-        self.says_how_to_sync = not run.in_sweep  # a sweep says so once, at its end
+        self.prints_sync = not run.in_sweep  # a sweep prints it once, at its end
         try:
             self.begin()
         except OSError as error:
@@ -81,21 +84,21 @@ class Wandb(Sink):
         )
 
     def begin(self) -> None:
-        """Start the process, which waits for orders."""
+        """Start the process, which waits for messages."""
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {"WANDB_ERROR_REPORTING": "false"} | os.environ | {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
         self.ear, mouth = os.pipe()
         try:
             with (self.folder / "process.log").open("wb") as printed:
                 self.process = subprocess.Popen(
-                    # -P: this file's folder holds a module named wandb, which is not the one to import.
+                    # -P: this file's folder contains another module named wandb.
                     [sys.executable, "-P", str(PROGRAM), str(mouth)],
                     stdin=subprocess.PIPE,
                     stdout=printed,
                     stderr=printed,
                     pass_fds=[mouth],
                     env=environment,
-                    start_new_session=True,  # Ctrl-C is for the run, which then tells this process to finish
+                    start_new_session=True,  # Ctrl-C goes to the run, which then makes this process finish
                 )
         finally:
             os.close(mouth)
@@ -132,13 +135,13 @@ class Wandb(Sink):
             pictures={path.stem: str(path.absolute()) for path in pictures if path.suffix == ".png"},
         )
         self.close()
-        if "folder" in self.answer and self.says_how_to_sync:
+        if "folder" in self.answer and self.prints_sync:
             sync = f"wandb sync {shlex.quote(short(Path(self.answer['folder'])))}"
             with contextlib.suppress(OSError):  # the reader of the console may be gone
                 print(f"wandb: {sync if self.answer['offline'] else self.answer['url']}", flush=True)
 
     def close(self) -> None:
-        """Let the process save what it has, and end it if that takes longer than `timeout`."""
+        """Let the process save its data, and kill it if that takes longer than `timeout`."""
         deadline = time.monotonic() + self.timeout
         if self.wait_until_sent(deadline):
             self.mouth.close()
@@ -149,7 +152,7 @@ class Wandb(Sink):
             self.give_up(f"did not finish within {self.timeout:g} s")
 
     def send(self, **order: Any) -> None:
-        """Pass an order on without ever waiting for it to be read."""
+        """Send a message without waiting for it to be read."""
         if self.process is None:
             return
         self.unsent += json.dumps(order, default=str).encode() + b"\n"
@@ -159,7 +162,7 @@ class Wandb(Sink):
             self.give_up("does not answer")
 
     def push(self) -> None:
-        """Write what the pipe takes."""
+        """Write as much as the pipe accepts."""
         try:
             while self.unsent:
                 sent = os.write(self.mouth.fileno(), self.unsent[: 2**16])
@@ -167,17 +170,17 @@ class Wandb(Sink):
         except BlockingIOError:
             return
         except BrokenPipeError:
-            self.unsent.clear()  # its exit is noticed, and told, by `listen`
+            self.unsent.clear()  # `listen` notices its exit and reports it
 
     def wait_until_sent(self, deadline: float) -> bool:
-        """Write everything before `deadline`; whether there is still a process to wait for."""
+        """Write everything before `deadline`; True if that worked and the process still runs."""
         while self.process is not None and self.unsent and time.monotonic() < deadline:
             select.select([], [self.mouth], [], max(0.0, deadline - time.monotonic()))
             self.push()
         return self.process is not None and not self.unsent
 
     def listen(self) -> None:
-        """Take in what the process has to say, also that it has ended."""
+        """Read the messages of the process, and notice if it has ended."""
         try:
             while part := os.read(self.ear, 2**16):
                 self.unread += part
@@ -195,14 +198,14 @@ class Wandb(Sink):
             self.release("ended on its own" if "done" not in self.answer else None)
 
     def give_up(self, reason: str) -> None:
-        """End the process by force."""
+        """Kill the process."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.release(reason)
 
     def release(self, problem: str | None) -> None:
-        """Forget the process, with one warning if it did not end well."""
+        """Clean up after the process, with one warning if it failed."""
         if self.process is None:
             return
         with contextlib.suppress(BrokenPipeError):

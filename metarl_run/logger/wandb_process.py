@@ -1,8 +1,8 @@
-"""The process in which Weights & Biases runs, so that nothing it does can reach the run.
+"""The process in which Weights & Biases runs, isolated from the run.
 
-It is started by `metarl_run.logger.wandb` with the path of this file, imports nothing of metarl_run, reads orders from
-standard input, one JSON object per line, and answers the same way on the file descriptor that is its argument. The end
-of its input means that the run is gone: then it saves what it has and leaves.
+`metarl_run.logger.wandb` starts it by the path of this file; it imports nothing of metarl_run. It reads messages from
+standard input, one JSON object per line, and answers likewise on the file descriptor given as its argument. The end of
+its input means that the run has ended: then it saves its data and exits.
 """
 
 import json
@@ -23,7 +23,7 @@ def main() -> None:
     opening = json.loads(sys.stdin.readline())
     threading.Thread(target=read, args=(orders, opening["timeout"]), daemon=True).start()
     run = begin(opening, answers)
-    tell(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url)
+    send(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url)
     while (order := orders.get())["do"] == "log":
         run.log(order["row"])
     if order["do"] == "finish":
@@ -33,11 +33,11 @@ def main() -> None:
         run.summary.update(order["summary"])
     run.finish(exit_code=0 if order["do"] == "finish" else 1)
     wandb.teardown()
-    tell(answers, done=True)
+    send(answers, done=True)
 
 
 def read(orders: queue.SimpleQueue[dict[str, Any]], timeout: float) -> None:
-    """Queue the orders as they come; when the run is gone, live no longer than `timeout` seconds."""
+    """Queue the messages as they arrive; once the run has ended, exit within `timeout` seconds."""
     for line in sys.stdin:
         orders.put(json.loads(line))
     orders.put({"do": "leave"})
@@ -45,11 +45,11 @@ def read(orders: queue.SimpleQueue[dict[str, Any]], timeout: float) -> None:
 
 
 def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
-    """Start a wandb run: online if that is wanted and works, else offline."""
+    """Start a wandb run: online if requested and possible, else offline."""
     settings = wandb.Settings(
         console="off",
         silent=True,
-        # Half of the patience, so that going offline after it still ends in time.
+        # Half of the timeout, so that falling back to offline mode still ends in time.
         init_timeout=order["timeout"] / 2,
         disable_git=True,
         disable_code=True,
@@ -64,10 +64,10 @@ def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
             if wandb.login(prompt=False, verify=False):
                 run = wandb.init(mode="online", settings=settings, **names)
             elif order["mode"] == "online":
-                tell(answers, warning="no credentials, so it stays offline; `wandb login` stores them")
+                send(answers, warning="no credentials, so it stays offline; `wandb login` stores them")
         except (wandb.errors.Error, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            tell(answers, warning=f"going offline: {first}")
+            send(answers, warning=f"going offline: {first}")
     if run is None:
         run = wandb.init(mode="offline", settings=settings, **names)
     run.define_metric("iteration", hidden=True)
@@ -77,11 +77,11 @@ def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
     return run
 
 
-def tell(answers: TextIO, **answer: Any) -> None:
+def send(answers: TextIO, **answer: Any) -> None:
     try:
         print(json.dumps(answer), file=answers)
     except BrokenPipeError:
-        return  # nobody is left to listen
+        return  # the run has ended
 
 
 if __name__ == "__main__":

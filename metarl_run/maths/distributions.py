@@ -1,7 +1,7 @@
 """Distributions over actions: light records of tensors, sampled from noise that was drawn ahead.
 
-Drawing the noise of many steps at once costs a fraction of drawing it step by step, and leaves one place
-(`metarl_run.rollout`) where randomness enters an action.
+Drawing the noise of many steps at once costs a fraction of drawing it step by step, and keeps the randomness of actions
+in one place, `metarl_run.rollout`.
 """
 
 import math
@@ -15,10 +15,10 @@ from torch import Tensor
 
 @runtime_checkable
 class Distribution(Protocol):
-    """π over one action in each of `[…]` places."""
+    """π, one distribution for each entry of `[…]`."""
 
     def sample(self, noise: Tensor) -> Tensor:
-        """An action made of `noise`, which is drawn by `sampling_noise`."""
+        """The action determined by `noise`, which `sampling_noise` draws."""
 
     def log_prob(self, action: Tensor) -> Tensor:
         """log π(action) of the whole action, `[…]`."""
@@ -31,12 +31,12 @@ class Distribution(Protocol):
 
 
 def each(policy: Distribution, function: Callable[[Tensor], Tensor]) -> Distribution:
-    """The distribution that `function` makes of every tensor of `policy`."""
+    """`policy` with `function` applied to its every tensor."""
     return type(policy)(*map(function, policy))  # type: ignore[call-overload]
 
 
 def stacked(policies: Sequence[Distribution], dim: int) -> Distribution:
-    """Distributions of one kind and shape as one, along a new axis."""
+    """Distributions of one kind and shape, stacked along a new axis."""
     return type(policies[0])(*(torch.stack(x, dim) for x in zip(*policies, strict=True)))
 
 
@@ -50,15 +50,15 @@ class Categorical(NamedTuple):
     logits: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The action argmaxₐ(logits + noise); exact if the noise is standard Gumbel (Gumbel 1954)."""
+        """The action argmaxₐ(logits + noise), exact for standard Gumbel noise (Gumbel 1954)."""
         score = self.logits + noise
-        if score.shape[-1] == 2:  # half the time of argmax
+        if score.shape[-1] == 2:  # takes half the time of argmax
             left, right = score.unbind(-1)
             return (right > left).long()
         return score.argmax(-1)
 
     def log_probs(self) -> Tensor:
-        """log π of every action, `[…, A]`; along an axis that is not the last torch takes a tenth of the time."""
+        """log π of every action, `[…, A]`; not along the last axis, for which torch takes ten times as long."""
         return self.logits.movedim(-1, 0).log_softmax(0).movedim(0, -1)
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -67,29 +67,29 @@ class Categorical(NamedTuple):
     def entropy(self) -> Tensor:
         """H = −Σₐ π(a) log π(a), with 0 · log 0 = 0."""
         log_p = self.log_probs()
-        # −∞ limited before the product, not the product filled after it, keeps NaN out of the gradient too.
+        # Clamping −∞ before the product, rather than masking the product, keeps NaN out of the gradient too.
         return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
     def kl(self, other: "Categorical") -> Tensor:
-        """KL = Σₐ π(a) (log π(a) − log other(a)), with 0 · log 0 = 0; ∞ if π does what `other` never does."""
+        """KL = Σₐ π(a) (log π(a) − log other(a)), with 0 · log 0 = 0; ∞ if `other` excludes an action of π."""
         log_p, log_q = self.log_probs(), other.log_probs()
         p = log_p.exp()
         return (p * (log_p - log_q).masked_fill(p == 0, 0.0)).sum(-1)
 
 
 class Gaussian(NamedTuple):
-    """π(a) = Πᵢ N(aᵢ; μᵢ, σᵢ²) over d numbers, independent of each other.
+    """π(a) = Πᵢ N(aᵢ; μᵢ, σᵢ²), d independent dimensions.
 
     Attributes:
         mean: μ, `[…, d]`, in units of the action.
-        log_deviation: log σ, `[…, d]`, or anything that broadcasts to it.
+        log_deviation: log σ, `[…, d]` or broadcastable to it.
     """
 
     mean: Tensor
     log_deviation: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The action μ + σ · noise, if the noise is standard normal."""
+        """The action μ + σ · noise, for standard normal noise."""
         return torch.addcmul(self.mean, self.log_deviation.exp(), noise)
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -102,14 +102,14 @@ class Gaussian(NamedTuple):
         return (self.log_deviation.expand_as(self.mean) + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def kl(self, other: "Gaussian") -> Tensor:
-        """KL = ½ Σᵢ [z² + e^δ − 1 − δ] with z = (μᵢ − μ′ᵢ) / σ′ᵢ and δ = log(σᵢ² / σ′ᵢ²), the primes of `other`."""
+        """KL = ½ Σᵢ [z² + e^δ − 1 − δ], z = (μᵢ − μ′ᵢ) / σ′ᵢ, δ = log(σᵢ² / σ′ᵢ²), where ′ marks `other`."""
         z = (self.mean - other.mean) * other.log_deviation.neg().exp()
         δ = 2 * (self.log_deviation - other.log_deviation)
         return 0.5 * (z**2 + δ.expm1() - δ).sum(-1)
 
 
 class Uniform(NamedTuple):
-    """π(a) = Πᵢ 1 / (highᵢ − lowᵢ) over the box of d numbers with lowᵢ ≤ aᵢ ≤ highᵢ.
+    """π(a) = Πᵢ 1 / (highᵢ − lowᵢ) over the box lowᵢ ≤ aᵢ ≤ highᵢ of d dimensions.
 
     Attributes:
         low: `[…, d]`, in units of the action.
@@ -120,7 +120,7 @@ class Uniform(NamedTuple):
     high: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The action low + (high − low) Φ(noise), if the noise is standard normal."""
+        """The action low + (high − low) Φ(noise), for standard normal noise."""
         return torch.lerp(self.low, self.high, torch.special.ndtr(noise))
 
     def log_prob(self, action: Tensor) -> Tensor:
@@ -133,13 +133,13 @@ class Uniform(NamedTuple):
         return (self.high - self.low).log().sum(-1)
 
     def kl(self, other: "Uniform") -> Tensor:
-        """KL = H(other) − H(π) if the other's box holds this one, else ∞."""
+        """KL = H(other) − H(π) if the other's box contains this one, else ∞."""
         held = ((other.low <= self.low) & (self.high <= other.high)).all(-1)
         return torch.where(held, other.entropy() - self.entropy(), torch.inf)
 
 
 def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """The noise that `sample` of this space's distributions wants.
+    """Noise for `sample` of this space's distributions.
 
     Args:
         action_space: Discrete, or a Box of any bounds.
@@ -159,7 +159,7 @@ def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], g
 
 
 def empty_actions(action_space: gymnasium.Space[Any], shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Room for actions of this space, zero: integers `shape` if it is Discrete, float32 `[*shape, …]` if a Box."""
+    """Zeros to hold actions of this space: integers `shape` if it is Discrete, float32 `[*shape, …]` if a Box."""
     match action_space:
         case gymnasium.spaces.Discrete():
             return torch.zeros(shape, dtype=torch.int64, device=device)

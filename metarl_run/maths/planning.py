@@ -1,7 +1,7 @@
-"""Exact planning in tabular MDPs over a finite horizon: the best policy and a given one, undiscounted.
+"""Exact planning in tabular MDPs over a finite horizon: the optimal policy and a given one, undiscounted.
 
-Pure functions; any leading axes are tasks. A row of P sums to the probability that the episode goes on, mostly 1: what
-comes after an end is worth 0.
+Pure functions; any leading axes are tasks. A row of P sums to the probability that the episode continues, mostly 1: the
+value after an end is 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def finite_horizon_q(transition: Tensor, mean_reward: Tensor, *, horizon: int) -> Tensor:
-    """The optimal action values of every step of an episode, undiscounted.
+    """Optimal action values at every step of an episode, undiscounted.
 
         Qₜ(s, a) = r(s, a) + Σₛ′ P(s′ | s, a) maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
 
@@ -21,7 +21,7 @@ def finite_horizon_q(transition: Tensor, mean_reward: Tensor, *, horizon: int) -
         horizon: H, steps per episode.
 
     Returns:
-        Q, `[…, H, S, A]`, first axis of an MDP the step t in [0, H).
+        Q, `[…, H, S, A]`, with the step t in [0, H) first.
 
     Source: Bellman (1957), Dynamic Programming.
     """
@@ -29,7 +29,7 @@ def finite_horizon_q(transition: Tensor, mean_reward: Tensor, *, horizon: int) -
 
 
 def time_dependent_q(transition: Tensor, mean_reward: Tensor) -> Tensor:
-    """The same where the reward depends on the step, too.
+    """Optimal action values where the reward depends on the step too.
 
         Qₜ(s, a) = rₜ(s, a) + Σₛ′ P(s′ | s, a) maxₐ′ Qₜ₊₁(s′, a′),        Q_H = 0
 
@@ -46,13 +46,13 @@ def time_dependent_q(transition: Tensor, mean_reward: Tensor) -> Tensor:
 
 
 def extended_q(transition: Tensor, mean_reward: Tensor, width: Tensor, *, horizon: int) -> Tensor:
-    """The same where transitions are, at every step, the best ones near P: extended value iteration.
+    """Optimistic action values, with the best transitions near P at every step: extended value iteration.
 
         Qₜ(s, a) = r(s, a) + max { Σₛ′ p(s′) Vₜ₊₁(s′) : ‖p − P(· | s, a)‖₁ ≤ w(s, a) },    V = maxₐ Q,    Q_H = 0
 
     Args:
         transition: P, `[…, S, A, S]`, whose rows sum to 1.
-        mean_reward: r, `[…, S, A]`; where rewards are uncertain, too, an upper bound.
+        mean_reward: r, `[…, S, A]`; an upper bound where rewards are uncertain too.
         width: w ≥ 0, `[…, S, A]`.
         horizon: H, steps per episode.
 
@@ -65,7 +65,7 @@ def extended_q(transition: Tensor, mean_reward: Tensor, width: Tensor, *, horizo
 
 
 Expectation = Callable[[Tensor], Tensor]
-"""From values of states, `[…, S]`, to what is expected of them after each action in each state, `[…, S, A]`."""
+"""Map from values of states, `[…, S]`, to their expectation after each action in each state, `[…, S, A]`."""
 
 
 def _backwards(rewards: Sequence[Tensor], expected: Expectation) -> Tensor:
@@ -88,10 +88,10 @@ def _expectation(transition: Tensor) -> Expectation:
 def _optimistic_expectation(transition: Tensor, width: Tensor) -> Expectation:
     """V ↦ max { Σₛ′ p(s′) V(s′) : ‖p − P(· | s, a)‖₁ ≤ w(s, a) } over distributions p.
 
-        = v₁ + Σᵢ (vᵢ − vᵢ₋₁) min(1, P(V(s′) ≥ vᵢ | s, a) + w(s, a) / 2)        with v₁ ≤ v₂ ≤ … the values in order
+        = v₁ + Σᵢ (vᵢ − vᵢ₋₁) min(1, P(V(s′) ≥ vᵢ | s, a) + w(s, a) / 2)        with v₁ ≤ v₂ ≤ … the sorted values
 
-    The best p takes w / 2 from the worst states and gives it to the best one, as far as there is so much. So the states
-    worth vᵢ or more have w / 2 more than by P, or all there is.
+    The best p moves a mass of up to w / 2 from the worst states to the best one. So the states with values ≥ vᵢ have
+    w / 2 more than under P, at most 1.
     """
     *shape, S = transition.shape
     columns = transition.movedim(-1, -3).reshape(-1, S, shape[-2] * shape[-1])
@@ -109,7 +109,7 @@ def _optimistic_expectation(transition: Tensor, width: Tensor) -> Expectation:
 
 
 def optimal_value(transition: Tensor, mean_reward: Tensor, *, horizon: int) -> Tensor:
-    """The largest expected return that any policy has from each state: maxₐ Q₀(s, a) of `finite_horizon_q`.
+    """The largest expected return of any policy from each state: maxₐ Q₀(s, a) of `finite_horizon_q`.
 
     Args:
         transition: P, `[…, S, A, S]`.
@@ -123,7 +123,7 @@ def optimal_value(transition: Tensor, mean_reward: Tensor, *, horizon: int) -> T
 
 
 def policy_value(transition: Tensor, mean_reward: Tensor, policy: Tensor, *, horizon: int) -> Tensor:
-    """The expected return of a policy that sees the state alone, from each state.
+    """The expected return of a policy that depends on the state alone, from each state.
 
         Vₜ(s) = Σₐ π(a | s) [r(s, a) + Σₛ′ P(s′ | s, a) Vₜ₊₁(s′)],        V_H = 0
 

@@ -1,4 +1,4 @@
-"""Returns and advantages of one task's steps `[T, B]`: pure functions of tensors, any leading axes carried along."""
+"""Returns and advantages of one task's steps `[T, B]`: pure functions of tensors; leading axes are carried along."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def discounted_returns(reward: Tensor, ended: Tensor, *, discount: float | Tenso
         Gₜ = rₜ + γ (1 − endₜ) Gₜ₊₁,        G_T = 0
 
     Args:
-        reward: rₜ, `[…, T, B]`, 0 where no step was taken.
+        reward: rₜ, `[…, T, B]`, 0 in padding.
         ended: step t was the last of its episode.
         discount: γ in [0, 1], per step; or γₜ, `[…, T, B]`.
     """
@@ -44,7 +44,7 @@ def generalized_advantages(
         reward: rₜ, `[…, T, B]`.
         value: vₜ for t in [0, T], `[…, T + 1, B]`; row t + 1 bootstraps an episode truncated at t.
         terminated: dₜ, the MDP ended at step t. Truncation is not termination: it keeps its bootstrap.
-        ended: the episode ended at step t, for either reason: nothing flows back across it.
+        ended: the episode ended at step t, for either reason; no term crosses it.
         discount: γ in [0, 1], per step; or γₜ of each step, `[…, T, B]`.
         gae_lambda: λ in [0, 1]; or of each step.
 
@@ -66,7 +66,7 @@ def running_sum(x: Tensor, ended: Tensor) -> Tensor:
     """Sums from the beginning of the episode up to and including each step, `[…, T, B]`.
 
     Args:
-        x: what is summed.
+        x: the terms.
         ended: step t was the last of its episode.
     """
     total = x.cumsum(-2)
@@ -81,9 +81,9 @@ def discount_weights(ended: Tensor, *, discount: float | Tensor, dtype: torch.dt
 
 
 def mean_of_others(x: Tensor, mask: Tensor) -> Tensor:
-    """At each step the mean of `x` over the task's other slots where `mask` is true, 0 if there is none: `[…, T, B]`.
+    """The mean of `x` at each step over the task's other environments where `mask` is true, else 0: `[…, T, B]`.
 
-    It knows nothing of the slot's own episode, so as a baseline it biases nothing.
+    It does not depend on the environment's own episode, so it is an unbiased baseline.
 
     Source: Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free!".
     """
@@ -98,20 +98,20 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 ROUNDING = 1e-5
-"""A spread below this share of the numbers that it is of is rounding noise, hence no spread."""
+"""A spread below this fraction of the values themselves is rounding noise."""
 
 
 def unit_of(square: Tensor, magnitude: Tensor) -> Tensor:
-    """What to divide by for a spread of 1: the spread, or ∞ where it is rounding noise.
+    """The divisor that normalises to a spread of 1: the spread, or ∞ where it is rounding noise.
 
     Args:
         square: of the spread, such as a variance; the result has a derivative where it is 0.
-        magnitude: mean square of the numbers that it is of.
+        magnitude: mean square of the values.
     """
     return torch.where(square > ROUNDING**2 * magnitude, square, torch.inf).sqrt()
 
 
 def num_episodes(alive: Tensor, ended: Tensor) -> Tensor:
-    """Episodes that were begun, over all slots: `[…, T, B]` → `[…]`."""
+    """The number of episodes begun, over all environments: `[…, T, B]` → `[…]`."""
     t = torch.arange(ended.shape[-2], device=ended.device).unsqueeze(-1)
     return (alive & (first_step(ended) == t)).sum((-2, -1))

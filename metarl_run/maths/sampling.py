@@ -1,4 +1,4 @@
-"""Exact draws from distributions that torch draws slowly, or without a generator."""
+"""Exact draws from distributions for which torch is slow or takes no generator."""
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
         x ~ N(0, 1),    v = (1 + x / √(9 d))³,    d = α − 1/3:        d v, accepted with probability min(1, exp(ℓ))
         ℓ = x² / 2 + d (1 − v + log v)
 
-    About 4 % are not accepted; torch's own sampler draws these anew, and all if some α < 1. It is as exact, but takes
-    three times as long.
+    About 4 % are rejected and drawn again by torch's own sampler, which also draws all if some α < 1. That is as exact
+    but takes three times as long.
 
     Args:
         shape: α > 0.
@@ -33,7 +33,7 @@ def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def beta(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """X ~ Beta(a, b) and 1 − X, which is drawn as exactly as X: G / (G + G′), G ~ Gamma(a), G′ ~ Gamma(b).
+    """X ~ Beta(a, b), and 1 − X to the same precision: X = G / (G + G′), G ~ Gamma(a), G′ ~ Gamma(b).
 
     Args:
         a: > 0.
@@ -52,7 +52,7 @@ def dirichlet(concentration: Tensor, generator: torch.Generator, *, dim: int) ->
 
         p = g / Σ g,        gᵢ ~ Gamma(αᵢ);        if some αᵢ < 1:    log gᵢ = log Gamma-draw(αᵢ + 1) + log(uᵢ) / αᵢ
 
-    The logarithm keeps draws from underflowing where α is small.
+    Logarithms keep draws from underflowing where α is small.
 
     Args:
         concentration: α > 0.

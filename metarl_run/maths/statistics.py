@@ -1,9 +1,9 @@
-"""Adaptation curves as statistics of adaptation rows, over tasks and seeds.
+"""Adaptation curves: statistics of adaptation rows over tasks and seeds.
 
 A curve is a mapping of equally long lists: `adaptation_step`, `episodes_seen`, `env_steps_seen` (of one task, averaged
 over tasks), and over tasks the `mean`, the interquartile mean `iqm`, and `low`, `high`: the 95 % bootstrap interval of
-the mean, None of one task, which has none. Where the returns can be computed instead of sampled, it also has their mean
-`expected`, and the mean `optimum` of the best policies; see `metarl_run.exact`.
+the mean, None for a single task. Where returns can be computed instead of sampled, it also has their mean `expected`,
+and the mean `optimum` of the optimal policies; see `metarl_run.exact`.
 """
 
 import math
@@ -26,16 +26,16 @@ COLUMNS = (
 )
 """Columns of an adaptation row: one per task and adaptation step.
 
-`episode_return` is sampled. `expected_return` is what it is in expectation, and `optimal_return` the most that it could
-be in the task; each is None where it cannot be computed.
+`episode_return` is sampled. `expected_return` is its expectation, and `optimal_return` the largest expectation of any
+policy in the task; each is None where it cannot be computed.
 """
 
 EXACT = {"expected": "expected_return", "optimum": "optimal_return"}
-"""Parts of a curve that it has only if every row has the column."""
+"""Parts of a curve that exist only if every row has the column."""
 
 RESAMPLES = 2000
 RESAMPLES_AT_ONCE = 100
-"""Drawn together, to bound memory: a number per resample and task."""
+"""Chunk size, to bound memory: a number per resample and task."""
 
 CONFIDENCE = 0.95
 
@@ -58,10 +58,10 @@ def bootstrap_interval(
 
     Tasks of one seed share a meta-trained agent, so they are not independent, and pooling them gives intervals that are
     far too short. Seeds with tasks of their own are strata: seeds are drawn with replacement, then tasks within each.
-    Seeds in the same tasks are crossed with them: a resample draws seeds, and one set of tasks for all of them.
+    Seeds with the same tasks are crossed with them: a resample draws seeds, and one set of tasks for all of them.
 
-    The bootstrap knows no more agents than there are seeds: how often it holds the mean where these differ is told by
-    `metarl_run.report.interval.COVERAGE`. With a single seed it speaks about tasks only, for that one agent.
+    The bootstrap sees no more agents than there are seeds; for its coverage see
+    `metarl_run.report.interval.COVERAGE`. With a single seed it covers the variation over tasks only.
 
     Args:
         values: one array per seed, `[tasks]` or `[tasks, points]`; a resample takes the same tasks at every point.
@@ -69,7 +69,7 @@ def bootstrap_interval(
         same_tasks: entry i of every seed's array is of the same task.
 
     Returns:
-        Its two ends, `[2]` or `[2, points]`; NaN if all values are of one task, whose return says nothing of others.
+        Its two ends, `[2]` or `[2, points]`; NaN if all values come from one task.
 
     Source: Davison & Hinkley (1997), Bootstrap Methods and Their Application (strata); Owen (2007), The pigeonhole
     bootstrap, arXiv:0712.1111 (crossed).
@@ -96,7 +96,7 @@ def bootstrap_interval(
 
 
 def lifetime_statistics(values: Sequence[np.ndarray], *, same_tasks: bool = False) -> dict[str, float | None]:
-    """Statistics of the lifetime return; the randomness of the bootstrap is fixed.
+    """Statistics of the lifetime return; the bootstrap has a fixed seed.
 
     Args:
         values: one array per seed, `[tasks]`.
@@ -104,8 +104,8 @@ def lifetime_statistics(values: Sequence[np.ndarray], *, same_tasks: bool = Fals
 
     Returns:
         `mean`; `low` and `high`, its 95 % interval; `std`, the standard deviation over the tasks of one seed, √ of its
-        mean square over seeds; and of a single seed `standard_error`, std / √tasks, to which its interval is the
-        bootstrap's estimate. All but the mean are None of one task.
+        mean square over seeds; and for a single seed `standard_error`, std / √tasks, which the interval estimates by
+        bootstrap. All but the mean are None for a single task.
     """
     low, high = map(float, bootstrap_interval(values, np.random.default_rng(0), same_tasks=same_tasks))
     several = all(len(of_seed) > 1 for of_seed in values)
@@ -117,7 +117,7 @@ def lifetime_statistics(values: Sequence[np.ndarray], *, same_tasks: bool = Fals
 
 
 def known(x: float) -> float | None:
-    """`x`, or None if it is no number: JSON has no NaN."""
+    """`x`, or None if it is NaN, which JSON lacks."""
     return None if math.isnan(x) else x
 
 
@@ -148,7 +148,7 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, An
 
 
 def curve_of(rows: Sequence[Mapping[str, Any]], *, same_tasks: bool = False) -> dict[str, list[Any]]:
-    """The adaptation curve of rows of one evaluation, over one seed or several; the statistics' randomness is fixed.
+    """The adaptation curve of rows of one evaluation, over one or several seeds; the bootstrap has a fixed seed.
 
     Args:
         rows: adaptation rows, see `COLUMNS`.
@@ -181,7 +181,7 @@ def intervals(
 ) -> tuple[list[float | None], list[float | None]]:
     """The bootstrap interval at each adaptation step, of `[step][seed]` arrays of task values.
 
-    Steps that were lived in equally many tasks share their resamples.
+    Steps with equally many tasks share their resamples.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for step, values in enumerate(returns):

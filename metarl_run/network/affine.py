@@ -1,4 +1,4 @@
-"""Affine maps of a stack of tasks, whose second derivatives lie in memory as the first do."""
+"""Affine maps of a stack of tasks, whose second derivatives have the memory layout of the first."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 NARROW = 12
-"""Products with fewer columns are slow in MKL on an AMD EPYC unless their second factor lies column by column in
-memory: from 64 to 2, five times as slow for 40 × 2000 rows."""
+"""Products with fewer columns are slow in MKL on an AMD EPYC unless their second factor is column-major: five times as
+slow for 40 × 2000 rows from 64 to 2."""
 
 
 def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """y = x W + b.
 
     Args:
-        bias: b, `[1, out]`, or `[M, 1, out]` for a stack; or one for each row, N in place of 1.
+        bias: b, `[1, out]`, or `[M, 1, out]` for a stack; or one per row, with N in place of 1.
         x: `[N, in]`, or `[M, N, in]`.
         weight: W, `[in, out]`, or `[M, in, out]`.
 
@@ -49,7 +49,7 @@ class Affine(torch.autograd.Function):
 class SumOfOuterProducts(torch.autograd.Function):
     """P = xᵀ y,        ∂x = y ∂Pᵀ,    ∂y = x ∂P.
 
-    Autograd's own ∂x is (∂P yᵀ)ᵀ: the same numbers, transposed in memory, over which all later passes stumble.
+    Autograd's own ∂x is (∂P yᵀ)ᵀ: the same values in a transposed layout, which slows all later passes.
     """
 
     @staticmethod
@@ -73,5 +73,5 @@ def outer(x: Tensor, y: Tensor, *, out: Tensor) -> Tensor:
 
 
 def by_columns(factor: Tensor) -> Tensor:
-    """The same second factor, laid out for a product's sake."""
+    """The second factor of a product in the layout that is fastest."""
     return factor.mT.contiguous().mT if 1 < factor.shape[-1] < NARROW else factor

@@ -6,25 +6,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.component import field
 from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
 
 class WithConstants(Network):
-    """A network and, beside its outputs, some that are parameters themselves: c(x) = c, at first 0.
+    """A network with additional outputs that are parameters themselves: c(x) = c, initially 0.
 
-    A Gaussian policy whose deviations are the same at every observation is made of this.
+    They serve Gaussian policies whose standard deviations do not depend on the observation.
 
     Args:
-        network: whose outputs, memory, provisions and requirements stay as they are.
-        constants: a name and a size for each further output; its parameter is called `<name>.constant`.
+        network: the network; its outputs, memory and capabilities stay the same.
+        constants: name and size of each additional output; its parameter is called `<name>.constant`.
     """
 
-    def __init__(self, network: Network, constants: Mapping[str, int]) -> None:
-        self.network, self.constants = network, dict(constants)
-        self.parameter = {name: f"{name}.constant" for name in constants}
-        # Of the instance: another one may wrap another kind of network.
-        self.provides, self.requires = network.provides, network.requires  # type: ignore[misc]
+    network: Network
+    constants: Mapping[str, int]
+    num_inputs: int = field(init=False)
+    heads: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_inputs, self.heads = self.network.num_inputs, {**self.network.heads, **self.constants}
+        self.parameter = {name: f"{name}.constant" for name in self.constants}
+        # Per instance, since each may wrap another kind of network.
+        self.provides, self.requires = self.network.provides, self.network.requires  # type: ignore[misc]
 
     def init(self, generator: torch.Generator) -> Params:
         params = self.network.init(generator)
@@ -57,7 +64,7 @@ class WithConstants(Network):
 
 
 def everywhere(constant: Tensor, x: Tensor) -> Tensor:
-    """`constant`, `[1, C]` or of a stack of agents `[M, 1, C]`, at every row of `x`, `[…, D]`: a view `[…, C]`."""
+    """`constant`, `[1, C]` or `[M, 1, C]` for a stack of agents, for every row of `x`, `[…, D]`: a view `[…, C]`."""
     *tasks, _, size = constant.shape
     between = x.dim() - 1 - len(tasks)
     return constant.reshape(*tasks, *[1] * between, size).expand(*x.shape[:-1], size)

@@ -1,39 +1,29 @@
 """Gated recurrent units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
 
 
 class GRU(Recurrent):
-    """A memory of H units that an update gate keeps or overwrites.
+    """A memory of H units, which an update gate keeps or overwrites.
 
         (i_r, i_z, i_n) = x W + b,        (m_r, m_z, m_n) = h U
         r = σ(i_r + m_r),    z = σ(i_z + m_z),    n = tanh(i_n + r (m_n + c)),    h′ = (1 − z) n + z h
 
-    Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
-        hidden: H, units of the memory.
-
-    Differs from the paper: r gates h U, not h, which takes one product with h instead of two (Appleyard et al. 2016,
+    Differs from the paper: r gates h U instead of h, so that one product with h suffices (Appleyard et al. 2016,
     arXiv:1604.01946).
     Source: Cho et al. (2014), arXiv:1406.1078.
     """
 
     gates: ClassVar[int] = 3
-
-    @checked
-    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], hidden: Count) -> None:
-        super().__init__(num_inputs, heads, hidden)
 
     def init(self, generator: torch.Generator) -> Params:
         return {**super().init(generator), "memory.bias": torch.zeros(1, self.hidden, device=generator.device)}
@@ -58,13 +48,13 @@ class GRU(Recurrent):
 
 
 class Scan(torch.autograd.Function):
-    """y₁ … y_T from x₁ … x_T and h₀ = 0, with the derivative written out.
+    """y₁ … y_T from x₁ … x_T and h₀ = 0, with a hand-written derivative.
 
         (v, i_r, i_z, i_n) = x W,        (m_n, y − v, m_r, m_z) = h U        of one step; m is for the next
 
-    Autograd would keep and walk a dozen operations per step. Here a step is a product with W and one with U, a step
-    backwards two of each, and a few passes over what the cache holds. The columns of W and U are in this order so that
-    what both derivatives have in common lies in memory once.
+    Autograd would record and traverse a dozen operations per step. Here a forward step is a product with W and one with
+    U, a backward step two of each, plus a few passes over cached tensors. The columns of W and U are ordered so that
+    both derivatives share memory.
     """
 
     @staticmethod
@@ -87,7 +77,7 @@ class Scan(torch.autograd.Function):
                 torch.mm(u, W_nv, out=nv)
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
-                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                weight, product = wide if left else narrow  # only heads read the last memory
                 torch.mm(before, weight, out=product)
                 torch.add(v, head, out=out)
         ctx.save_for_backward(x, W, U, gate, h, inner)
@@ -105,9 +95,9 @@ class Scan(torch.autograd.Function):
             both = h.new_empty(N, H + P + 3 * H)
             dm, di = both[:, : 3 * H + P], both[:, H:]
             dm_n, to_head, dr, dz, dn = torch.split(both, [H, P, H, H, H], -1)
-            sums = h.new_ones(1, N)  # a product adds up rows faster than a sum does
-            back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads have read the last memory
-            gate_now = torch.empty_like(gates[0])  # read in a row once, it is in the cache thereafter
+            sums = h.new_ones(1, N)  # a product sums rows faster than `sum`
+            back, weight, to_U = to_head, Ut[H : H + P], dU[:, H : H + P]  # only heads read the last memory
+            gate_now = torch.empty_like(gates[0])  # one sequential copy brings it into the cache
             r, z, n, _ = parts(gate_now, H)
             for i, now, now_t, from_y, u_t, of, to_x in reversed(
                 list(steps(gates, hs, hs.mT, dys, xs.mT, inners, to_xs))

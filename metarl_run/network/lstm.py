@@ -1,40 +1,30 @@
 """Long short-term memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.kinds import Count, checked
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
 
 
 class LSTM(Recurrent):
-    """A memory of H cells that gates write, keep and show.
+    """A memory of H cells with input, forget and output gates.
 
         (i, f, o, n) = x W + b + h U
         c′ = σ(f) c + σ(i) tanh(n),        h′ = σ(o) tanh(c′)
 
-    The bias of f starts at 1: a cell keeps what it holds until it learns otherwise.
-
-    Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
-        hidden: H, cells of the memory.
+    The bias of f starts at 1, so that cells initially keep their content.
 
     Source: Hochreiter and Schmidhuber (1997); Gers, Schmidhuber and Cummins (2000), "Learning to Forget", for the gate
     f; Jozefowicz, Zaremba and Sutskever (2015), for its bias.
     """
 
     gates: ClassVar[int] = 4
-
-    @checked
-    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], hidden: Count) -> None:
-        super().__init__(num_inputs, heads, hidden)
 
     def init(self, generator: torch.Generator) -> Params:
         params = super().init(generator)
@@ -61,7 +51,7 @@ class LSTM(Recurrent):
 
 
 class Scan(torch.autograd.Function):
-    """y₁ … y_T from x₁ … x_T and h₀ = c₀ = 0, with the derivative written out as that of `metarl_run.network.gru`.
+    """y₁ … y_T from x₁ … x_T and h₀ = c₀ = 0, with a hand-written derivative as in `metarl_run.network.gru`.
 
     (v, g_i, g_f, g_o, g_n) = x W,        (y − v, m_i, m_f, m_o, m_n) = h U        of one step; m is for the next
     """
@@ -86,7 +76,7 @@ class Scan(torch.autograd.Function):
                 torch.mm(u, scaled_W, out=a)
                 ifon.add_(m_gates).sigmoid_()
                 old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
-                weight, product = wide if left else narrow  # the last memory is for the heads alone
+                weight, product = wide if left else narrow  # only heads read the last memory
                 torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
                 torch.add(v, head, out=out)
         ctx.save_for_backward(x, W, U, gate, h, cell)
@@ -99,11 +89,11 @@ class Scan(torch.autograd.Function):
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, dU = torch.zeros_like(W), torch.zeros_like(U)
         for gates, hs, cells, dys, xs, to_xs in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
-            blank, d, e, s, dc = (h.new_zeros(hs.shape[1:]) for _ in range(5))  # c₀; d and dc: what reaches hₜ and cₜ
+            c_0, d, e, s, dc = (h.new_zeros(hs.shape[1:]) for _ in range(5))  # d, dc: derivatives by hₜ and cₜ
             da = torch.empty_like(gates[0])
             to_head, di, df, do, dn = parts(da, H)
-            back, weight, to_U = to_head, Ut[:P], dU[:, :P]  # only heads have read the last memory
-            olds = (blank, *cells.unbind(0)[:-1])
+            back, weight, to_U = to_head, Ut[:P], dU[:, :P]  # only heads read the last memory
+            olds = (c_0, *cells.unbind(0)[:-1])
             of_steps = zip(olds, steps(cells, hs.mT, dys, xs.mT, to_xs, *parts(gates, H)[1:]), strict=True)
             for old, (c, now_t, from_y, u_t, to_x, i, f, o, n) in reversed(list(of_steps)):
                 to_head.copy_(from_y)

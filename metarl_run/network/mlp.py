@@ -7,14 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from metarl_run.kinds import Widths, checked
+from metarl_run.component import field
+from metarl_run.kinds import Widths
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.tanh_network import tanh_network
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
-LAST_LAYER_SCALE = 0.01  # a policy that starts nearly uniform explores; Andrychowicz et al. 2021, arXiv:2006.05990
+LAST_LAYER_SCALE = 0.01  # policies start nearly uniform and explore; Andrychowicz et al. 2021, arXiv:2006.05990
 
 
 class MLP(Network):
@@ -23,20 +24,19 @@ class MLP(Network):
     Weights start uniform in ±√(6 / (in + out)), the last layer's 100 times smaller; biases start at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: units of each hidden layer.
         activation: σ of the hidden layers.
 
     Source: Glorot and Bengio (2010), for the initial scale.
     """
 
-    @checked
-    def __init__(
-        self, *, num_inputs: int, heads: Mapping[str, int], hidden: Widths, activation: Literal["tanh", "relu"]
-    ) -> None:
-        self.activation = ACTIVATIONS[activation]
-        self.widths = {head: [num_inputs, *hidden, outputs] for head, outputs in heads.items()}
+    hidden: Widths
+    activation_name: Literal["tanh", "relu"] = field(alias="activation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.activation = ACTIVATIONS[self.activation_name]
+        self.widths = {head: [self.num_inputs, *self.hidden, outputs] for head, outputs in self.heads.items()}
         self.heads_apart = False
 
     def init(self, generator: torch.Generator) -> Params:

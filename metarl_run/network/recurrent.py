@@ -1,4 +1,4 @@
-"""What recurrent networks share: one trunk with memory, linear heads, one step or a whole sequence."""
+"""Common part of recurrent networks: one trunk with memory, linear heads, one step or a whole sequence."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -9,16 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.kinds import Count
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
-"""Products with other than multiples of so many columns take 1.07 times as long (MKL on an AMD EPYC, 768 and 6)."""
+"""Products whose columns are no multiple of this take 1.07 times as long (MKL on an AMD EPYC, 768 and 6)."""
 
 CACHED = 2**15
-"""Numbers of one tensor at one step: the dozen tensors that a step needs then fit into a core's second cache."""
+"""Elements of one tensor at one step: the dozen tensors of a step then fit into a core's L2 cache."""
 
 
 class Recurrent(Network):
@@ -26,28 +27,25 @@ class Recurrent(Network):
 
         gₜ = xₜ W + b,        hₜ = cell(gₜ, hₜ₋₁),        headₜ = hₜ W_head + xₜ V_head + b_head
 
-    What is plain to see need not be remembered first: V is a shortcut past the memory.
+    V is a shortcut past the memory for features of the current input.
 
-    W starts uniform in ±√(6 / (D + H)), the matrices of the memory orthogonal, the heads as those of `MLP`, biases and
-    V at 0.
+    W starts uniform in ±√(6 / (D + H)), the matrices of the memory orthogonal, the heads like those of `MLP`, biases
+    and V at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: H, units of the memory.
 
     Attributes:
-        gates: how many blocks of H numbers g has.
+        gates: number of blocks of H units in g.
 
     Source: Saxe et al. (2014), arXiv:1312.6120, for orthogonal initial matrices.
     """
 
+    hidden: Count
+
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
     gates: ClassVar[int]
-
-    def __init__(self, num_inputs: int, heads: Mapping[str, int], hidden: int) -> None:
-        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, device = self.num_inputs, self.hidden, generator.device
@@ -84,7 +82,7 @@ class Recurrent(Network):
         V, b, W_head = (
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("shortcut", "bias", "weight")
         )
-        # b as one more row of W: added to so large a product, it would be copied to all rows first, and later summed.
+        # b is one more row of W: added to such a large product, it would be copied to all rows first, and summed later.
         W = torch.cat([V, params["input.weight"]], -1), torch.cat([b, params["input.bias"]], -1)
         filled = -W_head.shape[-1] % COLUMNS
         W_head, W_all = (pad(weight, (filled, 0)) for weight in (W_head, torch.cat(W)))
@@ -100,29 +98,29 @@ class Recurrent(Network):
 
     @abstractmethod
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
-        """What the memory, `[N, H]` each, becomes; its entry `h` is what the heads read."""
+        """The next memory, `[N, H]` each; the heads read its entry `h`."""
 
     @abstractmethod
     def scan(
         self, params: Params, x: Float[Tensor, "T N D"], W: Float[Tensor, "D PGH"], W_head: Float[Tensor, "H P"]
     ) -> Float[Tensor, "T N P"]:
-        """All heads after each of T steps from a blank memory, with (xₜ V_head, gₜ) = xₜ W.
+        """All heads after each of T steps from the initial memory, with (xₜ V_head, gₜ) = xₜ W.
 
-        They are a few more columns of two products that the memory needs anyway, made while h is in the cache.
+        They are a few more columns of two products that the memory needs anyway, computed while h is in the cache.
         """
 
 
-# --- What is common to derivatives over time ---
+# --- Derivatives through time ---
 
 
 def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tensor, ...]]:
-    """The same few lifetimes of each tensor at a time, so few that what is computed stays in the cache."""
+    """The same few lifetimes of each tensor at a time, so few that intermediate results stay in the cache."""
     size = CACHED // width if tensors[0].device.type == "cpu" else tensors[0].shape[1]
     return zip(*(torch.split(tensor, max(size, 1), 1) for tensor in tensors), strict=True)
 
 
 def steps(*tensors: Float[Tensor, "T _ _"]) -> Iterator[tuple[Tensor, ...]]:
-    """Step by step, views of each tensor."""
+    """Views of each tensor, step by step."""
     return zip(*(tensor.unbind(0) for tensor in tensors), strict=True)
 
 
@@ -139,7 +137,7 @@ def through_tanh(d: Tensor, τ: Tensor, *, out: Tensor) -> Tensor:
 
 
 def orthogonal(size: int, generator: torch.Generator) -> Tensor:
-    """A random orthogonal matrix, uniform over all of them.
+    """A uniformly random orthogonal matrix.
 
     Source: Mezzadri (2007), arXiv:math-ph/0609050.
     """

@@ -1,4 +1,4 @@
-"""One number per state and output."""
+"""A table of outputs per state."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metarl_run.kinds import Real, checked
+from metarl_run.kinds import Real
 from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
@@ -15,17 +15,13 @@ class Table(Network):
     """Row s of a table is the output in state s: a product of the one-hot state with the table.
 
     Args:
-        num_inputs: S, number of states.
-        heads: outputs of each head, columns of its table.
         initial_value: of every entry.
     """
 
+    initial_value: Real
+
     provides: ClassVar[tuple[str, ...]] = ("table",)
     requires: ClassVar[tuple[str, ...]] = ("tabular",)
-
-    @checked
-    def __init__(self, *, num_inputs: int, heads: Mapping[str, int], initial_value: Real) -> None:
-        self.num_inputs, self.heads, self.initial_value = num_inputs, heads, initial_value
 
     def init(self, generator: torch.Generator) -> Params:
         return {

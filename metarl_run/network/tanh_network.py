@@ -1,7 +1,7 @@
-"""Tanh networks of a stack of tasks, with first and second derivatives written out.
+"""Tanh networks of a stack of tasks, with hand-written first and second derivatives.
 
-A meta-gradient through an adaptation step differentiates a network's derivative once more. Autograd would walk over
-whole activations, which no cache holds, once per operation; here all operations on a few tasks' follow each other.
+A meta-gradient through an adaptation step differentiates a network's derivative once more. Autograd would traverse
+whole activations, which fit into no cache, once per operation; here all operations run on a few tasks at a time.
 """
 
 import math
@@ -15,7 +15,7 @@ from metarl_run.network.affine import NARROW, affine, by_columns, outer
 from metarl_run.network.tanh import one_minus_twice_
 
 CACHED = 2**18
-"""Numbers of one activation at a time: a core's second cache holds one of that size; 2¹⁷ take 1.03 times as long."""
+"""Elements of one activation at a time, which fit into a core's L2 cache; 2¹⁷ take 1.03 times as long."""
 
 Maybe = Tensor | None
 
@@ -45,7 +45,7 @@ def tanh_network(x: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor],
 
 
 class Forward(torch.autograd.Function):
-    """(y₁, …, y_L). Besides the network itself only `Back` uses the hidden ones, so their derivatives meet here."""
+    """(y₁, …, y_L). Besides the network only `Back` uses the hidden ones, so their derivatives are summed here."""
 
     @staticmethod
     def forward(ctx: Any, linear: bool, x: Tensor, *layers: Tensor) -> tuple[Tensor, ...]:
@@ -75,7 +75,7 @@ class Forward(torch.autograd.Function):
 
 
 class Back(torch.autograd.Function):
-    """Down the layers, with what else depends on a hidden one added in:
+    """Backward through the layers, adding the derivatives by hidden activations from elsewhere:
 
         v_L = ∂y_L,    aₗ = (1 − yₗ²) vₗ,    ∂bₗ = Σₙ aₗₙ,    ∂Wₗ = yₗ₋₁ᵀ aₗ,    vₗ₋₁ = aₗ Wₗᵀ + ∂yₗ₋₁,    ∂x = v₀
     """  # fmt: skip
@@ -148,7 +148,7 @@ class Back(torch.autograd.Function):
 def through(
     ctx: Any, x: Tensor, weights: list[Tensor], ys: list[Tensor], dys: list[Maybe], ξ: Maybe, rest: tuple[Tensor, ...]
 ) -> tuple[Maybe, ...]:
-    """What `Back.backward` gives, with derivatives of its own: autograd's, of what `Back` computes."""
+    """The result of `Back.backward` with a graph: autograd's derivative of the computation of `Back`."""
     inputs = [None if one is None else one.view_as(one) for one in (x, *weights, *ys, *dys)]
     below, *others = inputs
     Ws, hs, extras = thirds(others)

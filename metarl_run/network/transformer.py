@@ -1,4 +1,4 @@
-"""Causal transformers: a memory that forgets nothing."""
+"""Causal transformers, whose memory keeps the whole lifetime."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from metarl_run.kinds import Count, checked
+from metarl_run.kinds import Count
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
@@ -17,53 +17,45 @@ LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first so
 
 
 class Transformer(Network):
-    """Blocks that look back at the whole lifetime, then linear heads.
+    """Blocks of attention over the lifetime so far, then linear heads.
 
         yₜ = xₜ W + b + p(t)
         y ← y + attention(norm(y)),        y ← y + relu(norm(y) W₁ + b₁) W₂ + b₂        in each block
         headₜ = norm(yₜ) W_head + b_head
 
-    Attention at step t reads the steps up to t, and the keys and values of those are the memory. What a step is told of
-    its place, p(t), is known for every t, so a lifetime may be of any length. Weights start uniform in
-    ±√(6 / (in + out)), those that end a branch beside y divided by √(2 · blocks), the heads as those of `MLP`; biases
-    start at 0.
+    Attention at step t reads the steps up to t, and their keys and values are the memory. The positional encoding p(t)
+    is defined for every t, so a lifetime may have any length. Weights start uniform in ±√(6 / (in + out)), those that
+    end a residual branch divided by √(2 · blocks), the heads like those of `MLP`; biases start at 0.
 
     Args:
-        num_inputs: D, features of the input.
-        heads: outputs of each head.
         hidden: H, width of y, a multiple of twice the attention heads.
         layers: blocks.
-        attention_heads: independent attentions in a block, each of width H / attention_heads.
-        feed_forward: width of the hidden layer of a block.
+        attention_heads: per block, each of width H / attention_heads.
+        feed_forward: width of a block's hidden layer.
 
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
-    whole lifetime instead of the latest few steps, and normalises before a branch instead of choosing initial weights
-    that need no norm.
+    whole lifetime instead of the latest few steps, and normalises before each branch instead of relying on an
+    initialisation that needs no norm.
     Source: Vaswani et al. (2017), arXiv:1706.03762; Radford et al. (2019), "Language Models
     are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
     """
 
+    hidden: Count
+    layers: Count
+    attention_heads: Count
+    feed_forward: Count
+
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
 
-    @checked
-    def __init__(
-        self,
-        *,
-        num_inputs: int,
-        heads: Mapping[str, int],
-        hidden: Count,
-        layers: Count,
-        attention_heads: Count,
-        feed_forward: Count,
-    ) -> None:
-        if hidden % (2 * attention_heads):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pairs = 2 * self.attention_heads
+        if self.hidden % pairs:
             raise ValueError(
-                f"hidden must be a multiple of twice attention_heads={attention_heads}, got {hidden}; "
-                f"try {2 * attention_heads * (hidden // (2 * attention_heads) + 1)}"
+                f"hidden must be a multiple of twice attention_heads={self.attention_heads}, got {self.hidden}; "
+                f"try {pairs * (self.hidden // pairs + 1)}"
             )
-        self.num_inputs, self.heads, self.hidden = num_inputs, dict(heads), hidden
-        self.layers, self.attention_heads, self.feed_forward = layers, attention_heads, feed_forward
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, F, device = self.num_inputs, self.hidden, self.feed_forward, generator.device
@@ -122,7 +114,7 @@ class Transformer(Network):
             k, v = torch.cat([past[f"{layer}.keys"], k], 1), torch.cat([past[f"{layer}.values"], v], 1)
             now |= {f"{layer}.keys": k, f"{layer}.values": v}
             q, k, v = self._apart(q), self._apart(k), self._apart(v)
-            seen = scaled_dot_product_attention(q, k, v, is_causal=t == 0)  # a single step may see all before it
+            seen = scaled_dot_product_attention(q, k, v, is_causal=t == 0)  # a single step may attend to all before it
             y = y + affine(params, f"{layer}.seen", seen.transpose(1, 2).flatten(2))
             wide = affine(params, f"{layer}.wide", norm(params, f"{layer}.wide.norm", y)).relu()
             y = y + affine(params, f"{layer}.narrow", wide)

@@ -11,6 +11,7 @@ from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.config.build import build
 from metarl_run.config.offered import Offered
 from metarl_run.env.base import TaskFamily
+from metarl_run.env.check import require_supported_spaces
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
@@ -46,6 +47,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     """The task family and the meta-algorithm with its learner and network."""
     plugins = config["plugins"]
     family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
+    require_supported_spaces(family)
     offered: Offered = {
         "streams": streams,
         "meta_batch_size": config["meta_batch_size"],

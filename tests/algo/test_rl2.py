@@ -52,7 +52,8 @@ def rl2(family, *, episodes=2, hidden=16, lr=0.01, **changes):
     learner = ppo(family.action_space, **changes)
 
     def make_network(num_inputs, heads, constants):
-        network = WithConstants(GRU(num_inputs=num_inputs, heads=heads, hidden=hidden), constants)
+        gru = GRU(num_inputs=num_inputs, heads=heads, hidden=hidden)
+        network = WithConstants(network=gru, constants=constants)
         return network, network.init(torch.Generator().manual_seed(0))
 
     return RL2(

@@ -144,9 +144,11 @@ def test_pendulums_run_and_step_as_gymnasiums(mine):
         ours = type(ours)(*(torch.full((1, 1), x, dtype=torch.float64) for x in theirs.state))
         rng = np.random.default_rng(0)
         for _ in range(200):
-            torque = rng.uniform(-3, 3)  # beyond the bounds, too
+            torque = rng.uniform(-3, 3)  # beyond the bounds, too: they clip, ours is given what is clipped
             observation, reward, *_ = theirs.step(np.array([torque]))
-            ours, r, terminated = family.step(task, ours, torch.full((1, 1, 1), torque, dtype=torch.float64), None)
+            ours, r, terminated = family.step(
+                task, ours, torch.full((1, 1, 1), np.clip(torque, -2, 2), dtype=torch.float64), None
+            )
             np.testing.assert_allclose(family.observe(task, ours)[0, 0].numpy(), observation, atol=1e-5)
             np.testing.assert_allclose([x.item() for x in ours], theirs.state, atol=1e-5)
             assert r.item() == pytest.approx(reward, abs=1e-5)

@@ -26,7 +26,7 @@ def wrapped(request):
 
 @pytest.fixture
 def network(wrapped):
-    return WithConstants(wrapped, CONSTANTS)
+    return WithConstants(network=wrapped, constants=CONSTANTS)
 
 
 def fresh(network, seed=0):
