@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 
 from metarl_run.component import Component
 
+Position = Mapping[str, int | str]
+"""State of a sink's files at a checkpoint: lengths, hashes, numbers of rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
@@ -40,12 +43,12 @@ class Sink(Component, ABC):
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
 
-    def position(self) -> dict[str, int]:
+    def position(self) -> Position:
         """Flush this sink's own files to disk; return the length of each."""
         return {}
 
     @abstractmethod
-    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
+    def open(self, run: RunInfo, position: Position) -> None:
         """Begin, or go on after `run.first_iteration` meta-updates.
 
         Args:

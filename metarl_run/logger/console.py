@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from metarl_run.kinds import Count, Positive
-from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
 from metarl_run.report.run.terminal import RunReport, headline, in_ascii
@@ -40,7 +40,7 @@ class Console(Sink):
         self.redirected: list[tuple[logging.StreamHandler[Any], TextIO]] = []
         self.refreshed = 0.0
 
-    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
+    def open(self, run: RunInfo, position: Position) -> None:
         self.progress = Progress(run)
         self.console = standard_output()
         self.utf8 = self.console.encoding.startswith("utf")

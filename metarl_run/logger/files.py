@@ -1,6 +1,7 @@
 """Rows on disk: the complete record of a run, whatever happens to other sinks."""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import ResourceError, StateError
-from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
 
 TABLES = ("metrics", "timing", "adaptation")
@@ -21,16 +22,21 @@ class Table:
     Args:
         path: the file; created if it does not exist.
         length: bytes of it to keep.
+        digest: their hash; None if it is not known.
 
     Raises:
-        StateError: if it is shorter.
+        StateError: if it is shorter, or they are others.
     """
 
-    def __init__(self, path: Path, length: int) -> None:
+    def __init__(self, path: Path, length: int, digest: str | None = None) -> None:
         self.path = path
+        content = path.read_bytes() if path.exists() else b""
+        if len(content) < length:
+            raise StateError(str(path), f"lacks rows: it has {len(content)} bytes, its checkpoint says {length}")
+        self.hash = hashlib.sha256(content[:length])
+        if digest not in (None, self.hash.hexdigest()):
+            raise StateError(str(path), f"is damaged: its first {length} bytes are not those that were written")
         self.file = path.open("ab")
-        if self.file.tell() < length:
-            raise StateError(str(path), f"lacks rows: it has {self.file.tell()} bytes, its checkpoint says {length}")
         self.file.truncate(length)
         self.file.seek(length)
 
@@ -41,11 +47,13 @@ class Table:
         if self.file.tell() == 0:
             writer.writerow(columns)
         writer.writerows(rows)
+        data = text.getvalue().encode()
         try:
-            self.file.write(text.getvalue().encode())
+            self.file.write(data)
             self.file.flush()
         except OSError as error:
             raise ResourceError(str(self.path), f"cannot write: {error.strerror}") from error
+        self.hash.update(data)
 
     def position(self) -> int:
         """Flush the file to disk; return its length."""
@@ -60,8 +68,10 @@ class Files(Sink):
         super().__post_init__()
         self.tables: dict[str, Table] = {}
 
-    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
-        self.tables = {name: Table(run.folder / f"{name}.csv", position.get(name, 0)) for name in TABLES}
+    def open(self, run: RunInfo, position: Position) -> None:
+        for name in TABLES:
+            length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
+            self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:
         clock = {key: value for key, value in row.items() if key.startswith("time/")}
@@ -72,8 +82,9 @@ class Files(Sink):
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
         self.tables["adaptation"].append(COLUMNS, map(itemgetter(*COLUMNS), rows))
 
-    def position(self) -> dict[str, int]:
-        return {name: table.position() for name, table in self.tables.items()}
+    def position(self) -> Position:
+        lengths = {name: table.position() for name, table in self.tables.items()}
+        return lengths | {f"{name}.sha256": table.hash.hexdigest() for name, table in self.tables.items()}
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         self.position()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metarl_run.kinds import Positive
-from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import few
 from metarl_run.report.folder import evenly, short
 
@@ -61,7 +61,7 @@ class Wandb(Sink):
         self.answer: dict[str, Any] = {}
         self.table: Sequence[Mapping[str, Any]] = []
 
-    def open(self, run: RunInfo, position: Mapping[str, int]) -> None:
+    def open(self, run: RunInfo, position: Position) -> None:
         mode = os.environ.get("WANDB_MODE", self.mode)
         if mode == "disabled":
             return

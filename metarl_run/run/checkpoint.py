@@ -21,6 +21,7 @@ import torch
 
 from metarl_run.errors import ResourceError, StateError
 from metarl_run.folders import checkpoints_in
+from metarl_run.logger.base import Position
 from metarl_run.system.atomic import sync_folder, write_synced
 
 FORMAT = 1
@@ -42,7 +43,7 @@ class Checkpoint(NamedTuple):
 
     iteration: int
     state: dict[str, Any]
-    positions: Mapping[str, Mapping[str, int]]
+    positions: Mapping[str, Position]
     config: str | None = None
 
 
