@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 """Seconds since an arbitrary moment."""
 
 Work = Callable[[], Mapping[str, float] | None]
-"""Does the work of a case once and returns further entries of its row."""
+"""Function that does the work of a case once and returns further entries of its row."""
 
 
 @dataclass(frozen=True)
