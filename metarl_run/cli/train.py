@@ -109,7 +109,8 @@ def _resume(composed: Composed) -> int:
         flags = [text for text in composed.arguments if text not in point.overrides]
         kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
         changed = compose_points([*flags, *kept, *given]).points[0]
-        plan = Plan(changed.config, changed.choices, plan.overrides)
+        overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
+        plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
     _refuse_absent_compiler(plan.config)
     run(plan, folder, stop)

@@ -6,6 +6,7 @@ from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 
 UNKNOWN = "unknown key"
+PACKAGE_HINT = "an experiment's file begins with the line: # @package _global_"
 SWEEP_HINT = "add -m to run each value, or write a list as [a,b]"
 
 
@@ -25,7 +26,7 @@ def explain(error: BaseException) -> ConfigError:
     if found := re.search(r"Sweeping over Hydra's configuration.*?: '([^'=]+)", text):
         return ConfigError(found[1], "is Hydra's own and cannot be swept")
     if found := re.search(r"Could not override '([^']+)'", text):
-        return ConfigError(found[1], UNKNOWN)
+        return ConfigError(found[1], UNKNOWN, PACKAGE_HINT if "@experiment" in found[1] else None)
     if found := re.search(r"An item is already at '([^']+)'", text):
         return ConfigError(found[1], "is there already", f"write {found[1]}=VALUE, without +")
     if found := re.search(r"Could not delete[^']*'([^']+)'", text):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
+from metarl_run.config.explain import PACKAGE_HINT
 from metarl_run.config.nearest import hint, leaves
 from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import PATHS, Settings
@@ -111,6 +112,8 @@ def _check_keys(config: Mapping[str, Any], path: str, *, required: Sequence[str]
 
 def _meant(key: str, path: str, config: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
     """A key of that very name elsewhere in the configuration, in a component first, else the most similar one here."""
+    if not path and key == "experiment":
+        return PACKAGE_HINT
     elsewhere = [leaf for leaf in leaves({k: v for k, v in config.items() if k in allowed}) if leaf.endswith(f".{key}")]
     elsewhere.sort(key=lambda leaf: leaf.partition(".")[0] not in GROUPS)
     return f"did you mean {_join(path, elsewhere[0])}?" if elsewhere else hint(key, allowed)

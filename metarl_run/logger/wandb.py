@@ -44,7 +44,8 @@ class Wandb(Sink):
 
     Args:
         mode: `auto` is online if there are credentials, else offline; `online` warns if there are none. The environment
-            variable WANDB_MODE takes precedence; `disabled` there switches wandb off.
+            variable WANDB_MODE takes precedence; `disabled` there switches wandb off. WANDB_NAME, WANDB_RUN_GROUP and
+            WANDB_TAGS count as with any program.
         project: name of the wandb project.
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
     """
@@ -76,9 +77,9 @@ class Wandb(Sink):
             mode={"dryrun": "offline", "run": "online"}.get(mode, mode),
             project=self.project,
             timeout=self.timeout,
-            name=run.folder.name,
-            group=f"{run.algo} on {run.env}",
-            tags=[run.algo, run.env, run.learner],
+            name=os.environ.get("WANDB_NAME", run.folder.name),
+            group=os.environ.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
+            tags=[run.algo, run.env, run.learner, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
             dir=str(run.folder.absolute()),
             config={**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
         )

@@ -1,7 +1,9 @@
 """Style of pictures and their atomic, reproducible saving: equal data make equal bytes."""
 
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,21 @@ def draw_optimum(axes: "Axes", optimum: float, label: str, colour: str = FAINT) 
     axes.text(1.01, optimum, label, transform=beside, color=FAINT, fontsize=8.5, ha="left", va="center")
 
 
+@contextlib.contextmanager
+def _without_user_settings() -> Iterator[None]:
+    """Environment in which matplotlib is imported with its own defaults: a notebook's backend is no reason to fail."""
+    own = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
 def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:
     """Draw one picture and write it as `<name>.png` and `<name>.svg`.
 
@@ -79,12 +96,14 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         draw: function that draws on an empty figure.
     """
     # Imported late: matplotlib is slow to import, and only the end of a run needs it.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with _without_user_settings():
+        from matplotlib import rc_context, rcParamsDefault
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     written = []
-    with rc_context(STYLE):
+    defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
+    with rc_context({**defaults, **STYLE}):
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)

@@ -1,6 +1,7 @@
 """The folder of a run: its plan, its outcome and its log."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -19,6 +20,7 @@ from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError
 from metarl_run.report.folder import read_summary
+from metarl_run.run.checkpoint import hash_of
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
@@ -60,18 +62,58 @@ def require_own(folder: Path) -> None:
         raise StateError(str(folder), f"holds {others[0]}, but no run", "give an empty or new folder")
 
 
-def remember_plan(plan: Plan, folder: Path) -> None:
-    """Write down what is run, or make sure that it is what was begun here."""
-    if (folder / "run.json").exists():
-        require_same(plan, folder)
-        return
-    write_atomically(folder / "config.yaml", yaml.safe_dump(plan.config, sort_keys=False).encode())
-    record = {"choices": dict(plan.choices), "overrides": plan.overrides, "versions": versions()}
+def remember_plan(plan: Plan, folder: Path) -> bool:
+    """Write down what is run, or make sure that it is what was begun here, or may go on changed.
+
+    Returns:
+        True if the run goes on with changes that it was not begun with, nor went on with before.
+
+    Raises:
+        StateError: if there are changes, and `allow_changes` does not allow them.
+    """
+    if not (folder / "run.json").exists():
+        _write_plan(plan, folder, {"versions": versions()})
+        return False
+    changed = changes(plan, folder)
+    if not changed:
+        return False
+    if not plan.config["allow_changes"]:
+        shown = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in [*changed.items()][:4])
+        hint = "allow_changes=true goes on with the new one"
+        raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
+    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
+    (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
+    _write_plan(plan, folder, {**before, "changes": history})
+    return True
+
+
+def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
+    config = {**plan.config, "allow_changes": False}  # whoever changes more has to allow it again
+    text = yaml.safe_dump(config, sort_keys=False).encode()
+    new = {"choices": dict(plan.choices), "overrides": plan.overrides}
+    hashes = [*record.get("configs", []), hashlib.sha256(text).hexdigest()]
+    had_none = not (folder / "run.json").exists()
+    write_atomically(folder / "config.yaml", text)
     try:
-        write_atomically(folder / "run.json", json_bytes(record))
+        write_atomically(folder / "run.json", json_bytes({**new, **record, **new, "configs": hashes}))
     except ResourceError:
-        (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
+        if had_none:
+            (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
         raise
+
+
+def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
+    """Raise StateError if config.yaml is neither as it was at a checkpoint nor as this program wrote it.
+
+    Args:
+        folder: of the run.
+        at_checkpoint: hash of config.yaml then; None if it was not recorded.
+    """
+    known = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("configs", [])
+    if at_checkpoint is not None and hash_of(folder / "config.yaml") not in (at_checkpoint, *known):
+        hint = "put it back; changes are given on the command line, with allow_changes=true"
+        raise StateError(str(folder / "config.yaml"), "was edited since the last checkpoint", hint)
 
 
 def warn_of_other_versions(folder: Path) -> None:
@@ -82,19 +124,14 @@ def warn_of_other_versions(folder: Path) -> None:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
 
 
-def require_same(plan: Plan, folder: Path) -> None:
+def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys that affect the result, and are not what the run in `folder` has: its value, and the plan's."""
     before, now = (flat(p.config) for p in (stored_plan(folder), plan))
-    changed = [
-        key
+    return {
+        key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())
         if key.split(".")[0] not in MAY_DIFFER and before.get(key) != now.get(key)
-    ]
-    if not changed or plan.config["allow_changes"]:
-        return
-    shown = "; ".join(f"{key}: {before.get(key)!r} → {now.get(key)!r}" for key in changed[:4])
-    raise StateError(
-        str(folder), f"was begun with another configuration: {shown}", "allow_changes=true goes on with the new one"
-    )
+    }
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ newest checkpoint, a finished run is left alone.
 """
 
 import contextlib
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
 from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
-from metarl_run.errors import StateError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
@@ -33,7 +33,7 @@ from metarl_run.run.folder import (
     outcome_recorded,
     remember_plan,
     require_own,
-    require_same,
+    require_unedited,
     versions,
     warn_of_other_versions,
 )
@@ -42,6 +42,8 @@ from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import locked
+
+log = logging.getLogger(__name__)
 
 
 def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
@@ -53,17 +55,18 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
     """
     require_own(folder)
     with locked(folder):
+        changed = remember_plan(plan, folder)
         if is_complete(folder):
-            require_same(plan, folder)
             print(f"{folder} is complete: nothing to do")
             return
-        remember_plan(plan, folder)
         with (
             logging_to(folder / "train.log"),
             outcome_recorded(plan, folder),
             Contained(folder, plan.config["plugins"]),
         ):
             warn_of_other_versions(folder)
+            if changed:
+                log.info("goes on with changes, see run.json")
             _live(plan, folder, stop)
 
 
@@ -107,10 +110,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     with contextlib.ExitStack() as stack:
         saved = checkpoint.load_newest(folder / "checkpoints")
         if saved is not None:
-            if saved.config not in (None, checkpoint.hash_of(folder / "config.yaml")):
-                reason = "is not as it was at the last checkpoint"
-                hint = "put it back; changes are given on the command line, with allow_changes=true"
-                raise StateError(str(folder / "config.yaml"), reason, hint)
+            require_unedited(folder, saved.config)
             training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)

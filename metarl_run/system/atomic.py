@@ -1,9 +1,16 @@
 """Files that hold all of what was written or all of what they held before, wherever a crash strikes."""
 
+import errno
+import logging
 import os
 from pathlib import Path
 
 from metarl_run.errors import ResourceError
+
+UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
+
+log = logging.getLogger(__name__)
+_warned: set[Path] = set()
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
@@ -32,9 +39,15 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """The names in a folder are on the disk afterwards."""
+    """The names in a folder are on the disk afterwards, if its file system can do that; not all of a cluster's can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        if not _warned:
+            _warned.add(path)
+            log.warning("%s: its file system cannot sync folders, so a power cut may lose the newest files", path)
     finally:
         os.close(descriptor)

@@ -7,6 +7,11 @@ from types import FrameType
 from metarl_run.errors import INTERRUPTED, TERMINATED
 
 EXIT_CODES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+"""By signal; 128 + its number for those that schedulers send ahead of a time limit, where the system has them."""
+
+for _name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
+    if hasattr(signal, _name):
+        EXIT_CODES[getattr(signal, _name)] = 128 + getattr(signal, _name)
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -29,7 +34,7 @@ class StopRequest:
         self.exit_code: int | None = None
 
     def install(self) -> None:
-        """Listen to SIGINT and SIGTERM from now on, unless they are ignored on purpose, as by nohup."""
+        """Listen to these signals from now on, unless they are ignored on purpose, as by nohup."""
         for number in EXIT_CODES:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)

@@ -64,13 +64,22 @@ class Job:
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
     """Every job with a folder, in starting order."""
-    folders = [path for path in sweep_folder.iterdir() if path.is_dir() and is_job(path)]
+    folders = list(job_folders(sweep_folder))
     known: set[tuple[str, str]] = set()
     for folder in folders:
         choices = summary_or_empty(folder)
         if "algo" in choices and "env" in choices:
             known.add((choices["algo"], choices["env"]))
     return [read_job(folder, known) for folder in sorted(folders, key=job_order)]
+
+
+def job_folders(folder: Path) -> Iterator[Path]:
+    """The jobs' folders at any depth, as `hydra.sweep.subdir` may have several parts."""
+    for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
+        if is_job(path):
+            yield path
+        elif not path.name.startswith("."):
+            yield from job_folders(path)
 
 
 def is_job(folder: Path) -> bool:
