@@ -1,5 +1,8 @@
 """Sweeps whose jobs are known beforehand, as a sweeper plugin of Hydra: launchers and folders are as in any sweep."""
 
+import importlib
+import sys
+import types
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -21,6 +24,8 @@ class ListedSweeper(BasicSweeper):
         refused: whether some job's folder holds another run, which was left as it is.
     """
 
+    __module__ = "hydra_plugins.metarl_run"  # Hydra takes a plugin from nowhere else
+
     jobs: ClassVar[Sequence[Sequence[str]]] = ()
     refused: ClassVar[bool] = False
 
@@ -38,9 +43,22 @@ class ListedSweeper(BasicSweeper):
 
 
 def register(jobs: Sequence[Sequence[str]]) -> None:
-    """Make the jobs those of `hydra/sweeper=listed`, of this process."""
+    """Make the jobs those of `hydra/sweeper=listed`, in this process."""
     ListedSweeper.jobs = jobs
+    _in_namespace(ListedSweeper)
     Plugins.instance().register(ListedSweeper)
     target = f"{ListedSweeper.__module__}.{ListedSweeper.__name__}"
     node = {"_target_": target, "max_batch_size": None, "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="listed", node=node, provider="metarl-run")
+
+
+def _in_namespace(plugin: type) -> None:
+    """Let `plugin` be found in the namespace package `hydra_plugins`, which other distributions share."""
+    name, _, leaf = plugin.__module__.partition(".")
+    try:
+        namespace = importlib.import_module(name)
+    except ModuleNotFoundError:  # no other plugin is installed
+        namespace = sys.modules[name] = types.ModuleType(name)
+    module = sys.modules[plugin.__module__] = types.ModuleType(plugin.__module__)
+    setattr(module, plugin.__name__, plugin)
+    setattr(namespace, leaf, module)

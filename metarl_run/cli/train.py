@@ -166,7 +166,7 @@ def _sweep(composed: Composed) -> int:
         arguments.append("--multirun")
     if composed.lists:
         register([point.overrides for point in composed.points])
-        arguments.append(OPTION)
+        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
     with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
         _call_hydra(arguments, sweep_job)
         finished = True

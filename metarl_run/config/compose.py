@@ -87,7 +87,8 @@ def _composed(argv: Sequence[str]) -> Composed:
         return Composed(
             (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
         )
-    points = tuple(_sweep(loader, name, parsed, plugins))
+    jobs, known = _sweep(loader, name, parsed, plugins)
+    points, lists = tuple(jobs), lists or known
     if any(point.config["checkpoint"] is not None for point in points):
         lists, arguments = True, (*switches, *_of_the_sweep(parsed))
     return Composed(points, multirun=True, passthrough=False, arguments=arguments, lists=lists)
@@ -102,8 +103,14 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
     return []
 
 
-def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]) -> Iterator[Point]:
-    """Jobs of a sweep over the command line's values, `hydra.sweeper.params` and the key `sweep`."""
+def _sweep(
+    loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]
+) -> tuple[Iterator[Point], bool]:
+    """Jobs of a sweep over the command line's values, `hydra.sweeper.params` and the key `sweep`.
+
+    Returns:
+        The jobs; and whether these are all there will be, which a sweeper that searches decides as it goes.
+    """
     from_checkpoint = "checkpoint" in given_by(parsed, loader.repository).keys
     master = load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
     _check_hydra(master)
@@ -120,7 +127,8 @@ def _sweep(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plug
             raise ConfigError(override.key_or_group, "cannot be swept over an interval", "write choice(…) or range(…)")
         swept_to = [f"{override.get_key_element()}={text}" for text in swept_texts(override, loader)]
         choices.append(swept_to or [str(override.input_line)])
-    return sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins))
+    jobs = sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins))
+    return jobs, "BasicSweeper" in str(master.hydra.sweeper.get("_target_"))
 
 
 def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:

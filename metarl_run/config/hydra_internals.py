@@ -17,10 +17,14 @@ tests/config/test_hydra_internals.py fails where a release of Hydra changes one.
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.plugins import Plugins
+
+Plugins.instance()  # discovery loads the modules of plugins anew, so their classes are imported afterwards
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
+from hydra._internal.core_plugins.file_config_source import FileConfigSource  # noqa: E402
 
 __all__ = [
     "BasicSweeper",
