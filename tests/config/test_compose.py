@@ -55,6 +55,14 @@ def test_folders_are_named_after_the_choices_and_never_twice() -> None:
     assert compose_points([FILES, "hydra.run.dir=/somewhere"]).points[0].folder == "/somewhere"
 
 
+@pytest.mark.parametrize("text", ["meta_iterations: 1\n", "defaults:\n  - override /algo: fomaml\n"])
+def test_an_experiment_without_its_header_is_told_so(text: str, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text)
+    message = told("--config-dir", str(tmp_path / "conf"), "experiment=mine")
+    assert message.endswith("hint: an experiment's file begins with the line: # @package _global_")
+
+
 def test_a_blank_inside_brackets_is_told_as_what_it_is() -> None:
     assert told("network.hidden=[64,", "64]").endswith("or 'network.hidden=[a, b]' in quotes")
 

@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+import yaml
 from black_box import LONG, SMALL, Running, call, iterations_done, left_behind, record, summary
 
 TOTAL = 120
@@ -32,7 +33,11 @@ def finish(tmp_path, whole):
     assert summary(tmp_path / "run")["status"] == "complete"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SCHEDULERS = [(number, 128 + number) for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)]
+"""Sent by schedulers and terminals ahead of the end."""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), *SCHEDULERS])
 def test_a_signal_saves_and_leaves(number, code, tmp_path, whole):
     running = start(tmp_path)
     running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
@@ -137,6 +142,26 @@ def test_a_resumed_run_may_not_change_what_matters(tmp_path, whole):
     allowed = call("resume=run", "algo.inner_lr=0.7", "allow_changes=true", cwd=tmp_path)
     assert allowed.returncode == 0, allowed.stderr
     assert record(tmp_path / "run")["adaptation.csv"] != whole["adaptation.csv"]
+
+
+def test_changes_are_recorded_and_kept_and_edits_by_hand_are_refused(tmp_path):
+    def settings():
+        return yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+
+    assert call(*SMALL, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    more = ("meta_iterations=3", "meta_batch_size=5", "allow_changes=true")
+    assert call("resume=run", *more, cwd=tmp_path).returncode == 0
+    assert iterations_done(tmp_path / "run") == 3 and summary(tmp_path / "run")["meta_iterations"] == 3
+    assert (settings()["meta_batch_size"], settings()["allow_changes"]) == (5, False)
+    written = json.loads((tmp_path / "run/run.json").read_text())
+    assert written["changes"] == [{"meta_batch_size": [3, 5], "meta_iterations": [2, 3]}]
+    assert {"meta_batch_size=5", "meta_iterations=3"} <= set(written["overrides"])
+    assert call("resume=run", "meta_iterations=4", "allow_changes=true", cwd=tmp_path).returncode == 0
+    assert (settings()["meta_batch_size"], settings()["meta_iterations"]) == (5, 4)
+    (tmp_path / "run/summary.json").unlink()
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump({**settings(), "meta_batch_size": 3}))
+    edited = call("resume=run", cwd=tmp_path)
+    assert edited.returncode == 3 and "was edited since the last checkpoint" in edited.stderr
 
 
 def test_a_resumed_run_may_change_how_it_is_watched(tmp_path, whole):

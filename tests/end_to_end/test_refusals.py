@@ -150,3 +150,11 @@ def test_what_only_a_constructor_can_tell_leaves_nothing_behind_either(tmp_path)
     done = call(*SMALL, *bad, "output_root=o", cwd=tmp_path)
     assert done.returncode == 2 and "network.hidden" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_whose_folders_hold_other_runs_are_not_taken_for_theirs(tmp_path):
+    sweep = ("-m", *SMALL, "algo=random", "env=random_mdp", "hydra.sweep.dir=s", "hydra.sweep.subdir=${hydra:job.num}")
+    assert call(*sweep, "seed=0,1", cwd=tmp_path).returncode == 0
+    again = call(*sweep, "seed=0,2", cwd=tmp_path)
+    assert again.returncode == 6
+    assert again.stderr.count("was begun with another configuration: seed: 1 → 2") == 1

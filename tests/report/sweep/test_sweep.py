@@ -37,6 +37,13 @@ def printed(report: sweep.SweepReport, width: int = 100, encoding: str = "utf-8"
         return bytes_written.getvalue().decode(encoding)
 
 
+def test_jobs_are_found_however_deep_their_folders_are(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / "maml" / "fast" / f"{seed}", seed=seed)
+    (group,) = sweep.write(tmp_path).groups
+    assert group.finished == "2/2"
+
+
 def test_seeds_are_pooled_by_hand(make_run: MakeRun, tmp_path: Path) -> None:
     make_run(tmp_path / "maml_bandit_0_0", env="bandit", seed=0, returns=((10.0, 20.0), (30.0, 40.0)))
     make_run(tmp_path / "maml_bandit_1_1", env="bandit", seed=1, returns=((20.0, 30.0), (50.0, 60.0)))
