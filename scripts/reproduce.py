@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from metarl_run.cli.command import main
 from metarl_run.config.grammar import quoted
+from metarl_run.config.help import tables_in
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR
@@ -24,8 +25,10 @@ def overrides(argv: Sequence[str]) -> list[str]:
     """
     keys = [text for text in argv if re.match(r"~|[+]*[\w.]+=", text)]
     chosen = parser().parse_args([text for text in argv if text not in keys])
-    if chosen.table not in tables():
-        raise ConfigError("table", f"there is no {chosen.table!r}", hint(chosen.table, tables()))
+    if chosen.table not in tables_in(CONFIG_DIR / "experiment"):
+        raise ConfigError(
+            "table", f"there is no {chosen.table!r}", hint(chosen.table, tables_in(CONFIG_DIR / "experiment"))
+        )
     given = {
         "output": chosen.output and quoted(chosen.output),
         "columns": chosen.columns and f"[{','.join(map(quoted, chosen.columns))}]",
@@ -45,12 +48,6 @@ def overrides(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def tables() -> list[str]:
-    """Experiments that declare a table."""
-    files = sorted((CONFIG_DIR / "experiment").glob("*.yaml"))
-    return [path.stem for path in files if re.search(r"^table:", path.read_text(encoding="utf-8"), re.MULTILINE)]
-
-
 class Parser(argparse.ArgumentParser):
     """Argument parser that reports bad usage as metarl-run does."""
 
@@ -62,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     usage = "reproduce TABLE [flags] [key=value ...]"
     shape = argparse.RawDescriptionHelpFormatter
     made = Parser(prog="reproduce", usage=usage, description=__doc__, formatter_class=shape)
-    made.add_argument("table", help=", ".join(tables()))
+    made.add_argument("table", help=", ".join(tables_in(CONFIG_DIR / "experiment")))
     made.add_argument("--output", metavar="DIR", help="folder of the table (default: outputs/TABLE)")
     made.add_argument("--columns", nargs="+", metavar="NAME", help="only these columns; learned ones run only if named")
     made.add_argument("--rows", nargs="+", metavar="KEY", help="only these rows, e.g. 10,5 100,5 or 10 25")

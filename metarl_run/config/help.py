@@ -57,6 +57,9 @@ def help_text(argv: Sequence[str]) -> str:
             "\n".join([f"{group}=", *(f"  {name:<{width}}  {line}" for name, line in sorted(options.items()))]) + "\n"
         )
     parts.append("\n".join(["keys of a run:", *_keys(CONFIG_DIR / "train.yaml")]) + "\n")
+    tables = ", ".join(tables_in(CONFIG_DIR / "experiment"))
+    keys = _keys(CONFIG_DIR / "table.yaml", "table.")
+    parts.append("\n".join([f"keys of a paper's table, experiment= {tables}:", *keys]) + "\n")
     return "\n".join([*parts, TAIL])
 
 
@@ -75,13 +78,19 @@ def _options(folder: Path) -> Iterator[tuple[str, str]]:
         yield path.stem, next(comments, "")
 
 
-def _keys(path: Path) -> Iterator[str]:
-    """The primary configuration's own keys, each with its default and comment."""
+def tables_in(folder: Path) -> list[str]:
+    """The experiments that declare a table."""
+    files = sorted(folder.glob("*.yaml"))
+    return [path.stem for path in files if re.search(r"^table:", path.read_text(encoding="utf-8"), re.MULTILINE)]
+
+
+def _keys(path: Path, prefix: str = "") -> Iterator[str]:
+    """The keys of a file, each with its default and comment."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("hydra:"):
             return
         found = re.fullmatch(r"( *)(\w+):\s*(.*?)\s*(?:# (.*))?", line)
         if found and found[2] != "defaults":
             indent, key, value, comment = found.groups(default="")
-            start = f"  {indent}{key}{'=' if value else '.'}{value}"
-            yield f"{start:<28}{comment}".rstrip()
+            start = f"  {indent}{prefix}{key}{'=' if value else '.'}{value}"
+            yield f"{start:<27} {comment}".rstrip()
