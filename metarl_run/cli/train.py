@@ -162,11 +162,11 @@ def _sweep(composed: Composed) -> int:
 
     folder, finished = composed.points[0].sweep_folder, False
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
-    if composed.lists and not {"-m", "--multirun"} & {*arguments}:
-        arguments.append("--multirun")
     if composed.lists:
         register([point.overrides for point in composed.points])
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
+        if not {"-m", "--multirun"} & {*arguments}:
+            arguments.append("--multirun")
     with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
         _call_hydra(arguments, sweep_job)
         finished = True

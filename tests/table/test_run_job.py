@@ -201,7 +201,7 @@ def test_a_stop_comes_between_parts_and_keeps_them(
 def test_a_return_that_is_not_finite_is_a_failure_that_names_the_task(
     config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob
 ) -> None:
-    config["env"]["meta_test"]["mean_reward"] = ["normal", 0, 3e38]
+    config["env"]["meta_test"]["mean_reward"] = ["normal", 3e38, 0]  # ten of which are more than a float32 holds
     work = work_of(config)
     job = the_job(work, "Random")
     with pytest.raises(NumericalError, match="must be finite, got"):
