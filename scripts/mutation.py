@@ -1,8 +1,9 @@
 """Mutation testing by sampling: small mistakes are made in the code, one at a time, and must be detected by tests.
 
-A copy of the project is mutated, never the project itself. The tests of a mutant are those that import its module by
-name or, if there are none, those that import a module which imports it. They run until the first failure, in a process
-forked from one that has already imported torch. End-to-end tests do not count: they are slow, and few check numbers.
+A copy of the project is mutated, never the project itself. The tests of a mutant are the file named after its module and
+those that import it or, if there are none, those that import a module which imports it. They run until the first
+failure, in a process forked from one that has already imported torch. End-to-end tests do not count: they are slow, and
+few check numbers.
 
 Existing tools do not fit: mutmut replaces every function it mutates by one with (*args, **kwargs) and skips decorated
 functions and constants, but constructors here are decorated and read from source before a run; cosmic-ray mutates the
@@ -135,14 +136,16 @@ def imports(path: Path) -> set[str]:
 
 
 def tests_of(root: Path, name: str) -> list[str]:
-    """Test files that import a module, the shortest first; else those of its importers; else those of all conf/."""
+    """The test file named after a module and those that import it; else those of its importers; else of all of conf/."""
     tests = [path for path in sorted((root / "tests").rglob("test_*.py")) if "end_to_end" not in path.parts]
     of_test = {path: imports(path) for path in tests}
     of_module = {dotted(path.relative_to(root)): imports(path) for path in (root / PACKAGE).rglob("*.py")}
     wanted = {dotted(Path(name))}
+    own = root / "tests" / Path(name).relative_to(PACKAGE).with_name(f"test_{Path(name).name}")
     for _ in of_module:
-        if found := [path for path in tests if of_test[path] & wanted]:
-            return [path.relative_to(root).as_posix() for path in sorted(found, key=lambda path: path.stat().st_size)]
+        if found := [path for path in tests if path == own or of_test[path] & wanted]:
+            first = sorted(found, key=lambda path: (path != own, path.stat().st_size))
+            return [path.relative_to(root).as_posix() for path in first]
         wanted |= {module for module, imported in of_module.items() if imported & wanted}
     # A component that only a configuration names is imported nowhere: use the tests that go through all of conf/.
     return [path.relative_to(root).as_posix() for path in tests if path.name in BY_CONFIGURATION]
