@@ -1,7 +1,7 @@
 """Mutation testing by sampling: small mistakes are made in the code, one at a time, and must be detected by tests.
 
-A copy of the project is mutated, never the project itself. The tests of a mutant are the file named after its module and
-those that import it or, if there are none, those that import a module which imports it. They run until the first
+A copy of the project is mutated, never the project itself. The tests of a mutant are the file named after its module
+and those that import it or, if there are none, those that import a module which imports it. They run until the first
 failure, in a process forked from one that has already imported torch. End-to-end tests do not count: they are slow, and
 few check numbers.
 
@@ -136,7 +136,7 @@ def imports(path: Path) -> set[str]:
 
 
 def tests_of(root: Path, name: str) -> list[str]:
-    """The test file named after a module and those that import it; else those of its importers; else of all of conf/."""
+    """The test file named after a module and those that import it; else those of its importers; else of all conf/."""
     tests = [path for path in sorted((root / "tests").rglob("test_*.py")) if "end_to_end" not in path.parts]
     of_test = {path: imports(path) for path in tests}
     of_module = {dotted(path.relative_to(root)): imports(path) for path in (root / PACKAGE).rglob("*.py")}

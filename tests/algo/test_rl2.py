@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diagnostic import NUM_ACTIONS, PaysAction
+from suited import suited
 from torch import Tensor
 
 from metarl_run.algo.meta_optimizer.adam import Adam
@@ -485,3 +486,19 @@ def test_rl2_approaches_the_bayes_optimal_bandit_within_three_per_cent():
     for _ in range(60):
         algo.meta_update(lives)
     assert 0.97 * bayes_optimal() < earned() < 1.02 * bayes_optimal()
+
+
+@pytest.mark.parametrize("algo", ["rl2", "rl3", "varibad", "meta_q", "model_based"])
+def test_meta_training_collects_lifetimes_of_as_many_episodes_as_configured(algo):
+    """A lifetime of K adaptation steps has K + 1 episodes in each env."""
+    point, _ = suited("logger=files", f"algo={algo}", "env=random_mdp", "algo.episodes=7")
+    _, agent = build_agent(point.config, Streams(0, torch.device("cpu")))
+
+    class Asked(Exception):
+        pass
+
+    def live(adaptation_steps, *more, **others):
+        raise Asked(adaptation_steps)
+
+    with pytest.raises(Asked, match=r"^6$"):
+        agent.meta_update(live)
