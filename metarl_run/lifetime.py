@@ -1,12 +1,16 @@
 """The only inner loop: rollout, adaptation, rollout, adaptation, … in all tasks at once."""
 
+from typing import Any
+
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm, adapt_in_parts
+from metarl_run.env.check import require_finite
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError
 from metarl_run.maths.distributions import Distribution, stacked
 from metarl_run.rollout import Collect, collect
-from metarl_run.types import AgentState, Lifetime
+from metarl_run.types import AgentState, Lifetime, Rollout
 
 
 def live(
@@ -36,14 +40,38 @@ def live(
             tasks: they take little memory, and their noise then depends on the tasks alone.
         collect: collects the rollouts.
     """
+    family, gather = env.family, collect
+
+    def collected(agent: AgentState, **more: Any) -> Rollout:
+        rollout = gather(env, algo.act, agent, generator, draw=algo.draw, **more)
+        require_finite(family, rollout)
+        return rollout
+
     stages = [algo.begin(env.task) if agents is None else agents]
     if algo.remembers:
         chosen: list[Distribution] | None = [] if algo.keeps_policy else None
         episodes = adaptation_steps + 1
-        rollout = collect(env, algo.act, stages[0], generator, draw=algo.draw, episodes=episodes, chosen=chosen)
+        rollout = collected(stages[0], episodes=episodes, chosen=chosen)
         return Lifetime(stages, [rollout], tasks_at_once, stacked(chosen, 1) if chosen else None)
-    rollouts = [collect(env, algo.act, stages[0], generator, draw=algo.draw)]
-    for _ in range(adaptation_steps):
+    rollouts = [collected(stages[0])]
+    for k in range(adaptation_steps):
         stages.append(adapt_in_parts(algo, stages[-1], rollouts[-1], tasks_at_once))
-        rollouts.append(collect(env, algo.act, stages[-1], generator, draw=algo.draw))
+        require_finite_agents(stages[-1], k + 1)
+        rollouts.append(collected(stages[-1]))
     return Lifetime(stages, rollouts, tasks_at_once)
+
+
+def require_finite_agents(agent: AgentState, step: int) -> None:
+    """Raise NumericalError if an adapted parameter is not finite, naming it and its task.
+
+    Args:
+        agent: M of them.
+        step: adaptation steps that they have taken.
+    """
+    with torch.no_grad():
+        for name, φ in agent.params.items():
+            if torch.isfinite(φ.sum()) or φ.isfinite().all():
+                continue
+            task = int((~φ.isfinite()).flatten(1).any(1).nonzero()[0])
+            reason = f"must be finite, got nan or inf in {name} of task {task} after adaptation step {step}"
+            raise NumericalError("adapted parameters", reason, "lower inner_lr")

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metarl_run.env.actions import dynamics_of
 from metarl_run.env.base import Task, TaskFamily
-from metarl_run.errors import ConfigError, ContractError
+from metarl_run.errors import ConfigError, ContractError, NumericalError
 from metarl_run.maths.distributions import empty_actions
+from metarl_run.types import Rollout
 
 SPACES = {
     "observation_space": ("a Box of floats with one axis", "return a vector: features side by side"),
@@ -135,3 +136,23 @@ def _name(dtype: torch.dtype) -> str:
 
 def _described(x: Any) -> str:
     return f"{len(x)} values" if type(x) is tuple else type(x).__name__
+
+
+def require_finite(family: TaskFamily, rollout: Rollout) -> None:
+    """Raise NumericalError if an agent met an observation or a reward that is not finite, naming where.
+
+    Args:
+        family: the origin of both.
+        rollout: collected in M tasks × B envs.
+    """
+    met = {"observation": rollout.observation[:, :-1], "reward": rollout.reward}
+    for name, x in met.items():
+        if torch.isfinite(x.sum()):  # a sum is finite only if all its terms are
+            continue
+        bad = (~x.isfinite()).flatten(3).any(3) if x.dim() > 3 else ~x.isfinite()
+        if (bad := bad & rollout.alive).any():
+            task, step, env = bad.nonzero()[0].tolist()
+            value = x[task, step, env].flatten()
+            got = value[~value.isfinite()][0].item()
+            where = f"task {task}, step {step}, env {env}"
+            raise NumericalError(f"{name} of {type(family).__name__}", f"must be finite, got {got} in {where}")

@@ -10,7 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError
@@ -158,6 +162,8 @@ class Training:
         except NumericalError as error:
             reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
             raise NumericalError(error.where, reason, error.hint) from error
+        rules = {name: rule.state() for name, rule in vars(algo).items() if isinstance(rule, MetaOptimizer)}
+        require_finite_state({"meta_params": getattr(algo, "meta_params", {}), **rules}, self.iteration + 1)
         rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
         env_steps = sum(rollout.env_steps for rollout in rollouts)
         self.iteration += 1
@@ -219,3 +225,23 @@ class Training:
         for sink in self.sinks.values():
             sink.evaluation(evaluation.rows, curve)
         return curve
+
+
+def require_finite_state(state: Any, iteration: int, path: str = "") -> None:
+    """Raise NumericalError if a number that meta-training has changed is not finite: it would be saved.
+
+    Args:
+        state: of an algorithm, as plain containers of tensors.
+        iteration: meta-iteration that changed it.
+        path: dotted name of `state`.
+    """
+    if isinstance(state, Tensor):
+        if state.is_floating_point() and not (torch.isfinite(state.sum()) or state.isfinite().all()):
+            reason = f"must be finite, got nan or inf after meta-iteration {iteration}"
+            raise NumericalError(path, reason, "lower the step sizes")
+    elif isinstance(state, Mapping):
+        for name, entry in state.items():
+            require_finite_state(entry, iteration, f"{path}.{name}" if path else str(name))
+    elif isinstance(state, list | tuple):
+        for place, entry in enumerate(state):
+            require_finite_state(entry, iteration, f"{path}[{place}]")
