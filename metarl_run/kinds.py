@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_or
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LARGEST = 2**53
+"""Of a count: more is a mistake, and overflows in the libraries below."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -38,6 +41,8 @@ class Interval:
         numbers = (int,) if self.number is int else (int, float)
         if isinstance(value, bool) or not isinstance(value, numbers):
             return f"must be {self}, got {value!r}"
+        if self.high == LARGEST < value:
+            return f"must be {self} and at most 2^53, got {value!r}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be {self}, got {value!r}"
         below = value <= self.low if self.open_low else value < self.low
@@ -45,7 +50,7 @@ class Interval:
 
     def __str__(self) -> str:
         name = "an integer" if self.number is int else "a finite number"
-        if math.isfinite(self.low) and math.isfinite(self.high):
+        if math.isfinite(self.low) and self.high < LARGEST:
             return f"{name} in [{self.low:g}, {self.high:g}]"
         if math.isfinite(self.low):
             return f"{name} {'>' if self.open_low else '>='} {self.low:g}"
@@ -150,7 +155,8 @@ Positive = Annotated[float, Interval(float, 0.0, open_low=True)]
 NonNegative = Annotated[float, Interval(float, 0.0)]
 Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
 Whole = Annotated[int, Interval(int, 0)]
-Count = Annotated[int, Interval(int, 1)]
+Count = Annotated[int, Interval(int, 1, LARGEST)]
+Threads = Annotated[int, Interval(int, 1, 4096)]
 Several = Annotated[int, Interval(int, 2)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]

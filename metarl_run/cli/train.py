@@ -77,6 +77,7 @@ def _single(composed: Composed) -> int:
         with carrier:
             _run_here(cfg)
 
+    _make(folder)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir, cfg.hydra.mode = point.folder, RunMode.RUN
     JobRuntime.instance().set("name", "train")
@@ -162,6 +163,7 @@ def _sweep(composed: Composed) -> int:
 
     folder, finished = composed.points[0].sweep_folder, False
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
+    _make(Path(folder))
     if composed.lists:
         register([point.overrides for point in composed.points])
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
@@ -186,6 +188,13 @@ def sweep_job(cfg: DictConfig) -> int:
         print(masked(str(error)), file=sys.stderr, flush=True)
         return error.exit_code
     return DONE
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("output_root", f"{folder} cannot be made: {error.strerror}", "output_root=FOLDER") from error
 
 
 # --- Hydra ---

@@ -89,6 +89,7 @@ def _composed(argv: Sequence[str]) -> Composed:
         )
     jobs, known = _sweep(loader, name, parsed, plugins)
     points, lists = tuple(jobs), lists or known
+    _check_subdir(points)
     if any(point.config["checkpoint"] is not None for point in points):
         lists, arguments = True, (*switches, *_of_the_sweep(parsed))
     return Composed(points, multirun=True, passthrough=False, arguments=arguments, lists=lists)
@@ -169,7 +170,8 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
         for group, option in cfg.hydra.runtime.choices.items()
         if isinstance(option, str) and not str(group).startswith("hydra/")
     }
-    if list(config.get("plugins") or []) != list(plugins):
+    named = config.get("plugins")
+    if isinstance(named, list) and named != list(plugins):
         raise ConfigError(
             "plugins",
             "may only be named on the command line, got a file that names them",
@@ -205,9 +207,21 @@ def _folders(cfg: DictConfig) -> tuple[str, str]:
         run, sweep = (os.path.expanduser(str(OmegaConf.select(cfg, key))) for key in keys)
     for key, folder in (("hydra.run.dir", run), ("hydra.sweep.dir", sweep)):
         refuse_in_config({key: folder})
+        if not folder:
+            raise ConfigError(key, "must be a path, got an empty one", f"leave out {key}")
         if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
             raise ConfigError(key, "must be a path whose parts have at most 255 bytes and no control characters")
     return run, sweep
+
+
+def _check_subdir(points: Sequence[Point]) -> None:
+    """Raise ConfigError if jobs of a sweep would have the same folder, which the first of them would keep."""
+    if len(points) > 1:
+        subdir = OmegaConf.to_container(points[0].composed.hydra.sweep, resolve=False)
+        assert isinstance(subdir, dict)
+        if "${" not in str(subdir["subdir"]):
+            reason = f"must differ from job to job, got {subdir['subdir']!r} for {len(points)} of them"
+            raise ConfigError("hydra.sweep.subdir", reason, "put ${hydra:job.num} into it")
 
 
 def _check_hydra(cfg: DictConfig) -> None:

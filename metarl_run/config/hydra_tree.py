@@ -32,9 +32,20 @@ def check_hydra(tree: Mapping[str, Any]) -> None:
     if tree.get("callbacks"):
         raise ConfigError("hydra.callbacks", "must be empty: callbacks would run code that the configuration names")
     _check(tree, "hydra")
-    subdir = (tree.get("sweep") or {}).get("subdir")
-    if isinstance(subdir, str) and (subdir.startswith("/") or ".." in subdir.split("/")):
-        raise ConfigError("hydra.sweep.subdir", f"must stay inside the sweep's folder, got {subdir!r}")
+    for key, subdir in (
+        ("hydra.sweep.subdir", (tree.get("sweep") or {}).get("subdir")),
+        ("hydra.output_subdir", tree.get("output_subdir")),
+    ):
+        if isinstance(subdir, str) and (subdir.startswith("/") or ".." in subdir.split("/")):
+            raise ConfigError(key, f"must stay inside the run's or sweep's folder, got {subdir!r}")
+    if not isinstance(tree.get("verbose"), bool | str | list):
+        raise ConfigError("hydra.verbose", f"must be true, false or names of loggers, got {tree.get('verbose')!r}")
+    jobs = (tree.get("launcher") or {}).get("n_jobs")
+    batch = (tree.get("sweeper") or {}).get("max_batch_size")
+    if jobs == 0 or isinstance(jobs, bool):
+        raise ConfigError("hydra.launcher.n_jobs", f"must be a number of jobs, or -1 for one per core, got {jobs}")
+    if isinstance(batch, int) and batch < 1:
+        raise ConfigError("hydra.sweeper.max_batch_size", f"must be an integer >= 1, got {batch}")
 
 
 def _check(node: Any, path: str) -> None:

@@ -17,7 +17,7 @@ from hydra import version
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -37,7 +37,7 @@ from metarl_run.config.hydra_internals import (
 from metarl_run.config.nearest import hint
 from metarl_run.config.renamed import with_today_names
 from metarl_run.config.secret import refuse_in_config
-from metarl_run.config.settings import PATHS, Settings
+from metarl_run.config.settings import MOST_POINTS, PATHS, Settings
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.syntax import check_yaml
 from metarl_run.errors import ConfigError
@@ -108,6 +108,8 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         raise ConfigError(
             "--experimental-rerun", "is refused: it runs what is stored in a pickle", "use resume=RUN_FOLDER"
         )
+    if flags["resolve"] and not flags["cfg"]:
+        raise ConfigError("--resolve", "only says how --cfg shows a configuration", "add --cfg job")
     if flags["config_path"] and not os.path.isabs(flags["config_path"]):
         raise ConfigError("--config-path", "must be absolute", "--config-dir adds a folder to metarl-run's own")
     return flags, overrides
@@ -206,11 +208,22 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return without_step_sizes(with_today_names(config))
 
 
+def _check_range(key: str, value: RangeSweep) -> None:
+    """Raise ConfigError for a range without end, or with more values than a sweep may have: it is not expanded then."""
+    start, stop, step = (float(x if x is not None else 0) for x in (value.start, value.stop, value.step))
+    if step == 0:
+        raise ConfigError(key, "must be swept in steps, got a range whose step is 0")
+    if (stop - start) / step > MOST_POINTS:
+        raise ConfigError(key, f"must have at most {MOST_POINTS} values, got {(stop - start) / step:.0f}")
+
+
 def swept_texts(override: Override, loader: ConfigLoaderImpl) -> list[str]:
     """Each swept value as it stands in a single run's override; nothing if the override is no sweep."""
     if not override.is_sweep_override():
         return []
     value = override.value()
+    if isinstance(value, RangeSweep):
+        _check_range(override.key_or_group, value)
     if isinstance(value, IntervalSweep):  # for sweepers that search: its ends stand for what lies between
         return [str(value.start), str(value.end)]
     override.config_loader = loader  # glob(*) looks there for options

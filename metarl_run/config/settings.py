@@ -15,7 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metarl_run.kinds import Count, Names, NonNegative, Real, Whole
+from metarl_run.kinds import Count, Names, NonNegative, Real, Threads, Whole
+
+MOST_POINTS = 10_000
+"""Jobs of one sweep."""
 
 PATHS = ("checkpoint", "resume", "output_root")
 """Keys that hold paths, in which `~` is the home folder."""
@@ -105,7 +108,7 @@ class Settings:
 
     seed: Whole = affects("training", with_table=True)
     device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
-    threads: Count = affects("agent", with_table=True)
+    threads: Threads = affects("agent", with_table=True)
     compile: bool = affects("training")
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")

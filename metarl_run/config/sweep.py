@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from metarl_run.config.grammar import quoted
 from metarl_run.config.nearest import hint
 from metarl_run.config.point import Point
+from metarl_run.config.settings import MOST_POINTS
 from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
-
-MOST_POINTS = 10_000
-
 
 PARTS = {"panel", "given", "runs"}
 """Keys of one part of a list."""

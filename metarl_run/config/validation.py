@@ -63,6 +63,9 @@ def validate(
     top = [field.name for field in dataclasses.fields(Settings)]
     _check_keys(config, "", required=[*top, *GROUPS], allowed=[*top, *GROUPS])
     _check_settings(Settings, config, "")
+    for name in config["plugins"]:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
+            raise ConfigError("plugins", f"must be names of packages, got {name!r}")
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
     packages = ("metarl_run", *config["plugins"])
@@ -93,6 +96,8 @@ def _check_strings(value: Any, path: str) -> None:
             _check_strings(entry, f"{path}[{place}]")
     elif isinstance(value, str):
         longest = LONGEST_PATH if path in PATHS else LONGEST_WORD
+        if not value and path in PATHS:
+            raise ConfigError(path, "must be a path, got an empty one", f"leave out {path}")
         if value == "???":
             raise ConfigError(path, "must be given", f"add {path}=VALUE")
         if re.search(r"[\x00-\x1f\x7f]", value):

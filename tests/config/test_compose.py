@@ -55,6 +55,19 @@ def test_folders_are_named_after_the_choices_and_never_twice() -> None:
     assert compose_points([FILES, "hydra.run.dir=/somewhere"]).points[0].folder == "/somewhere"
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("seed=range(0,1,0)", "seed: must be swept in steps, got a range whose step is 0"),
+        ("seed=range(0,100000000)", "seed: must have at most 10000 values, got 100000000"),
+        ("hydra.sweep.subdir=same", "hydra.sweep.subdir: must differ from job to job, got 'same' for 2 of them"),
+    ],
+)
+def test_sweeps_that_cannot_be_are_refused_before_they_are_expanded(argument: str, message: str) -> None:
+    swept = [] if argument.startswith("seed") else ["seed=0,1"]
+    assert told("-m", FILES, *swept, argument).startswith(f"error: {message}")
+
+
 @pytest.mark.parametrize("text", ["meta_iterations: 1\n", "defaults:\n  - override /algo: fomaml\n"])
 def test_an_experiment_without_its_header_is_told_so(text: str, tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
@@ -130,6 +143,16 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ),
         ("+env@other=random_mdp", "error: other: unknown key"),
         ("--nope", "error: --nope: unknown flag"),
+        ("--resolve", "error: --resolve: only says how --cfg shows"),
+        ("output_root=''", "error: output_root: must be a path, got an empty one"),
+        ("hydra.run.dir=''", "error: hydra.run.dir: must be a path, got an empty one"),
+        ("hydra.output_subdir=../../x", "error: hydra.output_subdir: must stay inside"),
+        ("hydra.verbose={a:b}", "error: hydra.verbose: must be true, false or names of loggers"),
+        ("hydra.sweeper.max_batch_size=0", "error: hydra.sweeper.max_batch_size: must be an integer >= 1, got 0"),
+        ("plugins=['']", "error: plugins: must be names of packages, got ''"),
+        ("plugins=3", "error: plugins: must be a list, got 3"),
+        ("threads=1000000", "error: threads: must be an integer in [1, 4096], got 1000000"),
+        ("meta_batch_size=100000000000000000000", "error: meta_batch_size: must be an integer >= 1 and at most 2^53"),
         ("--experiment=smoke", "error: --experiment: unknown flag\nhint: write experiment=VALUE, without dashes"),
         ("--meta-iterations=3", "error: --meta-iterations: unknown flag\nhint: write meta_iterations=VALUE"),
         ("--cfg=nope", "error: command line: argument --cfg/-c: invalid choice: 'nope'"),
@@ -205,7 +228,7 @@ def test_hydra_mode_asks_for_a_sweep_too() -> None:
         ),
         (["algo=maml,nope", "seed=0,1"], "error: algo: there is no option 'nope'"),
         (["network=mlp,table"], "error: network: in network=table, one of 2 combinations: table requires"),
-        (["seed=range(100000)"], "error: command line: must ask for at most 10000 runs, got 100000"),
+        (["seed=range(100000)"], "error: seed: must have at most 10000 values, got 100000"),
         (["algo.inner_lr=interval(0,1)"], "error: algo.inner_lr: cannot be swept over an interval"),
         (["hydra.job.name=a,b"], "error: hydra.job.name: is Hydra's own"),
     ],
