@@ -74,3 +74,17 @@ def test_a_surprise_is_the_divergence_from_the_belief_before_and_both_ends_have_
         for one, other in zip(gradients, theirs, strict=True):
             torch.testing.assert_close(one, other)
             assert one.abs().amax((1, 2)).gt(0).tolist() == [s in (t - 1, t) for s in range(T)]
+
+
+def test_a_whole_lifetime_in_one_pass_has_the_beliefs_of_its_steps():
+    """Mean and standard deviation are told apart: neither is 0, and they differ."""
+    encoder, x = make(VariBAD).encoder, inputs(lifetimes())
+    memory, steps = encoder.initial_memory(1), []
+    memory = {name: tensor.expand(-1, N, *tensor.shape[2:]) for name, tensor in memory.items()}
+    for t in range(T):
+        q, memory = encoder(x[t].unsqueeze(0), memory)
+        steps.append(q)
+    whole = encoder.sequence(x)
+    torch.testing.assert_close(whole.mean, torch.cat([q.mean for q in steps]))
+    torch.testing.assert_close(whole.log_deviation, torch.cat([q.log_deviation for q in steps]))
+    assert not torch.isclose(whole.mean[1:], whole.log_deviation[1:]).any()

@@ -25,3 +25,9 @@ def test_rounding_noise_of_what_never_varies_is_not_amplified(x):
     g = torch.Generator().manual_seed(0)
     params = seen(*(x * (1 + 3e-7 * torch.randn(50, generator=g)) for _ in range(3)))
     assert running.std(params, "x").item() == 1
+
+
+def test_normalised_values_have_mean_0_and_standard_deviation_1():
+    x = torch.tensor([1.0, 2.0, 6.0])
+    z = running.normalised(seen(x), "x", x)
+    assert z.mean().item() == pytest.approx(0, abs=1e-6) and z.std(correction=0).item() == pytest.approx(1)
