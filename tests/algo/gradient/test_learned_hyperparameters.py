@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metarl_run.algo.gradient.learned_hyperparameters import MARGIN, BoundedHyperparameter
+from metarl_run.algo.gradient.learned_hyperparameters import MARGIN, BoundedHyperparameter, LearnedHyperparameters
 
 BOUNDS = [(0.0, 1.0, False), (0.1, 0.7, False), (-0.3, 0.2, False), (0.01, 100.0, True), (0.1, 0.7, True)]
 
@@ -45,3 +45,16 @@ def test_a_start_at_a_bound_or_beyond_is_a_little_inside_with_a_slope():
         assert learned(x).item() == pytest.approx(reached)
         (slope,) = torch.autograd.grad(learned(x), x)
         assert slope.item() == pytest.approx(2 * MARGIN * (1 - MARGIN))
+
+
+def test_a_value_for_each_step_and_layer_that_has_one_of_its_own():
+    bounds = {name: BoundedHyperparameter([0.1, 0.9]) for name in ("shared", "stepwise", "layered")}
+    learned = LearnedHyperparameters(
+        hyperparameters=bounds,
+        steps={"shared": 1, "stepwise": 3, "layered": 3},
+        layers={"shared": [], "stepwise": [], "layered": ["w", "b"]},
+    )
+    x = learned.init({"shared": 0.3, "stepwise": 0.5, "layered": 0.7}, torch.device("cpu"))
+    assert {name: tuple(of.shape) for name, of in x.items()} == {"shared": (1,), "stepwise": (3,), "layered": (3, 2)}
+    for name, wanted in (("shared", 0.3), ("stepwise", 0.5), ("layered", 0.7)):
+        torch.testing.assert_close(learned.values(x)[name], torch.full_like(x[name], wanted))
