@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         return _table(composed)
     if first.config["resume"] is not None:
         return _resume(composed)
-    _tell_differences(composed.points)
+    _print_differences(composed.points)
     return _sweep(composed) if composed.multirun else _single(composed)
 
 
@@ -87,10 +87,11 @@ def _single(composed: Composed) -> int:
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
-    if isinstance(carrier.error, ConfigError) and folder in new:  # only a constructor could tell
-        shutil.rmtree(folder)
-        for path in new[1:]:
-            path.rmdir()
+    if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
+        shutil.rmtree(folder)  # refused by a constructor, before anything was learned
+        with contextlib.suppress(OSError):  # another run may have begun beside it
+            for path in new[1:]:
+                path.rmdir()
     carrier.deliver()
     return DONE
 
@@ -246,8 +247,8 @@ class Carrier(AbstractContextManager["Carrier"]):
             raise self.error
 
 
-def _tell_differences(points: Sequence[Point]) -> None:
-    """Print what the runs that made the checkpoints were that those which start from them are not."""
+def _print_differences(points: Sequence[Point]) -> None:
+    """Print how runs that start from checkpoints differ from those that made them."""
     reported: dict[str, dict[str, None]] = {}
     for point in points:
         reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))

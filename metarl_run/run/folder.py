@@ -89,17 +89,20 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
 
 
 def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
+    """Write config.yaml and run.json so that a kill between the two leaves a folder that can be used."""
     config = {**plan.config, "allow_changes": False}  # whoever changes more has to allow it again
     text = yaml.safe_dump(config, sort_keys=False).encode()
-    new = {"choices": dict(plan.choices), "overrides": plan.overrides}
     hashes = [*record.get("configs", []), hashlib.sha256(text).hexdigest()]
-    had_none = not (folder / "run.json").exists()
+    record = {**record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    if (folder / "run.json").exists():  # it knows either config.yaml then
+        write_atomically(folder / "run.json", json_bytes(record))
+        write_atomically(folder / "config.yaml", text)
+        return
     write_atomically(folder / "config.yaml", text)
     try:
-        write_atomically(folder / "run.json", json_bytes({**new, **record, **new, "configs": hashes}))
+        write_atomically(folder / "run.json", json_bytes(record))
     except ResourceError:
-        if had_none:
-            (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
+        (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
         raise
 
 
