@@ -9,6 +9,7 @@ from metarl_run.env.check import require_finite
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError
 from metarl_run.maths.distributions import Distribution, stacked
+from metarl_run.maths.finite import all_finite
 from metarl_run.rollout import Collect, collect
 from metarl_run.types import AgentState, Lifetime, Rollout
 
@@ -70,7 +71,7 @@ def require_finite_agents(agent: AgentState, step: int) -> None:
     """
     with torch.no_grad():
         for name, φ in agent.params.items():
-            if torch.isfinite(φ.sum()) or φ.isfinite().all():
+            if all_finite(φ):
                 continue
             task = int((~φ.isfinite()).flatten(1).any(1).nonzero()[0])
             reason = f"must be finite, got nan or inf in {name} of task {task} after adaptation step {step}"

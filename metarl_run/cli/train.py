@@ -23,7 +23,7 @@ from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.plan import Plan, refuse_links, stored_plan
 from metarl_run.config.point import Composed, Point
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
@@ -214,7 +214,7 @@ def _run_here(cfg: DictConfig) -> None:
     chosen = HydraConfig.get()
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    config = without_step_sizes(with_today_names({str(key): value for key, value in resolved.items()}))
+    config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
     plan = Plan(
         config,

@@ -1,4 +1,4 @@
-"""From the command line to validated plain configurations. With `metarl_run.cli.train` what knows Hydra.
+"""From the command line to validated plain configurations.
 
 All points of a sweep are composed, resolved and validated before anything is created. Hydra's own flags and grammar
 work as ever; whatever they say about a mistake becomes one line.
@@ -17,14 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from metarl_run.config.explain import UNKNOWN
 from metarl_run.config.given import given_by
-from metarl_run.config.hydra_internals import (
-    ConfigLoaderImpl,
-)
+from metarl_run.config.hydra_internals import ConfigLoaderImpl
 from metarl_run.config.hydra_tree import check_hydra
-from metarl_run.config.inherited import (
-    INHERITED_GROUPS,
-    differences,
-)
+from metarl_run.config.inherited import INHERITED_GROUPS, differences
 from metarl_run.config.loader import (
     COMPOSING,
     CONFIG_NAME,
@@ -42,7 +37,7 @@ from metarl_run.config.loader import (
 )
 from metarl_run.config.origin import with_origin
 from metarl_run.config.point import Composed, Point
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
@@ -238,7 +233,7 @@ def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, se
     offers = {}
     for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
         with contextlib.suppress(ConfigError, RecursionError, *COMPOSING):  # nobody has chosen a file that is broken
-            arguments = with_today_names(_arguments(loader, group, option), warn=False)
+            arguments = with_current_targets(_arguments(loader, group, option), warn=False)
             taken = signature(str(arguments.get("_target_")), packages)
             offers[f"{group}={option}"] = taken.declared.provided(arguments) if taken else set()
     return offers

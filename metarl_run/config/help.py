@@ -42,7 +42,7 @@ tab completion (bash; also zsh and fish):
 exit codes:
   0 done   1 a bug   2 bad usage or configuration, nothing created   3 run folder or checkpoint unusable
   4 a number that is not finite   5 disk, memory or device   6 some jobs of a sweep failed
-  130, 143 stopped by Ctrl-C or TERM, after saving
+  130, 143 stopped by Ctrl-C or TERM, 129, 138, 140 by HUP, USR1, USR2, after saving
 """
 
 

@@ -35,7 +35,7 @@ from metarl_run.config.hydra_internals import (
     get_args_parser,
 )
 from metarl_run.config.nearest import hint
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import refuse_in_config
 from metarl_run.config.settings import MOST_POINTS, PATHS, Settings
 from metarl_run.config.step_sizes import without_step_sizes
@@ -205,7 +205,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     for key in PATHS:
         if isinstance(config.get(key), str):
             config[key] = os.path.expanduser(config[key])
-    return without_step_sizes(with_today_names(config))
+    return without_step_sizes(with_current_targets(config))
 
 
 def _check_range(key: str, value: RangeSweep) -> None:

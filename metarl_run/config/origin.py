@@ -11,9 +11,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from metarl_run.config.given import Given, given_by
-from metarl_run.config.hydra_internals import (
-    ConfigLoaderImpl,
-)
+from metarl_run.config.hydra_internals import ConfigLoaderImpl
 from metarl_run.config.inherited import (
     INHERITED,
     INHERITED_GROUPS,

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.errors import StateError
 from metarl_run.folders import checkpoints_in
 
@@ -40,7 +40,7 @@ def stored_plan(folder: Path) -> Plan:
         if not isinstance(config, dict):
             raise ValueError("config.yaml holds no mapping")
         choices = {str(group): str(option) for group, option in record["choices"].items()}
-        return Plan(with_today_names(config), choices, [str(text) for text in record["overrides"]])
+        return Plan(with_current_targets(config), choices, [str(text) for text in record["overrides"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise StateError(
             str(folder),
@@ -80,7 +80,7 @@ def _plan_in_manifest(folder: Path) -> Plan | None:
     try:
         agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
         return Plan(
-            with_today_names(agent["config"]),
+            with_current_targets(agent["config"]),
             {str(group): str(option) for group, option in agent["choices"].items()},
             [],
         )

@@ -22,7 +22,7 @@ FORMER = {new: old for old, new in RENAMED.items()}
 _warned: set[str] = set()
 
 
-def with_today_names(config: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
+def with_current_targets(config: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
     """The configuration with each renamed `_target_` under its name of today; a warning once per name and process."""
     found: set[str] = set()
 
@@ -38,7 +38,7 @@ def with_today_names(config: Mapping[str, Any], *, warn: bool = True) -> dict[st
     return result
 
 
-def with_former_names(config: Mapping[str, Any]) -> dict[str, Any]:
+def with_former_targets(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as it read before any component moved: what is named by a hash of it is found again."""
     result: dict[str, Any] = _with_targets(config, lambda target: FORMER.get(target, target))
     return result

@@ -12,6 +12,7 @@ from metarl_run.env.actions import dynamics_of
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.errors import ConfigError, ContractError, NumericalError
 from metarl_run.maths.distributions import empty_actions
+from metarl_run.maths.finite import all_finite
 from metarl_run.types import Rollout
 
 SPACES = {
@@ -147,7 +148,7 @@ def require_finite(family: TaskFamily, rollout: Rollout) -> None:
     """
     met = {"observation": rollout.observation[:, :-1], "reward": rollout.reward}
     for name, x in met.items():
-        if torch.isfinite(x.sum()):  # a sum is finite only if all its terms are
+        if all_finite(x):
             continue
         bad = (~x.isfinite()).flatten(3).any(3) if x.dim() > 3 else ~x.isfinite()
         if (bad := bad & rollout.alive).any():

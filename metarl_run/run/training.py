@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
@@ -21,6 +20,7 @@ from metarl_run.errors import NumericalError
 from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.lifetime import live
 from metarl_run.logger.base import Sink
+from metarl_run.maths.finite import all_finite
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
@@ -236,7 +236,7 @@ def require_finite_state(state: Any, iteration: int, path: str = "") -> None:
         path: dotted name of `state`.
     """
     if isinstance(state, Tensor):
-        if state.is_floating_point() and not (torch.isfinite(state.sum()) or state.isfinite().all()):
+        if state.is_floating_point() and not all_finite(state):
             reason = f"must be finite, got nan or inf after meta-iteration {iteration}"
             raise NumericalError(path, reason, "lower the step sizes")
     elif isinstance(state, Mapping):

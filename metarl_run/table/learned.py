@@ -10,7 +10,7 @@ from typing import Any
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Point
-from metarl_run.config.renamed import with_former_names
+from metarl_run.config.renamed import with_former_targets
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
@@ -196,4 +196,4 @@ def _fingerprint(run_folder: Path) -> str:
 def _mark(plan: Plan) -> str:
     """Hash of the keys that affect training, so that a run is never continued with another configuration."""
     matters = {key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")}
-    return hashlib.blake2b(json.dumps(with_former_names(matters), sort_keys=True).encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(json.dumps(with_former_targets(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
@@ -125,7 +125,7 @@ def stored_identity(folder: Path) -> dict[str, Any] | None:
         found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return with_today_names(found, warn=False) if isinstance(found, dict) else None
+    return with_current_targets(found, warn=False) if isinstance(found, dict) else None
 
 
 def _error(folder: Path) -> Mapping[str, Any] | None:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from black_box import SMALL, call
 
+from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.errors import StateError
+from metarl_run.run import folder
+from metarl_run.run.checkpoint import hash_of
 from metarl_run.run.folder import require_own
 
 
@@ -54,5 +57,29 @@ def test_nothing_of_others_is_touched(how, tmp_path):
     assert {path.name: path.read_text() for path in files(place)} == texts
 
 
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_file()]
+def files(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_file()]
+
+
+def test_killed_while_a_change_is_written_down_a_folder_can_still_be_used(tmp_path, monkeypatch):
+    """Between its two files: config.yaml is then as it was, and the change can be asked for again."""
+    assert call(*SMALL, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
+    run = tmp_path / "run"
+    plan = stored_plan(run)
+    at_checkpoint = hash_of(run / "config.yaml")
+    changed = Plan({**plan.config, "meta_batch_size": 5, "allow_changes": True}, plan.choices, plan.overrides)
+    real = folder.write_atomically
+
+    def killed(path, data):
+        if path.name == "config.yaml":
+            raise KeyboardInterrupt
+        return real(path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folder, "write_atomically", killed)
+        folder.remember_plan(changed, run)
+    folder.require_unedited(run, at_checkpoint)
+    assert stored_plan(run).config["meta_batch_size"] == 3
+    assert folder.remember_plan(changed, run)
+    folder.require_unedited(run, at_checkpoint)
+    assert stored_plan(run).config["meta_batch_size"] == 5

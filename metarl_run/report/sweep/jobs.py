@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from metarl_run.config.renamed import with_today_names
+from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
@@ -102,7 +102,7 @@ def summary_or_empty(folder: Path) -> dict[str, Any]:
 def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     summary = summary_or_empty(folder)
     record = mapping_or_empty(folder / "run.json")
-    config = with_today_names(mapping_or_empty(folder / "config.yaml"), warn=False)
+    config = with_current_targets(mapping_or_empty(folder / "config.yaml"), warn=False)
     overrides = record.get("overrides") or yaml_or_none(folder / ".hydra" / "overrides.yaml") or []
     recorded = {key: config[key] for key in ("seed", "budget") if config.get(key) is not None}
     recorded |= record.get("choices", {}) | summary
