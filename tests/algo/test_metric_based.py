@@ -5,6 +5,7 @@ import io
 import gymnasium
 import pytest
 import torch
+from metric_lab import A, B, D, L, N, T, experience, randn
 
 from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_optimizer.sgd import SGD
@@ -18,18 +19,13 @@ from metarl_run.lifetime import live
 from metarl_run.network.mlp import MLP
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Lifetime, Percept, Rollout
+from metarl_run.types import AgentState, Lifetime, Percept
 
-N, T, B, D, A, L = 4, 6, 3, 2, 3, 5
 OBSERVATIONS, ACTIONS = gymnasium.spaces.Box(-1.0, 1.0, (D,)), gymnasium.spaces.Discrete(A)
 
 
 def streams(seed=0):
     return Streams(seed, torch.device("cpu"))
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def optimizer(lr=0.1):
@@ -62,24 +58,6 @@ def make(**changes):
         for seed, θ in enumerate([*algo.encoder.values(), *algo.policies.values(), algo.task_embeddings]):
             θ.copy_(0.7 * randn(*θ.shape, seed=seed))
     return algo
-
-
-def experience(seed=0, M=N):
-    """One episode in each env, of 2 to T steps."""
-    g = torch.Generator().manual_seed(seed)
-    length = torch.randint(2, T + 1, (M, 1, B), generator=g)
-    length[0, 0, 0] = T
-    time = torch.arange(T).view(1, T, 1)
-    alive = time < length
-    return Rollout(
-        observation=torch.randn(M, T + 1, B, D, generator=g),
-        action=torch.randint(A, (M, T, B), generator=g),
-        reward=torch.randn(M, T, B, generator=g) * alive,
-        terminated=(time == length - 1) & alive,
-        truncated=torch.zeros(M, T, B, dtype=torch.bool),
-        alive=alive,
-        memory={},
-    )
 
 
 def replay():
