@@ -5,18 +5,12 @@ import math
 import gymnasium
 import pytest
 import torch
+from metric_lab import A, D, L, N, randn
 
 from metarl_run.algo.metric.task_embedding import TaskEmbedding, log_kernel
 from metarl_run.types import Percept
 
-N, T, B, D, A, L = 4, 6, 3, 2, 3, 5
-
-
 OBSERVATIONS, ACTIONS = gymnasium.spaces.Box(-1.0, 1.0, (D,)), gymnasium.spaces.Discrete(A)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_weights_by_hand():
