@@ -75,7 +75,9 @@ def family_config(env_option: str) -> DictConfig:
 
 @pytest.fixture
 def family(family_config: DictConfig) -> TaskFamily:
-    """The task family of each option, with its default numbers."""
-    from hydra.utils import instantiate
+    """The task family of each option, with its default numbers; those that are slow to simulate with short episodes."""
+    from hydra.utils import get_class, instantiate
 
+    if get_class(family_config._target_).simulated:
+        family_config.horizon = 10
     return instantiate(family_config, _convert_="all")

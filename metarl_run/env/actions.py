@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl_run.env.base import TaskFamily
 
-Dynamics = Callable[[Any, Any, Tensor, Any], tuple[Any, Tensor, Tensor]]
+Dynamics = Callable[..., tuple[Any, Tensor, Tensor]]
 """`TaskFamily.step`: (task, state, action, noise) → state, reward, terminated."""
 
 
@@ -24,10 +24,10 @@ def dynamics_of(family: TaskFamily, device: torch.device) -> Dynamics:
     match family.action_space:
         case gymnasium.spaces.Discrete(start=start) if start:
             offset = int(start)
-            return lambda task, state, action, noise: family.step(task, state, action + offset, noise)
+            return lambda task, state, action, *more: family.step(task, state, action + offset, *more)
         case gymnasium.spaces.Box() as box if np.isfinite([box.low, box.high]).any():
             low, high = _bounds(box, device)
-            return lambda task, state, action, noise: family.step(task, state, action.clamp(low, high), noise)
+            return lambda task, state, action, *more: family.step(task, state, action.clamp(low, high), *more)
     return family.step
 
 

@@ -76,6 +76,8 @@ class TaskFamily(Component, ABC):
         action_space: of one environment: Discrete, or a Box of floats with one axis; see `step`.
         starts_alike: start states have the same distribution in all tasks.
         fixed_starts: all episodes of a task begin in the same state: `reset` draws nothing.
+        simulated: a step takes long: `step` has a fifth argument `alive`, `[M, B]`, and may leave other states as they
+            are.
         compilable: `step` and `observe` never branch on values of tensors; see `metarl_run.compiled.rollouts`.
     """
 
@@ -87,6 +89,7 @@ class TaskFamily(Component, ABC):
     starts_alike: ClassVar[bool] = False
     fixed_starts: ClassVar[bool] = False
     compilable: ClassVar[bool] = False
+    simulated: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

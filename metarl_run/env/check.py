@@ -95,7 +95,7 @@ class _Check:
         for name, x in zip(state._fields, state, strict=True):
             self.tensor(method, f"state.{name}", x, (self.M, self.B, ...), finite=False)
             try:
-                x.view(-1, *x.shape[2:])
+                x.view(self.M * self.B, *x.shape[2:])
             except RuntimeError:
                 self.fail(method, f"state.{name} must let `view` merge its first two axes; .contiguous() would do")
 

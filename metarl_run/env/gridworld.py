@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Interval, Real
 
 MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
@@ -139,10 +140,7 @@ class GridWorld(TaskFamily):
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GridWorldTask:
         goals = torch.tensor(self.goals[split], device=generator.device)
-        rounds = math.ceil(num_tasks / len(goals))
-        keys = torch.rand(rounds, len(goals), dtype=torch.float64, generator=generator, device=generator.device)
-        goal = goals[keys.argsort(-1)].view(-1, 1)[:num_tasks]  # each round a random order of all
-        return self._with_goals(goal)
+        return self._with_goals(in_turn(goals, num_tasks, generator).unsqueeze(-1))
 
     def all_tasks(self, split: Split) -> GridWorldTask:
         return self._with_goals(torch.tensor(self.goals[split]).unsqueeze(-1))

@@ -3,6 +3,7 @@
 A distribution is a number (constant) or a list that starts with its name, see `metarl_run.kinds.Distributions`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,29 @@ def sample(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Te
     position = u * ends[-1]
     interval = torch.bucketize(position, ends[:-1], right=True)
     return _within(lows[interval] + position - (ends - (highs - lows))[interval], numbers)
+
+
+def in_turn(values: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Draws among a few values in random order: each of n comes ⌊number / n⌋ or ⌈number / n⌉ times."""
+    rounds = math.ceil(number / len(values))
+    keys = torch.rand(rounds, len(values), dtype=torch.float64, generator=generator, device=generator.device)
+    return values[keys.argsort(-1)].flatten()[:number]  # each round a random order of all
+
+
+def sample_alone(spec: Distribution, num_tasks: int, generator: torch.Generator) -> Tensor:
+    """Draws of the only parameter of a family: as `sample`, but values that can be listed are drawn in turn."""
+    values = listed(spec)
+    return (
+        sample(spec, num_tasks, generator)
+        if values is None
+        else in_turn(values.to(generator.device), num_tasks, generator)
+    )
+
+
+def listed(spec: Distribution) -> Tensor | None:
+    """All different values that `spec` can draw, float32; None for a continuum."""
+    name, numbers = _parsed(spec)
+    return torch.tensor(sorted(set(numbers))) if name in ("constant", "choice") else None
 
 
 def _within(x: Tensor, numbers: list[float]) -> Tensor:

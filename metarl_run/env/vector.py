@@ -55,7 +55,7 @@ def put_back(state: Any, envs: Bool[Tensor, "M B"], start: Any) -> None:
 
 def by_env(state: Any) -> list[Tensor]:
     """Views of a state's tensors, `[M · B, …]`."""
-    return [x.view(-1, *x.shape[2:]) for x in state]
+    return [x.view(x.shape[0] * x.shape[1], *x.shape[2:]) for x in state]
 
 
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -120,7 +120,8 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         alive, all_alive = self._alive, self._all_alive
         noise = self.family.noise(self.num_tasks, self.episodes_per_task, self.generator)
-        self._state, reward, terminated = self.dynamics(self.task, self._state, action, noise)
+        padding = (alive,) if self.family.simulated and not all_alive else ()
+        self._state, reward, terminated = self.dynamics(self.task, self._state, action, noise, *padding)
         self._now += 1
         ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step
