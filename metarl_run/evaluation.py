@@ -7,7 +7,7 @@ import torch
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
-from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.env.vector import parallel
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
@@ -121,7 +121,7 @@ def evaluate(
     tasks_at_once = max(1, ENVS_AT_ONCE // episodes_per_task)
     for part, first in enumerate(range(0, num_tasks, tasks_at_once)):
         task = tasks.select(slice(first, first + tasks_at_once))
-        env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
+        env = parallel(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
         with torch.no_grad():
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
             expected = expected_returns(algo, lifetime.agents, family, task)

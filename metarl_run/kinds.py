@@ -124,6 +124,15 @@ class Distributions:
         return None
 
 
+class DistributionsByName:
+    """A mapping from any names to distributions, see `Distributions`."""
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            return f"must be a mapping from names to distributions, got {value!r}"
+        return next((f"{key}: {p}" for key, entry in value.items() if (p := distribution_problem(entry))), None)
+
+
 DISTRIBUTION_NAMES = ("constant", "uniform", "log_uniform", "normal", "choice")
 
 

@@ -78,6 +78,7 @@ class TaskFamily(Component, ABC):
         fixed_starts: all episodes of a task begin in the same state: `reset` draws nothing.
         simulated: a step takes long: `step` has a fifth argument `alive`, `[M, B]`, and may leave other states as they
             are.
+        envs: class of its parallel environments; None is `TaskVectorEnv`, which needs the methods below.
         compilable: `step` and `observe` never branch on values of tensors; see `metarl_run.compiled.rollouts`.
     """
 
@@ -90,6 +91,7 @@ class TaskFamily(Component, ABC):
     fixed_starts: ClassVar[bool] = False
     compilable: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
+    envs: ClassVar[Any] = None
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

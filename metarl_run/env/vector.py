@@ -47,6 +47,14 @@ class Transition(NamedTuple):
         return self.terminated if self.truncated is None else self.terminated | self.truncated
 
 
+def parallel(family: TaskFamily, task: Task, *, episodes_per_task: int, generator: torch.Generator) -> "TaskVectorEnv":
+    """Parallel environments of a family; the arguments are those of `TaskVectorEnv`."""
+    made: TaskVectorEnv = (family.envs or TaskVectorEnv)(
+        family, task, episodes_per_task=episodes_per_task, generator=generator
+    )
+    return made
+
+
 def put_back(state: Any, envs: Bool[Tensor, "M B"], start: Any) -> None:
     """Overwrite the state of some environments by their start state."""
     for old, new in zip(state, start, strict=True):

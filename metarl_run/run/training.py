@@ -15,7 +15,7 @@ from torch import Tensor
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
-from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.env.vector import parallel
 from metarl_run.errors import NumericalError
 from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.lifetime import live
@@ -138,7 +138,7 @@ class Training:
             fresh = agents is None
             tasks = self.streams("meta_train/tasks", *index) if fresh else self.streams("meta_train/standing_tasks")
             task = self.family.sample(self.meta_batch_size, "meta_train", tasks)
-            env = TaskVectorEnv(
+            env = parallel(
                 self.family,
                 task,
                 episodes_per_task=self.episodes_per_task,

@@ -13,7 +13,7 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.config.secret import masked
 from metarl_run.env.base import TaskFamily
-from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.env.vector import parallel
 from metarl_run.errors import NumericalError, RunError
 from metarl_run.evaluation import episode_sums
 from metarl_run.lifetime import live
@@ -90,7 +90,7 @@ def returns_of(
     """
     name = f"table/{job.phase}"
     task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", index))
-    env = TaskVectorEnv(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
+    env = parallel(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
     with torch.no_grad():
         lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)

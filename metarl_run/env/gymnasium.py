@@ -1,0 +1,228 @@
+"""Any Gymnasium environment as a task family."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.gymnasium_pool import Maker, Pool, flat_action_space
+from metarl_run.env.parameter import sample
+from metarl_run.env.vector import TaskVectorEnv, Transition
+from metarl_run.errors import ConfigError
+from metarl_run.kinds import Count, DistributionsByName, Positive
+
+Vary = Annotated[dict[str, Any], DistributionsByName()]
+SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class GymnasiumTask(Task):
+    """M tasks: the value of each of P parameters, in the order of their names."""
+
+    values: Float[Tensor, "M P"]
+
+
+class GymnasiumFamily(TaskFamily):
+    """Tasks of an environment that differ in keywords of its constructor, or in attributes.
+
+    Task: the parameters named in `vary`. Each is a keyword of the constructor; else an attribute of the unwrapped
+    environment, by a dotted path; else an entry of the mapping that is given to its `set_task`. Observation: flattened
+    as by `gymnasium.spaces.flatten`, discrete ones one-hot. Action: of finite spaces, one number for each combination.
+    Start, reward and termination: the environment's; it is reset with a seed of its own for every episode.
+
+    Args:
+        id: name in Gymnasium's registry; null with `make`.
+        make: `package.module:function` that makes the environment; the package must be one of `plugins`.
+        kwargs: keywords of the constructor, the same in all tasks.
+        vary: the distribution of each parameter in meta-training.
+        vary_in_meta_test: the same in meta-testing.
+        vector: `sync` steps all environments in this process, `async` in worker processes; the result is the same.
+        workers: processes with `async`; null is one per CPU.
+        timeout: seconds after which a worker that does not answer ends the run.
+        horizon: null is the limit of the registered environment.
+
+    Raises:
+        ConfigError: if the environment cannot be made, or its spaces cannot be used.
+    """
+
+    id: str | None
+    make: str | None
+    kwargs: dict[str, Any] | None
+    vary: Vary | None
+    vary_in_meta_test: Vary | None
+    vector: Literal["sync", "async"]
+    workers: Count | None
+    timeout: Positive
+    horizon: Count | None  # type: ignore[assignment]  # null is taken from the registry
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "continuous_actions")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.id is None) == (self.make is None):
+            raise ConfigError("env", "needs either id or make", "env.id=CartPole-v1")
+        vary = self.vary or {}
+        held_out = vary if self.vary_in_meta_test is None else self.vary_in_meta_test
+        self.varied: dict[Split, Vary] = {"meta_train": vary, "meta_test": held_out}
+        if vary.keys() != held_out.keys():
+            wanted, got = (", ".join(sorted(names)) or "nothing" for names in (vary, held_out))
+            raise ConfigError("env.vary_in_meta_test", f"must name the parameters of vary, {wanted}, got {got}")
+        limit = self._registered().max_episode_steps if self.id is not None else None
+        if self.horizon is None and limit is None:
+            raise ConfigError(
+                "env.horizon", "must be given: the environment has no limit of its own", "env.horizon=200"
+            )
+        self.horizon = self.horizon or limit
+        arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
+        self.maker = Maker(self.id, self.make, arguments, sorted(vary))
+        example = self._example()
+        self.inner_action_space = example.action_space
+        try:
+            size = spaces.flatdim(example.observation_space)
+            self.action_space = flat_action_space(example.action_space)
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError("env", f"the spaces of {self.id or self.make} cannot be used: {error}") from error
+        finally:
+            example.close()
+        self.observation_space = spaces.Box(-np.inf, np.inf, (size,))
+        self._pool: Pool | None = None
+
+    def _registered(self) -> Any:
+        assert self.id is not None
+        try:
+            return gymnasium.spec(self.id)
+        except gymnasium.error.Error as error:
+            raise ConfigError("env.id", f"{error}") from error
+
+    def _example(self) -> gymnasium.Env[Any, Any]:
+        """One environment, in which every parameter can be set."""
+        try:
+            example = self.maker.constructor()(**self.maker.arguments)
+        except Exception as error:
+            raise ConfigError(
+                "env", f"{self.id or self.make} cannot be made: {type(error).__name__}: {error}"
+            ) from error
+        others = [name for name in self.maker.names if name not in self.maker.keywords()]
+        for name in others:
+            if not _has(example.unwrapped, name) and not hasattr(example.unwrapped, "set_task"):
+                reason = f"{self.id or self.make} has neither a keyword nor an attribute {name!r}"
+                raise ConfigError("env.vary", reason, f"its numbers are {', '.join(_numbers(example.unwrapped))}")
+        return example
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GymnasiumTask:
+        columns = [sample(self.varied[split][name], num_tasks, generator) for name in self.maker.names]
+        empty = torch.empty(num_tasks, 0, device=generator.device)
+        return GymnasiumTask(values=torch.stack(columns, 1) if columns else empty)
+
+    def pool(self, number: int) -> Pool:
+        """At least `number` environments."""
+        if self._pool is None or self._pool.number < number:
+            if self._pool is not None:
+                self._pool.close()
+            workers = 0 if self.vector == "sync" else self.workers or os.cpu_count() or 1
+            self._pool = Pool(self.maker, number, workers, self.timeout)
+        return self._pool
+
+    def reset(self, task: Task, num_episodes: int, generator: torch.Generator) -> Any:
+        raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
+
+    def step(self, task: Any, state: Any, action: Tensor, noise: Any) -> Any:
+        raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
+
+    def observe(self, task: Any, state: Any) -> Tensor:
+        raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
+
+
+def _has(env: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not hasattr(env, name):
+            return False
+        env = getattr(env, name)
+    return True
+
+
+def _numbers(env: Any) -> Sequence[str]:
+    return sorted(name for name, value in vars(env).items() if type(value) in (int, float) and not name.startswith("_"))
+
+
+class GymnasiumVectorEnv(TaskVectorEnv):
+    """Environments of a pool, behind the interface of rollouts: see `TaskVectorEnv`."""
+
+    family: GymnasiumFamily
+    task: GymnasiumTask
+
+    def __init__(
+        self, family: GymnasiumFamily, task: GymnasiumTask, *, episodes_per_task: int, generator: torch.Generator
+    ) -> None:
+        assert family.horizon is not None
+        self.family, self.task, self.generator = family, task, generator
+        self.num_tasks, self.episodes_per_task, self.horizon = task.num_tasks, episodes_per_task, family.horizon
+        self.num_envs = self.num_tasks * episodes_per_task
+        self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
+        self._state = None
+
+    def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
+        self._pool = self.family.pool(self.num_envs)
+        device = self.generator.device
+        tasks = self.task.values.repeat_interleave(self.episodes_per_task, 0).double().cpu().numpy()
+        self._steps = torch.zeros(self.num_envs, dtype=torch.int64)
+        self._left = torch.full((self.num_envs,), episodes)
+        self._observation = self._begin(np.ones(self.num_envs, bool), tasks)
+        self._alive = torch.ones(self.num_tasks, self.episodes_per_task, dtype=torch.bool, device=device)
+        return self._shaped(self._observation)
+
+    def advance(self, action: Tensor) -> Transition:
+        alive = self._left > 0
+        chosen = self._chosen(action)
+        chosen[~alive.numpy()] = np.nan
+        rows = torch.from_numpy(self._pool.step(chosen)[: self.num_envs].copy())
+        rows[~alive, -3:] = 0.0
+        self._steps += alive
+        terminated = rows[:, -2] > 0
+        truncated = ((rows[:, -1] > 0) | (self._steps >= self.horizon)) & ~terminated & alive
+        ended = terminated | truncated
+        self._left -= ended.long()
+        self._observation = torch.where(alive.unsqueeze(1), rows[:, :-3], self._observation)
+        anew = (ended & (self._left > 0)).numpy()
+        if anew.any():
+            first = self._begin(anew)
+            self._observation = torch.where(torch.from_numpy(anew).unsqueeze(1), first, self._observation)
+            self._steps[torch.from_numpy(anew)] = 0
+        self._alive = self._shaped(self._left > 0)
+        return Transition(
+            self._shaped(self._observation),
+            self._shaped(rows[:, -3]),
+            self._shaped(terminated),
+            self._shaped(truncated) if truncated.any() else None,
+            None if alive.all() else self._shaped(alive),
+        )
+
+    def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[Tensor, "N D"]:
+        """First observations of new episodes, each with a seed of its own, whichever worker resets it."""
+        draws = torch.randint(SEEDS, (self.num_envs,), generator=self.generator, device=self.generator.device)
+        seeds = np.where(envs, draws.cpu().numpy(), -1)
+        return torch.from_numpy(self._pool.reset(seeds, tasks)[: self.num_envs, :-3].copy())
+
+    def _chosen(self, action: Tensor) -> np.ndarray:
+        """Actions of the environments' own space, `[N, d]`: of a Discrete one with its start."""
+        flat = action.reshape(self.num_envs, -1).double().cpu().numpy()
+        match self.single_action_space:
+            case spaces.Discrete(start=start):
+                return flat + int(start)
+            case spaces.Box(low=low, high=high):
+                return np.asarray(np.clip(flat, low, high))
+        raise AssertionError(self.single_action_space)
+
+    def _shaped(self, x: Tensor) -> Tensor:
+        return x.view(self.num_tasks, self.episodes_per_task, *x.shape[1:]).to(self.generator.device)
+
+
+GymnasiumFamily.envs = GymnasiumVectorEnv

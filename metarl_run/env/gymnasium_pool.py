@@ -1,0 +1,312 @@
+"""Pool of Gymnasium environments, in this process or in worker processes. Imports no torch, as workers import it.
+
+Workers are those of Gymnasium's `AsyncVectorEnv`: processes, shared memory, time-outs. Each of its environments is a
+`Chunk`, which steps many environments one after another: a process per environment would be too many.
+"""
+
+import contextlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+from metarl_run.errors import ResourceError
+
+MAX_COMBINATIONS = 4096  # of a MultiDiscrete or MultiBinary action
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Recipe of an environment.
+
+    Attributes:
+        id: name in Gymnasium's registry, or None.
+        factory: `package.module:function` that makes one instead, or None.
+        arguments: keywords of either.
+        names: task parameters, in the order of their values.
+    """
+
+    id: str | None
+    factory: str | None
+    arguments: Mapping[str, Any]
+    names: Sequence[str]
+
+    def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
+        if self.factory is not None:
+            module, _, name = self.factory.partition(":")
+            made: Callable[..., gymnasium.Env[Any, Any]] = getattr(importlib.import_module(module), name)
+            return made
+        name = self.id or ""
+        return lambda **arguments: gymnasium.make(name, disable_env_checker=True, **arguments)
+
+    def keywords(self) -> list[str]:
+        """Task parameters that the constructor takes."""
+        if self.factory is not None:
+            constructor: Any = self.constructor()
+        else:
+            entry = gymnasium.spec(self.id or "").entry_point
+            constructor = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+        return [name for name in self.names if name in inspect.signature(constructor).parameters]
+
+
+class TaskEnv:
+    """One environment whose task can be replaced.
+
+    A task parameter is a keyword of the constructor, which makes a new environment; else an attribute of the unwrapped
+    environment, by a dotted path; else an entry of the mapping that is given to its `set_task`.
+    """
+
+    def __init__(self, maker: Maker) -> None:
+        self.maker, self.keywords = maker, maker.keywords()
+        self.env: gymnasium.Env[Any, Any] | None = None
+        self.values: dict[str, float] = {}
+
+    def set_task(self, values: Sequence[float]) -> None:
+        wanted = {name: float(value) for name, value in zip(self.maker.names, values, strict=True)}
+        built = {name: wanted[name] for name in self.keywords}
+        if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
+            self.close()
+            self.env = self.maker.constructor()(**self.maker.arguments, **built)
+        self.values = wanted
+        others = {name: value for name, value in wanted.items() if name not in built}
+        given = {}
+        for name, value in others.items():
+            if not _assigned(self.env.unwrapped, name, value):
+                given[name] = value
+        if given:
+            self.env.unwrapped.set_task(given)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        if self.env is not None:
+            self.env.close()
+
+
+def _assigned(env: Any, path: str, value: float) -> bool:
+    """Set an attribute by its dotted path, if there is such a one."""
+    *outer, last = path.split(".")
+    for name in outer:
+        if not hasattr(env, name):
+            return False
+        env = getattr(env, name)
+    if not hasattr(env, last):
+        return False
+    setattr(env, last, value)
+    return True
+
+
+# --- Spaces as policies see them ---
+
+
+def flat_action_space(space: spaces.Space[Any]) -> spaces.Discrete | spaces.Box:
+    """Discrete for finite spaces, whose combinations are numbered; a Box with one axis for real numbers."""
+    match space:
+        case spaces.Discrete():
+            return space
+        case spaces.MultiDiscrete(nvec=nvec):
+            return spaces.Discrete(_combinations(nvec.flatten()))
+        case spaces.MultiBinary():
+            return spaces.Discrete(_combinations(np.full(int(np.prod(space.shape)), 2)))
+        case spaces.Box():
+            return spaces.Box(space.low.flatten(), space.high.flatten(), dtype=np.float32)
+    raise ValueError(f"must be Discrete, MultiDiscrete, MultiBinary or Box, got {space}")
+
+
+def _combinations(sizes: np.ndarray) -> int:
+    number = int(np.prod(sizes.astype(object)))
+    if number > MAX_COMBINATIONS:
+        raise ValueError(f"must have at most {MAX_COMBINATIONS} combinations, got {number}")
+    return number
+
+
+def from_flat(space: spaces.Space[Any], action: np.ndarray) -> Any:
+    """The action of `space` that a policy's choice in `flat_action_space` stands for."""
+    match space:
+        case spaces.Discrete():
+            return space.dtype.type(action[0])
+        case spaces.MultiDiscrete(nvec=nvec, start=start):
+            digits = np.unravel_index(int(action[0]), nvec.flatten())
+            return (np.reshape(digits, nvec.shape) + start).astype(space.dtype)
+        case spaces.MultiBinary():
+            sizes = np.full(int(np.prod(space.shape)), 2)
+            return np.reshape(np.unravel_index(int(action[0]), sizes), space.shape).astype(space.dtype)
+    return action.reshape(space.shape).astype(space.dtype)
+
+
+# --- Many environments ---
+
+
+class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Environments `first`, `first + stride`, … of a pool, stepped one after another, as one environment.
+
+    Its observation holds a row for each: features, reward, terminated, truncated.
+
+    Args:
+        maker: makes each of them.
+        number: how many there are.
+        first: index of the first in the pool.
+        stride: number of chunks.
+    """
+
+    def __init__(self, maker: Maker, number: int, first: int = 0, stride: int = 1) -> None:
+        self.first, self.stride = first, stride
+        self.envs = [TaskEnv(maker) for _ in range(number)]
+        example = maker.constructor()(**maker.arguments)
+        self.inner_observation, self.inner_action = example.observation_space, example.action_space
+        example.close()
+        width = spaces.flatdim(self.inner_observation)
+        chosen = flat_action_space(self.inner_action)
+        self.rows = np.zeros((number, width + 3), np.float32)
+        self.observation_space = spaces.Box(-np.inf, np.inf, self.rows.shape)
+        size = 1 if isinstance(chosen, spaces.Discrete) else chosen.shape[0]
+        self.action_space = spaces.Box(-np.inf, np.inf, (number, size), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Reset environments.
+
+        Args:
+            seed: unused; each environment has its own.
+            options: of the whole pool: `seeds`, −1 for environments to leave alone, and `tasks`, or None to keep them.
+        """
+        options = options or {}
+        seeds, tasks = options.get("seeds", ()), options.get("tasks")
+        for i, env in enumerate(self.envs):
+            index = self.first + i * self.stride
+            if index >= len(seeds) or seeds[index] < 0:
+                continue
+            with self._named(index, "reset"):
+                if tasks is not None:
+                    env.set_task(tasks[index])
+                assert env.env is not None
+                observation, _ = env.env.reset(seed=int(seeds[index]))
+                features: Any = spaces.flatten(self.inner_observation, observation)
+                self.rows[i, :-3], self.rows[i, -3:] = features, 0.0
+        return self.rows, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Step every environment whose action is not NaN."""
+        for i in np.flatnonzero(~np.isnan(action[:, 0])).tolist():
+            with self._named(self.first + i * self.stride, "step"):
+                env = self.envs[i].env
+                assert env is not None
+                observation, reward, terminated, truncated, _ = env.step(from_flat(self.inner_action, action[i]))
+                features: Any = spaces.flatten(self.inner_observation, observation)
+                self.rows[i, :-3], self.rows[i, -3:] = features, (reward, terminated, truncated)
+        return self.rows, 0.0, False, False, {}
+
+    @contextlib.contextmanager
+    def _named(self, index: int, method: str) -> Any:
+        """Let an exception say which environment it comes from."""
+        try:
+            yield
+        except Exception as error:
+            raise RuntimeError(f"env {index}: {method}: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class Pool:
+    """`number` environments.
+
+    Args:
+        maker: makes each of them.
+        number: how many.
+        workers: processes; 0 is none, in this process.
+        timeout: seconds after which a worker that has not answered is given up.
+    """
+
+    def __init__(self, maker: Maker, number: int, workers: int, timeout: float) -> None:
+        self.number, self.workers, self.timeout = number, min(workers, number), timeout
+        self.chunks: Any
+        if not self.workers:
+            self.chunks = Chunk(maker, number)
+            return
+        each = -(-number // self.workers)
+        made = [_MakeChunk(maker, each, w, self.workers) for w in range(self.workers)]
+        # Neither the parent's memory nor its open files: a worker must notice when the parent is gone.
+        self.chunks = AsyncVectorEnv(made, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+
+    def reset(self, seeds: np.ndarray, tasks: np.ndarray | None = None) -> np.ndarray:
+        """Reset environments; rows of all, `[number, D + 3]`: features, reward, terminated, truncated.
+
+        Args:
+            seeds: one for each of the first environments; −1 leaves one alone.
+            tasks: task parameters of each, or None to keep them.
+        """
+        options = {"seeds": seeds, "tasks": tasks}
+        if not self.workers:
+            return self._rows(lambda: self.chunks.reset(options=options)[0])
+        self._answer(lambda: self.chunks.reset_async(options=options))
+        return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout)[0])
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Step environments; rows as of `reset`.
+
+        Args:
+            actions: of each of the first environments; NaN leaves one alone.
+        """
+        n = self._size
+        padded = np.full((n, actions.shape[1]), np.nan)
+        padded[: len(actions)] = actions
+        if not self.workers:
+            return self._rows(lambda: self.chunks.step(padded)[0])
+        by_worker = padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1)
+        self._answer(lambda: self.chunks.step_async(np.ascontiguousarray(by_worker)))
+        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout)[0])
+
+    @property
+    def _size(self) -> int:
+        return self.number if not self.workers else -(-self.number // self.workers) * self.workers
+
+    def _rows(self, call: Callable[[], np.ndarray]) -> np.ndarray:
+        """The rows that the chunks return, in the order of the environments."""
+        rows: np.ndarray = self._answer(call)
+        return rows if not self.workers else rows.swapaxes(0, 1).reshape(self._size, -1)[: self.number]
+
+    def _answer(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns.
+
+        Raises:
+            ResourceError: if a worker raised, died or did not answer in time.
+        """
+        try:
+            return call()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".replace("RuntimeError: env", "env")
+            if self.workers:
+                dead = [w for w, process in enumerate(self.chunks.processes) if not process.is_alive()]
+                late = [w for w, pipe in enumerate(self.chunks.parent_pipes) if pipe is not None and not pipe.poll()]
+                if isinstance(error, EOFError | ConnectionError | BrokenPipeError) and dead:
+                    codes = ", ".join(f"{w} (exit code {self.chunks.processes[w].exitcode})" for w in dead)
+                    reason = f"worker {codes} died"
+                elif "imeout" in type(error).__name__:
+                    reason = f"worker {', '.join(map(str, late))} did not answer within {self.timeout:g} s"
+            self.close(terminate=True)
+            raise ResourceError("env", reason) from error
+
+    def close(self, *, terminate: bool = False) -> None:
+        if self.workers and not self.chunks.closed:
+            with contextlib.suppress(Exception):
+                self.chunks.close(terminate=terminate)
+        elif not self.workers:
+            self.chunks.close()
+
+
+@dataclass(frozen=True)
+class _MakeChunk:
+    maker: Maker
+    number: int
+    first: int
+    stride: int
+
+    def __call__(self) -> Chunk:
+        return Chunk(self.maker, self.number, self.first, self.stride)
