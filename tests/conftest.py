@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: two threads in each of two tests would fight for two cores
 
+OUTSIDE = {"gymnasium"}
+"""Families whose states live outside, in environments of others; tests/env/test_gymnasium.py has their tests."""
+
 LIMIT = 15 * 60
 """Seconds after which a test counts as hanging, however busy the machine; nothing else that waits has a limit."""
 
@@ -54,9 +57,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture(params=sorted(path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")))
+@pytest.fixture(params=sorted({path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")} - OUTSIDE))
 def env_option(request: pytest.FixtureRequest) -> str:
-    """Each option of the group `env` in turn."""
+    """Each option of the group `env` in turn whose dynamics are functions of tensors."""
     return request.param
 
 

@@ -54,6 +54,10 @@ def _run(argv: list[str]) -> int:
 
         print(help_text(argv), end="")
         return DONE
+    if argv[:1] == ["watch"]:
+        from metarl_run.cli import watch
+
+        return watch.main(argv[1:])
     from metarl_run.cli import train
 
     return train.main(argv)

@@ -105,7 +105,7 @@ def _resume(composed: Composed) -> int:
             "resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER"
         )
     folder = Path(str(point.config["resume"]))
-    plan = _stored_plan(folder, point.config["plugins"])
+    plan = stored_run(folder, point.config["plugins"])
     given = [text for text in point.overrides if key_of(text) != "resume"]
     if any(key_of(text) != "plugins" for text in given):
         flags = [text for text in composed.arguments if text not in point.overrides]
@@ -138,7 +138,7 @@ def _table(composed: Composed) -> int:
     return reproduce(config, folder, [*flags, *plugins], stop)
 
 
-def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
+def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
     """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
     refuse_links(folder)
     plan = stored_plan(folder)

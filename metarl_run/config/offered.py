@@ -6,9 +6,10 @@ from typing import Any, TypedDict
 class Offered(TypedDict, total=False):
     """Arguments or fields that a constructor may ask for by name; a value in YAML takes precedence.
 
-    They are built in this order: a task family is offered none of them, a learner not the network.
+    They are built in this order: a task family is offered the plugins alone, a learner not the network.
 
     Attributes:
+        plugins: packages outside metarl_run that a configuration may import.
         streams: named random generators of the run, `metarl_run.seeding.Streams`.
         meta_batch_size: tasks M per meta-update.
         family: the task family, `metarl_run.env.base.TaskFamily`.
@@ -21,6 +22,7 @@ class Offered(TypedDict, total=False):
         make_network: (num_inputs, heads, constants) → another network as configured, and its fresh parameters.
     """
 
+    plugins: Any
     streams: Any
     meta_batch_size: int
     family: Any

@@ -101,6 +101,7 @@ class Settings:
         allow_changes: continue even though keys that matter to the result were changed.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
+        film: format of a film of one held-out task, before adaptation and after each step; null for none.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
         sweep: parts of a sweep over listed runs, see `metarl_run.config.sweep`; null where there is none.
         table: a paper's table to make instead of a run; see `metarl_run.config.table`.
@@ -126,6 +127,7 @@ class Settings:
     allow_changes: bool = affects("nothing")
     plugins: Names = affects("indirectly", with_table=True)
     output_root: str = affects("nothing", with_table=True)
+    film: Literal["gif", "mp4"] | None = affects("nothing", default=None)
     panel: str | None = affects("nothing")
     sweep: object = affects("nothing")
     table: Mapping[str, Any] | None = affects("nothing", with_table=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,3 +125,11 @@ class TaskFamily(Component, ABC):
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:
         """The observation of `state`: float32 `[M, B, D]`, not a view of it."""
+
+    def render(self, task: Any, state: Any) -> np.ndarray | None:
+        """A picture of the state of one environment of one task, uint8 `[height, width, 3]`; None if there is none."""
+        return None
+
+    def for_pictures(self) -> "TaskFamily":
+        """The same family, able to draw its states if it ever is."""
+        return self

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.drawing import ACCENT, PALE, Canvas
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions
 
@@ -188,3 +189,11 @@ class CartPoleFamily(TaskFamily):
 
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
         return state.values.clone()
+
+    def render(self, task: CartPoleTask, state: CartPoleState) -> np.ndarray:
+        (x, _, θ, _), length = state.values[0, 0].tolist(), 2 * float(task.half_length[0])
+        canvas = Canvas(-MAX_POSITION, MAX_POSITION)
+        canvas.line([(-MAX_POSITION, 0), (MAX_POSITION, 0)], PALE)
+        canvas.box((x - 0.3, -0.15), (x + 0.3, 0.15), PALE)
+        canvas.line([(x, 0.1), (x + length * math.sin(θ), 0.1 + length * math.cos(θ))], ACCENT, 6)
+        return canvas.array()

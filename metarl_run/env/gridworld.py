@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import gymnasium
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.drawing import GOAL, PALE, SIZE, Canvas
 from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Interval, Real
 
@@ -161,3 +163,12 @@ class GridWorld(TaskFamily):
     def observe(self, task: GridWorldTask, state: GridWorldState) -> Float[Tensor, "M B S"]:
         # torch.nn.functional.one_hot checks all values first
         return (state.cell.unsqueeze(-1) == torch.arange(self.size**2, device=state.cell.device)).float()
+
+    def render(self, task: GridWorldTask, state: GridWorldState) -> np.ndarray:
+        canvas, goal = Canvas(0.0, float(self.size)), int(task.reward[0].argmax())
+        for cell in range(self.size**2):
+            y, x = divmod(cell, self.size)
+            canvas.box((x, y), (x + 1, y + 1), GOAL if cell == goal else (255, 255, 255), outline=PALE)
+        y, x = divmod(int(state.cell[0, 0]), self.size)
+        canvas.dot((x + 0.5, y + 0.5), SIZE / self.size / 4)
+        return canvas.array()

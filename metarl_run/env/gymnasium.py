@@ -1,8 +1,10 @@
 """Any Gymnasium environment as a task family."""
 
+import copy
+import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import gymnasium
@@ -12,12 +14,15 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.component import field
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.gymnasium_pool import Maker, Pool, flat_action_space
+from metarl_run.env.gymnasium_pool import Maker, Pool, flat_action_space, is_reproducible
 from metarl_run.env.parameter import sample
 from metarl_run.env.vector import TaskVectorEnv, Transition
 from metarl_run.errors import ConfigError
 from metarl_run.kinds import Count, DistributionsByName, Positive
+
+log = logging.getLogger(__name__)
 
 Vary = Annotated[dict[str, Any], DistributionsByName()]
 SEEDS = 2**31
@@ -48,6 +53,7 @@ class GymnasiumFamily(TaskFamily):
         workers: processes with `async`; null is one per CPU.
         timeout: seconds after which a worker that does not answer ends the run.
         horizon: null is the limit of the registered environment.
+        plugins: packages that `id` and `make` may import; None is any.
 
     Raises:
         ConfigError: if the environment cannot be made, or its spaces cannot be used.
@@ -62,6 +68,7 @@ class GymnasiumFamily(TaskFamily):
     workers: Count | None
     timeout: Positive
     horizon: Count | None  # type: ignore[assignment]  # null is taken from the registry
+    plugins: Sequence[str] | None = field(default=None)
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "continuous_actions")
 
@@ -69,6 +76,7 @@ class GymnasiumFamily(TaskFamily):
         super().__post_init__()
         if (self.id is None) == (self.make is None):
             raise ConfigError("env", "needs either id or make", "env.id=CartPole-v1")
+        self._require_trusted()
         vary = self.vary or {}
         held_out = vary if self.vary_in_meta_test is None else self.vary_in_meta_test
         self.varied: dict[Split, Vary] = {"meta_train": vary, "meta_test": held_out}
@@ -84,7 +92,6 @@ class GymnasiumFamily(TaskFamily):
         arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
         self.maker = Maker(self.id, self.make, arguments, sorted(vary))
         example = self._example()
-        self.inner_action_space = example.action_space
         try:
             size = spaces.flatdim(example.observation_space)
             self.action_space = flat_action_space(example.action_space)
@@ -93,7 +100,20 @@ class GymnasiumFamily(TaskFamily):
         finally:
             example.close()
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,))
+        if not is_reproducible(self.maker):
+            log.warning("%s is not reproducible: with the same seed it gives other episodes", self.id or self.make)
         self._pool: Pool | None = None
+
+    def _require_trusted(self) -> None:
+        """Raise ConfigError for a package that a configuration may not import."""
+        key, name = ("id", self.id) if self.id is not None else ("make", self.make)
+        module, colon, _ = str(name).partition(":")
+        package = module.partition(".")[0]
+        if colon and self.plugins is not None and package not in self.plugins:
+            reason = f"must be in a package named in plugins, got {name}"
+            raise ConfigError(f"env.{key}", reason, f"if you trust it, add plugins=[{package}]")
+        if key == "make" and not colon:
+            raise ConfigError("env.make", f"must be package.module:function, got {name}")
 
     def _registered(self) -> Any:
         assert self.id is not None
@@ -130,6 +150,12 @@ class GymnasiumFamily(TaskFamily):
             workers = 0 if self.vector == "sync" else self.workers or os.cpu_count() or 1
             self._pool = Pool(self.maker, number, workers, self.timeout)
         return self._pool
+
+    def for_pictures(self) -> "GymnasiumFamily":
+        family = copy.copy(self)
+        family.maker = replace(self.maker, arguments={**self.maker.arguments, "render_mode": "rgb_array"})
+        family.vector, family._pool = "sync", None
+        return family
 
     def reset(self, task: Task, num_episodes: int, generator: torch.Generator) -> Any:
         raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
@@ -168,6 +194,11 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         self.num_envs = self.num_tasks * episodes_per_task
         self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
         self._state = None
+
+    def picture(self, task: Task) -> np.ndarray | None:
+        """The first environment as it renders itself; None if it has no pictures."""
+        inner = self._pool.chunks.envs[0].env
+        return np.asarray(inner.render()) if inner.render_mode == "rgb_array" else None
 
     def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
         self._pool = self.family.pool(self.num_envs)

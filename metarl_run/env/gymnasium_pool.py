@@ -7,6 +7,7 @@ Workers are those of Gymnasium's `AsyncVectorEnv`: processes, shared memory, tim
 import contextlib
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
+from metarl_run.env.mujoco.library import mujoco_quietly
 from metarl_run.errors import ResourceError
 
 MAX_COMBINATIONS = 4096  # of a MultiDiscrete or MultiBinary action
@@ -43,6 +45,9 @@ class Maker:
             made: Callable[..., gymnasium.Env[Any, Any]] = getattr(importlib.import_module(module), name)
             return made
         name = self.id or ""
+        if "mujoco" in str(gymnasium.spec(name).entry_point):
+            with contextlib.suppress(ImportError):  # Gymnasium says what is missing
+                mujoco_quietly()
         return lambda **arguments: gymnasium.make(name, disable_env_checker=True, **arguments)
 
     def keywords(self) -> list[str]:
@@ -67,7 +72,7 @@ class TaskEnv:
         self.env: gymnasium.Env[Any, Any] | None = None
         self.values: dict[str, float] = {}
 
-    def set_task(self, values: Sequence[float]) -> None:
+    def set_task(self, values: np.ndarray) -> None:
         wanted = {name: float(value) for name, value in zip(self.maker.names, values, strict=True)}
         built = {name: wanted[name] for name in self.keywords}
         if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
@@ -98,6 +103,29 @@ def _assigned(env: Any, path: str, value: float) -> bool:
         return False
     setattr(env, last, value)
     return True
+
+
+STEPS_TO_COMPARE = 10
+
+
+def is_reproducible(maker: Maker) -> bool:
+    """Do two environments with one seed give the same observations and rewards?"""
+
+    def history() -> list[np.ndarray]:
+        env = maker.constructor()(**maker.arguments)
+        env.action_space.seed(0)
+        observation, _ = env.reset(seed=0)
+        seen: list[Any] = [spaces.flatten(env.observation_space, observation)]
+        for _ in range(STEPS_TO_COMPARE):
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            seen += [spaces.flatten(env.observation_space, observation), np.array(reward)]
+            if terminated or truncated:
+                break
+        env.close()
+        return seen
+
+    first, second = history(), history()
+    return len(first) == len(second) and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 # --- Spaces as policies see them ---
@@ -279,7 +307,9 @@ class Pool:
             ResourceError: if a worker raised, died or did not answer in time.
         """
         try:
-            return call()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Gymnasium's own account of a worker's error
+                return call()
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".replace("RuntimeError: env", "env")
             if self.workers:
@@ -294,10 +324,12 @@ class Pool:
             raise ResourceError("env", reason) from error
 
     def close(self, *, terminate: bool = False) -> None:
-        if self.workers and not self.chunks.closed:
-            with contextlib.suppress(Exception):
-                self.chunks.close(terminate=terminate)
-        elif not self.workers:
+        if self.workers and terminate:  # a call may be pending, for which `close` would wait
+            for process in self.chunks.processes:
+                process.terminate()
+                process.join()
+            self.chunks.closed = True
+        else:
             self.chunks.close()
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.drawing import GOAL, PALE, Canvas
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions, NonNegative, Positive
 
@@ -99,6 +100,14 @@ class Navigation(TaskFamily):
 
     def observe(self, task: NavigationTask, state: NavigationState) -> Float[Tensor, "M B 2"]:
         return state.position.clone()
+
+    def render(self, task: NavigationTask, state: NavigationState) -> np.ndarray:
+        canvas = Canvas(-1.0, 1.0)
+        canvas.line([(-1, 0), (1, 0)], PALE, 1)
+        canvas.line([(0, -1), (0, 1)], PALE, 1)
+        canvas.dot(task.goal[0, 0].tolist(), 8, GOAL, filled=False)
+        canvas.dot(state.position[0, 0].tolist(), 5)
+        return canvas.array()
 
     def optimal_return(self, task: NavigationTask) -> Float[Tensor, " M"]:
         """The largest sum of an episode's rewards in each task.

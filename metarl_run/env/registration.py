@@ -23,7 +23,8 @@ def register() -> None:
     for path in sorted((CONFIG_DIR / "env").glob("*.yaml")):
         module, _, name = configuration(path.stem).get("_target_", "").rpartition(".")
         env_id = f"{NAMESPACE}/{name}-v0"
-        if module.endswith(f".{path.stem}") and env_id not in gymnasium.registry:
+        own = module.endswith(f".{path.stem}") and path.stem != "gymnasium"  # whose environments Gymnasium has already
+        if own and env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,
                 entry_point=ENTRY_POINT,

@@ -102,6 +102,11 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Environments that have an episode left."""
         return self._alive
 
+    def picture(self, task: Task) -> np.ndarray | None:
+        """The first environment as its family draws it; None if it does not."""
+        first = type(self._state)(*(x[:1, :1] for x in self._state))
+        return self.family.render(task, first)
+
     def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
         """Begin a lifetime of `episodes` consecutive episodes in every environment; return the first observations."""
         shape, device = (self.num_tasks, self.episodes_per_task), self.generator.device

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 MOST_TABLE_ROWS = 50_000
 """Rows of the table that is sent, which a browser has to show; adaptation.csv has all."""
 
+SHOWN = (".png", ".gif", ".mp4")
+"""Pictures that are sent; the scalable ones stay at home."""
+
 PROGRAM = Path(__file__).with_name("wandb_process.py")
 MOST_UNSENT = 64 * 2**20
 """Bytes that may be queued for a process that does not read."""
@@ -133,7 +136,7 @@ class Wandb(Sink):
             columns=columns,
             data=[[row[name] for name in columns] for row in at_few_steps(self.table, MOST_TABLE_ROWS)],
             summary={key: summary[key] for key in kept if key in summary},
-            pictures={path.stem: str(path.absolute()) for path in pictures if path.suffix == ".png"},
+            pictures={path.stem: str(path.absolute()) for path in pictures if path.suffix in SHOWN},
         )
         self.close()
         if "folder" in self.answer and self.prints_sync:

@@ -28,7 +28,8 @@ def main() -> None:
         run.log(order["row"])
     if order["do"] == "finish":
         for name, path in order["pictures"].items():
-            run.log({name: wandb.Image(path)})
+            kind = wandb.Image if path.endswith(".png") else wandb.Video
+            run.log({name: kind(path)})
         run.log({"adaptation_table": wandb.Table(columns=order["columns"], data=order["data"])})
         run.summary.update(order["summary"])
     run.finish(exit_code=0 if order["do"] == "finish" else 1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -46,7 +47,7 @@ def set_up(config: Mapping[str, Any], *, seed: int | None = None) -> SetUp:
 def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
     """The task family and the meta-algorithm with its learner and network."""
     plugins = config["plugins"]
-    family: TaskFamily = build(config["env"], {}, plugins=plugins, where="env")
+    family: TaskFamily = build(config["env"], {"plugins": plugins}, plugins=plugins, where="env")
     require_supported_spaces(family)
     offered: Offered = {
         "streams": streams,
@@ -56,6 +57,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
         "action_space": family.action_space,
     }
     learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
+    _require_suitable_actions(learner, family, "learner")
     num_inputs = int(np.prod(family.observation_space.shape))
     heads, constants = learner.heads(family.action_space), learner.constants(family.action_space)
 
@@ -68,7 +70,15 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     offered |= {"learner": learner, "num_inputs": num_inputs, "heads": heads}
     network, meta_params = make_network(num_inputs, heads, constants)
     offered |= {"network": network, "meta_params": meta_params, "make_network": make_network}
-    return family, build(config["algo"], offered, plugins=plugins, where="algo")
+    algo: MetaAlgorithm = build(config["algo"], offered, plugins=plugins, where="algo")
+    _require_suitable_actions(algo, family, "algo")
+    return family, algo
+
+
+def _require_suitable_actions(component: Any, family: TaskFamily, where: str) -> None:
+    """Raise ConfigError if a component needs discrete actions that an environment, once made, turns out not to have."""
+    if "discrete_actions" in component.requires and not isinstance(family.action_space, gymnasium.spaces.Discrete):
+        raise ConfigError(where, f"{type(component).__name__} needs discrete actions, got {family.action_space}")
 
 
 def take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
+from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
     is_complete,
     json_bytes,
@@ -121,6 +122,9 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         summary = _summary(plan, training, evaluation, seconds, cpu_seconds)
         write_atomically(folder / "summary.json", json_bytes({**summary, "status": "reporting"}))
         pictures = [*curve_report.write(folder), *learned_report.write(folder)]
+        if config["film"]:
+            path = folder / f"behaviour.{config['film']}"
+            pictures.append(film(algo, family, streams, path, **filmed(config)))
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", json_bytes(summary))

@@ -73,6 +73,9 @@ class MujocoFamily(TaskFamily):
     def observe(self, task: Any, state: MujocoState) -> Float[Tensor, "M B D"]:
         return torch.cat([state.qpos[..., 1:], state.qvel], -1).float()
 
+    def render(self, task: Any, state: MujocoState) -> np.ndarray:
+        return self.simulator.picture(state)
+
     def start(
         self, shape: tuple[int, int], generator: torch.Generator
     ) -> tuple[Float64[Tensor, "M B nq"], Float64[Tensor, "M B nv"]]:

@@ -1,6 +1,7 @@
 """MuJoCo as a function of tensors: full physics states go in and come out, stepped by one native call."""
 
-import functools
+import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from metarl_run.env.drawing import SIZE
+from metarl_run.env.mujoco.library import mujoco_quietly
 from metarl_run.errors import ConfigError
 
 ASSETS = Path(gymnasium.__file__).parent / "envs/mujoco/assets"
@@ -44,10 +47,11 @@ class Simulator:
 
     def __init__(self, model_file: str, frame_skip: int, derived: Sequence[str] = ()) -> None:
         self.model = _compiled(model_file, contact_forces="cfrc_ext" in derived)
-        self.data = _mujoco().MjData(self.model)  # of shapes alone
+        self.data = _mujoco().MjData(self.model)  # for shapes and pictures
         self.frame_skip, self.derived = frame_skip, tuple(derived)
         self.dt = float(self.model.opt.timestep) * frame_skip  # s, between two actions
         self._batch: Any = None
+        self._renderer: Any = None
         self._written: tuple[Any, int] | None = None
 
     def slice_of(self, name: str) -> slice:
@@ -74,6 +78,20 @@ class Simulator:
     ) -> MujocoState:
         """The state after `frame_skip` substeps with the controls `action`; the same state where not alive."""
         return self._run(state, action, parameters, alive)
+
+    def picture(self, state: MujocoState) -> np.ndarray:
+        """The first simulation as a camera sees it that follows the robot, uint8 `[SIZE, SIZE, 3]`."""
+        os.environ.setdefault("MUJOCO_GL", "egl")  # no screen is needed; osmesa where there is no EGL either
+        mujoco, data = _mujoco(), self.data
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self.model, SIZE, SIZE)
+        data.qpos[:] = state.qpos[0, 0].cpu().numpy()
+        mujoco.mj_forward(self.model, data)
+        camera = mujoco.MjvCamera()
+        mujoco.mjv_defaultFreeCamera(self.model, camera)
+        camera.lookat[:], camera.distance, camera.elevation = data.body("torso").xpos, 4.0, -15.0
+        self._renderer.update_scene(data, camera)
+        return np.array(self._renderer.render())
 
     def _run(
         self, state: MujocoState, action: Tensor | None, parameters: dict[str, Tensor], alive: Tensor | None = None
@@ -127,17 +145,13 @@ def _compiled(model_file: str, *, contact_forces: bool) -> Any:
     return spec.compile()
 
 
-@functools.cache
 def _mujoco() -> Any:
-    """The module, whose log neither fills the terminal nor a file in the working directory."""
+    """The module `mujoco`, of a version that steps many simulations in one call."""
     try:
-        import mujoco
-        import mujoco.batch  # new in MuJoCo 4
+        mujoco = mujoco_quietly()
+        importlib.import_module("mujoco.batch")  # new in MuJoCo 4
     except ImportError as error:
         raise ConfigError("env", f"needs MuJoCo 4 or newer, got: {error}", INSTALL) from error
-    config = mujoco.MjLogConfig.get()
-    config.logto_console = config.logto_file = False
-    mujoco.MjLogConfig.set(config)
     return mujoco
 
 

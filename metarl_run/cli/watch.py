@@ -1,0 +1,39 @@
+"""`metarl-run watch RUN_FOLDER`: a film of what the run learned."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from metarl_run.cli.train import stored_run
+from metarl_run.errors import DONE, ConfigError, StateError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the film; the exit code.
+
+    Raises:
+        RunError: see `metarl_run.errors`.
+    """
+    parser = argparse.ArgumentParser(prog="metarl-run watch", description=__doc__, exit_on_error=False)
+    parser.add_argument("folder", type=Path, help="of a run")
+    parser.add_argument("--task", type=int, default=0, help="which of the held-out tasks, from 0 (default: 0)")
+    parser.add_argument("--format", choices=("gif", "mp4"), default="gif")
+    parser.add_argument("--plugins", nargs="*", default=[], metavar="PACKAGE", help="packages whose code the run uses")
+    try:
+        given = parser.parse_args(argv)
+    except (argparse.ArgumentError, SystemExit) as error:
+        raise ConfigError("watch", str(error), "metarl-run watch RUN_FOLDER [--task N] [--format mp4]") from error
+    if given.task < 0:
+        raise ConfigError("--task", f"must be >= 0, got {given.task}")
+    if not given.folder.is_dir():
+        raise StateError(str(given.folder), "there is no such folder")
+    plan = stored_run(given.folder, given.plugins)
+    from metarl_run.run.agent import set_up, take_over
+    from metarl_run.run.film import film, filmed
+
+    _, streams, family, algo = set_up(plan.config)
+    take_over(algo, given.folder, plan.choices)
+    path = given.folder / f"behaviour.{given.format}"
+    film(algo, family, streams, path, index=given.task, **filmed(plan.config))
+    print(path)
+    return DONE
