@@ -4,6 +4,8 @@ An error is one line, `error: <dotted.key or path>: <reason>`, and at most one `
 on purpose derives from `RunError`; any other exception is a bug, of this package or of a component (exit code 1).
 """
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 DONE = 0
@@ -64,9 +66,42 @@ class StateError(RunError):
 
 
 class NumericalError(RunError):
-    """A number that should be finite is not."""
+    """A number that should be finite is not.
+
+    Args:
+        where: the quantity and its origin.
+        reason: what was got and what was wanted.
+        hint: the next step, if the cause is known.
+        task: index of the task that it belongs to, if it belongs to one.
+        at: further places, such as a step, from the inside outwards.
+    """
 
     exit_code = 4
+
+    def __init__(
+        self, where: str, reason: str, hint: str | None = None, *, task: int | None = None, at: Sequence[str] = ()
+    ) -> None:
+        self.got, self.task, self.at = reason, task, tuple(at)
+        places = ", ".join([*([] if task is None else [f"task {task}"]), *at])
+        super().__init__(where, f"{reason} in {places}" if places else reason, hint)
+
+
+@contextlib.contextmanager
+def located(*at: str, origin: str | None = None, first_task: int = 0, hint: str | None = None) -> Iterator[None]:
+    """Complete what a NumericalError from within says about its place.
+
+    Args:
+        at: places that enclose its own.
+        origin: component that the quantity comes from, unless one is named.
+        first_task: index of the first of the tasks within.
+        hint: the next step, unless there is one.
+    """
+    try:
+        yield
+    except NumericalError as error:
+        where = error.where if origin is None or " of " in error.where else f"{error.where} of {origin}"
+        task = None if error.task is None else error.task + first_task
+        raise NumericalError(where, error.got, error.hint or hint, task=task, at=(*error.at, *at)) from error
 
 
 class ResourceError(RunError):

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from metarl_run.component import Component, field
-from metarl_run.errors import NumericalError
+from metarl_run.errors import NumericalError, located
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.types import AgentState, Lifetime, Memory, Params, Percept, Rollout, chunks
 
 Agents = Sequence[AgentState]
@@ -159,12 +160,34 @@ def finite_mean(losses: Tensor) -> Tensor:
     Raises:
         NumericalError: naming the first task whose loss is not finite.
     """
-    mean = losses.mean()
-    if not torch.isfinite(mean):
-        bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-        where = f"{losses[bad[0]].item()} in task {bad[0]}" if bad else f"{mean.item()} as the mean over tasks"
-        raise NumericalError("meta-loss", f"must be finite, got {where}", "lower inner_lr")
-    return mean
+    require_finite_losses("meta-loss", losses)
+    return required_finite("meta-loss", losses.mean())
+
+
+def require_finite_losses(quantity: str, losses: Tensor, hint: str | None = None) -> None:
+    """Raise NumericalError if the loss of a task is not finite, naming the first such task.
+
+    Args:
+        quantity: name of the losses.
+        losses: `[M]`.
+        hint: the next step.
+    """
+    if not all_finite(losses):
+        found = first_not_finite(losses)
+        assert found is not None
+        (task,), got = found
+        raise NumericalError(quantity, f"must be finite, got {got}", hint, task=task)
+
+
+def required_finite(quantity: str, x: Tensor) -> Tensor:
+    """A number, checked.
+
+    Raises:
+        NumericalError: if it is not finite.
+    """
+    if not all_finite(x):
+        raise NumericalError(quantity, f"must be finite, got {x.item()}")
+    return x
 
 
 def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tasks_at_once: int | None) -> AgentState:
@@ -179,8 +202,10 @@ def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tas
     """
     if tasks_at_once is None:
         return algo.adapt(agent, rollout)
-    with torch.no_grad():
-        parts = [algo.adapt(agent.tasks(i), rollout.tasks(i)) for i in chunks(len(rollout.reward), tasks_at_once)]
+    parts = []
+    for part in chunks(len(rollout.reward), tasks_at_once):
+        with torch.no_grad(), located(first_task=part.start):
+            parts.append(algo.adapt(agent.tasks(part), rollout.tasks(part)))
     return AgentState(_joined([part.params for part in parts]), _joined([part.memory for part in parts]))
 
 

@@ -5,13 +5,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live, MetaLearner, required_finite
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.replay import Replay
 from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
-from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count
 from metarl_run.maths.distributions import Distribution
 from metarl_run.seeding import Streams
@@ -92,9 +91,7 @@ class ModelBased(MetaLearner):
         for _ in range(self.steps):
             batch = self.replay.sample(self.lifetimes, self.noise)
             loss, metrics = self.dynamics.loss(self.meta_params, batch, self.noise)
-            if not torch.isfinite(loss):
-                raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
-            gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
+            gradients = torch.autograd.grad(required_finite("meta-loss", loss), self.meta_optimizer.tensors)
             norm = self.meta_optimizer.step(gradients, lambda: "the mean over lifetimes")
         return {"loss": loss.detach(), "gradient_norm": norm, **metrics}
 

@@ -4,23 +4,22 @@ Every random number of meta-iteration i comes from a stream keyed by i, so nothi
 that is resumed at i goes on exactly as the run that was never stopped.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from torch import Tensor
-
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import NumericalError
+from metarl_run.errors import NumericalError, located
 from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
-from metarl_run.lifetime import live
+from metarl_run.lifetime import LOWER_INNER_LR, live
 from metarl_run.logger.base import Sink
-from metarl_run.maths.finite import all_finite
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
@@ -112,10 +111,13 @@ class Training:
 
         Raises:
             Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for.
-            NumericalError: if a loss or gradient is not finite; the last checkpoint is finite.
+            NumericalError: if a number is not finite, in the meta-iteration that made it; the last checkpoint is
+                finite.
         """
         if not isinstance(self.algo, MetaLearner):
             return
+        with located(f"checkpoint {self.iteration}" if self.iteration else "the state to start from"):
+            require_finite_state(self.algo)
         while self.iteration < self.meta_iterations:
             self._meta_iteration(self.algo)
             if self.validate_every and self.iteration % self.validate_every == 0:
@@ -157,13 +159,14 @@ class Training:
             lifetimes.append(lifetime)
             return lifetime
 
+        origin, place = type(algo).__name__, f"meta-iteration {self.iteration + 1}"
         try:
-            metrics = algo.meta_update(live_here)
-        except NumericalError as error:
-            reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
-            raise NumericalError(error.where, reason, error.hint) from error
-        rules = {name: rule.state() for name, rule in vars(algo).items() if isinstance(rule, MetaOptimizer)}
-        require_finite_state({"meta_params": getattr(algo, "meta_params", {}), **rules}, self.iteration + 1)
+            with located(place, origin=origin):
+                metrics = algo.meta_update(live_here)
+                require_finite_state(algo)
+        except NumericalError:
+            with located(hint=divergence_hint(algo, lifetimes)):
+                raise
         rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
         env_steps = sum(rollout.env_steps for rollout in rollouts)
         self.iteration += 1
@@ -181,6 +184,8 @@ class Training:
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,
         }
+        with located(place):
+            require_finite_metrics(row, origin)
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
 
@@ -227,21 +232,51 @@ class Training:
         return curve
 
 
-def require_finite_state(state: Any, iteration: int, path: str = "") -> None:
-    """Raise NumericalError if a number that meta-training has changed is not finite: it would be saved.
+# --- Numbers that are not finite ---
 
-    Args:
-        state: of an algorithm, as plain containers of tensors.
-        iteration: meta-iteration that changed it.
-        path: dotted name of `state`.
+LARGE = 1e4
+"""Absolute value that no parameter of an agent that learns comes near."""
+
+
+def rules_of(algo: MetaLearner) -> dict[str, MetaOptimizer]:
+    """The algorithm's update rules, by attribute."""
+    return {name: rule for name, rule in vars(algo).items() if isinstance(rule, MetaOptimizer)}
+
+
+def require_finite_state(algo: MetaLearner) -> None:
+    """Raise NumericalError if a meta-parameter or a number of an optimiser's is not finite: it would be saved.
+
+    One sum over all of them, if they are.
     """
-    if isinstance(state, Tensor):
-        if state.is_floating_point() and not all_finite(state):
-            reason = f"must be finite, got nan or inf after meta-iteration {iteration}"
-            raise NumericalError(path, reason, "lower the step sizes")
-    elif isinstance(state, Mapping):
-        for name, entry in state.items():
-            require_finite_state(entry, iteration, f"{path}.{name}" if path else str(name))
-    elif isinstance(state, list | tuple):
-        for place, entry in enumerate(state):
-            require_finite_state(entry, iteration, f"{path}[{place}]")
+    θs = getattr(algo, "meta_params", {})
+    states = {name: rule.state() for name, rule in rules_of(algo).items()}
+    remembered = [x for state in states.values() for tensors in state.values() for x in tensors]
+    if all_finite(*θs.values(), *remembered):
+        return
+    named = {f"meta-parameter {name}": θ for name, θ in θs.items()}
+    for rule, state in states.items():
+        names = rules_of(algo)[rule].names
+        for kind, tensors in state.items():
+            named |= {f"{rule}.{kind} of {name}": x for name, x in zip(names, tensors, strict=True)}
+    for name, x in named.items():
+        found = first_not_finite(x)
+        if found is not None:
+            raise NumericalError(name, f"must be finite, got {found[1]}")
+
+
+def require_finite_metrics(row: Mapping[str, float | None], origin: str) -> None:
+    """Raise NumericalError if a metric is neither undefined, None, nor finite."""
+    for name, value in row.items():
+        if value is not None and not math.isfinite(value):
+            raise NumericalError(f"metric {name} of {origin}", f"must be finite, got {value}")
+
+
+def divergence_hint(algo: MetaLearner, lifetimes: Sequence[Lifetime]) -> str | None:
+    """The step size to lower if parameters have grown without bounds, within tasks or over meta-iterations."""
+    for name, rule in rules_of(algo).items():
+        if hasattr(rule, "lr") and any(bool((θ.abs() > LARGE).any()) for θ in rule.tensors):
+            return f"lower algo.{name}.lr"
+    agents = [agent for lifetime in lifetimes for agent in lifetime.agents]
+    if any(bool((φ.abs() > LARGE).any()) for agent in agents for φ in agent.params.values()):
+        return LOWER_INNER_LR
+    return None
