@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
@@ -161,11 +163,11 @@ class Training:
 
         origin, place = type(algo).__name__, f"meta-iteration {self.iteration + 1}"
         try:
-            with located(place, origin=origin):
-                metrics = algo.meta_update(live_here)
-                require_finite_state(algo)
+            metrics = algo.meta_update(live_here)
+            require_finite_state(algo)
         except NumericalError:
-            with located(hint=divergence_hint(algo, lifetimes)):
+            with located(place, origin=origin, hint=divergence_hint(algo, lifetimes)):
+                require_finite_state(algo)  # the cause, if it is there
                 raise
         rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
         env_steps = sum(rollout.env_steps for rollout in rollouts)
@@ -253,11 +255,13 @@ def require_finite_state(algo: MetaLearner) -> None:
     remembered = [x for state in states.values() for tensors in state.values() for x in tensors]
     if all_finite(*θs.values(), *remembered):
         return
-    named = {f"meta-parameter {name}": θ for name, θ in θs.items()}
+    named: dict[str, Tensor] = {}
     for rule, state in states.items():
         names = rules_of(algo)[rule].names
         for kind, tensors in state.items():
             named |= {f"{rule}.{kind} of {name}": x for name, x in zip(names, tensors, strict=True)}
+    # Last, since an update by any of these spoils them.
+    named |= {f"meta-parameter {name}": θ for name, θ in θs.items()}
     for name, x in named.items():
         found = first_not_finite(x)
         if found is not None:

@@ -163,7 +163,7 @@ class MetaObjective:
         """Gradients of L with respect to each task's own copy of φ₀, `[M, …]` each, before summing over tasks."""
         agents = self.agents()
         losses, _ = self.losses(agents, self.rollouts, batch=self.whole)
-        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
+        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()), materialize_grads=True)
 
 
 def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:
