@@ -34,6 +34,7 @@ from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import machine
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
+from metarl_run.system.lock import require_free
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -46,7 +47,6 @@ def main(argv: Sequence[str]) -> int:
         RunError: see `metarl_run.errors`.
         Interrupted: after saving, if a signal asked for it.
     """
-    stop.install()
     machine.prepare()
     composed = compose_points(argv)
     if composed.passthrough:
@@ -69,6 +69,9 @@ def _single(composed: Composed) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
+    import metarl_run.run.run  # noqa: F401 - takes seconds; there should be no folder yet if it is interrupted
+
+    stop.install()
     folder = Path(point.folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     cfg, carrier = point.composed, Carrier()
@@ -99,6 +102,7 @@ def _single(composed: Composed) -> int:
 def _resume(composed: Composed) -> int:
     from metarl_run.run.run import run
 
+    stop.install()
     (point, *others) = composed.points
     if others:
         raise ConfigError(
@@ -120,6 +124,7 @@ def _resume(composed: Composed) -> int:
 
 
 def _table(composed: Composed) -> int:
+    stop.install()
     (point, *others) = composed.points
     if others:
         raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
@@ -162,6 +167,7 @@ def _sweep(composed: Composed) -> int:
     from metarl_run.cli.sweeper import OPTION, ListedSweeper, register
     from metarl_run.report.sweep import sweep
 
+    stop.install()
     folder, finished = composed.points[0].sweep_folder, False
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     _make(Path(folder))
@@ -263,6 +269,8 @@ def _print_differences(points: Sequence[Point]) -> None:
 
 
 def _refuse_impossible(composed: Composed) -> None:
+    if not composed.multirun:
+        require_free(Path(str(composed.points[0].config["resume"] or composed.points[0].folder)))
     for point in composed.points:
         _refuse_absent_device(point.config)
         _refuse_absent_compiler(point.config)

@@ -140,7 +140,9 @@ def _described(x: Any) -> str:
 
 
 def require_finite(family: TaskFamily, rollout: Rollout) -> None:
-    """Raise NumericalError if an observation or a reward is not finite, naming where: one sum of each, if all are.
+    """Raise NumericalError if an observation or a reward is not finite, naming the earliest.
+
+    Where all are finite, one sum of each tells so.
 
     Args:
         family: the origin of both.
@@ -150,12 +152,20 @@ def require_finite(family: TaskFamily, rollout: Rollout) -> None:
         return
     reached = torch.nn.functional.pad(rollout.alive, (0, 0, 1, 0))  # row t + 1 is what step t led to
     reached[:, :-1] |= rollout.alive
+    bad = {}
     for name, x, among in (("observation", rollout.observation, reached), ("reward", rollout.reward, rollout.alive)):
-        found = first_not_finite(x, among)
+        found = first_not_finite(x.transpose(0, 1), among.transpose(0, 1))
         if found is not None:
-            (task, step, env, *_), got = found
-            method = "step" if name == "reward" else "reset and observe" if step == 0 else "step and observe"
-            where = f"{name} of {type(family).__name__}"
-            hint = f"see its {method}"
-            at = (f"step {step}", f"env {env}")
-            raise NumericalError(where, f"must be finite, got {got}", hint, task=task, at=at)
+            (step, task, env, *_), got = found
+            bad[name] = (step, task, env, got)
+    if bad:
+        name = min(bad, key=lambda name: (bad[name][0], name))  # a step's reward comes after what was acted on
+        step, task, env, got = bad[name]
+        method = "step" if name == "reward" else "reset and observe" if step == 0 else "step and observe"
+        raise NumericalError(
+            f"{name} of {type(family).__name__}",
+            f"must be finite, got {got}",
+            f"see its {method}",
+            task=task,
+            at=(f"step {step}", f"env {env}"),
+        )

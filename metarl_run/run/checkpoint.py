@@ -109,11 +109,6 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def hash_of(file: Path) -> str | None:
-    """Hash of a file; None if there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-
-
 def load(path: Path) -> Checkpoint:
     """The checkpoint at `path`: a checkpoint's folder, or a run folder, of which the newest is taken.
 

@@ -20,8 +20,7 @@ from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError
 from metarl_run.report.folder import read_summary
-from metarl_run.run.checkpoint import hash_of
-from metarl_run.system.atomic import write_atomically
+from metarl_run.system.atomic import hash_of, write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
 
@@ -166,10 +165,7 @@ def _without_secrets(record: logging.LogRecord) -> bool:
 @contextlib.contextmanager
 def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     """Record in summary.json how a run ended that did not complete."""
-    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
-        "seed": plan.config["seed"]
-    }
-    log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
+    log.info("%s", " ".join(f"{key}={value}" for key, value in _identity(plan).items()))
     outcome: dict[str, Any] = {}
     try:
         yield
@@ -178,13 +174,28 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
         outcome = {"status": "failed", "error": recorded}
         raise
     except Interrupted as request:
-        outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
+        outcome = _interrupted(request.exit_code)
         print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
         raise
     finally:
         if outcome:
             log.info("ended: %s", outcome)
-            write_atomically(folder / "summary.json", json_bytes({**identity, **outcome}))
+            write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **outcome}))
+
+
+def record_interruption(plan: Plan, folder: Path, exit_code: int) -> None:
+    """Record in summary.json that the process ends at once, unless the run is complete already."""
+    if not is_complete(folder):
+        write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **_interrupted(exit_code)}))
+
+
+def _identity(plan: Plan) -> dict[str, Any]:
+    chosen = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")}
+    return {**chosen, "seed": plan.config["seed"]}
+
+
+def _interrupted(exit_code: int) -> dict[str, Any]:
+    return {"status": "interrupted", "error": {"exit_code": exit_code}}
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:

@@ -25,8 +25,8 @@ from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
-from metarl_run.run.checkpoint import hash_of
 from metarl_run.seeding import Streams
+from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import StopRequest
 from metarl_run.types import AgentState, Lifetime
 
@@ -112,7 +112,8 @@ class Training:
         """Live through the meta-iterations that are left.
 
         Raises:
-            Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for.
+            Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for; in the first one, at
+                once.
             NumericalError: if a number is not finite, in the meta-iteration that made it; the last checkpoint is
                 finite.
         """
@@ -122,6 +123,7 @@ class Training:
             require_finite_state(self.algo)
         while self.iteration < self.meta_iterations:
             self._meta_iteration(self.algo)
+            self.stop.nothing_to_save = False
             if self.validate_every and self.iteration % self.validate_every == 0:
                 self._validate()
             stopping = self.stop.exit_code is not None  # read once: a signal from here on waits for the next iteration
@@ -214,15 +216,13 @@ class Training:
         """Lifetimes on the held-out tasks of the final evaluation.
 
         Raises:
-            Interrupted: between two parts of the tasks; nothing is lost, since the part can be evaluated again.
+            Interrupted: at once if a stop is asked for: it can be done again.
         """
-        parts = []
-        for part in evaluate(
-            self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
-        ):
-            parts.append(part)
-            self.stop.check()
-        evaluation = joined(parts)
+        with self.stop.obeyed_at_once():
+            parts = evaluate(
+                self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
+            )
+            evaluation = joined(list(parts))
         self._show(evaluation)
         return evaluation
 

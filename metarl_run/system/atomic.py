@@ -1,6 +1,7 @@
 """Files that hold all of what was written or all of what they held before, wherever a crash strikes."""
 
 import errno
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -51,3 +52,8 @@ def sync_folder(path: Path) -> None:
             log.warning("%s: its file system cannot sync folders, so a power cut may lose the newest files", path)
     finally:
         os.close(descriptor)
+
+
+def hash_of(file: Path) -> str | None:
+    """Hash of a file; None if there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None

@@ -14,16 +14,32 @@ from metarl_run.errors import StateError
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder`; a crash leaves nothing to clean up by hand."""
+    lock = _acquired(folder)
+    try:
+        (folder / ".owner").write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        remove_lock(folder)
+        lock.release()
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove the files of this process's lock; the lock itself goes with the process."""
+    for name in (".owner", ".lock"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def require_free(folder: Path) -> None:
+    """Raise StateError if another process is in `folder`."""
+    if (folder / ".lock").exists():
+        _acquired(folder).release()
+
+
+def _acquired(folder: Path) -> FileLock:
     lock, owner = FileLock(folder / ".lock"), folder / ".owner"
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
         raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it") from error
-    try:
-        owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        (folder / ".lock").unlink(missing_ok=True)
-        lock.release()
+    return lock

@@ -9,8 +9,8 @@ from black_box import SMALL, call
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.errors import StateError
 from metarl_run.run import folder
-from metarl_run.run.checkpoint import hash_of
 from metarl_run.run.folder import require_own
+from metarl_run.system.atomic import hash_of
 
 
 @pytest.mark.parametrize("entries", [[], [".hydra"], [".hydra", ".lock", ".owner"], [".owner", "config.yaml"]])

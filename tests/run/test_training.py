@@ -1,6 +1,7 @@
 """The outer loop: exact resume, and evaluations that change nothing."""
 
 import csv
+import signal
 
 import pytest
 import torch
@@ -139,6 +140,24 @@ def test_an_interrupt_saves_first(tmp_path, options):
     finish(make(tmp_path / "parts", options, checkpoint_every=4))
     tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
     assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
+
+
+@pytest.mark.parametrize("iteration", [1, 2])
+def test_an_interrupt_in_the_first_iteration_alone_does_not_wait_for_its_end(iteration, tmp_path, options, monkeypatch):
+    stop = StopRequest()
+    training = make(tmp_path / "run", options, checkpoint_every=4, stop=stop)
+    plain = training._meta_iteration
+
+    def interrupted(algo):
+        if training.iteration == iteration - 1:
+            stop._on_signal(signal.SIGINT, None)
+        plain(algo)
+
+    monkeypatch.setattr(training, "_meta_iteration", interrupted)
+    with pytest.raises(Interrupted), stop.obeyed_at_once():
+        training.meta_train()
+    assert training.iteration == {1: 0, 2: 2}[iteration]
+    assert (training.checkpoints / "000002").exists() == (iteration == 2)
 
 
 def test_every_attribute_that_training_changes_is_saved(tmp_path, options):
