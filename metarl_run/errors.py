@@ -4,6 +4,7 @@ An error is one line, `error: <dotted.key or path>: <reason>`, and at most one `
 on purpose derives from `RunError`; any other exception is a bug, of this package or of a component (exit code 1).
 """
 
+import re
 from typing import ClassVar
 
 DONE = 0
@@ -11,6 +12,24 @@ BUG = 1
 SWEEP_HAS_FAILURES = 6
 INTERRUPTED = 130
 TERMINATED = 143
+
+UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Characters that a terminal obeys instead of showing them: controls (C0, DEL, C1), line and paragraph separators,
+bidirectional overrides and isolates, tags; and surrogates, which have no encoding."""
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""The text on one line, with such characters as escapes: `\x1b` for the one that starts a terminal's commands.
+
+    Args:
+        text: may come from a file or the command line.
+        lines: keep line breaks.
+    """
+    if lines:
+        return "\n".join(map(visible, text.split("\n")))
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class RunError(Exception):
@@ -29,8 +48,8 @@ class RunError(Exception):
         self.where, self.reason, self.hint = where, reason, hint
 
     def __str__(self) -> str:
-        line = f"error: {self.where}: {self.reason}"
-        return line if self.hint is None else f"{line}\nhint: {self.hint}"
+        line = visible(f"error: {self.where}: {self.reason}")
+        return line if self.hint is None else f"{line}\n{visible(f'hint: {self.hint}')}"
 
 
 class Bug(RunError):

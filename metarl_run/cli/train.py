@@ -21,7 +21,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
-from metarl_run.config.plan import Plan, refuse_links, stored_plan
+from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
@@ -30,6 +30,7 @@ from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import machine
 from metarl_run.system.crash import Contained

@@ -1,15 +1,14 @@
 """Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
+from metarl_run.files import read_json
 from metarl_run.folders import checkpoints_in
 
 
@@ -35,13 +34,13 @@ def stored_plan(folder: Path) -> Plan:
         StateError: if `folder` is not a run folder.
     """
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        record = read_json(folder / "run.json")
+        config = read_yaml(folder / "config.yaml")
         if not isinstance(config, dict):
             raise ValueError("config.yaml holds no mapping")
         choices = {str(group): str(option) for group, option in record["choices"].items()}
         return Plan(with_current_targets(config), choices, [str(text) for text in record["overrides"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(
             str(folder),
             f"is not a run folder: {' '.join(str(error).split())}",
@@ -78,13 +77,13 @@ def trained_plan(path: Path) -> Plan:
 def _plan_in_manifest(folder: Path) -> Plan | None:
     """Plan recorded in a checkpoint; None in a damaged one, or one older than these records."""
     try:
-        agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
+        agent = read_json(folder / "manifest.json")["agent"]
         return Plan(
             with_current_targets(agent["config"]),
             {str(group): str(option) for group, option in agent["choices"].items()},
             [],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StateError):
         return None
 
 
@@ -93,11 +92,3 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, Mapping):
         return {prefix[:-1]: config}
     return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}
-
-
-def refuse_links(folder: Path) -> None:
-    """Raise StateError if writing to the run in `folder` would write elsewhere."""
-    inside = folder.resolve()
-    for path in (*folder.iterdir(), *folder.glob("checkpoints/**/*"), *folder.glob("wandb/*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise StateError(str(path), "is a link that leads out of the run folder", "put what it names in its place")

@@ -4,12 +4,14 @@ import csv
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import ResourceError, StateError
+from metarl_run.files import plain_only, read_bytes
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
 
@@ -30,13 +32,13 @@ class Table:
 
     def __init__(self, path: Path, length: int, digest: str | None = None) -> None:
         self.path = path
-        content = path.read_bytes() if path.exists() else b""
+        content = read_bytes(path, largest=sys.maxsize - 1) if path.exists() else b""
         if len(content) < length:
             raise StateError(str(path), f"lacks rows: it has {len(content)} bytes, its checkpoint says {length}")
         self.hash = hashlib.sha256(content[:length])
         if digest not in (None, self.hash.hexdigest()):
             raise StateError(str(path), f"is damaged: its first {length} bytes are not those that were written")
-        self.file = path.open("ab")
+        self.file = open(path, "ab", opener=plain_only)  # noqa: SIM115 (open as long as the run)
         self.file.truncate(length)
         self.file.seek(length)
 
@@ -70,7 +72,9 @@ class Files(Sink):
 
     def open(self, run: RunInfo, position: Position) -> None:
         for name in TABLES:
-            length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
+            length, digest = position.get(name, 0), position.get(f"{name}.sha256")
+            if not isinstance(length, int):
+                raise StateError(str(run.folder / f"{name}.csv"), "its checkpoint does not say how far it reached")
             self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:

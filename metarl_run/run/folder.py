@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import json
+import io
 import logging
 import os
 import platform
@@ -18,7 +18,8 @@ from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.errors import ResourceError, RunError, StateError
+from metarl_run.errors import ResourceError, RunError, StateError, visible
+from metarl_run.files import plain_only, read_json, refuse_links
 from metarl_run.report.folder import read_summary
 from metarl_run.run.checkpoint import hash_of
 from metarl_run.system.atomic import write_atomically
@@ -41,7 +42,7 @@ def versions() -> dict[str, str]:
 def is_complete(folder: Path) -> bool:
     try:
         return read_summary(folder).get("status") == "complete"
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return False
 
 
@@ -51,6 +52,7 @@ def require_own(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise StateError(str(folder), "is no folder", "give another one")
+    refuse_links(folder)
     entries = {path.name for path in folder.iterdir()}
     if "run.json" in entries:
         stored_plan(folder)
@@ -81,11 +83,18 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         shown = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in [*changed.items()][:4])
         hint = "allow_changes=true goes on with the new one"
         raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    before = _record(folder)
     history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
     (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
     _write_plan(plan, folder, {**before, "changes": history})
     return True
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The content of run.json, whose entries that are missing or of another kind are left out."""
+    found = read_json(folder / "run.json")
+    kinds = {"changes": list, "configs": list, "versions": dict}
+    return {key: value for key, value in found.items() if isinstance(value, kinds.get(key, object))}
 
 
 def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
@@ -113,7 +122,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
         folder: of the run.
         at_checkpoint: hash of config.yaml then; None if it was not recorded.
     """
-    known = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("configs", [])
+    known = _record(folder).get("configs", [])
     if at_checkpoint is not None and hash_of(folder / "config.yaml") not in (at_checkpoint, *known):
         hint = "put it back; changes are given on the command line, with allow_changes=true"
         raise StateError(str(folder / "config.yaml"), "was edited since the last checkpoint", hint)
@@ -121,7 +130,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
 
 def warn_of_other_versions(folder: Path) -> None:
     """Say so if the run was begun with other software: then it may not end in the same bytes."""
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("versions", {})
+    before = _record(folder).get("versions", {})
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
@@ -140,7 +149,7 @@ def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged goes to `path`; warnings go to the screen too."""
-    handler, screen = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler()
+    handler, screen = _LogFile(path, encoding="utf-8"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("warning: %(message)s"))
@@ -148,7 +157,7 @@ def logging_to(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
-        each.addFilter(_without_secrets)
+        each.addFilter(_printable)
         root.addHandler(each)
     try:
         yield
@@ -158,8 +167,16 @@ def logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = masked(record.getMessage()), None
+class _LogFile(logging.FileHandler):
+    """A log in a run folder, which is no link."""
+
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=plain_only)
+
+
+def _printable(record: logging.LogRecord) -> bool:
+    """Hide secrets in a message, and show control characters, which names from files may hold."""
+    record.msg, record.args = visible(masked(record.getMessage())), None
     return True
 
 

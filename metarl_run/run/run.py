@@ -108,10 +108,9 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         },
     )
     with contextlib.ExitStack() as stack:
-        saved = checkpoint.load_newest(folder / "checkpoints")
+        saved = checkpoint.load_newest(folder / "checkpoints", training.load)
         if saved is not None:
             require_unedited(folder, saved.config)
-            training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from metarl_run.errors import ResourceError
+from metarl_run.files import plain_only
 
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
 
@@ -32,7 +33,7 @@ def write_atomically(path: Path, data: bytes) -> Path:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file; it is on the disk afterwards."""
-    with path.open("wb") as file:
+    with open(path, "wb", opener=plain_only) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

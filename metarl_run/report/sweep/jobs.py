@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.settings import keys_that_affect
+from metarl_run.config.syntax import read_yaml
+from metarl_run.errors import StateError
+from metarl_run.files import read_json
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
 
@@ -95,7 +96,7 @@ def job_order(folder: Path) -> tuple[int, str]:
 def summary_or_empty(folder: Path) -> dict[str, Any]:
     try:
         return read_summary(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return {}
 
 
@@ -103,7 +104,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     summary = summary_or_empty(folder)
     record = mapping_or_empty(folder / "run.json")
     config = with_current_targets(mapping_or_empty(folder / "config.yaml"), warn=False)
-    overrides = record.get("overrides") or yaml_or_none(folder / ".hydra" / "overrides.yaml") or []
+    overrides = record.get("overrides") or record_or_none(folder / ".hydra" / "overrides.yaml") or []
     recorded = {key: config[key] for key in ("seed", "budget") if config.get(key) is not None}
     recorded |= record.get("choices", {}) | summary
     choices, seed = names_of(folder, recorded, overrides, known)
@@ -139,7 +140,7 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
         return [], ": ".join(parts) or str(summary.get("status"))
     try:
         rows = read_rows(folder, "meta_test")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StateError) as error:
         return [], f"adaptation.csv cannot be read: {error}"
     if not rows:
         return [], "adaptation.csv has no meta_test rows"
@@ -149,15 +150,15 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
     return rows, None
 
 
-def yaml_or_none(path: Path) -> Any:
+def record_or_none(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_json(path) if path.suffix == ".json" else read_yaml(path)
+    except (OSError, ValueError, StateError):
         return None
 
 
 def mapping_or_empty(path: Path) -> dict[str, Any]:
-    found = yaml_or_none(path)
+    found = record_or_none(path)
     return found if isinstance(found, dict) else {}
 
 
