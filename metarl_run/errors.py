@@ -13,11 +13,15 @@ SWEEP_HAS_FAILURES = 6
 INTERRUPTED = 130
 TERMINATED = 143
 
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters, as in a pattern's brackets, that no name has: controls (C0, DEL, C1), separators of lines and paragraphs,
+bidirectional embeddings, overrides and isolates."""
+
 UNSEEN = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+    f"[{CONTROLS}"
+    r"\u061c\u200b-\u200f\u2060-\u2064\ufeff\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Characters that a terminal obeys instead of showing them: controls (C0, DEL, C1), line and paragraph separators,
-bidirectional overrides and isolates, tags; and surrogates, which have no encoding."""
+"""These, other characters without a picture, and surrogates, which have no encoding."""
 
 
 def visible(text: str, *, lines: bool = False) -> str:

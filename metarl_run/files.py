@@ -16,6 +16,9 @@ from metarl_run.errors import StateError
 LARGEST_TEXT = 256 * 2**20
 """Bytes of a text file. A summary of a million tasks has 20 MB."""
 
+DEEPEST = 50
+"""Levels of a record; those of the project have 6."""
+
 PATHS_OF_RUN = ("*", ".hydra/*", "checkpoints/**/*")
 """Entries of a run folder that may be neither links nor anything but files and folders."""
 
@@ -95,9 +98,22 @@ def read_json(path: Path) -> Any:
         ValueError: if it is not strict JSON, nested too deeply, or holds a number that is not finite.
     """
     try:
-        return json.loads(read_bytes(path), parse_constant=_refuse_constant, parse_float=_finite)
+        record = json.loads(read_bytes(path), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
+    require_shallow(record)
+    return record
+
+
+def require_shallow(record: Any) -> None:
+    """Raise ValueError if functions that call themselves for each level of `record` might not come to an end."""
+    level: list[Any] = [[record]]
+    for _ in range(DEEPEST):
+        entries = (entry for value in level for entry in (value.values() if isinstance(value, dict) else value))
+        level = [entry for entry in entries if isinstance(entry, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"is nested more than {DEEPEST} levels deep")
 
 
 def _refuse_constant(name: str) -> NoReturn:

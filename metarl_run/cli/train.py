@@ -29,7 +29,7 @@ from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError, visible
 from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import machine
@@ -255,9 +255,8 @@ def _print_differences(points: Sequence[Point]) -> None:
         reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
     for checkpoint, lines in reported.items():
         if lines:
-            print(
-                f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
-            )
+            changed = "\n  ".join(map(visible, [f"from {checkpoint} as it was run, except for", *lines]))
+            print(changed, flush=True)
 
 
 # --- What would fail for sure, before a folder is made ---

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from metarl_run.errors import ConfigError, StateError
-from metarl_run.files import read_bytes
+from metarl_run.files import read_bytes, require_shallow
 
 LARGEST_FILE = 200_000  # bytes; those of the project have 3000
 LARGEST_TREE = 20_000  # entries after expansion
@@ -36,10 +36,12 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         root = _checked(path, read_bytes(path, largest=LARGEST_FILE))
-        return None if root is None else yaml.SafeLoader("").construct_document(root)
+        record = None if root is None else yaml.SafeLoader("").construct_document(root)
+        require_shallow(record)
     except (ConfigError, ValueError, RecursionError, yaml.YAMLError) as error:
         where, reason = (error.where, error.reason) if isinstance(error, ConfigError) else (str(path), str(error))
-        raise StateError(where, f"is not YAML: {reason}"[:300]) from error
+        raise StateError(where, reason[:300]) from error
+    return record
 
 
 def _checked(path: Path, raw: bytes) -> yaml.Node | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from metarl_run.errors import visible
 from metarl_run.files import plain_only, read_json
 
 
@@ -28,16 +29,25 @@ NUMBER_OF: dict[str, Callable[[str], Any]] = {
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The content of summary.json.
+    """The content of summary.json, for printing.
 
     Raises:
         ValueError: if it is not a mapping.
     """
     path = folder / "summary.json"
-    found = read_json(path)
+    found = printable(read_json(path))
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a mapping, got {type(found).__name__}")
     return found
+
+
+def printable(record: Any) -> Any:
+    """A record from a file with control characters in its strings and keys made visible: reports are made of these."""
+    if isinstance(record, dict):
+        return {printable(key): printable(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [printable(value) for value in record]
+    return visible(record) if isinstance(record, str) else record
 
 
 def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
