@@ -5,9 +5,11 @@ or devices, so that reading cannot hang and writing cannot reach other files.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +17,9 @@ from metarl_run.errors import StateError
 
 LARGEST_TEXT = 256 * 2**20
 """Bytes of a text file. A summary of a million tasks has 20 MB."""
+
+SEAL = "sha256"
+"""Key of a record's own hash."""
 
 DEEPEST = 50
 """Levels of a record; those of the project have 6."""
@@ -114,6 +119,11 @@ def require_shallow(record: Any) -> None:
         if not level:
             return
     raise ValueError(f"is nested more than {DEEPEST} levels deep")
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """Hash of a record, which it holds under `SEAL` where it is stored."""
+    return hashlib.sha256(json.dumps(record, indent=1, allow_nan=False).encode()).hexdigest()
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
-from metarl_run.files import read_json
-from metarl_run.folders import checkpoints_in
+from metarl_run.files import SEAL, read_json, seal
+from metarl_run.folders import GROUPS, checkpoints_in
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def stored_plan(folder: Path) -> Plan:
         StateError: if `folder` is not a run folder.
     """
     try:
-        record = read_json(folder / "run.json")
+        record = read_record(folder)
         config = read_yaml(folder / "config.yaml")
         if not isinstance(config, dict):
             raise ValueError("config.yaml holds no mapping")
@@ -46,6 +47,28 @@ def stored_plan(folder: Path) -> Plan:
             f"is not a run folder: {' '.join(str(error).split())}",
             "give the folder that holds config.yaml",
         ) from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of run.json: choices, overrides, versions and hashes, all of the kinds that a run writes.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it holds something else, or is damaged.
+    """
+    record = read_json(folder / "run.json")
+    kinds = {"choices": dict, "overrides": list, "versions": dict, "configs": list, "changes": list}
+    if not isinstance(record, dict) or any(not isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
+        raise ValueError("run.json is not one that a run wrote")
+    own = record.pop(SEAL, None)
+    if own != seal(record) and (own is not None or "format" in record):  # older ones have neither
+        raise ValueError("run.json is damaged: its hash is not that of its content")
+    for group, option in record["choices"].items():
+        if not re.fullmatch(r"[\w./@-]{1,200}", f"{group}{option}"):
+            raise ValueError(f"run.json names the option {option!r} of {group!r}"[:200])
+    if missing := [group for group in GROUPS[:-1] if group not in record["choices"]]:
+        raise ValueError(f"run.json names no {missing[0]}")
+    return record
 
 
 def trained_plan(path: Path) -> Plan:

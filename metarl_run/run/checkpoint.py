@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metarl_run.errors import ResourceError, StateError
-from metarl_run.files import read_bytes, read_json
+from metarl_run.files import SEAL, read_bytes, read_json, seal
 from metarl_run.folders import checkpoints_in
 from metarl_run.logger.base import Position
 from metarl_run.run.archive import read_archive
@@ -34,7 +34,6 @@ RECORD = {"iteration": 0, "positions": {}, "files": {"tensors.pt": {"bytes": 0, 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 """Bytes of this machine: no tensors.pt that is larger could be loaded."""
 
-SEAL = "sha256"  # key of the manifest's own hash
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     try:
         temporary.mkdir(parents=True)
         write_synced(temporary / "tensors.pt", tensors)
-        write_synced(temporary / "manifest.json", _text({**manifest, SEAL: _seal(manifest)}))
+        write_synced(temporary / "manifest.json", _text({**manifest, SEAL: seal(manifest)}))
         sync_folder(temporary)
         os.rename(temporary, final)
         sync_folder(folder)
@@ -157,15 +156,15 @@ def _read(path: Path) -> Checkpoint:
             raise StateError(str(path), "manifest.json must hold a mapping")
         if manifest["format"] != FORMAT:
             raise StateError(str(path), f"has format {manifest['format']}, this version reads {FORMAT}")
-        seal = manifest.pop(SEAL, None)
-        if seal != _seal(manifest) and (seal is not None or "config" in manifest):  # older checkpoints have neither
+        own = manifest.pop(SEAL, None)
+        if own != seal(manifest) and (own is not None or "config" in manifest):  # older checkpoints have neither
             raise StateError(str(path), "manifest.json is damaged: its hash is not that of its content")
         if wrong := mismatch({key: manifest[key] for key in RECORD}, RECORD) or _wrong_position(manifest["positions"]):
             raise StateError(str(path), f"manifest.json is not one that a run wrote: {wrong}")
         tensors = read_bytes(path / "tensors.pt", largest=MEMORY)
         if hashlib.sha256(tensors).hexdigest() != manifest["files"]["tensors.pt"]["sha256"]:
             raise StateError(str(path), "tensors.pt is damaged: its hash is not the one in the manifest")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StateError(str(path), f"is damaged: {type(error).__name__} {str(error)[:200]}") from error
     try:
         state = read_archive(tensors)
@@ -188,11 +187,6 @@ def _wrong_position(positions: Mapping[str, Any]) -> str | None:
 
 def _text(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=1, allow_nan=False).encode()
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """Hash of a manifest, without its own."""
-    return hashlib.sha256(_text(manifest)).hexdigest()
 
 
 def _prune(folder: Path) -> None:

@@ -15,11 +15,11 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.grammar import argument
-from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError, visible
-from metarl_run.files import plain_only, read_json, refuse_links
+from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
 from metarl_run.run.checkpoint import hash_of
 from metarl_run.system.atomic import write_atomically
@@ -83,18 +83,11 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         shown = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in [*changed.items()][:4])
         hint = "allow_changes=true goes on with the new one"
         raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
-    before = _record(folder)
+    before = read_record(folder)
     history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
     (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
     _write_plan(plan, folder, {**before, "changes": history})
     return True
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """The content of run.json, whose entries that are missing or of another kind are left out."""
-    found = read_json(folder / "run.json")
-    kinds = {"changes": list, "configs": list, "versions": dict}
-    return {key: value for key, value in found.items() if isinstance(value, kinds.get(key, object))}
 
 
 def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
@@ -102,7 +95,8 @@ def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
     config = {**plan.config, "allow_changes": False}  # whoever changes more has to allow it again
     text = yaml.safe_dump(config, sort_keys=False).encode()
     hashes = [*record.get("configs", []), hashlib.sha256(text).hexdigest()]
-    record = {**record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {"format": 1, **record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {**record, SEAL: seal(record)}
     if (folder / "run.json").exists():  # it knows either config.yaml then
         write_atomically(folder / "run.json", json_bytes(record))
         write_atomically(folder / "config.yaml", text)
@@ -122,7 +116,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
         folder: of the run.
         at_checkpoint: hash of config.yaml then; None if it was not recorded.
     """
-    known = _record(folder).get("configs", [])
+    known = read_record(folder).get("configs", [])
     if at_checkpoint is not None and hash_of(folder / "config.yaml") not in (at_checkpoint, *known):
         hint = "put it back; changes are given on the command line, with allow_changes=true"
         raise StateError(str(folder / "config.yaml"), "was edited since the last checkpoint", hint)
@@ -130,7 +124,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
 
 def warn_of_other_versions(folder: Path) -> None:
     """Say so if the run was begun with other software: then it may not end in the same bytes."""
-    before = _record(folder).get("versions", {})
+    before = read_record(folder).get("versions", {})
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
