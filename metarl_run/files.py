@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,9 @@ DEEPEST = 50
 
 PATHS_OF_RUN = ("*", ".hydra/*", "checkpoints/**/*")
 """Entries of a run folder that may be neither links nor anything but files and folders."""
+
+FILES_OF_RUN = re.compile(r"\.(lock|owner)|.*\.(json|yaml|csv|log|png|svg|tmp)")
+"""Names in a run folder that are no folders."""
 
 ELSEWHERE = ("wandb/**/*",)
 """Entries that another program makes, which links them among each other."""
@@ -67,7 +71,8 @@ def refuse_links(folder: Path) -> None:
     for pattern in PATHS_OF_RUN:
         for path in sorted(folder.glob(pattern)):
             mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            may_be_folder = path.parent != folder or not FILES_OF_RUN.fullmatch(path.name)
+            if not (stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and may_be_folder)):
                 raise StateError(str(path), f"must be a file or folder, got {_kind(mode)}", "put what it names there")
     inside = os.path.realpath(folder)
     for pattern in ELSEWHERE:
@@ -76,8 +81,8 @@ def refuse_links(folder: Path) -> None:
                 raise StateError(str(path), "is a link that leads out of the run folder", "put what it names there")
 
 
-def read_bytes(path: Path, *, largest: int = LARGEST_TEXT) -> bytes:
-    """The content of a regular file of at most `largest` bytes.
+def read_bytes(path: Path, *, largest: int = LARGEST_TEXT, first: int | None = None) -> bytes:
+    """The content of a regular file of at most `largest` bytes, or the `first` bytes of one of any size.
 
     Raises:
         StateError: if it is another kind of file, or larger.
@@ -85,6 +90,8 @@ def read_bytes(path: Path, *, largest: int = LARGEST_TEXT) -> bytes:
     """
     with open(path, "rb", opener=plain_only) as file:
         size = os.fstat(file.fileno()).st_size
+        if first is not None:
+            return file.read(min(first, size))
         if size > largest:
             raise StateError(str(path), f"must have at most {largest} bytes, got {size}")
         return file.read(size)

@@ -124,7 +124,7 @@ def _device(path: Path, outside: Path) -> None:
 
 def _huge(path: Path, outside: Path) -> None:
     path.touch()
-    os.truncate(path, 2**44)
+    os.truncate(path, 2**40)
 
 
 KINDS: dict[str, Callable[[Path, Path], object]] = {

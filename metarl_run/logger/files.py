@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -32,10 +31,10 @@ class Table:
 
     def __init__(self, path: Path, length: int, digest: str | None = None) -> None:
         self.path = path
-        content = read_bytes(path, largest=sys.maxsize - 1) if path.exists() else b""
+        content = read_bytes(path, first=length) if path.exists() else b""
         if len(content) < length:
             raise StateError(str(path), f"lacks rows: it has {len(content)} bytes, its checkpoint says {length}")
-        self.hash = hashlib.sha256(content[:length])
+        self.hash = hashlib.sha256(content)
         if digest not in (None, self.hash.hexdigest()):
             raise StateError(str(path), f"is damaged: its first {length} bytes are not those that were written")
         self.file = open(path, "ab", opener=plain_only)  # noqa: SIM115 (open as long as the run)

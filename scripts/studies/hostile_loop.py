@@ -1,9 +1,10 @@
 """Resume, or start from, damaged and hostile variants of run folders, and count what comes of it.
 
 Each variant is made from a cut run by one function of `tests/hostile.py`. The command must refuse it with exit code 3,
-or go on from what is whole and end in the same rows and parameters. It runs in forks of this process, and now and then
-in a process of its own. A variant fails if code of it ran, the command hung, took too much time or memory to refuse, ended in another
-way, printed raw control characters, or changed anything outside the run folder, or, refusing, the checkpoints and rows.
+or go on from what is whole and end in the same rows and parameters. It runs in forks of this process, which draw no
+pictures, and now and then in a process of its own. A variant fails if code of it ran, the command hung, ended in
+another way, took much time or memory to refuse, printed raw control characters, changed anything outside the run
+folder or, refusing, the checkpoints and rows.
 """
 
 import argparse
@@ -29,10 +30,11 @@ import hostile
 import torch
 from black_box import COMMAND, SMALL, call, environment
 
-from metarl_run.cli import command
+from metarl_run.cli import command, train  # noqa: F401
+from metarl_run.config.compose import compose_points
 from metarl_run.errors import UNSEEN
-from metarl_run.report import figure  # noqa: F401 (what the end of a run needs is imported once)
-from metarl_run.run import run  # noqa: F401
+from metarl_run.report.run import curve, learned
+from metarl_run.run import run  # noqa: F401 (torch is imported once)
 from metarl_run.run.archive import read_archive
 from metarl_run.run.folder import versions
 from metarl_run.system.json_text import json_text
@@ -70,6 +72,7 @@ def main() -> int:
 def examine(place: Path, count: int, seed: int, only: int | None) -> dict[str, Any]:
     """Try all variants; the content of the result."""
     begun = time.monotonic()
+    compose_points(SMALL)  # what every fork needs is imported and read once
     bases = {name: base(place / name, options) for name, options in PLANS.items()}
     functions = [f for f in (*hostile.DAMAGE, *hostile.HOSTILE) for _ in range(PER_FUNCTION.get(f, 1))]
     outcomes: Counter[str] = Counter()
@@ -85,7 +88,7 @@ def examine(place: Path, count: int, seed: int, only: int | None) -> dict[str, A
         shutil.copytree(bases[name], here / "run", symlinks=True)
         made = function(here / "run", generator)
         starts = generator.random() < 0.15
-        arguments = ["checkpoint=run", "meta_iterations=0", "hydra.run.dir=new"] if starts else ["resume=run"]
+        arguments = [*START, "checkpoint=run", "hydra.run.dir=new"] if starts else ["resume=run"]
         tried = try_out(here, arguments, in_fork=generator.random() < 0.97)
         outcome, problems = judged(tried, here, bases[name].parent, starts, function)
         outcomes[outcome] += 1
@@ -122,7 +125,11 @@ def examine(place: Path, count: int, seed: int, only: int | None) -> dict[str, A
 def base(folder: Path, options: tuple[str, ...]) -> Path:
     """A run that was cut in its meta-test, and beside it the finished one, and one that starts from it."""
     folder.mkdir()
-    for arguments in ((*SMALL, *options, *SMALLEST, "hydra.run.dir=whole"), START_FROM):
+    for arguments in (
+        (*SMALL, *options, *SMALLEST, "hydra.run.dir=whole"),
+        (*START, "checkpoint=whole", "hydra.run.dir=started"),
+        (*START, "checkpoint=whole/checkpoints/000002", "hydra.run.dir=started_before"),
+    ):
         done = call(*arguments, cwd=folder)
         assert done.returncode == 0, done.stderr
     cut = folder / "cut"
@@ -134,7 +141,7 @@ def base(folder: Path, options: tuple[str, ...]) -> Path:
     return cut
 
 
-START_FROM = ("checkpoint=whole", "meta_iterations=0", "hydra.run.dir=started")
+START = ("meta_iterations=0", "logger=files", "threads=1")
 
 
 # --- One variant ---
@@ -164,6 +171,7 @@ def try_out(here: Path, arguments: list[str], *, in_fork: bool) -> dict[str, Any
         "before": before,
         "cpu_seconds": used.ru_utime + used.ru_stime if code is not None else LONGEST,
         "megabytes": used.ru_maxrss / 1024,
+        "at_rest": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
@@ -180,6 +188,7 @@ def _forked(here: Path, arguments: list[str], said: int) -> int:
         os.environ.update(environment(NO_COLOR="1"))
         sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
         sys.argv = ["metarl-run", *arguments]
+        curve.save = learned.save = lambda *drawn: []
         command.main()
     except SystemExit as request:
         code = int(request.code or 0)
@@ -217,13 +226,16 @@ def judged(tried: dict[str, Any], here: Path, originals: Path, starts: bool, fun
         problems.append("bug")
     if any(character != "\n" for character in UNSEEN.findall(said)):
         problems.append("raw escapes")
-    after, ours = snapshot(here), ("run/", "new/") if starts else ("run/",)
+    after, ours = snapshot(here), ("run/", "new") if starts else ("run/",)
     changed = [name for name in tried["before"].keys() | after.keys() if tried["before"].get(name) != after.get(name)]
     if others := [name for name in changed if not name.startswith(ours)]:
         problems.append("written outside")
         tried["said"] += f" [written: {others[:3]}]"
     kept = re.compile(r"run/(checkpoints/[^.]|metrics|adaptation|timing|config\.yaml|run\.json)")
     if code == 3:
+        early = "meta-iterations" not in said and "using the one before" not in said
+        if early and (tried["cpu_seconds"] > SECONDS or tried["megabytes"] > MEGABYTES + tried["at_rest"]):
+            problems.append("costly")
         if any(kept.match(name) for name in changed):
             problems.append("modified")
         if not re.search(r"^error: \S", said, re.MULTILINE):
