@@ -98,8 +98,6 @@ def _single(composed: Composed) -> int:
 
 
 def _resume(composed: Composed) -> int:
-    from metarl_run.run.run import run
-
     (point, *others) = composed.points
     if others:
         raise ConfigError(
@@ -116,6 +114,8 @@ def _resume(composed: Composed) -> int:
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
     _refuse_absent_compiler(plan.config)
+    from metarl_run.run.run import run
+
     run(plan, folder, stop)
     return DONE
 

@@ -69,11 +69,17 @@ class Files(Sink):
         super().__post_init__()
         self.tables: dict[str, Table] = {}
 
-    def open(self, run: RunInfo, position: Position) -> None:
+    def require_position(self, run_folder: Path, position: Position) -> None:
         for name in TABLES:
-            length, digest = position.get(name, 0), position.get(f"{name}.sha256")
-            if not isinstance(length, int):
-                raise StateError(str(run.folder / f"{name}.csv"), "its checkpoint does not say how far it reached")
+            length, digest = position.get(name, 0), position.get(f"{name}.sha256", "")
+            if not isinstance(length, int) or not isinstance(digest, str):
+                reason = f"a checkpoint must hold its length and hash, got {length!r} and {digest!r}"[:200]
+                raise StateError(str(run_folder / f"{name}.csv"), reason)
+
+    def open(self, run: RunInfo, position: Position) -> None:
+        self.require_position(run.folder, position)
+        for name in TABLES:
+            length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
             self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))
 
     def metrics(self, iteration: int, row: Mapping[str, float]) -> None:

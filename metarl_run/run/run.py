@@ -107,8 +107,14 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             )
         },
     )
+
+    def take_up(saved: checkpoint.Checkpoint) -> None:
+        for name, sink in sinks.items():
+            sink.require_position(folder, saved.positions.get(name, {}))
+        training.load(saved)
+
     with contextlib.ExitStack() as stack:
-        saved = checkpoint.load_newest(folder / "checkpoints", training.load)
+        saved = checkpoint.load_newest(folder / "checkpoints", take_up)
         if saved is not None:
             require_unedited(folder, saved.config)
         for name, sink in sinks.items():

@@ -79,7 +79,11 @@ def examine(place: Path, count: int, seed: int, only: int | None) -> dict[str, A
     by_function: dict[str, Counter[str]] = {}
     failures: list[dict[str, Any]] = []
     slowest = largest = 0.0
+    stop: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: stop.append(number))  # then the result is of what was tried
     for number in range(count) if only is None else [only]:
+        if stop:
+            break
         generator = random.Random(f"{seed} {number}")
         function = functions[number % len(functions)]
         name = "model_based" if generator.random() < 0.3 else "maml"
@@ -108,7 +112,7 @@ def examine(place: Path, count: int, seed: int, only: int | None) -> dict[str, A
             print(f"{number} {function.__name__} {shown(made)}: {', '.join(problems)}", file=sys.stderr, flush=True)
         shutil.rmtree(here)
     return {
-        "variants": count,
+        "variants": sum(outcomes.values()),
         "outcomes": dict(sorted(outcomes.items())),
         "problems": dict(Counter(problem for failure in failures for problem in failure["problems"])),
         "by_function": {name: dict(sorted(found.items())) for name, found in by_function.items()},
@@ -247,9 +251,8 @@ def judged(tried: dict[str, Any], here: Path, originals: Path, starts: bool, fun
         return f"exit {code}", problems
     if function not in MAY_ASK_FOR_MORE:
         try:
-            same = results(here / ("new" if starts else "run")) == results(
-                originals / ("started" if starts else "whole")
-            )
+            ends = [results(originals / end) for end in (("started", "started_before") if starts else ("whole",))]
+            same = results(here / ("new" if starts else "run")) in ends
         except (OSError, ValueError, IndexError) as error:
             same = False
             tried["said"] += f" [{error}]"
