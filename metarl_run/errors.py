@@ -5,6 +5,7 @@ on purpose derives from `RunError`; any other exception is a bug, of this packag
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -13,6 +14,28 @@ BUG = 1
 SWEEP_HAS_FAILURES = 6
 INTERRUPTED = 130
 TERMINATED = 143
+
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters, as in a pattern's brackets, that no name has: controls (C0, DEL, C1), separators of lines and paragraphs,
+bidirectional embeddings, overrides and isolates."""
+
+UNSEEN = re.compile(
+    f"[{CONTROLS}"
+    r"\u061c\u200b-\u200f\u2060-\u2064\ufeff\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""These, other characters without a picture, and surrogates, which have no encoding."""
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""The text on one line, with such characters as escapes: `\x1b` for the one that starts a terminal's commands.
+
+    Args:
+        text: may come from a file or the command line.
+        lines: keep line breaks.
+    """
+    if lines:
+        return "\n".join(map(visible, text.split("\n")))
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class RunError(Exception):
@@ -31,8 +54,8 @@ class RunError(Exception):
         self.where, self.reason, self.hint = where, reason, hint
 
     def __str__(self) -> str:
-        line = f"error: {self.where}: {self.reason}"
-        return line if self.hint is None else f"{line}\nhint: {self.hint}"
+        line = visible(f"error: {self.where}: {self.reason}")
+        return line if self.hint is None else f"{line}\n{visible(f'hint: {self.hint}')}"
 
 
 class Bug(RunError):

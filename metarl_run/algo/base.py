@@ -7,7 +7,7 @@ environments nor rollouts: they collect lifetimes through `live`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -88,6 +88,12 @@ class MetaAlgorithm(Component, ABC):
         return agent._replace(memory=rollout.memory)
 
 
+class Later(NamedTuple):
+    """A tensor that a state has only once there is experience: in a form, in the place of the tensor."""
+
+    tensor: Tensor
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """An object whose state is saved in checkpoints, such as a meta-optimiser."""
@@ -142,8 +148,15 @@ class MetaLearner(MetaAlgorithm):
         meta_params = {name: tensor.detach() for name, tensor in self.meta_params.items()}
         return {"meta_params": meta_params, "meta_optimizer": self.meta_optimizer.state()}
 
+    def form(self) -> dict[str, Any]:
+        """Form of every state: names, shapes, dtypes and kinds, which a checkpoint must have to be loaded.
+
+        By default that of the agent before any experience, where an empty container stands for any of its kind.
+        """
+        return self.state()
+
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned; what it is given has the form `form`."""
         self.load_meta_params(state["meta_params"])
         self.meta_optimizer.load_state(state["meta_optimizer"])
 

@@ -1,5 +1,6 @@
 """Model-based agent: it plans in a dynamics model whose adaptation to a task is meta-learned."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -99,6 +100,10 @@ class ModelBased(MetaLearner):
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "replay": self.replay.state(), "noise": self.noise.get_state()}
+
+    def form(self) -> dict[str, Any]:
+        num_features = math.prod(self.family.observation_space.shape or ())
+        return {**self.state(), "replay": self.replay.form(num_features)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

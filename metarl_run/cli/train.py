@@ -21,7 +21,7 @@ from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
-from metarl_run.config.plan import Plan, refuse_links, stored_plan
+from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
@@ -29,7 +29,8 @@ from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError, visible
+from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import machine
 from metarl_run.system.crash import Contained
@@ -100,8 +101,6 @@ def _single(composed: Composed) -> int:
 
 
 def _resume(composed: Composed) -> int:
-    from metarl_run.run.run import run
-
     stop.install()
     (point, *others) = composed.points
     if others:
@@ -119,6 +118,8 @@ def _resume(composed: Composed) -> int:
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
     _refuse_absent_compiler(plan.config)
+    from metarl_run.run.run import run
+
     run(plan, folder, stop)
     return DONE
 
@@ -260,9 +261,8 @@ def _print_differences(points: Sequence[Point]) -> None:
         reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
     for checkpoint, lines in reported.items():
         if lines:
-            print(
-                f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
-            )
+            changed = "\n  ".join(map(visible, [f"from {checkpoint} as it was run, except for", *lines]))
+            print(changed, flush=True)
 
 
 # --- What would fail for sure, before a folder is made ---

@@ -42,7 +42,7 @@ from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.validation import validate
-from metarl_run.errors import ConfigError
+from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
 
 
@@ -62,6 +62,8 @@ def _composed(argv: Sequence[str]) -> Composed:
     switches = [argument for argument in argv if argument not in overrides]
     arguments = (*switches, *overrides)
     refuse_on_command_line(overrides)
+    if odd := next((text for text in argv if re.search(f"(?!\t)[{CONTROLS}]", text)), None):  # which Hydra would print
+        raise ConfigError(odd.partition("=")[0], "must not contain control characters")
     if flags["shell_completion"] or flags["hydra_help"]:
         return Composed((), multirun=False, passthrough=True, arguments=arguments)
     parsed = parsed_overrides(overrides)
@@ -204,7 +206,7 @@ def _folders(cfg: DictConfig) -> tuple[str, str]:
         refuse_in_config({key: folder})
         if not folder:
             raise ConfigError(key, "must be a path, got an empty one", f"leave out {key}")
-        if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
+        if re.search(f"[{CONTROLS}]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
             raise ConfigError(key, "must be a path whose parts have at most 255 bytes and no control characters")
     return run, sweep
 

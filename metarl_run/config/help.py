@@ -72,7 +72,7 @@ def _extra_folders(argv: Sequence[str]) -> Iterator[Path]:
 
 def _options(folder: Path) -> Iterator[tuple[str, str]]:
     """Each option of a group with the first line of comment in its file."""
-    for path in folder.glob("*.yaml"):
+    for path in filter(Path.is_file, folder.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         comments = (line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
         yield path.stem, next(comments, "")

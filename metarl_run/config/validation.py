@@ -20,7 +20,7 @@ from metarl_run.config.settings import PATHS, Settings
 from metarl_run.config.static.annotation import Component, Components
 from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
-from metarl_run.errors import ConfigError
+from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
 from metarl_run.kinds import Distributions, problem
 
@@ -100,7 +100,7 @@ def _check_strings(value: Any, path: str) -> None:
             raise ConfigError(path, "must be a path, got an empty one", f"leave out {path}")
         if value == "???":
             raise ConfigError(path, "must be given", f"add {path}=VALUE")
-        if re.search(r"[\x00-\x1f\x7f]", value):
+        if re.search(f"[{CONTROLS}]", value):
             raise ConfigError(path, f"must not contain control characters, got {_short(repr(value))}")
         if len(value) > longest:
             raise ConfigError(path, f"must have at most {longest} characters, got {len(value)}")

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import json
+import io
 import logging
 import os
 import platform
@@ -15,10 +15,11 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.grammar import argument
-from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.errors import ResourceError, RunError, StateError
+from metarl_run.errors import ResourceError, RunError, StateError, visible
+from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import hash_of, write_atomically
 from metarl_run.system.interruption import Interrupted
@@ -40,7 +41,7 @@ def versions() -> dict[str, str]:
 def is_complete(folder: Path) -> bool:
     try:
         return read_summary(folder).get("status") == "complete"
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return False
 
 
@@ -50,6 +51,7 @@ def require_own(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise StateError(str(folder), "is no folder", "give another one")
+    refuse_links(folder)
     entries = {path.name for path in folder.iterdir()}
     if "run.json" in entries:
         stored_plan(folder)
@@ -80,7 +82,7 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         shown = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in [*changed.items()][:4])
         hint = "allow_changes=true goes on with the new one"
         raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    before = read_record(folder)
     history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
     (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
     _write_plan(plan, folder, {**before, "changes": history})
@@ -92,7 +94,8 @@ def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
     config = {**plan.config, "allow_changes": False}  # whoever changes more has to allow it again
     text = yaml.safe_dump(config, sort_keys=False).encode()
     hashes = [*record.get("configs", []), hashlib.sha256(text).hexdigest()]
-    record = {**record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {"format": 1, **record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {**record, SEAL: seal(record)}
     if (folder / "run.json").exists():  # it knows either config.yaml then
         write_atomically(folder / "run.json", json_bytes(record))
         write_atomically(folder / "config.yaml", text)
@@ -112,7 +115,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
         folder: of the run.
         at_checkpoint: hash of config.yaml then; None if it was not recorded.
     """
-    known = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("configs", [])
+    known = read_record(folder).get("configs", [])
     if at_checkpoint is not None and hash_of(folder / "config.yaml") not in (at_checkpoint, *known):
         hint = "put it back; changes are given on the command line, with allow_changes=true"
         raise StateError(str(folder / "config.yaml"), "was edited since the last checkpoint", hint)
@@ -120,7 +123,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
 
 def warn_of_other_versions(folder: Path) -> None:
     """Say so if the run was begun with other software: then it may not end in the same bytes."""
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("versions", {})
+    before = read_record(folder).get("versions", {})
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
@@ -139,7 +142,7 @@ def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged goes to `path`; warnings go to the screen too."""
-    handler, screen = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler()
+    handler, screen = _LogFile(path, encoding="utf-8"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("warning: %(message)s"))
@@ -147,7 +150,7 @@ def logging_to(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
-        each.addFilter(_without_secrets)
+        each.addFilter(_printable)
         root.addHandler(each)
     try:
         yield
@@ -157,8 +160,16 @@ def logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = masked(record.getMessage()), None
+class _LogFile(logging.FileHandler):
+    """A log in a run folder, which is no link."""
+
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=plain_only)
+
+
+def _printable(record: logging.LogRecord) -> bool:
+    """Hide secrets in a message, and show control characters, which names from files may hold."""
+    record.msg, record.args = visible(masked(record.getMessage())), None
     return True
 
 

@@ -119,11 +119,16 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             )
         },
     )
+
+    def take_up(saved: checkpoint.Checkpoint) -> None:
+        for name, sink in sinks.items():
+            sink.require_position(folder, saved.positions.get(name, {}))
+        training.load(saved)
+
     with contextlib.ExitStack() as stack:
-        saved = checkpoint.load_newest(folder / "checkpoints")
+        saved = checkpoint.load_newest(folder / "checkpoints", take_up)
         if saved is not None:
             require_unedited(folder, saved.config)
-            training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})

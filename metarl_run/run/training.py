@@ -4,6 +4,7 @@ Every random number of meta-iteration i comes from a stream keyed by i, so nothi
 that is resumed at i goes on exactly as the run that was never stopped.
 """
 
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import NumericalError, located
+from metarl_run.errors import ContractError, NumericalError, StateError, located
 from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.lifetime import LOWER_INNER_LR, live
 from metarl_run.logger.base import Sink
@@ -25,6 +26,7 @@ from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
+from metarl_run.run.form import mismatch, outline
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import StopRequest
@@ -91,16 +93,42 @@ class Training:
 
     # --- Saving and resuming ---
 
+    @functools.cached_property
+    def form(self) -> dict[str, Any]:
+        """Form of a saved state, taken from the agent before anything was learned; see `metarl_run.run.form`."""
+        algo = outline(self.algo.form()) if isinstance(self.algo, MetaLearner) else {}
+        return {"algo": algo, "progress": {"iteration": 0, "env_steps": 0}}
+
     def load(self, saved: checkpoint.Checkpoint) -> None:
-        """Go on from `saved`."""
-        if isinstance(self.algo, MetaLearner):
-            self.algo.load_state(saved.state["algo"])
-        for name in self.SAVED:
-            setattr(self, name, saved.state["progress"][name])
+        """Go on from `saved`.
+
+        Raises:
+            StateError: if no agent like this one wrote its state; then another can be loaded.
+        """
+        state, progress = saved.state, saved.state.get("progress")
+        progress = {**progress} if isinstance(progress, dict) else {}
+        score = progress.pop("score", None)
+        wrong = mismatch({**state, "progress": progress}, self.form)
+        if wrong is None and progress["iteration"] != saved.iteration:
+            wrong = f"progress.iteration: must be {saved.iteration}, got {progress['iteration']}"
+        if wrong is None and (progress["env_steps"] < 0 or (mismatch(score, None) and mismatch(score, 0.0))):
+            wrong = "progress: must hold a number of steps and a score"
+        try:
+            if wrong is None and isinstance(self.algo, MetaLearner):
+                self.algo.load_state(state["algo"])
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            wrong = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        if wrong is not None:
+            path = self.checkpoints / f"{saved.iteration:06d}"
+            raise StateError(str(path), f"tensors.pt is not one that this run wrote: {wrong}")
+        self.iteration, self.env_steps, self.score = progress["iteration"], progress["env_steps"], score
 
     def save(self) -> None:
         """Make a checkpoint of this moment, once every row up to it is on disk."""
         algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
+        if wrong := mismatch(algo, self.form["algo"]):
+            reason = f"state() must have the form that form() tells, but {wrong}"
+            raise ContractError(type(self.algo).__name__, reason, "override form() where a state's form changes")
         state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
         saved = checkpoint.Checkpoint(self.iteration, state, positions, hash_of(self.folder / "config.yaml"))
@@ -119,6 +147,7 @@ class Training:
         """
         if not isinstance(self.algo, MetaLearner):
             return
+        _ = self.form  # before anything is learned
         with located(f"checkpoint {self.iteration}" if self.iteration else "the state to start from"):
             require_finite_state(self.algo)
         while self.iteration < self.meta_iterations:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from metarl_run.errors import ResourceError
+from metarl_run.files import plain_only, read_bytes
 
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
 
@@ -33,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> Path:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file; it is on the disk afterwards."""
-    with path.open("wb") as file:
+    with open(path, "wb", opener=plain_only) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -56,4 +57,4 @@ def sync_folder(path: Path) -> None:
 
 def hash_of(file: Path) -> str | None:
     """Hash of a file; None if there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return hashlib.sha256(read_bytes(file)).hexdigest() if file.exists() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, PluginError, ResourceError, RunError
+from metarl_run.errors import Bug, PluginError, ResourceError, RunError, visible
 
 
 def install() -> None:
@@ -99,7 +99,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         "",
         *traceback.format_exception(error),
     ]
-    text = masked("\n".join(story))
+    text = visible(masked("\n".join(story)), lines=True)
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-"
     for place in (folder, None):
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from metarl_run.errors import StateError
+from metarl_run.files import plain_only, read_text
 
 
 @contextlib.contextmanager
@@ -16,7 +17,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder`; a crash leaves nothing to clean up by hand."""
     lock = _acquired(folder)
     try:
-        (folder / ".owner").write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        with open(folder / ".owner", "w", encoding="utf-8", opener=plain_only) as file:
+            file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         yield
     finally:
         remove_lock(folder)
@@ -40,6 +42,6 @@ def _acquired(folder: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        holder = read_text(owner) if owner.exists() else "another process"
         raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it") from error
     return lock
