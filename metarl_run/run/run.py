@@ -111,6 +111,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         saved = checkpoint.load_newest(folder / "checkpoints")
         if saved is not None:
             require_unedited(folder, saved.config)
+            checkpoint.tidy(folder / "checkpoints", saved.iteration)
             training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)
