@@ -56,11 +56,13 @@ class Operations:
         if isinstance(self.how, int):
             named = kind not in ("write", "fsync", "fdatasync", "ftruncate")  # by the system, in its error
             raise OSError(self.how, os.strerror(self.how), path if named else None)
-        if self.how == "after":
-            operation()
-        elif self.how == "within" and half is not None:
-            half()
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            if self.how == "after":
+                operation()
+            elif self.how == "within" and half is not None:
+                half()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def concerns(self, path: Any, dir_fd: int | None = None) -> str | None:
         """Absolute path of what is concerned; None if it is not below the folder."""

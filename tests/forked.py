@@ -75,7 +75,7 @@ class Fork:
     """
 
     def __init__(self, *arguments: str, cwd: Path, first: Callable[[], None] = nothing) -> None:
-        self.streams = [tempfile.TemporaryFile() for _ in range(2)]
+        self.streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()

@@ -20,10 +20,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import forked
-from black_box import SMALL, left_behind, record, summary
+from black_box import SMALL, differences, summary
 from faults import KILLED, Operations
 
 from metarl_run.folders import checkpoints_in
@@ -142,7 +141,7 @@ class Loop:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.whole: dict[str, dict[str, dict[str, Any]]] = {}
+        self.whole: dict[str, Path] = {}
         self.operations: dict[str, int] = {}
         self.versions: dict[str, str] = {}
         self.trials = 0
@@ -157,12 +156,11 @@ class Loop:
             whole = self._copy(folder)
             seen = operations_of(scene.command, whole)
             self.operations[name] = len(seen)
-            self.whole[name] = {run: files(whole / run) for run in scene.runs}
+            self.whole[name] = whole
             self.versions = summary(whole / scene.runs[0])["versions"]
             for number, (kind, path) in enumerate(seen):
                 found += [Case(name, number, kind, path, how) for how in (*ERRORS, *KILLED)]
                 found.append(Case(name, number, kind, path, errno.ENOSPC, lasting=True))
-            shutil.rmtree(whole)
         return found
 
     def examine(self, case: Case) -> Iterator[tuple[Case, str]]:
@@ -190,12 +188,8 @@ class Loop:
             yield f"continued: exit code {done.returncode}: {done.stderr.strip()}"
             return
         for run in scene.runs:
-            found = files(folder / run)
-            whole = self.whole[case.scene][run]
-            if other := [name for name in sorted(whole.keys() | found.keys()) if whole.get(name) != found.get(name)]:
-                yield f"differs in {', '.join(other)}"
-            if left := left_behind(folder / run):
-                yield f"left behind {', '.join(left)}"
+            if other := differences(self.whole[case.scene] / run, folder / run):
+                yield f"{run} differs in {', '.join(other)}"
 
     def _begin(self, scene: Scene, name: str) -> Path:
         """A folder in which a scene begins."""
@@ -248,18 +242,6 @@ def names(line: str, case: Case) -> bool:
     name = re.sub(r"^\.(.*)\.tmp$", r"\1", path.name)
     said = name in line or re.sub(r"^\.(.*)\.tmp$", r"\1", path.parent.name) in line
     return said and re.search(rf"cannot (be )?({VERBS[case.kind]}|write|made)", line) is not None
-
-
-def files(run: Path) -> dict[str, Any]:
-    """Everything in a run's folder that must not depend on what happened on the way."""
-    names = [path.name for path in checkpoints_in(run / "checkpoints")]
-    return {**record(run), "checkpoints": names} if names else outcome(run)
-
-
-def outcome(run: Path) -> dict[str, Any]:
-    """As `files`, of an agent that is not trained."""
-    found = {name: (run / name).read_bytes() for name in ("metrics.csv", "adaptation.csv", "config.yaml")}
-    return {**found, "meta_test": summary(run)["meta_test"]}
 
 
 def is_whole(path: Path) -> bool:
