@@ -6,6 +6,7 @@ those of the files that `open` returns, down to what their buffers hand to the s
 
 import builtins
 import io
+import mmap
 import os
 import signal
 from collections.abc import Callable
@@ -19,7 +20,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Operations:
-    """Counts the operations below `folder`, and lets one of them go wrong.
+    """Counts the operations below `folder` of this process and of its forks, and lets one of them go wrong.
 
     Args:
         folder: absolute; the rest of the file system is left alone.
@@ -27,9 +28,6 @@ class Operations:
         how: number of an error, or one of `KILLED`.
         lasting: later operations fail, too, as on a disk that stays full; only with an error.
         report: called with the kind and the path of each operation.
-
-    Attributes:
-        count: operations so far.
     """
 
     def __init__(
@@ -42,14 +40,16 @@ class Operations:
         report: Callable[[str, str], None] = lambda kind, path: None,
     ) -> None:
         self.folder, self.at, self.how, self.lasting, self.report = str(folder), at, how, lasting, report
-        self.count = 0
+        self.shared = memoryview(mmap.mmap(-1, 8)).cast("q")
+        """Operations so far."""
         self.paths: dict[int, str] = {}
 
     def __call__(
         self, kind: str, path: str, operation: Callable[[], Any], half: Callable[[], Any] | None = None
     ) -> Any:
         """Do `operation`, unless it is its turn to go wrong."""
-        number, self.count = self.count, self.count + 1
+        number = self.shared[0]
+        self.shared[0] += 1
         self.report(kind, path)
         if self.at is None or not (number == self.at or (self.lasting and number > self.at)):
             return operation()
@@ -83,7 +83,7 @@ class Operations:
     def _changing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def changed(path: Any, *others: Any, **named: Any) -> Any:
             found = self.concerns(path, named.get("dir_fd"))
-            if found is None:
+            if found is None or (name == "mkdir" and os.path.isdir(found)):  # it is asked for by `exist_ok` alone
                 return real(path, *others, **named)
             return self(name, found, lambda: real(path, *others, **named))
 

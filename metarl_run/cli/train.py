@@ -174,10 +174,8 @@ def _sweep(composed: Composed) -> int:
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
             arguments.append("--multirun")
-    with (
-        contextlib.suppress(SystemExit),
-        hydra_files.refusals_of_sweep(Path(folder)),
-    ):  # Hydra printed what is wrong with the sweep; its jobs are reported
+    # Hydra printed what is wrong with the sweep before it left; its jobs are reported
+    with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
         _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))

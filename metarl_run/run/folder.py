@@ -215,8 +215,10 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
         raise
     finally:
         if outcome:
-            write_atomically(folder / "summary.json", json_bytes({**identity, **outcome}))
-            log.info("ended: %s", outcome)
+            failed = outcome["status"] == "failed"  # the first failure is the one to tell
+            with contextlib.suppress(ResourceError) if failed else contextlib.nullcontext():
+                write_atomically(folder / "summary.json", json_bytes({**identity, **outcome}))
+                log.info("ended: %s", outcome)
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:

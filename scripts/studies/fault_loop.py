@@ -177,7 +177,7 @@ class Loop:
         done = forked.called(*scene.command, cwd=folder, first=operations.install)
         if isinstance(case.how, int):
             yield from misreported(case, done)
-        elif done.returncode != -9:
+        elif done.returncode not in ((-9, 6) if case.scene == "sweep" else (-9,)):  # a job alone may have been killed
             yield f"was not killed: exit code {done.returncode}: {done.stderr.strip()}"
         for run in scene.runs:
             if saved := checkpoints_in(folder / run / "checkpoints"):

@@ -34,7 +34,7 @@ from metarl_run.folders import checkpoints_in
 from metarl_run.system.json_text import json_text
 
 FAMILIES = 3
-AGAIN = 0.5
+AGAIN = 0.75
 """Probability that a command that goes on is killed, too."""
 RUN, RESUME = "run", ("resume=run",)
 SHORT = (*SMALL, "meta_iterations=5", "checkpoint_every=2", "validate_every=2", f"hydra.run.dir={RUN}")
@@ -121,19 +121,19 @@ def write(path: Path | None, result: dict[str, Any]) -> None:
 def plans(count: int) -> list[Plan]:
     """Commands, and how often each is killed, `count` times in all."""
     others = [
-        Plan("sweep", SWEEP, count // 20, runs=("sweep/0", "sweep/1"), resumed=False),
-        Plan("process", LONG, count // 50, forked=False),
-        Plan("table", TABLE, count // 100, runs=(), resumed=False, forked=False),
+        Plan("sweep", SWEEP, count // 40, runs=("sweep/0", "sweep/1"), resumed=False),
+        Plan("process", LONG, count // 100, forked=False),
+        Plan("table", TABLE, count // 200, runs=(), resumed=False, forked=False),
     ]
     if shutil.which("c++") or shutil.which("g++"):
-        others.append(Plan("process, compiled", (*LONG, "compile=true"), count // 250, forked=False))
+        others.append(Plan("process, compiled", (*LONG, "compile=true"), count // 500, forked=False))
     pairs = [(algo, env) for algo in options("algo") for env in families(algo)]
     share = count - sum(plan.kills for plan in others)
     small = [
         Plan(f"{algo} on {env}", command(algo, env), share // len(pairs) + (i < share % len(pairs)))
         for i, (algo, env) in enumerate(pairs)
     ]
-    return [plan for plan in (*others, *small) if plan.kills]
+    return [plan for plan in (*small, *others) if plan.kills]
 
 
 def families(algo: str) -> list[str]:

@@ -8,10 +8,11 @@ import pytest
 from black_box import SMALL, call
 
 from metarl_run.config.plan import Plan, stored_plan
-from metarl_run.errors import ResourceError, StateError
+from metarl_run.errors import NumericalError, ResourceError, RunError, StateError
 from metarl_run.run import folder
 from metarl_run.run.checkpoint import hash_of
 from metarl_run.run.folder import require_own
+from metarl_run.system.interruption import Interrupted
 
 
 @pytest.mark.parametrize("entries", [[], [".hydra"], [".hydra", ".lock", ".owner"], [".owner", "config.yaml"]])
@@ -121,3 +122,17 @@ def test_a_log_that_cannot_be_opened_is_told(tmp_path):
         folder.logging_to(tmp_path / "gone" / "train.log"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [(NumericalError("loss", "nan"), "loss"), (Interrupted(130), "summary.json")]
+)
+def test_a_failure_is_told_rather_than_that_it_cannot_be_recorded(first, told, tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise ResourceError(path.name, "cannot write: No space left on device")
+
+    monkeypatch.setattr(folder, "write_atomically", refuse)
+    groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
+    with pytest.raises(RunError) as caught, folder.outcome_recorded(Plan({"seed": 0}, groups, []), tmp_path):
+        raise first
+    assert caught.value.where == told
