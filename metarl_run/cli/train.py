@@ -17,6 +17,7 @@ from hydra.core.utils import JobRuntime, configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from metarl_run.cli import hydra_files
 from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import quoted
 from metarl_run.config.hydra_internals import Callbacks
@@ -29,10 +30,11 @@ from metarl_run.config.settings import keys_with_table
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError, visible
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
 from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import machine
+from metarl_run.system.atomic import BROKEN, refusals
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import require_free
@@ -49,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         Interrupted: after saving, if a signal asked for it.
     """
     machine.prepare()
+    hydra_files.install()
     composed = compose_points(argv)
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
@@ -92,7 +95,8 @@ def _single(composed: Composed) -> int:
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
-        shutil.rmtree(folder)  # refused by a constructor, before anything was learned
+        with refusals(folder, "remove"):
+            shutil.rmtree(folder)  # refused by a constructor, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
             for path in new[1:]:
                 path.rmdir()
@@ -177,7 +181,8 @@ def _sweep(composed: Composed) -> int:
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
             arguments.append("--multirun")
-    with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
+    # Hydra printed what is wrong with the sweep before it left; its jobs are reported
+    with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
         _call_hydra(arguments, sweep_job)
         finished = True
     report = sweep.write(Path(folder))
@@ -200,9 +205,12 @@ def sweep_job(cfg: DictConfig) -> int:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError("output_root", f"{folder} cannot be made: {error.strerror}", "output_root=FOLDER") from error
+        with refusals(folder, "make"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except ResourceError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in BROKEN:
+            raise
+        raise ConfigError("output_root", f"{folder}: {error.reason}", "output_root=FOLDER") from error
 
 
 # --- Hydra ---
@@ -216,6 +224,7 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
 
 def _run_here(cfg: DictConfig) -> None:
     """Run what Hydra composed in the folder that it made."""
+    hydra_files.require_written()
     from metarl_run.run.run import run
 
     chosen = HydraConfig.get()

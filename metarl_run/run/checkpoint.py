@@ -12,19 +12,19 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from metarl_run.errors import ResourceError, StateError
+from metarl_run.errors import StateError
 from metarl_run.files import SEAL, read_bytes, read_json, seal
 from metarl_run.folders import checkpoints_in
 from metarl_run.logger.base import Position
 from metarl_run.run.archive import read_archive
 from metarl_run.run.form import mismatch
-from metarl_run.system.atomic import sync_folder, write_synced
+from metarl_run.system.atomic import refusals, sync_folder, write_synced
 
 FORMAT = 1
 LAST_KEPT = 2
@@ -81,20 +81,42 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
-    for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
-        shutil.rmtree(unfinished)
-    try:
-        temporary.mkdir(parents=True)
-        write_synced(temporary / "tensors.pt", tensors)
-        write_synced(temporary / "manifest.json", _text({**manifest, SEAL: seal(manifest)}))
-        sync_folder(temporary)
-        os.rename(temporary, final)
+    _remove(folder.glob(".*.tmp"))
+    with refusals(final, f"write {len(tensors)} bytes"):
+        try:
+            temporary.mkdir(parents=True)
+            write_synced(temporary / "tensors.pt", tensors)
+            write_synced(temporary / "manifest.json", _text({**manifest, SEAL: seal(manifest)}))
+            sync_folder(temporary)
+            os.rename(temporary, final)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise ResourceError(str(final), f"cannot write {len(tensors)} bytes: {error.strerror}") from error
     _read(final)  # only a checkpoint that reads back may replace older ones
-    _prune(folder)
+    tidy(folder, checkpoint.iteration)
+
+
+def tidy(folder: Path, newest: int) -> None:
+    """Drop what a process left behind that was killed, and all checkpoints but the last two and the best.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        newest: iteration of the newest usable checkpoint; later ones are not touched.
+
+    Raises:
+        ResourceError: if the disk refuses.
+    """
+    found = [path for path in checkpoints_in(folder) if int(path.name) <= newest]
+    scores = {path: score for path in found if (score := _score(path)) is not None}
+    kept = {*found[-LAST_KEPT:], *([max(scores, key=lambda path: scores[path])] if scores else [])}
+    _remove([*folder.glob(".*.tmp"), *(path for path in found if path not in kept)])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with refusals(path, "remove"):
+            shutil.rmtree(path)
 
 
 def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda found: None) -> Checkpoint | None:
@@ -182,15 +204,6 @@ def _wrong_position(positions: Mapping[str, Any]) -> str | None:
 
 def _text(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=1, allow_nan=False).encode()
-
-
-def _prune(folder: Path) -> None:
-    found = checkpoints_in(folder)
-    scores = {path: score for path in found if (score := _score(path)) is not None}
-    kept = {*found[-LAST_KEPT:], *([max(scores, key=lambda path: scores[path])] if scores else [])}
-    for path in found:
-        if path not in kept:
-            shutil.rmtree(path)
 
 
 def _score(path: Path) -> float | None:

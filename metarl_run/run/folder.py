@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
-from metarl_run.system.atomic import hash_of, write_atomically
+from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
 
@@ -84,7 +85,8 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
     before = read_record(folder)
     history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
-    (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
+    with refusals(folder / "summary.json", "remove"):
+        (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
     _write_plan(plan, folder, {**before, "changes": history})
     return True
 
@@ -104,7 +106,9 @@ def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
     try:
         write_atomically(folder / "run.json", json_bytes(record))
     except ResourceError:
-        (folder / "config.yaml").unlink(missing_ok=True)  # which without the other is no run's
+        with contextlib.suppress(OSError):
+            for name in ("run.json", "config.yaml"):  # neither is a run's without the other
+                (folder / name).unlink(missing_ok=True)
         raise
 
 
@@ -139,10 +143,41 @@ def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
     }
 
 
+class LogFile(logging.FileHandler):
+    """A log in a run folder, where it is no link; if it cannot be written, it ends the run, once."""
+
+    failed = False
+
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=plain_only)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.failed = True
+        raise ResourceError(self.baseFilename, f"cannot write: {error.strerror}") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of what failed before: every record is flushed
+            super().close()
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged goes to `path`; warnings go to the screen too."""
-    handler, screen = _LogFile(path, encoding="utf-8"), logging.StreamHandler()
+    """Everything that is logged goes to `path`; warnings go to the screen too.
+
+    Raises:
+        ResourceError: if the disk refuses.
+    """
+    with refusals(path, "open"):
+        handler = LogFile(path, encoding="utf-8")
+    screen = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen.setLevel(logging.WARNING)
     screen.setFormatter(logging.Formatter("warning: %(message)s"))
@@ -158,13 +193,6 @@ def logging_to(path: Path) -> Iterator[None]:
         for each in (handler, screen):
             root.removeHandler(each)
         handler.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log in a run folder, which is no link."""
-
-    def _open(self) -> io.TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="utf-8", opener=plain_only)
 
 
 def _printable(record: logging.LogRecord) -> bool:
@@ -190,8 +218,10 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
         raise
     finally:
         if outcome:
-            log.info("ended: %s", outcome)
-            write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **outcome}))
+            failed = outcome["status"] == "failed"  # the first failure is the one to tell
+            with contextlib.suppress(ResourceError) if failed else contextlib.nullcontext():
+                write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **outcome}))
+                log.info("ended: %s", outcome)
 
 
 def record_interruption(plan: Plan, folder: Path, exit_code: int) -> None:

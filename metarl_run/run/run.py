@@ -129,6 +129,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         saved = checkpoint.load_newest(folder / "checkpoints", take_up)
         if saved is not None:
             require_unedited(folder, saved.config)
+            checkpoint.tidy(folder / "checkpoints", saved.iteration)
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})

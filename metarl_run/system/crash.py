@@ -14,6 +14,7 @@ from types import TracebackType
 
 from metarl_run import __version__
 from metarl_run.errors import Bug, PluginError, ResourceError, RunError, visible
+from metarl_run.system.atomic import BROKEN
 
 
 def install() -> None:
@@ -21,7 +22,7 @@ def install() -> None:
     sys.excepthook = _excepthook
 
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DISK = (*BROKEN, errno.EROFS)
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "calculation overflowed")
 """Phrases of torch's RuntimeErrors for lack of memory, on CPU and GPU; the last for sizes beyond any machine."""
 
@@ -48,7 +49,7 @@ class Contained(AbstractContextManager["Contained"]):
     ) -> None:
         if error is None or isinstance(error, RunError | BrokenPipeError):
             return
-        if isinstance(error, OSError) and error.errno in DISK:
+        if isinstance(error, OSError) and (error.errno in DISK or _is_below(error.filename, self.folder)):
             raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
         first = (str(error).splitlines() or [""])[0]
         if _is_lack_of_memory(error, first):
@@ -57,6 +58,11 @@ class Contained(AbstractContextManager["Contained"]):
             raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
         if isinstance(error, Exception | SystemExit):
             raise bug(error, self.folder, self.plugins) from error
+
+
+def _is_below(path: object, folder: Path) -> bool:
+    """Check that `path` is in `folder`: what the system refuses there is no bug."""
+    return isinstance(path, str) and Path(path).absolute().is_relative_to(folder.absolute())
 
 
 def _is_lack_of_memory(error: BaseException, text: str) -> bool:

@@ -22,6 +22,7 @@ from metarl_run.run.agent import load_trained, set_up
 from metarl_run.run.folder import versions
 from metarl_run.run.run import run
 from metarl_run.seeding import Streams
+from metarl_run.system.atomic import refusals
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import store
@@ -50,7 +51,8 @@ def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
 
 def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
     if job.training is not None and job.trained_in is not None:
-        job.trained_in.mkdir(parents=True, exist_ok=True)
+        with refusals(job.trained_in, "make"):
+            job.trained_in.mkdir(parents=True, exist_ok=True)
         run(job.training, job.trained_in, stop)
     _, streams, family, algo = set_up(job.config, seed=job.seed)
     if isinstance(algo, MetaLearner) and job.trained_in is not None:

@@ -20,7 +20,7 @@ from metarl_run.config.renamed import with_current_targets
 from metarl_run.errors import StateError
 from metarl_run.files import read_bytes, read_json
 from metarl_run.report.folder import read_summary
-from metarl_run.system.atomic import write_atomically
+from metarl_run.system.atomic import refusals, write_atomically
 from metarl_run.system.json_text import json_text
 from metarl_run.table.job import EvaluationJob
 
@@ -50,13 +50,14 @@ class Result:
 
 def prepare(folder: Path, job: EvaluationJob) -> None:
     """Prepare `folder` for `job` and delete parts of any other job."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if stored_identity(folder) is None or not _serves(folder, job):
-        for path in folder.glob("tasks-*.npz"):
-            path.unlink()
-        record = {**job.identity, "episodes": list(job.episodes)}
-        write_atomically(folder / "life.json", _json(record))
-    (folder / "summary.json").unlink(missing_ok=True)
+    with refusals(folder, "prepare"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if stored_identity(folder) is None or not _serves(folder, job):
+            for path in folder.glob("tasks-*.npz"):
+                path.unlink()
+            record = {**job.identity, "episodes": list(job.episodes)}
+            write_atomically(folder / "life.json", _json(record))
+        (folder / "summary.json").unlink(missing_ok=True)
 
 
 def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
