@@ -21,6 +21,10 @@ LARGEST = 2**53
 """Of a count: more is a mistake, and overflows in the libraries below."""
 
 
+LARGEST_SINGLE = 3.4e38
+"""Of a number: tensors have single precision."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """Finite numbers of one type between two bounds.
@@ -48,6 +52,8 @@ class Interval:
             return f"must be {self} and at most 2^53, got {value!r}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be {self}, got {value!r}"
+        if self.number is float and abs(value) > LARGEST_SINGLE:
+            return f"must be {self} that single precision can hold, got {value!r}"
         below = value <= self.low if self.open_low else value < self.low
         above = value >= self.high if self.open_high else value > self.high
         return f"must be {self}, got {value!r}" if below or above else None

@@ -33,7 +33,7 @@ from metarl_run.kinds import (
 
 ACCEPTED = [
     (Real, -3),
-    (Real, 1e300),
+    (Real, 1e38),
     (Positive, 1e-300),
     (NonNegative, 0),
     (Fraction, 0.0),
@@ -56,6 +56,8 @@ ACCEPTED = [
 REFUSED = [
     (Real, math.nan, "must be a finite number, got nan"),
     (Real, math.inf, "must be a finite number, got inf"),
+    (Real, 1e39, "must be a finite number that single precision can hold, got 1e+39"),
+    (Positive, 10**400, f"must be a finite number > 0 that single precision can hold, got {10**400}"),
     (Real, True, "must be a finite number, got True"),
     (Real, "1", "must be a finite number, got '1'"),
     (Real, None, "must be a finite number, got None"),

@@ -30,9 +30,10 @@ from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, RunError, StateError
-from metarl_run.folders import CONFIG_DIR
+from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.system import machine
 from metarl_run.system.crash import Contained
+from metarl_run.system.cxx import require_cxx
 from metarl_run.system.interruption import StopRequest
 
 stop = StopRequest()
@@ -88,7 +89,7 @@ def _single(composed: Composed) -> int:
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
-        shutil.rmtree(folder)  # refused by a constructor, before anything was learned
+        shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
             for path in new[1:]:
                 path.rmdir()
@@ -273,6 +274,24 @@ def _refuse_impossible(composed: Composed) -> None:
 
         require_own(Path(composed.points[0].folder))
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    _refuse_unwritable(folder)
+    _refuse_unbuildable(composed.points)
+
+
+def _refuse_unbuildable(points: Sequence[Point]) -> None:
+    """What only constructors can tell, of each point of a sweep that differs in what it builds."""
+    from metarl_run.run.agent import require_buildable
+
+    built: set[str] = set()
+    for point in points:
+        parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
+        if parts not in built and point.config["resume"] is None and point.config["table"] is None:
+            built.add(parts)
+            with Contained(None, point.config["plugins"]):
+                require_buildable(point.config)
+
+
+def _refuse_unwritable(folder: Path) -> None:
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
@@ -289,9 +308,15 @@ def _refuse_absent_device(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if config["compile"]:
-        import torch
+    if not config["compile"]:
+        return
+    if config["device"] == "cpu":
+        require_cxx()
+    import torch
 
-        from metarl_run.compiled.compiler import require_compiler
+    from metarl_run.compiled.compiler import require_compiler
 
-        require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        require_cxx()
+    require_compiler(device)

@@ -36,11 +36,11 @@ class Contained(AbstractContextManager["Contained"]):
     all were well, so that counts as a bug, too.
 
     Args:
-        folder: the run folder, where the report goes.
+        folder: the run folder, where the report goes; None before there is one.
         plugins: packages whose code is not ours.
     """
 
-    def __init__(self, folder: Path, plugins: Collection[str] = ()) -> None:
+    def __init__(self, folder: Path | None, plugins: Collection[str] = ()) -> None:
         self.folder, self.plugins = folder, plugins
 
     def __exit__(
@@ -49,7 +49,7 @@ class Contained(AbstractContextManager["Contained"]):
         if error is None or isinstance(error, RunError | BrokenPipeError):
             return
         if isinstance(error, OSError) and error.errno in DISK:
-            raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
+            raise ResourceError(str(error.filename or self.folder or "disk"), str(error.strerror)) from error
         first = (str(error).splitlines() or [""])[0]
         if _is_lack_of_memory(error, first):
             asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", first)
