@@ -111,7 +111,7 @@ def _resume(composed: Composed) -> int:
     if any(key_of(text) != "plugins" for text in given):
         flags = [text for text in composed.arguments if text not in point.overrides]
         kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
-        changed = compose_points([*flags, *kept, *given]).points[0]
+        changed = compose_points([*flags, *kept, *given], stored=kept).points[0]
         overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
@@ -269,12 +269,12 @@ def _refuse_impossible(composed: Composed) -> None:
         _refuse_absent_compiler(point.config)
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    _refuse_unwritable(folder)
     if not composed.multirun and composed.points[0].config["resume"] is None:
         from metarl_run.run.folder import require_own
 
         require_own(Path(composed.points[0].folder))
-    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
-    _refuse_unwritable(folder)
     _refuse_unbuildable(composed.points)
 
 
@@ -292,7 +292,9 @@ def _refuse_unbuildable(points: Sequence[Point]) -> None:
 
 
 def _refuse_unwritable(folder: Path) -> None:
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not parent.exists():
+        raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
 

@@ -7,7 +7,7 @@ work as ever; whatever they say about a mistake becomes one line.
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from hydra.core.default_element import ConfigDefault
@@ -32,6 +32,7 @@ from metarl_run.config.loader import (
     parsed_overrides,
     plain_value,
     prepared,
+    refuse_overlaps,
     resolved,
     swept_texts,
 )
@@ -46,18 +47,22 @@ from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 
 
-def compose_points(argv: Sequence[str]) -> Composed:
+def compose_points(argv: Sequence[str], *, stored: Collection[str] = ()) -> Composed:
     """Read, compose and validate the command line.
+
+    Args:
+        argv: its arguments.
+        stored: those of a run that is continued, which others may change.
 
     Raises:
         ConfigError: naming one key, file or flag; of a sweep, the first combination that is wrong.
         StateError: if a run is to start from a checkpoint that cannot be used.
     """
     with prepared():
-        return _composed(argv)
+        return _composed(argv, stored)
 
 
-def _composed(argv: Sequence[str]) -> Composed:
+def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
     flags, overrides = parsed_flags(argv)
     switches = [argument for argument in argv if argument not in overrides]
     arguments = (*switches, *overrides)
@@ -68,6 +73,7 @@ def _composed(argv: Sequence[str]) -> Composed:
     loader = loader_of(flags)
     name = flags["config_name"] or CONFIG_NAME
     check_options(parsed, loader)
+    refuse_overlaps(parsed, loader, stored)
     if flags["cfg"] or flags["info"]:
         overrides = with_origin(loader, name, overrides, _named_plugins(parsed))[0]
         load(loader, name, overrides, RunMode.RUN)

@@ -7,7 +7,8 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +46,22 @@ from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+PLUGINS = {
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher submitit",
+    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher submitit",
+    ("hydra/launcher", "ray"): "hydra-ray-launcher",
+    ("hydra/launcher", "ray_aws"): "hydra-ray-launcher",
+    ("hydra/launcher", "rq"): "hydra-rq-launcher",
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+    ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
+    ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",
+    ("hydra/job_logging", "colorlog"): "hydra_colorlog",
+    ("hydra/hydra_logging", "colorlog"): "hydra_colorlog",
+}
+"""Distributions of options that come with plugins."""
 
 
 class CheckedFileSource(FileConfigSource):
@@ -133,6 +150,27 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def refuse_overlaps(parsed: Sequence[Override], loader: ConfigLoaderImpl, stored: Collection[str] = ()) -> None:
+    """Raise ConfigError for a value and a part of it, of which Hydra would merge one into the other.
+
+    Args:
+        parsed: the overrides.
+        loader: knows groups, whose options may be given along with values.
+        stored: texts of those that others may change.
+    """
+    values = {
+        o.key_or_group: str(o.input_line)
+        for o in parsed
+        if str(o.input_line) not in stored and not loader.repository.group_exists(o.key_or_group)
+    }
+    for key, text in values.items():
+        parents = [key[:place] for place, letter in enumerate(key) if letter == "."]
+        if whole := next((parent for parent in parents if parent in values), None):
+            raise ConfigError(
+                key, f"is given together with {whole}, which holds it", f"keep one of {values[whole]} and {text}"
+            )
+
+
 def loader_of(flags: Mapping[str, Any]) -> ConfigLoaderImpl:
     search_path = create_config_search_path(flags["config_path"] or str(CONFIG_DIR))
     if (extra := flags["config_dir"]) is not None:
@@ -155,13 +193,21 @@ def check_options(parsed: Sequence[Override], loader: ConfigLoaderImpl) -> None:
             if option is None or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or ".." in name or len(name) > 100:
                 raise ConfigError(group, f"must be the name of an option, got {name[:100]!r}", hint(name, options))
             if name not in options and not loader.repository.config_exists(f"{group}/{name}"):
+                if packages := PLUGINS.get((group, name)):
+                    raise ConfigError(group, f"{name} is not installed", f"pip install {packages}")
                 raise ConfigError(group, f"there is no option {name!r}", hint(name, options))
 
 
 def load(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], mode: RunMode) -> DictConfig:
     try:
-        with one_line():
+        with one_line(), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=.*is not available")
             return loader.load_configuration(name, list(overrides), mode)
+    except UserWarning as error:
+        (path,) = re.findall(r"path=(.*) is not available", str(error)) or [str(error)]
+        raise ConfigError(
+            "hydra.searchpath", f"there is no {path}, as a folder or package of configurations"
+        ) from error
     except (ValueError, TypeError, AttributeError, AssertionError) as error:  # of Hydra's own, for odd overrides
         raise explain(error) from error
 
