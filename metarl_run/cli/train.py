@@ -26,6 +26,7 @@ from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_with_table
+from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
@@ -287,7 +288,7 @@ def _refuse_unbuildable(points: Sequence[Point]) -> None:
         parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
         if parts not in built and point.config["resume"] is None and point.config["table"] is None:
             built.add(parts)
-            with Contained(None, point.config["plugins"]):
+            with Contained(None, point.config["plugins"], largest_keys(point.config)):
                 require_buildable(point.config)
 
 

@@ -40,6 +40,7 @@ from metarl_run.config.origin import with_origin
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
+from metarl_run.config.size import check_sizes
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.validation import validate
@@ -178,9 +179,11 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
             "may only be named on the command line, got a file that names them",
             "add plugins=[…] if you trust them",
         )
-    validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
     if failure is not None:
         raise failure
+    if config["resume"] is None and config["table"] is None:
+        check_sizes(config, components)
     run, sweep = _folders(cfg)
     return Point(
         overrides=tuple(str(text) for text in cfg.hydra.overrides.task),

@@ -51,8 +51,8 @@ def validate(
     config: Mapping[str, Any],
     choices: Mapping[str, str],
     offers: Callable[[], Mapping[str, Set[str]]] = lambda: {},
-) -> None:
-    """Raise ConfigError, naming one key, unless a run can be made from `config`.
+) -> list[Chosen]:
+    """Raise ConfigError, naming one key, unless a run can be made from `config`; all of its components.
 
     Args:
         config: plain containers, interpolations resolved.
@@ -81,6 +81,7 @@ def validate(
     check_episodes(config, components)
     if config["table"] is not None:
         check_table(config, choices, validate)
+    return components
 
 
 def _check_strings(value: Any, path: str) -> None:

@@ -73,6 +73,7 @@ class Bandit(TaskFamily):
     meta_test: Arms
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("num_arms",)}
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}

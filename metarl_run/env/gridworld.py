@@ -104,6 +104,7 @@ class GridWorld(TaskFamily):
     meta_test: Places
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("size", "size"), "observation": ("size", "size")}
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 

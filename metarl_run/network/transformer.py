@@ -47,6 +47,7 @@ class Transformer(Network):
 
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, F, device = self.num_inputs, self.hidden, self.feed_forward, generator.device
