@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_run.config.episodes import check_minibatches
 from metarl_run.config.explain import UNKNOWN
 from metarl_run.config.given import given_by
 from metarl_run.config.hydra_internals import ConfigLoaderImpl
@@ -85,7 +86,7 @@ def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
     plugins = _named_plugins(parsed)
     lists = _lists_runs(loader, name, parsed)
     if not multirun and not lists:
-        point = _point(loader, name, overrides, plugins)
+        point = _point(loader, name, overrides, plugins, stored)
         return Composed(
             (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
         )
@@ -153,8 +154,15 @@ def _lines(parsed: Sequence[Override]) -> list[str]:
     return [str(override.input_line) for override in parsed]
 
 
-def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Point:
+def _point(
+    loader: ConfigLoaderImpl,
+    name: str,
+    overrides: Sequence[str],
+    plugins: Sequence[str],
+    stored: Collection[str] = (),
+) -> Point:
     """One composed and validated run."""
+    own = [text for text in overrides if text not in stored]
     overrides, origin = with_origin(loader, name, overrides, plugins)
     failure = None
     try:
@@ -184,6 +192,8 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
         raise failure
     if config["resume"] is None and config["table"] is None:
         check_sizes(config, components)
+        if any(text.startswith("algo.minibatches=") for text in own):  # a default is for all sizes
+            check_minibatches(config)
     run, sweep = _folders(cfg)
     return Point(
         overrides=tuple(str(text) for text in cfg.hydra.overrides.task),

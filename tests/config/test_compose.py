@@ -197,6 +197,15 @@ def test_the_same_key_twice_is_refused(pair: tuple[str, str]) -> None:
 # --- Sweeps ---
 
 
+def test_more_minibatches_than_lifetimes_are_refused_where_they_are_asked_for() -> None:
+    small = ("algo=rl2", "experiment=smoke", "meta_batch_size=1", "episodes_per_task=2")
+    assert one(*small)["algo"]["minibatches"] == 4  # the default, of which there are two then
+    assert told(*small, "algo.minibatches=3") == (
+        "error: algo.minibatches: must be <= meta_batch_size · episodes_per_task = 2 lifetimes, got 3"
+    )
+    one(*small, "algo.minibatches=2")
+
+
 @pytest.mark.parametrize(
     ("whole", "part"),
     [
