@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -296,8 +297,11 @@ def _refuse_unwritable(folder: Path) -> None:
     parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not parent.exists():
         raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".metarl-run-", dir=parent))  # permissions do not tell, as of root in /proc
+    except OSError as error:
+        reason = f"{parent} cannot be written: {error.strerror}"
+        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:

@@ -45,6 +45,7 @@ from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
+LONGEST_KEY, DEEPEST = 300, 20
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
@@ -127,6 +128,8 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         )
     if flags["resolve"] and not flags["cfg"]:
         raise ConfigError("--resolve", "only says how --cfg shows a configuration", "add --cfg job")
+    if flags["package"] and not flags["cfg"]:
+        raise ConfigError("--package", "only says what part of a configuration --cfg shows", "add --cfg job")
     if flags["config_path"] and not os.path.isabs(flags["config_path"]):
         raise ConfigError("--config-path", "must be absolute", "--config-dir adds a folder to metarl-run's own")
     return flags, overrides
@@ -136,18 +139,28 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed: list[Override] = []
     for text in overrides:
+        if len(key := text.partition("=")[0]) > LONGEST_KEY:
+            raise ConfigError("command line", f"must have keys of at most {LONGEST_KEY} characters, got {key[:40]}…")
         try:
             override = parser.parse_overrides([text])[0]
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:  # of numbers and lists that are beyond Python
             raise explain_override(text, error) from error
         if not override.key_or_group:
             raise explain_override(text, ValueError("no key"))
+        if not override.is_sweep_override() and _is_deep(override.value(), DEEPEST):
+            raise ConfigError(override.key_or_group, f"must be nested at most {DEEPEST} levels deep")
         parsed.append(override)
     keys = [f"{o.key_or_group}@{o.package}" if o.package else o.key_or_group for o in parsed]
     for place, key in enumerate(keys):
         if key in keys[:place]:
             raise ConfigError(key, "is given twice", f"keep one of {overrides[keys.index(key)]} and {overrides[place]}")
     return parsed
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    """Whether lists and mappings in `value` are nested more than so many levels deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deep(entry, levels - 1) for entry in inner)
 
 
 def refuse_overlaps(parsed: Sequence[Override], loader: ConfigLoaderImpl, stored: Collection[str] = ()) -> None:

@@ -197,6 +197,21 @@ def test_the_same_key_twice_is_refused(pair: tuple[str, str]) -> None:
 # --- Sweeps ---
 
 
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("seed=" + "9" * 5000, "error: seed: its value cannot be read: Exceeds the limit"),
+        ("seed=" + "[" * 300 + "]" * 300, "error: seed: must be nested at most 20 levels deep"),
+        ("seed=" + "[" * 30 + "]" * 30, "error: seed: must be nested at most 20 levels deep"),
+        ("a" * 5000 + "=1", "error: command line: must have keys of at most 300 characters, got aaa"),
+        ("checkpoint=", "error: checkpoint: must be a path, got an empty one"),
+        ("--package=algo", "error: --package: only says what part of a configuration --cfg shows"),
+    ],
+)
+def test_what_is_beyond_reason_is_told_as_such(argument: str, said: str) -> None:
+    assert told(argument).startswith(said)
+
+
 def test_more_minibatches_than_lifetimes_are_refused_where_they_are_asked_for() -> None:
     small = ("algo=rl2", "experiment=smoke", "meta_batch_size=1", "episodes_per_task=2")
     assert one(*small)["algo"]["minibatches"] == 4  # the default, of which there are two then
