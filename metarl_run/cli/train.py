@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,15 +28,17 @@ from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_with_table
+from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
 from metarl_run.files import refuse_links
-from metarl_run.folders import CONFIG_DIR
+from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.system import machine
 from metarl_run.system.atomic import BROKEN, refusals
 from metarl_run.system.crash import Contained
+from metarl_run.system.cxx import require_cxx
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import require_free
 
@@ -96,7 +99,7 @@ def _single(composed: Composed) -> int:
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
         with refusals(folder, "remove"):
-            shutil.rmtree(folder)  # refused by a constructor, before anything was learned
+            shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
             for path in new[1:]:
                 path.rmdir()
@@ -117,7 +120,7 @@ def _resume(composed: Composed) -> int:
     if any(key_of(text) != "plugins" for text in given):
         flags = [text for text in composed.arguments if text not in point.overrides]
         kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
-        changed = compose_points([*flags, *kept, *given]).points[0]
+        changed = compose_points([*flags, *kept, *given], stored=kept).points[0]
         overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
@@ -285,14 +288,37 @@ def _refuse_impossible(composed: Composed) -> None:
         _refuse_absent_compiler(point.config)
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    _refuse_unwritable(folder)
     if not composed.multirun and composed.points[0].config["resume"] is None:
         from metarl_run.run.folder import require_own
 
         require_own(Path(composed.points[0].folder))
-    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
+    _refuse_unbuildable(composed.points)
+
+
+def _refuse_unbuildable(points: Sequence[Point]) -> None:
+    """What only constructors can tell, of each point of a sweep that differs in what it builds."""
+    from metarl_run.run.agent import require_buildable
+
+    built: set[str] = set()
+    for point in points:
+        parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
+        if parts not in built and point.config["resume"] is None and point.config["table"] is None:
+            built.add(parts)
+            with Contained(None, point.config["plugins"], largest_keys(point.config)):
+                require_buildable(point.config)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not parent.exists():
+        raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".metarl-run-", dir=parent))  # permissions do not tell, as of root in /proc
+    except OSError as error:
+        reason = f"{parent} cannot be written: {error.strerror}"
+        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:
@@ -306,9 +332,15 @@ def _refuse_absent_device(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if config["compile"]:
-        import torch
+    if not config["compile"]:
+        return
+    if config["device"] == "cpu":
+        require_cxx()
+    import torch
 
-        from metarl_run.compiled.compiler import require_compiler
+    from metarl_run.compiled.compiler import require_compiler
 
-        require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        require_cxx()
+    require_compiler(device)

@@ -62,7 +62,7 @@ def _checkpoint(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override],
     cfg = load(loader, name, [str(o.input_line) for o in parsed if o.key_or_group in plain], RunMode.RUN)
     with one_line(), current(cfg):
         found, others = cfg.get("checkpoint"), (cfg.get("resume"), cfg.get("table"))
-    usable = isinstance(found, str) and not re.search(f"[{CONTROLS}]", found) and others == (None, None)
+    usable = isinstance(found, str) and found and not re.search(f"[{CONTROLS}]", found) and others == (None, None)
     return str(found) if usable else None
 
 

@@ -87,7 +87,8 @@ class Settings:
         compile: run meta-training's rollouts as compiled programs; of agents with memory, single steps.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
-        meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
+        meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
+            the result, since it orders sums.
         episodes_per_task: episodes per task and adaptation step, B.
         meta_test: the final evaluation.
         meta_validation: the evaluations in between, on held-out tasks of their own.

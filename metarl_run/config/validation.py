@@ -22,7 +22,7 @@ from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
 from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
-from metarl_run.kinds import Distributions, problem
+from metarl_run.kinds import Keyed, problem, problem_beside
 
 BASES = {
     "env": "metarl_run.env.base.TaskFamily",
@@ -51,8 +51,8 @@ def validate(
     config: Mapping[str, Any],
     choices: Mapping[str, str],
     offers: Callable[[], Mapping[str, Set[str]]] = lambda: {},
-) -> None:
-    """Raise ConfigError, naming one key, unless a run can be made from `config`.
+) -> list[Chosen]:
+    """Raise ConfigError, naming one key, unless a run can be made from `config`; all of its components.
 
     Args:
         config: plain containers, interpolations resolved.
@@ -81,6 +81,7 @@ def validate(
     check_episodes(config, components)
     if config["table"] is not None:
         check_table(config, choices, validate)
+    return components
 
 
 def _check_strings(value: Any, path: str) -> None:
@@ -164,6 +165,9 @@ def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Cho
         parameter = taken.parameters.get(key)
         advice = taken.declared.advice.get(key)
         yield from _argument(parameter.kind if parameter else None, value, _join(path, key), within, advice)
+    for key, value in arguments.items():  # now that each is of its own kind
+        if key in taken.parameters and (wrong := problem_beside(taken.parameters[key].kind, value, arguments)):
+            _refuse(wrong[1], f"{path}.{key}{wrong[0]}", within.option, taken.declared.advice.get(key))
 
 
 def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | None) -> Iterator[Chosen]:
@@ -186,7 +190,7 @@ def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | No
 def _check_value(kind: Any, value: Any, path: str, option: str = "", advice: str | None = None) -> None:
     checks = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     for check in checks:
-        if isinstance(check, Distributions) and isinstance(value, Mapping):
+        if isinstance(check, Keyed) and isinstance(value, Mapping):
             _check_keys(value, path, required=check.keys, allowed=check.keys)
             for key, entry in value.items():
                 _refuse(check.entry_problem(key, entry), _join(path, key), option, advice)

@@ -45,6 +45,17 @@ def set_up(config: Mapping[str, Any], *, seed: int | None = None) -> SetUp:
     return SetUp(device, streams, *build_agent(config, streams))
 
 
+def require_buildable(config: Mapping[str, Any]) -> None:
+    """Build the components once and drop them: what only constructors can tell is told before anything is made.
+
+    Raises:
+        ConfigError: naming the argument that a constructor refuses.
+    """
+    build_agent(config, Streams(config["seed"], torch.device("cpu")))
+    for name, sink in config["logger"].items():
+        build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
+
+
 def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
     """The task family and the meta-algorithm with its learner and network."""
     plugins = config["plugins"]
