@@ -1,0 +1,101 @@
+"""Forked processes: what becomes of one is reported, and the process that started it goes on."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Collection
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from metarl_run.errors import TERMINATED, ResourceError
+from metarl_run.system.interruption import Interrupted
+
+PATIENCE = 5.0
+"""Seconds that a process has to exit once it has answered."""
+
+
+class Died(ResourceError):
+    """A process that ended without an answer."""
+
+
+class Child:
+    """A function that is called in a fork of this process: everything imported so far is there already.
+
+    No thread may compute at that moment, since only the calling one exists in the fork. The fork ends with this
+    process, however that ends, and it reads nothing from standard input.
+
+    Args:
+        function: what is called; its result must be picklable.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, answers = context.Pipe(duplex=False)
+        self.process = context.Process(target=_answer, args=(function, answers))
+        self.process.start()
+        answers.close()
+
+    def signal(self, number: int) -> None:
+        if self.process.exitcode is None and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def ended(self) -> bool:
+        """True once `result` need not wait."""
+        return self.pipe.poll() or self.process.exitcode is not None
+
+    def result(self) -> Any:
+        """What the function returned.
+
+        Raises:
+            BaseException: that the function raised, Interrupted among others.
+            Died: if it raised and returned nothing.
+        """
+        try:
+            returned, value = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"left with exit code {code} too early"
+            memory = ", perhaps for lack of memory" if -code == signal.SIGKILL else ""
+            raise Died("process", how + memory) from None
+        finally:
+            self.close()
+        if returned:
+            return value
+        raise value
+
+    def close(self) -> None:
+        """Make sure that the process is gone."""
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+def wait_for_any(children: Collection[Child], seconds: float) -> list[Child]:
+    """The children that ended, after at most so many seconds if none has."""
+    wait([child.pipe for child in children], timeout=seconds)
+    return [child for child in children if child.ended()]
+
+
+def leave_with_parent() -> None:
+    """Exit at once when the parent process has died: what was saved is on disk, and nobody is left to report to."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(TERMINATED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _answer(function: Callable[[], Any], answers: Connection) -> None:
+    leave_with_parent()
+    try:
+        answer: tuple[bool, Any] = True, function()
+    except (Exception, SystemExit, Interrupted) as error:
+        answer = False, error
+    answers.send(answer)
