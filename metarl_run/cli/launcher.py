@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from metarl_run.system.child import Child, Died, wait_for_any
 from metarl_run.system.crash import bug
 from metarl_run.system.interruption import Interrupted, StopRequest
 
-SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_LOOKS = 0.1
 """Interval of checks for stop requests."""
 
 log = logging.getLogger("hydra")
@@ -87,7 +88,7 @@ class ForkingLauncher(Launcher):
                     running[Child(lambda job=job: job.run(self.function, self.stop))] = job  # type: ignore[misc]
                 for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
                     job = running.pop(child)
-                    job.end(child)
+                    job.end(child, asked=told)
                     ForkingLauncher.failed |= job.done.status is not JobStatus.COMPLETED
         finally:
             for child in running:
@@ -121,20 +122,28 @@ class Job:
         stop.leaves_at_once = False  # that is decided by the process that started this one, which passes signals on
         return run_job(function, self.config, "hydra.sweep.dir", "hydra.sweep.subdir", self.context)
 
-    def end(self, child: Child) -> None:
-        """Take over what came of it in a process that has ended; what its process could not report is reported here."""
+    def end(self, child: Child, *, asked: bool) -> None:
+        """Take over what came of it in a process that has ended, and report what that could not.
+
+        Args:
+            child: the process.
+            asked: it was asked to stop.
+        """
         try:
             self.done = child.result()
             return
         except Interrupted as request:
-            failure: RunError = ResourceError(str(self.folder), f"was stopped with exit code {request.exit_code}")
+            failure: RunError = ResourceError(
+                str(self.folder), f"was stopped by {signal.Signals(request.exit_code - 128).name}"
+            )
         except Died as error:
-            failure = ResourceError(str(self.folder), f"its process: {error.reason}, in {' '.join(self.overrides)}")
+            failure = ResourceError(str(self.folder), f"{error.reason}, in {' '.join(self.overrides)}")
             record_failure(self.folder, ResourceError("process", error.reason))
         except (Exception, SystemExit) as error:
             failure = bug(error, self.folder)
             record_failure(self.folder, failure)
-        print(masked(str(failure)), file=sys.stderr, flush=True)
+        if not asked:
+            print(masked(str(failure)), file=sys.stderr, flush=True)
         self.done.status, self.done.return_value = JobStatus.FAILED, failure
 
 

@@ -179,7 +179,8 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
             arguments.append("--multirun")
     else:
         arguments += for_search(first, composed.arguments)
-    arguments += launcher.replacing(composed.points, stop)
+    ours = launcher.replacing(composed.points, stop)
+    arguments, stop.waits = [*arguments, *ours], not ours
     try:
         with contextlib.suppress(SystemExit):  # Hydra printed what is wrong with the sweep; its jobs are reported
             _call_hydra(arguments, sweep_job)
@@ -187,8 +188,9 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
     except Interrupted:
         given = [shlex.quote(text) for text in argv if key_of(text) != "hydra.sweep.dir"]
         place = argument("hydra.sweep.dir", os.path.relpath(folder))
-        print(f"stopped; to go on with the sweep: metarl-run {' '.join([*given, place])}", flush=True)
+        print(f"stopped; to go on: metarl-run {' '.join([*given, place])}", flush=True)
         raise
+    stop.waits = False
     report = sweep.write(Path(folder))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):

@@ -39,12 +39,13 @@ class StopRequest:
         exit_code: of the signal that came first; None while none came.
         number: of that signal.
         leaves_at_once: a second signal ends the process.
+        waits: nothing here has to be saved, so that Interrupted is raised wherever a signal arrives.
     """
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self.number: int = signal.SIGTERM
-        self.leaves_at_once = True
+        self.leaves_at_once, self.waits = True, False
         self.installed = False
         self.others: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self.for_others: list[int] = []
@@ -58,7 +59,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen for as long as a run lasts in a process that is not the command's, such as a cluster's job.
+        """Listen for as long as a job of a sweep lasts, perhaps in a process that is not the command's.
 
         Handlers of its own, such as one that puts the job back into the queue, are called at the next safe point
         instead of at once, so that the run has saved before.
@@ -67,7 +68,9 @@ class StopRequest:
             Interrupted: if one of them raised.
         """
         if self.installed or threading.current_thread() is not threading.main_thread():
+            waits, self.waits = self.waits, False
             yield
+            self.waits = waits
             return
         before = {number: handler for number in EXIT_CODES if (handler := signal.getsignal(number)) is not None}
         self.others = {
@@ -116,3 +119,5 @@ class StopRequest:
                     os.write(descriptor, SHOW_CURSOR)
             os._exit(code)
         self.exit_code, self.number = code, number
+        if self.waits:
+            raise Interrupted(code)
