@@ -1,5 +1,6 @@
 """Jobs of a sweep in forks of this process, as a launcher plugin of Hydra: a job that crashes harms no other."""
 
+import functools
 import importlib
 import logging
 import os
@@ -101,16 +102,27 @@ class ForkingLauncher(Launcher):
 class Job:
     """One job of a sweep.
 
+    Args:
+        context: Hydra's.
+        config: of the sweep as a whole.
+        overrides: the job's own.
+        number: from 0.
+
     Attributes:
         done: what Hydra returns for it.
     """
 
     def __init__(self, context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> None:
-        self.context, self.overrides, self.number = context, [*overrides], number
-        self.config = context.config_loader.load_sweep_config(config, self.overrides)
-        with open_dict(self.config):
-            self.config.hydra.job.id = self.config.hydra.job.num = number
+        self.context, self.of_sweep, self.overrides, self.number = context, config, [*overrides], number
         self.done = JobReturn(overrides=self.overrides)
+
+    @functools.cached_property
+    def config(self) -> DictConfig:
+        """Composed where it is needed: in the job's process, and here if that died."""
+        config = self.context.config_loader.load_sweep_config(self.of_sweep, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = self.number
+        return config
 
     @property
     def folder(self) -> Path:

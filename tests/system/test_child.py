@@ -12,6 +12,8 @@ from metarl_run.errors import ConfigError
 from metarl_run.system.child import Child, Died, wait_for_any
 from metarl_run.system.interruption import Interrupted
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # OpenBLAS's
+
 
 def raising(error):
     raise error
