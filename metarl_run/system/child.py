@@ -1,9 +1,12 @@
 """Forked processes: what becomes of one is reported, and the process that started it goes on."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Collection
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -13,6 +16,9 @@ from metarl_run.system.interruption import Interrupted
 
 PATIENCE = 5.0
 """Seconds that a process has to exit once it has answered."""
+
+PR_SET_PDEATHSIG = 1
+"""Option of Linux' prctl: the signal that a process gets when its parent dies."""
 
 
 class Died(ResourceError):
@@ -82,12 +88,17 @@ def wait_for_any(children: Collection[Child], seconds: float) -> list[Child]:
 
 def leave_with_parent() -> None:
     """Exit at once when the parent process has died: what was saved is on disk, and nobody is left to report to."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    if sys.platform == "linux" and ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) == 0:
+        if os.getppid() != parent.pid:  # it has died already
+            os._exit(TERMINATED)
+        return
 
     def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(TERMINATED)
+        parent.join()
+        os._exit(TERMINATED)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -97,5 +108,6 @@ def _answer(function: Callable[[], Any], answers: Connection) -> None:
     try:
         answer: tuple[bool, Any] = True, function()
     except (Exception, SystemExit, Interrupted) as error:
+        error.add_note("".join(traceback.format_exception(error)))  # which does not travel otherwise
         answer = False, error
     answers.send(answer)
