@@ -49,6 +49,7 @@ class StopRequest:
         self.installed = False
         self.others: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self.for_others: list[int] = []
+        self.own: int | None = None
 
     def install(self) -> None:
         """Listen to these signals from now on, unless they are ignored on purpose, as by nohup."""
@@ -85,7 +86,7 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            self.exit_code, self.installed, self.others = None, False, {}
+            self.exit_code, self.own, self.installed, self.others = None, None, False, {}
 
     def check(self) -> None:
         """A safe point.
@@ -94,14 +95,15 @@ class StopRequest:
             Interrupted: if a stop was asked for.
         """
         self._call_others()
-        if self.exit_code is not None:
+        if self.exit_code is not None and not self.for_others:
             raise Interrupted(self.exit_code)
 
     def _call_others(self) -> None:
         """Do what handlers of others would have done, who may go on with the run."""
-        while self.for_others:
-            number = self.for_others.pop(0)
-            self.exit_code = None
+        received, self.for_others = self.for_others, []
+        if received:
+            self.exit_code = self.own
+        for number in received:
             try:
                 self.others[number](number, None)
             except BaseException as error:
@@ -111,13 +113,15 @@ class StopRequest:
         code = EXIT_CODES[signal.Signals(number)]
         if number in self.others:
             self.for_others.append(number)
-        elif self.exit_code is not None:
+        elif self.own is not None:
             if not self.leaves_at_once:
                 return
             for descriptor in (1, 2):
                 if os.isatty(descriptor):
                     os.write(descriptor, SHOW_CURSOR)
             os._exit(code)
+        else:
+            self.own = code
         self.exit_code, self.number = code, number
         if self.waits:
             raise Interrupted(code)

@@ -54,6 +54,15 @@ def test_of_two_signals_none_is_lost(scheduler):
     assert signal.SIGUSR2 in scheduler
 
 
+def test_a_signal_of_ones_own_counts_beside_one_that_others_ignore(scheduler):
+    stop = StopRequest()
+    with pytest.raises(Interrupted) as caught, stop.listening():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        stop.check()
+    assert (caught.value.exit_code, scheduler) == (130, [signal.SIGTERM])
+
+
 def test_a_signal_after_the_last_safe_point_still_arrives(scheduler):
     with pytest.raises(Interrupted), StopRequest().listening():
         signal.raise_signal(signal.SIGUSR2)
