@@ -20,14 +20,15 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files
 from metarl_run.config.compose import compose_points
-from metarl_run.config.grammar import quoted
+from metarl_run.config.grammar import argument, quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
-from metarl_run.config.plan import Plan, stored_plan
+from metarl_run.config.objective import is_cost
+from metarl_run.config.plan import Plan, flat, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
-from metarl_run.config.settings import keys_with_table
+from metarl_run.config.settings import Settings, keys_with_table
 from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
@@ -35,11 +36,13 @@ from metarl_run.config.validation import validate
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
 from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR, GROUPS
+from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
 from metarl_run.system.atomic import BROKEN, refusals
+from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained
 from metarl_run.system.cxx import require_cxx
-from metarl_run.system.interruption import StopRequest
+from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.system.lock import require_free
 
 stop = StopRequest()
@@ -59,14 +62,17 @@ def main(argv: Sequence[str]) -> int:
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
-    _refuse_impossible(composed)
+    if composed.multirun:
+        Child(lambda: _refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
+    else:
+        _refuse_impossible(composed)
     first = composed.points[0]
     if any(point.config["table"] is not None for point in composed.points):
         return _table(composed)
     if first.config["resume"] is not None:
         return _resume(composed)
     _print_differences(composed.points)
-    return _sweep(composed) if composed.multirun else _single(composed)
+    return _sweep(composed, argv) if composed.multirun else _single(composed)
 
 
 # --- The four ways to run ---
@@ -171,39 +177,81 @@ def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
     return plan
 
 
-def _sweep(composed: Composed) -> int:
-    from metarl_run.cli.sweeper import OPTION, ListedSweeper, register
+def _sweep(composed: Composed, argv: Sequence[str]) -> int:
+    from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
 
     stop.install()
-    folder, finished = composed.points[0].sweep_folder, False
+    first, finished = composed.points[0], False
+    folder = first.sweep_folder
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     _make(Path(folder))
     if composed.lists:
-        register([point.overrides for point in composed.points])
-        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
+        sweeper.register([point.overrides for point in composed.points])
+        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
             arguments.append("--multirun")
-    # Hydra printed what is wrong with the sweep before it left; its jobs are reported
-    with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
-        _call_hydra(arguments, sweep_job)
-        finished = True
+    else:
+        arguments += for_search(first, composed.arguments)
+    ours = launcher.replacing(composed.points, stop)
+    arguments, stop.nothing_to_save = [*arguments, *ours], not ours
+    try:
+        # Hydra printed what is wrong with the sweep before it left; its jobs are reported
+        with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
+            _call_hydra(arguments, sweep_job)
+            finished = True
+    except Interrupted:
+        given = [shlex.quote(text) for text in argv if key_of(text) != "hydra.sweep.dir"]
+        place = argument("hydra.sweep.dir", os.path.relpath(folder))
+        print(f"stopped; to go on: metarl-run {' '.join([*given, place])}", flush=True)
+        raise
+    stop.nothing_to_save = False
     report = sweep.write(Path(folder))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    return DONE if finished and not report.failed and not ListedSweeper.refused else SWEEP_HAS_FAILURES
+    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.ForkingLauncher.failed
+    return SWEEP_HAS_FAILURES if failed else DONE
 
 
-def sweep_job(cfg: DictConfig) -> int:
-    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
+def sweep_job(cfg: DictConfig) -> float:
+    """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by.
+
+    Raises:
+        RunError: if the job failed; it is printed, and does not stop the others.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    ours = stop.installed
     try:
-        with Contained(Path(HydraConfig.get().runtime.output_dir), cfg.plugins):
+        with Contained(folder, cfg.plugins), stop.listening():
             _run_here(cfg)
+        return objective_of(folder, str(cfg.get("objective", Settings.objective)))
     except RunError as error:
         print(masked(str(error)), file=sys.stderr, flush=True)
-        return error.exit_code
-    return DONE
+        raise
+    except Interrupted as request:
+        if ours:
+            raise
+        raise request.by or SystemExit(request.exit_code) from None
+
+
+def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
+    """Arguments for a sweeper that searches as Optuna's does: its defaults are to minimise, and to end with a failure.
+
+    Its own seed is that of the run, so that a search that is started again goes on: it asks for the same jobs.
+    """
+    sweeper, seed = point.composed.hydra.sweeper, point.config["seed"]
+    own = flat(OmegaConf.to_container(sweeper, resolve=False, enum_to_str=True), "hydra.sweeper.")
+    wanted = {"direction": ("minimize", "maximize"), "max_failure_rate": (0.0, 1.0), "sampler.seed": (None, seed)}
+    if is_cost(point.config["objective"]):
+        del wanted["direction"]
+    given = {key_of(text) for text in arguments}
+    changed = {f"hydra.sweeper.{key}": values for key, values in wanted.items()}
+    return [
+        f"{key}={value}"
+        for key, (default, value) in changed.items()
+        if key not in given and key in own and own[key] == default
+    ]
 
 
 def _make(folder: Path) -> None:

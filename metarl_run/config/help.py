@@ -25,6 +25,7 @@ examples:
   metarl-run resume=RUN_FOLDER                         continue a run that was stopped
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
+  metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
 """
 
 TAIL = """\

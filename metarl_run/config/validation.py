@@ -15,6 +15,7 @@ from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
 from metarl_run.config.nearest import hint, leaves
+from metarl_run.config.objective import check_objective
 from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import PATHS, Settings
 from metarl_run.config.static.annotation import Component, Components
@@ -60,14 +61,16 @@ def validate(
         offers: capabilities that each option like `env=random_mdp` provides; computed if a component lacks one.
     """
     _check_strings(config, "")
-    top = [field.name for field in dataclasses.fields(Settings)]
-    _check_keys(config, "", required=[*top, *GROUPS], allowed=[*top, *GROUPS])
+    top = dataclasses.fields(Settings)
+    needed = [field.name for field in top if field.default is dataclasses.MISSING]
+    _check_keys(config, "", required=[*needed, *GROUPS], allowed=[*(field.name for field in top), *GROUPS])
     _check_settings(Settings, config, "")
     for name in config["plugins"]:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
             raise ConfigError("plugins", f"must be names of packages, got {name!r}")
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
+    check_objective(config.get("objective", Settings.objective))
     packages = ("metarl_run", *config["plugins"])
     components: list[Chosen] = []
     for group in GROUPS:

@@ -112,13 +112,19 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         height: in inches; the PNG has 200 pixels per inch.
         draw: function that draws on an empty figure.
     """
+    pictures = rendered(width, height, draw)
+    return [write_atomically(name.with_name(f"{name.name}.{ending}"), data) for ending, data in pictures.items()]
+
+
+def rendered(width: float, height: float, draw: Callable[["Figure"], None]) -> dict[str, bytes]:
+    """The content of `save`'s files by their endings."""
     # Imported late: matplotlib is slow to import, and only the end of a run needs it.
     with _without_user_settings():
         from matplotlib import rc_context, rcParamsDefault
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    written = []
+    pictures = {}
     defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
     with rc_context({**defaults, **STYLE}):
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
@@ -130,5 +136,5 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "metarl-run"})):
             picture = io.BytesIO()
             figure.savefig(picture, format=ending, metadata=metadata)
-            written.append(write_atomically(name.with_name(f"{name.name}.{ending}"), picture.getvalue()))
-    return written
+            pictures[ending] = picture.getvalue()
+    return pictures

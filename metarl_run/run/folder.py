@@ -1,6 +1,7 @@
 """The folder of a run: its plan, its outcome and its log."""
 
 import contextlib
+import faulthandler
 import hashlib
 import importlib.metadata
 import io
@@ -187,9 +188,14 @@ def logging_to(path: Path) -> Iterator[None]:
     for each in (handler, screen):
         each.addFilter(_printable)
         root.addHandler(each)
+    watching = not faulthandler.is_enabled()
+    if watching:  # a segmentation fault leaves the lines that it came from
+        faulthandler.enable(handler.stream or sys.stderr)
     try:
         yield
     finally:
+        if watching:
+            faulthandler.disable()
         for each in (handler, screen):
             root.removeHandler(each)
         handler.close()
@@ -209,12 +215,12 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     try:
         yield
     except RunError as error:
-        recorded = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
-        outcome = {"status": "failed", "error": recorded}
+        outcome = {"status": "failed", "error": _recorded(error)}
         raise
     except Interrupted as request:
         outcome = _interrupted(request.exit_code)
-        print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
+        if not plan.in_sweep:  # which says how all of it goes on
+            print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
         raise
     finally:
         if outcome:
@@ -237,6 +243,16 @@ def _identity(plan: Plan) -> dict[str, Any]:
 
 def _interrupted(exit_code: int) -> dict[str, Any]:
     return {"status": "interrupted", "error": {"exit_code": exit_code}}
+
+
+def record_failure(folder: Path, error: RunError) -> None:
+    """Record in summary.json how a run failed whose process could not do so; folders that hold no run stay as is."""
+    if (folder / "run.json").exists() and not is_complete(folder):
+        write_atomically(folder / "summary.json", json_bytes({"status": "failed", "error": _recorded(error)}))
+
+
+def _recorded(error: RunError) -> dict[str, Any]:
+    return {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:

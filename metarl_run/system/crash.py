@@ -61,9 +61,11 @@ class Contained(AbstractContextManager["Contained"]):
             raise bug(error, self.folder, self.plugins) from error
 
 
-def _is_below(path: object, folder: Path) -> bool:
+def _is_below(path: object, folder: Path | None) -> bool:
     """Check that `path` is in `folder`: what the system refuses there is no bug."""
-    return isinstance(path, str) and Path(path).absolute().is_relative_to(folder.absolute())
+    if not isinstance(path, str) or folder is None:
+        return False
+    return Path(path).absolute().is_relative_to(folder.absolute())
 
 
 def _is_lack_of_memory(error: BaseException, text: str) -> bool:

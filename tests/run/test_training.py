@@ -160,6 +160,30 @@ def test_an_interrupt_in_the_first_iteration_alone_does_not_wait_for_its_end(ite
     assert (training.checkpoints / "000002").exists() == (iteration == 2)
 
 
+def test_a_handler_of_a_scheduler_is_called_after_saving_and_may_go_on_or_leave(tmp_path):
+    called = []
+
+    def handle(number, frame):
+        called.append(checkpoint.load_newest(training.checkpoints).iteration)
+        if len(called) == 2:  # as one does that puts the job back into its queue
+            raise SystemExit(-1)
+        signal.raise_signal(number)
+
+    finish(make(tmp_path / "whole", PAIRS[0], checkpoint_every=4))
+    stop, before = StopRequest(), signal.signal(signal.SIGUSR2, handle)
+    try:
+        with pytest.raises(Interrupted) as caught, stop.listening():
+            training = make(tmp_path / "parts", PAIRS[0], checkpoint_every=4, stop=stop)
+            signal.raise_signal(signal.SIGUSR2)
+            training.meta_train()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert isinstance(caught.value.by, SystemExit) and called == [1, 2]
+    finish(make(tmp_path / "parts", PAIRS[0], checkpoint_every=4))
+    tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
+    assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
+
+
 def test_every_attribute_that_training_changes_is_saved(tmp_path, options):
     """`session_env_steps` alone may be forgotten: it is a speed, not a result."""
     trained = make(tmp_path / "run", options)
