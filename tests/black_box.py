@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from metarl_run.folders import checkpoints_in
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).with_name("metarl-run")
 COMMAND = (
@@ -135,12 +137,24 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def record(folder: Path) -> dict[str, bytes]:
     """Everything of a run that no clock has touched."""
-    names = ["metrics.csv", "adaptation.csv", "config.yaml", "adaptation_curve.png", "adaptation_curve.svg"]
-    newest = sorted(path for path in (folder / "checkpoints").iterdir() if path.name.isdigit())[-1]
+    names = ["metrics.csv", "adaptation.csv", "config.yaml", *(path.name for path in folder.glob("*.[ps][nv]g"))]
     result = {name: (folder / name).read_bytes() for name in names}
     told = {name: value for name, value in summary(folder).items() if name not in CLOCK}
     result["summary.json"] = json.dumps(told).encode()
-    return result | {f"{newest.name}/tensors.pt": (newest / "tensors.pt").read_bytes()}
+    newest = checkpoints_in(folder / "checkpoints")[-1:]
+    return result | {f"{path.name}/tensors.pt": (path / "tensors.pt").read_bytes() for path in newest}
+
+
+def differences(whole: Path, run: Path) -> list[str]:
+    """Names of what differs between two runs of which no stop was asked for, and of what should not be there."""
+    ours, others = ({**record(run), **checkpoint_names(run)} for run in (whole, run))
+    return [name for name in sorted(ours.keys() | others.keys()) if ours.get(name) != others.get(name)] + left_behind(
+        run
+    )
+
+
+def checkpoint_names(run: Path) -> dict[str, bytes]:
+    return {f"checkpoints/{path.name}": b"" for path in checkpoints_in(run / "checkpoints")}
 
 
 def left_behind(folder: Path) -> list[str]:

@@ -11,9 +11,12 @@ tests/config/test_hydra_internals.py fails where a release of Hydra changes one.
     FileConfigSource,
     SourcesRegistry             reading of YAML files: each is checked before it is expanded
     Callbacks                   users' `hydra.callbacks` about a run that is composed already
+    utils, core_utils           how Hydra writes its own files, and prints errors, which `cli.hydra_files` replaces
     BasicSweeper                the sweeper whose launchers, folders and batches listed sweeps share
 """
 
+import hydra.core.utils as core_utils
+from hydra._internal import utils
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
@@ -33,6 +36,8 @@ __all__ = [
     "FileConfigSource",
     "IConfigRepository",
     "SourcesRegistry",
+    "core_utils",
     "create_config_search_path",
     "get_args_parser",
+    "utils",
 ]

@@ -1,5 +1,6 @@
 """Rows on disk: the complete record of a run, whatever happens to other sinks."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -9,9 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from metarl_run.errors import ResourceError, StateError
+from metarl_run.errors import StateError
+from metarl_run.files import plain_only, read_bytes
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
+from metarl_run.system.atomic import refusals
 
 TABLES = ("metrics", "timing", "adaptation")
 
@@ -26,19 +29,22 @@ class Table:
 
     Raises:
         StateError: if it is shorter, or they are others.
+        ResourceError: if the disk refuses, here and in all methods.
     """
 
     def __init__(self, path: Path, length: int, digest: str | None = None) -> None:
         self.path = path
-        content = path.read_bytes() if path.exists() else b""
+        content = read_bytes(path, first=length) if path.exists() else b""
         if len(content) < length:
             raise StateError(str(path), f"lacks rows: it has {len(content)} bytes, its checkpoint says {length}")
-        self.hash = hashlib.sha256(content[:length])
+        self.hash = hashlib.sha256(content)
         if digest not in (None, self.hash.hexdigest()):
             raise StateError(str(path), f"is damaged: its first {length} bytes are not those that were written")
-        self.file = path.open("ab")
-        self.file.truncate(length)
-        self.file.seek(length)
+        with refusals(path, "open"):
+            self.file = open(path, "ab", opener=plain_only)  # noqa: SIM115 (open as long as the run)
+        with refusals(path, f"truncate to {length} bytes"):
+            self.file.truncate(length)
+            self.file.seek(length)
 
     def append(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write `rows` in one piece, after a header of `columns` in an empty file."""
@@ -48,17 +54,20 @@ class Table:
             writer.writerow(columns)
         writer.writerows(rows)
         data = text.getvalue().encode()
-        try:
+        with refusals(self.path, f"write {len(data)} bytes"):
             self.file.write(data)
             self.file.flush()
-        except OSError as error:
-            raise ResourceError(str(self.path), f"cannot write: {error.strerror}") from error
         self.hash.update(data)
 
     def position(self) -> int:
         """Flush the file to disk; return its length."""
-        os.fsync(self.file.fileno())
+        with refusals(self.path, "sync"):
+            os.fsync(self.file.fileno())
         return self.file.tell()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of what failed before: all else is flushed
+            self.file.close()
 
 
 class Files(Sink):
@@ -68,7 +77,15 @@ class Files(Sink):
         super().__post_init__()
         self.tables: dict[str, Table] = {}
 
+    def require_position(self, run_folder: Path, position: Position) -> None:
+        for name in TABLES:
+            length, digest = position.get(name, 0), position.get(f"{name}.sha256", "")
+            if not isinstance(length, int) or not isinstance(digest, str):
+                reason = f"a checkpoint must hold its length and hash, got {length!r} and {digest!r}"[:200]
+                raise StateError(str(run_folder / f"{name}.csv"), reason)
+
     def open(self, run: RunInfo, position: Position) -> None:
+        self.require_position(run.folder, position)
         for name in TABLES:
             length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
             self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))
@@ -91,4 +108,4 @@ class Files(Sink):
 
     def close(self) -> None:
         for table in self.tables.values():
-            table.file.close()
+            table.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 from metarl_run.config.table import Table, table_of
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
+from metarl_run.system.atomic import refusals
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import locked
 from metarl_run.table import asked, store
@@ -63,7 +64,8 @@ def reproduce(config: Mapping[str, Any], root: Path, arguments: Sequence[str], s
     """
     work = planned(config, root, arguments)
     if not work.table.report_only:
-        root.mkdir(parents=True, exist_ok=True)
+        with refusals(root, "make"):
+            root.mkdir(parents=True, exist_ok=True)
         with locked(root):
             asked.write(root, config, work.learned)
             _run_missing(work, stop)

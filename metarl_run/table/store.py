@@ -8,7 +8,6 @@ A part is a pure function of life.json and its task indices, so parts remain val
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.errors import StateError
+from metarl_run.files import read_bytes, read_json
 from metarl_run.report.folder import read_summary
-from metarl_run.system.atomic import write_atomically
+from metarl_run.system.atomic import refusals, write_atomically
 from metarl_run.system.json_text import json_text
 from metarl_run.table.job import EvaluationJob
 
@@ -49,13 +50,14 @@ class Result:
 
 def prepare(folder: Path, job: EvaluationJob) -> None:
     """Prepare `folder` for `job` and delete parts of any other job."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if stored_identity(folder) is None or not _serves(folder, job):
-        for path in folder.glob("tasks-*.npz"):
-            path.unlink()
-        record = {**job.identity, "episodes": list(job.episodes)}
-        write_atomically(folder / "life.json", _json(record))
-    (folder / "summary.json").unlink(missing_ok=True)
+    with refusals(folder, "prepare"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if stored_identity(folder) is None or not _serves(folder, job):
+            for path in folder.glob("tasks-*.npz"):
+                path.unlink()
+            record = {**job.identity, "episodes": list(job.episodes)}
+            write_atomically(folder / "life.json", _json(record))
+        (folder / "summary.json").unlink(missing_ok=True)
 
 
 def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
@@ -73,10 +75,10 @@ def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
 def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
     """Stored returns of one part; None if the file is missing or damaged, so that the part must be run."""
     try:
-        data = io.BytesIO(part_file(folder, part).read_bytes())
+        data = io.BytesIO(read_bytes(part_file(folder, part)))
         with np.load(data, allow_pickle=False) as found:
             return {name: found[name] for name in ("totals", "optimum", "seconds")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StateError):
         return None
 
 
@@ -122,8 +124,8 @@ def _serves(folder: Path, job: EvaluationJob) -> bool:
 def stored_identity(folder: Path) -> dict[str, Any] | None:
     """The identity of the returns in `folder`, and their `episodes`; None if nothing is stored there."""
     try:
-        found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / "life.json")
+    except (OSError, ValueError, StateError):
         return None
     return with_current_targets(found, warn=False) if isinstance(found, dict) else None
 
@@ -131,7 +133,7 @@ def stored_identity(folder: Path) -> dict[str, Any] | None:
 def _error(folder: Path) -> Mapping[str, Any] | None:
     try:
         error = read_summary(folder).get("error")
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return None
     return error if isinstance(error, dict) else None
 

@@ -1,11 +1,13 @@
 """Rows on disk: appended whole, cut back to a checkpoint, and known again by their hash."""
 
+import os
 import random
+import resource
 from pathlib import Path
 
 import pytest
 
-from metarl_run.errors import StateError
+from metarl_run.errors import ResourceError, StateError
 from metarl_run.logger.base import Position, RunInfo
 from metarl_run.logger.files import Files
 
@@ -59,3 +61,27 @@ def test_positions_from_before_rows_were_hashed_are_accepted(tmp_path):
     reached = written(tmp_path, range(5))
     lengths = {name: value for name, value in reached.items() if not name.endswith(".sha256")}
     opened(tmp_path, lengths).close()
+
+
+def test_rows_that_cannot_reach_the_disk_are_told(tmp_path, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(5, "Input/output error")
+
+    sink = opened(tmp_path)
+    sink.metrics(0, {"loss": 1.0})
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ResourceError, match=r"metrics.csv: cannot sync: Input/output error"):
+        sink.position()
+    sink.close()
+
+
+def test_rows_that_cannot_be_written_are_told_once(tmp_path):
+    sink = opened(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"metrics.csv: cannot write 21 bytes: File too large"):
+            sink.metrics(0, {"loss": 1.0})
+        sink.close()  # what is left in its buffer is not written either
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

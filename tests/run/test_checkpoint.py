@@ -179,3 +179,36 @@ def test_a_manifest_from_before_they_had_hashes_of_their_own_is_read(tmp_path):
     del content["sha256"], content["config"]
     manifest.write_text(json.dumps(content))
     assert checkpoint.load_newest(tmp_path).iteration == 1
+
+
+def test_what_a_kill_left_is_cleared_without_another_save(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "tidy", lambda *_: None)  # the process dies before it clears
+    for iteration, score in [(1, 9.0), (2, 1.0), (3, 2.0), (4, 3.0)]:
+        save(tmp_path, iteration, score)
+    monkeypatch.undo()
+    (tmp_path / ".000005.tmp").mkdir()
+    checkpoint.tidy(tmp_path, 4)
+    assert names(tmp_path) == ["000001", "000003", "000004"]
+
+
+def test_the_last_two_usable_ones_are_kept_beside_later_ones_that_are_damaged(tmp_path):
+    for iteration in (1, 2, 3):
+        save(tmp_path, iteration)
+    (tmp_path / "000003/tensors.pt").write_bytes(b"")
+    checkpoint.tidy(tmp_path, 2)
+    assert names(tmp_path) == ["000002", "000003"]
+    (tmp_path / "000001").mkdir()
+    checkpoint.tidy(tmp_path, 2)
+    assert names(tmp_path) == ["000001", "000002", "000003"]
+
+
+def test_checkpoints_that_cannot_be_cleared_are_told(tmp_path, monkeypatch):
+    def refuse(*arguments, **named):
+        raise OSError(5, "Input/output error")
+
+    for iteration in (1, 2):
+        save(tmp_path, iteration)
+    monkeypatch.setattr(checkpoint.os, "rmdir", refuse)
+    with pytest.raises(ResourceError, match="000001: cannot remove: Input/output error"):
+        save(tmp_path, 3)
+    assert checkpoint.load_newest(tmp_path).iteration == 3

@@ -1,16 +1,18 @@
 """Run folders: whose they are, and what is written down in them."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 from black_box import SMALL, call
 
 from metarl_run.config.plan import Plan, stored_plan
-from metarl_run.errors import StateError
+from metarl_run.errors import NumericalError, ResourceError, RunError, StateError
 from metarl_run.run import folder
-from metarl_run.run.checkpoint import hash_of
 from metarl_run.run.folder import require_own
+from metarl_run.system.atomic import hash_of
+from metarl_run.system.interruption import Interrupted
 
 
 @pytest.mark.parametrize("entries", [[], [".hydra"], [".hydra", ".lock", ".owner"], [".owner", "config.yaml"]])
@@ -83,3 +85,54 @@ def test_killed_while_a_change_is_written_down_a_folder_can_still_be_used(tmp_pa
     assert folder.remember_plan(changed, run)
     folder.require_unedited(run, at_checkpoint)
     assert stored_plan(run).config["meta_batch_size"] == 5
+
+
+def test_a_plan_that_is_half_written_when_the_disk_refuses_leaves_nothing(tmp_path, monkeypatch):
+    real, written = folder.write_atomically, []
+
+    def refuse_second(path, data):
+        real(path, data)
+        written.append(path.name)
+        if len(written) == 2:
+            raise ResourceError(str(path), "cannot write: No space left on device")
+
+    monkeypatch.setattr(folder, "write_atomically", refuse_second)
+    with pytest.raises(ResourceError):
+        folder.remember_plan(Plan({}, {}, []), tmp_path)
+    assert written == ["config.yaml", "run.json"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_once(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(28, "No space left on device")
+
+    log = logging.getLogger("metarl_run.test")
+    with folder.logging_to(tmp_path / "train.log"):
+        log.info("first")
+        monkeypatch.setattr(folder.LogFile, "flush", refuse)
+        with pytest.raises(ResourceError, match=r"train.log: cannot write: No space left"):
+            log.info("second")
+        log.info("third")  # the end of the run can still be recorded
+
+
+def test_a_log_that_cannot_be_opened_is_told(tmp_path):
+    with (
+        pytest.raises(ResourceError, match=r"train.log: cannot open: No such file"),
+        folder.logging_to(tmp_path / "gone" / "train.log"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [(NumericalError("loss", "nan"), "loss"), (Interrupted(130), "summary.json")]
+)
+def test_a_failure_is_told_rather_than_that_it_cannot_be_recorded(first, told, tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise ResourceError(path.name, "cannot write: No space left on device")
+
+    monkeypatch.setattr(folder, "write_atomically", refuse)
+    groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
+    with pytest.raises(RunError) as caught, folder.outcome_recorded(Plan({"seed": 0}, groups, []), tmp_path):
+        raise first
+    assert caught.value.where == told

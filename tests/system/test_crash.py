@@ -65,3 +65,12 @@ def test_expected_errors_pass(tmp_path):
     with pytest.raises(NumericalError), Contained(tmp_path):
         raise NumericalError("loss", "must be finite, got nan")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_file_of_the_run_that_cannot_be_used_is_a_resource_and_others_are_a_bug(error, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ResourceError, match=r"run/config.yaml: refused"), Contained(tmp_path / "run"):
+        raise error(errno.EACCES, "refused", str(tmp_path / "run/config.yaml"))
+    with pytest.raises(Bug), Contained(tmp_path / "run"):
+        raise error(errno.EACCES, "refused", str(tmp_path / "data.csv"))
