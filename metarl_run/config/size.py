@@ -66,7 +66,7 @@ def parts(config: Mapping[str, Any], components: Mapping[str, Chosen]) -> Iterat
     learns = LEARNS in algo.signature.bases and config["meta_iterations"] > 0
     task, observed = _product(env, "task"), {} if config["compile"] else _product(env, "observation")
     step = NUMBER if config["compile"] else NUMBER * _constant(env, "observation")
-    horizon = {"env.horizon": env.arguments["horizon"]} if "horizon" in env.arguments else {}
+    horizon = {"env.horizon": env.arguments["horizon"]} if env.arguments.get("horizon") else {}
     if learns:
         tasks = {"meta_batch_size": config["meta_batch_size"]}
         episodes = {"episodes_per_task": config["episodes_per_task"]}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -16,7 +17,7 @@ from metarl_run.errors import ConfigError
 from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
 
-LONGEST = 100
+LONGEST = 50
 """Frames per episode: of a longer one every n-th step is drawn."""
 
 MARGIN, CAPTION = 4, 18  # pixels
@@ -80,27 +81,35 @@ class Camera:
     def __init__(self, env: Any, task: Task) -> None:
         self.env, self.task = env, task
         self.episodes: list[list[np.ndarray]] = []
+        self.step, self.every = 0, -(-env.horizon // LONGEST)
         self._start, self._advance = env.start, env.advance
         env.start, env.advance = self.start, self.advance
 
     def start(self, episodes: int = 1) -> Tensor:
         observation: Tensor = self._start(episodes)
-        self.episodes.append([])
-        self._draw()
+        self._begin()
         return observation
 
     def advance(self, action: Tensor) -> Transition:
         transition: Transition = self._advance(action)
-        ended = bool(transition.ended[0, 0])
-        alive = transition.alive is None or bool(transition.alive[0, 0])
-        if ended:
-            self.episodes.append([])
-        if alive and not (ended and not bool(self.env.alive[0, 0])):
+        self.step += 1
+        if bool(transition.ended[0, 0]):
+            if bool(self.env.alive[0, 0]):
+                self._begin()
+        elif self.step % self.every == 0 and bool(self.env.alive[0, 0]):
             self._draw()
         return transition
 
+    def _begin(self) -> None:
+        self.step = 0
+        self.episodes.append([])
+        self._draw()
+
     def _draw(self) -> None:
-        picture = self.env.picture(self.task)
+        try:
+            picture = self.env.picture(self.task)
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ConfigError("film", f"the environment cannot be drawn: {error}") from error
         if picture is not None:
             self.episodes[-1].append(picture)
 
@@ -114,9 +123,7 @@ def _returns(rollouts: Sequence[Any]) -> list[Tensor]:
 
 def _together(episodes: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
     """Frames of the same moment; an episode that is over stands still."""
-    longest = max(map(len, episodes))
-    every = -(-longest // LONGEST)
-    return [[frames[min(t, len(frames) - 1)] for frames in episodes] for t in range(0, longest, every)]
+    return [[frames[min(t, len(frames) - 1)] for frames in episodes] for t in range(max(map(len, episodes)))]
 
 
 def _side_by_side(frames: Sequence[np.ndarray], captions: Sequence[str]) -> Image.Image:

@@ -1,6 +1,9 @@
 """The package mujoco, whose log fills neither the terminal nor a file in the working directory."""
 
+import contextlib
 import functools
+import importlib
+import os
 from typing import Any
 
 
@@ -18,3 +21,14 @@ def mujoco_quietly() -> Any:
         config.logto_console = config.logto_file = False
         mujoco.MjLogConfig.set(config)
     return mujoco
+
+
+def draw_without_screen() -> None:
+    """Let MuJoCo draw by EGL, else by OSMesa, where there is no screen and `MUJOCO_GL` says nothing."""
+    if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
+        return
+    contexts = importlib.import_module("mujoco.rendering.classic.gl_context")
+    for backend in ("egl", "osmesa"):
+        with contextlib.suppress(Exception):  # each fails in its own way if its library is missing
+            contexts.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
+            return

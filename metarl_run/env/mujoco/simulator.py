@@ -1,7 +1,6 @@
 """MuJoCo as a function of tensors: full physics states go in and come out, stepped by one native call."""
 
 import importlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from metarl_run.env.drawing import SIZE
-from metarl_run.env.mujoco.library import mujoco_quietly
+from metarl_run.env.mujoco.library import draw_without_screen, mujoco_quietly
 from metarl_run.errors import ConfigError
 
 ASSETS = Path(gymnasium.__file__).parent / "envs/mujoco/assets"
@@ -81,9 +80,9 @@ class Simulator:
 
     def picture(self, state: MujocoState) -> np.ndarray:
         """The first simulation as a camera sees it that follows the robot, uint8 `[SIZE, SIZE, 3]`."""
-        os.environ.setdefault("MUJOCO_GL", "egl")  # no screen is needed; osmesa where there is no EGL either
         mujoco, data = _mujoco(), self.data
         if self._renderer is None:
+            draw_without_screen()
             self._renderer = mujoco.Renderer(self.model, SIZE, SIZE)
         data.qpos[:] = state.qpos[0, 0].cpu().numpy()
         mujoco.mj_forward(self.model, data)
