@@ -10,6 +10,7 @@ from diagnostic import CountsEpisodes, PaysAction
 from metarl_run.algo.base import MetaLearner
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.config.compose import compose_points
+from metarl_run.errors import NumericalError
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
 from metarl_run.rollout import collect
@@ -158,6 +159,27 @@ def test_an_interrupt_in_the_first_iteration_alone_does_not_wait_for_its_end(ite
         training.meta_train()
     assert training.iteration == {1: 0, 2: 2}[iteration]
     assert (training.checkpoints / "000002").exists() == (iteration == 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda algo: None, None),
+        (lambda algo: next(iter(algo.meta_params.values())).data.fill_(1e9), "lower algo.meta_optimizer.lr"),
+    ],
+)
+def test_a_step_size_is_to_blame_if_parameters_have_grown_without_bounds(spoil, hint, tmp_path, options):
+    training = make(tmp_path / "run", options)
+
+    def fails(live):
+        live(1)
+        spoil(training.algo)
+        raise NumericalError("meta-loss", "must be finite, got nan", task=1)
+
+    training.algo.meta_update = fails
+    with pytest.raises(NumericalError, match=r"meta-loss of .* in task 1, meta-iteration 1") as caught:
+        training.meta_train()
+    assert caught.value.hint == hint
 
 
 def test_every_attribute_that_training_changes_is_saved(tmp_path, options):
