@@ -83,3 +83,16 @@ def test_killed_while_a_change_is_written_down_a_folder_can_still_be_used(tmp_pa
     assert folder.remember_plan(changed, run)
     folder.require_unedited(run, at_checkpoint)
     assert stored_plan(run).config["meta_batch_size"] == 5
+
+
+def test_the_log_is_a_plain_file_and_shows_control_characters(tmp_path, capsys):
+    with folder.logging_to(tmp_path / "train.log"):
+        folder.log.warning("%s", "a\x1b[31m\nerror: b\ud800")
+    for text in ((tmp_path / "train.log").read_text(), capsys.readouterr().err):
+        assert r"a\x1b[31m\nerror: b\ud800" in text and text.count("\n") == 1
+    (tmp_path / "linked.log").symlink_to("train.log")
+    with (
+        pytest.raises(StateError, match="must be a plain file, got a link"),
+        folder.logging_to(tmp_path / "linked.log"),
+    ):
+        pass
