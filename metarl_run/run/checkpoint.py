@@ -82,7 +82,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
-        shutil.rmtree(unfinished)
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
     try:
         temporary.mkdir(parents=True)
         write_synced(temporary / "tensors.pt", tensors)
@@ -109,6 +109,8 @@ def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda fo
     Raises:
         StateError: if there are checkpoints but none is usable.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StateError(str(folder), "must be a folder of checkpoints, got a file")
     found = checkpoints_in(folder)
     for path in reversed(found):
         try:
