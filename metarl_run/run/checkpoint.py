@@ -116,7 +116,7 @@ def tidy(folder: Path, newest: int) -> None:
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with refusals(path, "remove"):
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda found: None) -> Checkpoint | None:
@@ -131,6 +131,8 @@ def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda fo
     Raises:
         StateError: if there are checkpoints but none is usable.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StateError(str(folder), "must be a folder of checkpoints, got a file")
     found = checkpoints_in(folder)
     for path in reversed(found):
         try:
