@@ -96,6 +96,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="JSON file for the result, kept up to date")
     chosen = parser.parse_args()
     forked.prepare()
+    forked.compose(*RESUME)
     with tempfile.TemporaryDirectory() as place:
         loop = Loop(Path(place), random.Random(chosen.seed))
         controls: dict[str, list[str]] = {}
