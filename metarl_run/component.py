@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, dataclass_transform, get_origin, get_type_hints
 
-from metarl_run.kinds import problem
+from metarl_run.kinds import problem, problem_beside
 
 MISSING: Any = dataclasses.MISSING
 
@@ -74,6 +74,7 @@ class Component:
         cls: Any = type(self)
         kinds = _kinds_of(cls)
         fields = {of.alias or name: (name, of) for name, of in fields_of(cls).items() if of.init}
+        values = {}
         for argument in arguments:
             if argument not in fields:
                 raise TypeError(f"{cls.__name__} takes no argument {argument!r}; it takes {', '.join(fields)}")
@@ -83,7 +84,11 @@ class Component:
                 raise TypeError(f"{cls.__name__} lacks the argument {argument!r}")
             if wrong := problem(kinds[name], value):
                 raise ValueError(f"{argument} {wrong}")
+            values[argument] = value
             setattr(self, name, value)
+        for argument, (name, _) in fields.items():
+            if related := problem_beside(kinds[name], values[argument], values):
+                raise ValueError(f"{argument}{related[0]} {related[1]}")
         self.__post_init__()
 
     def __post_init__(self) -> None:

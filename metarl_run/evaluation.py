@@ -8,8 +8,10 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError, located
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.lifetime import live
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Rollout
 
@@ -116,14 +118,19 @@ def evaluate(
 
     Tasks and randomness depend on the seed and `split` alone, so evaluations of a run are comparable, and evaluating or
     not changes nothing else.
+
+    Raises:
+        NumericalError: if an observation, a reward, an inner loss or gradient, an adapted parameter or a sum of rewards
+            is not finite.
     """
     tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
     tasks_at_once = max(1, ENVS_AT_ONCE // episodes_per_task)
     for part, first in enumerate(range(0, num_tasks, tasks_at_once)):
         task = tasks.select(slice(first, first + tasks_at_once))
         env = TaskVectorEnv(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
-        with torch.no_grad():
+        with torch.no_grad(), located(f"{split} after meta-iteration {iteration}", first_task=first):
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
+            require_finite_returns(family, lifetime)
             expected = expected_returns(algo, lifetime.agents, family, task)
         yield Evaluation(
             rows=rows_of(
@@ -139,6 +146,17 @@ def evaluate(
             task_hashes=task.hashes(),
             env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),
         )
+
+
+def require_finite_returns(family: TaskFamily, lifetime: Lifetime) -> None:
+    """Raise NumericalError if finite rewards add up to infinity in some task."""
+    totals = torch.stack([rollout.reward.sum((1, 2)) for rollout in lifetime.rollouts], 1)  # [M, K + 1]
+    if not all_finite(totals):
+        found = first_not_finite(totals)
+        assert found is not None
+        (task, k), got = found
+        where, at = f"return of {type(family).__name__}", (f"rollout {k}",)
+        raise NumericalError(where, f"must be finite, got {got}", "choose a larger unit of reward", task=task, at=at)
 
 
 def task_counts(hashes: Sequence[str], family: TaskFamily) -> dict[str, int | None]:

@@ -9,6 +9,7 @@ nothing heavy.
 import functools
 import inspect
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
@@ -20,6 +21,10 @@ LARGEST = 2**53
 """Of a count: more is a mistake, and overflows in the libraries below."""
 
 
+LARGEST_SINGLE = 3.4e38
+"""Of a number: tensors have single precision."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """Finite numbers of one type between two bounds.
@@ -29,12 +34,14 @@ class Interval:
         low: smallest allowed value, in the value's own unit.
         high: largest allowed value.
         open_low: the smallest value itself is not allowed.
+        open_high: the largest value itself is not allowed.
     """
 
     number: type
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = field(default=False, kw_only=True)
+    open_high: bool = field(default=False, kw_only=True)
 
     def problem(self, value: object) -> str | None:
         """The problem with `value`: `must be …, got …`; None if there is none."""
@@ -45,13 +52,17 @@ class Interval:
             return f"must be {self} and at most 2^53, got {value!r}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"must be {self}, got {value!r}"
+        if self.number is float and abs(value) > LARGEST_SINGLE:
+            return f"must be {self} that single precision can hold, got {value!r}"
         below = value <= self.low if self.open_low else value < self.low
-        return f"must be {self}, got {value!r}" if below or value > self.high else None
+        above = value >= self.high if self.open_high else value > self.high
+        return f"must be {self}, got {value!r}" if below or above else None
 
     def __str__(self) -> str:
         name = "an integer" if self.number is int else "a finite number"
         if math.isfinite(self.low) and self.high < LARGEST:
-            return f"{name} in [{self.low:g}, {self.high:g}]"
+            left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+            return f"{name} in {left}{self.low:g}, {self.high:g}{right}"
         if math.isfinite(self.low):
             return f"{name} {'>' if self.open_low else '>='} {self.low:g}"
         return name
@@ -72,18 +83,45 @@ class ListOf:
         return next((f"entry {i} {p}" for i, entry in enumerate(value) if (p := problem(self.kind, entry))), None)
 
 
+@dataclass(frozen=True)
 class Between:
-    """Two finite numbers, the first below the second."""
+    """Two finite numbers, the first below the second, each of one kind."""
+
+    kind: Any = Annotated[float, Interval(float)]
 
     def problem(self, value: object) -> str | None:
-        if wrong := ListOf(Real).problem(value):
+        if wrong := ListOf(self.kind).problem(value):
             return wrong
         assert isinstance(value, list | tuple)
         right = len(value) == 2 and value[0] < value[1]
         return None if right else f"must be [low, high] with low < high, got {value!r}"
 
 
-class Distributions:
+class Keyed:
+    """A mapping with exactly the given keys.
+
+    Args:
+        keys: its keys.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, dict):
+            return f"must be a mapping of {', '.join(self.keys)}, got {value!r}"
+        if missing := [key for key in self.keys if key not in value]:
+            return f"lacks {missing[0]!r}"
+        if unknown := [key for key in value if key not in self.keys]:
+            return f"has an unknown key {unknown[0]!r}; it takes {', '.join(self.keys)}"
+        return next((f"{key}: {p}" for key, entry in value.items() if (p := self.entry_problem(key, entry))), None)
+
+    def entry_problem(self, key: str, entry: object) -> str | None:
+        """The problem with the value of `key`; None if there is none."""
+        return None
+
+
+class Distributions(Keyed):
     """A mapping with exactly the given keys, from each task parameter to its distribution.
 
     A distribution is a number (constant) or a list that starts with its name:
@@ -99,24 +137,15 @@ class Distributions:
     def __init__(
         self, *keys: str, positive: Sequence[str] = (), among: Mapping[str, Sequence[float]] | None = None
     ) -> None:
-        self.keys, self.positive, self.among = keys, positive, among or {}
-
-    def problem(self, value: object) -> str | None:
-        if not isinstance(value, dict):
-            return f"must be a mapping of {', '.join(self.keys)}, got {value!r}"
-        if missing := [key for key in self.keys if key not in value]:
-            return f"lacks {missing[0]!r}"
-        if unknown := [key for key in value if key not in self.keys]:
-            return f"has an unknown key {unknown[0]!r}; it takes {', '.join(self.keys)}"
-        return next((f"{key}: {p}" for key, entry in value.items() if (p := self.entry_problem(key, entry))), None)
+        super().__init__(*keys)
+        self.positive, self.among = positive, among or {}
 
     def entry_problem(self, key: str, spec: object) -> str | None:
         """The problem with the distribution of the parameter `key`; None if there is none."""
         if wrong := distribution_problem(spec):
             return wrong
         name, *numbers = spec if isinstance(spec, list | tuple) else ("constant", spec)
-        smallest: float = min(numbers) if name != "normal" else -math.inf if numbers[1] else numbers[0]
-        if key in self.positive and smallest <= 0:
+        if key in self.positive and distribution_range(spec)[0] <= 0:
             return f"must be > 0 wherever it can be drawn, got {spec!r}"
         allowed = self.among.get(key)
         if allowed and (name not in ("constant", "choice") or not set(numbers) <= set(allowed)):
@@ -150,10 +179,119 @@ def distribution_problem(spec: object) -> str | None:
     return None
 
 
+def distribution_range(spec: Any) -> tuple[float, float]:
+    """The smallest and the largest value that can be drawn."""
+    name, *numbers = spec if isinstance(spec, list | tuple) else ("constant", spec)
+    if name == "normal" and numbers[1]:
+        return -math.inf, math.inf
+    values = numbers[:1] if name == "normal" else numbers
+    return min(values), max(values)
+
+
+# --- Checks against other arguments ---
+
+Wrong = tuple[str, str]
+"""Where in an argument something is wrong, such as `.mean` or nothing, and what: a phrase that starts with `must`."""
+
+
+class Related:
+    """A check against other arguments of the same constructor, made once each of them is of its own kind."""
+
+    def problem(self, value: object) -> str | None:
+        """The problem with `value` alone."""
+        return None
+
+    @abstractmethod
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        """The problem with `value` beside the other arguments; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Above(Related):
+    """A number above another argument."""
+
+    other: str
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        bound = others.get(self.other)
+        return (
+            None if bound is None or value > bound else ("", f"must be > {self.other}, which is {bound}, got {value!r}")
+        )
+
+
+@dataclass(frozen=True)
+class AtMost(Related):
+    """A number not above another argument."""
+
+    other: str
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        bound = others.get(self.other)
+        return (
+            None
+            if bound is None or value <= bound
+            else ("", f"must be <= {self.other}, which is {bound}, got {value!r}")
+        )
+
+
+@dataclass(frozen=True)
+class MultipleOfTwice(Related):
+    """A multiple of two times another argument."""
+
+    other: str
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        unit = 2 * others.get(self.other, 1)
+        if value % unit == 0:
+            return None
+        wanted = f"must be a multiple of twice {self.other}={unit // 2}"
+        return "", f"{wanted}, got {value}; try {unit * (value // unit + 1)}"
+
+
+@dataclass(frozen=True)
+class ProbabilityIf(Related):
+    """A mapping in which the distribution of one parameter is within [0, 1] if another argument has a certain value."""
+
+    key: str
+    other: str
+    value: str
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        low, high = distribution_range(value[self.key])
+        if others.get(self.other) != self.value or 0 <= low <= high <= 1:
+            return None
+        wanted = f"must lie in [0, 1] wherever it can be drawn if {self.other} is {self.value}"
+        return f".{self.key}", f"{wanted}, got {value[self.key]!r}"
+
+
+class Cells(Keyed, Related):
+    """A mapping with one key, to `all` or a list of different cells of a grid besides cell 0.
+
+    Args:
+        key: the key.
+        size: the argument that is the grid's side.
+    """
+
+    def __init__(self, key: str, size: str) -> None:
+        super().__init__(key)
+        self.size = size
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        (key,) = self.keys
+        cells, last = value[key], others[self.size] ** 2 - 1
+        if cells == "all":
+            return None
+        right = isinstance(cells, list | tuple) and all(type(cell) is int and 1 <= cell <= last for cell in cells)
+        if right and cells and len(set(cells)) == len(cells):
+            return None
+        return f".{key}", f"must be all or a list of different cells in [1, {last}], got {cells!r}"
+
+
 Real = Annotated[float, Interval(float)]
 Positive = Annotated[float, Interval(float, 0.0, open_low=True)]
 NonNegative = Annotated[float, Interval(float, 0.0)]
 Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
+BelowOne = Annotated[float, Interval(float, 0.0, 1.0, open_high=True)]
 Whole = Annotated[int, Interval(int, 0)]
 Count = Annotated[int, Interval(int, 1, LARGEST)]
 Threads = Annotated[int, Interval(int, 1, 4096)]
@@ -161,6 +299,7 @@ Several = Annotated[int, Interval(int, 2)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]
 Bounds = Annotated[Sequence[float], Between()]
+PositiveBounds = Annotated[Sequence[float], Between(Positive)]
 Names = Annotated[Sequence[str], ListOf(str)]
 
 
@@ -185,6 +324,17 @@ def problem(kind: Any, value: object) -> str | None:
     if kind in (bool, str):
         noun = {bool: "true or false", str: "a word"}[kind]
         return None if type(value) is kind else f"must be {noun}, got {value!r}"
+    return None
+
+
+def problem_beside(kind: Any, value: object, others: Mapping[str, Any]) -> Wrong | None:
+    """The problem with `value`, which is of `kind`, beside the other arguments; None if there is none."""
+    if get_origin(kind) is Annotated:
+        related = [check for check in get_args(kind)[1:] if isinstance(check, Related)]
+        return next((wrong for check in related if (wrong := check.problem_beside(value, others))), None)
+    if value is not None and type(None) in get_args(kind):
+        found = (problem_beside(option, value, others) for option in get_args(kind))
+        return next((wrong for wrong in found if wrong), None)
     return None
 
 

@@ -7,11 +7,14 @@ import torch
 from metarl_run.algo.base import MetaAlgorithm, adapt_in_parts
 from metarl_run.env.check import require_finite
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import NumericalError
+from metarl_run.errors import NumericalError, located
 from metarl_run.maths.distributions import Distribution, stacked
-from metarl_run.maths.finite import all_finite
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.rollout import Collect, collect
 from metarl_run.types import AgentState, Lifetime, Rollout
+
+LOWER_INNER_LR = "lower algo.inner_lr"
+"""Next step where a gradient step in a task led to numbers that are not finite."""
 
 
 def live(
@@ -40,6 +43,9 @@ def live(
         tasks_at_once: number of tasks that adapt at a time, without a graph; None for all. Rollouts always cover all
             tasks: they take little memory, and their noise then depends on the tasks alone.
         collect: collects the rollouts.
+
+    Raises:
+        NumericalError: if an observation, a reward, an inner loss or gradient or an adapted parameter is not finite.
     """
     family, gather = env.family, collect
 
@@ -56,23 +62,24 @@ def live(
         return Lifetime(stages, [rollout], tasks_at_once, stacked(chosen, 1) if chosen else None)
     rollouts = [collected(stages[0])]
     for k in range(adaptation_steps):
-        stages.append(adapt_in_parts(algo, stages[-1], rollouts[-1], tasks_at_once))
-        require_finite_agents(stages[-1], k + 1)
+        with located(f"adaptation step {k + 1}", hint=LOWER_INNER_LR if k else None):
+            stages.append(adapt_in_parts(algo, stages[-1], rollouts[-1], tasks_at_once))
+            require_finite_agents(stages[-1])
         rollouts.append(collected(stages[-1]))
     return Lifetime(stages, rollouts, tasks_at_once)
 
 
-def require_finite_agents(agent: AgentState, step: int) -> None:
+def require_finite_agents(agent: AgentState) -> None:
     """Raise NumericalError if an adapted parameter is not finite, naming it and its task.
 
     Args:
         agent: M of them.
-        step: adaptation steps that they have taken.
     """
-    with torch.no_grad():
-        for name, φ in agent.params.items():
-            if all_finite(φ):
-                continue
-            task = int((~φ.isfinite()).flatten(1).any(1).nonzero()[0])
-            reason = f"must be finite, got nan or inf in {name} of task {task} after adaptation step {step}"
-            raise NumericalError("adapted parameters", reason, "lower inner_lr")
+    if not agent.params or all_finite(*agent.params.values()):
+        return
+    for name, φ in agent.params.items():
+        found = first_not_finite(φ)
+        if found is not None:
+            (task, *_), got = found
+            where = f"adapted parameter {name}"
+            raise NumericalError(where, f"must be finite, got {got}", LOWER_INNER_LR, task=task)

@@ -1,11 +1,14 @@
 """Collection of experience: the only place where actions are sampled."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.check import require_finite
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise
 from metarl_run.types import AgentState, Memory, Percept, Rollout
@@ -58,6 +61,9 @@ def collect(
 
     Returns:
         The rollout, cut after the last step of any environment; no gradient flows through it.
+
+    Raises:
+        NumericalError: if an agent failed after an observation or a reward that is not finite.
     """
     M, B, T = env.num_tasks, env.episodes_per_task, episodes * env.horizon
     space, device = env.single_action_space, generator.device
@@ -73,7 +79,8 @@ def collect(
     terminateds, truncateds, alives = terminated.unbind(1), truncated.unbind(1), alive.unbind(1)
     noise: tuple[Tensor, ...] = ()
     last = Percept(observations[0], actions[0], rewards[0], torch.ones(M, B, dtype=torch.bool, device=device))
-    with torch.inference_mode():
+    so_far = Rollout(observation, action, reward, terminated, truncated, alive, {})
+    with _blaming_numbers(env.family, so_far), torch.inference_mode():
         observations[0].copy_(env.start(episodes))
         for t in range(T):
             if t % STEPS_BETWEEN_CHECKS == 0 and t and not env.alive.any():
@@ -109,3 +116,13 @@ def collect(
         alive[:, :taken],
         {name: tensor.clone() for name, tensor in agent.memory.items()},
     )
+
+
+@contextlib.contextmanager
+def _blaming_numbers(family: TaskFamily, so_far: Rollout) -> Iterator[None]:
+    """Check experience if an agent fails: a number that is not finite is the cause, not what the agent made of it."""
+    try:
+        yield
+    except Exception:
+        require_finite(family, so_far)
+        raise

@@ -1,31 +1,39 @@
 """Kinds of values: what is accepted, and what is said of what is not."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metarl_run.kinds import (
+    Above,
+    AtMost,
+    BelowOne,
     Bounds,
+    Cells,
     Count,
     Distributions,
     Fraction,
+    MultipleOfTwice,
     Names,
     NonNegative,
     Positive,
+    PositiveBounds,
+    ProbabilityIf,
     Real,
     Whole,
     Widths,
     checked,
     distribution_problem,
     problem,
+    problem_beside,
 )
 
 ACCEPTED = [
     (Real, -3),
-    (Real, 1e300),
+    (Real, 1e38),
     (Positive, 1e-300),
     (NonNegative, 0),
     (Fraction, 0.0),
@@ -48,12 +56,17 @@ ACCEPTED = [
 REFUSED = [
     (Real, math.nan, "must be a finite number, got nan"),
     (Real, math.inf, "must be a finite number, got inf"),
+    (Real, 1e39, "must be a finite number that single precision can hold, got 1e+39"),
+    (Positive, 10**400, f"must be a finite number > 0 that single precision can hold, got {10**400}"),
     (Real, True, "must be a finite number, got True"),
     (Real, "1", "must be a finite number, got '1'"),
     (Real, None, "must be a finite number, got None"),
     (Positive, 0, "must be a finite number > 0, got 0"),
     (NonNegative, -0.5, "must be a finite number >= 0, got -0.5"),
     (Fraction, 1.01, "must be a finite number in [0, 1], got 1.01"),
+    (BelowOne, 1, "must be a finite number in [0, 1), got 1"),
+    (PositiveBounds, [0, 1], "entry 0 must be a finite number > 0, got 0"),
+    (Annotated[Count, AtMost("candidates")], 0, "must be an integer >= 1, got 0"),
     (Whole, -1, "must be an integer >= 0, got -1"),
     (Whole, 1.0, "must be an integer >= 0, got 1.0"),
     (Count, 0, "must be an integer >= 1, got 0"),
@@ -79,6 +92,44 @@ def test_accepts(kind: Any, value: object) -> None:
 @pytest.mark.parametrize(("kind", "value", "said"), REFUSED)
 def test_refuses_and_says_why(kind: Any, value: object, said: str) -> None:
     assert problem(kind, value) == said
+
+
+MULTIPLE = ("", "must be a multiple of twice heads=2, got 6; try 8")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "others", "wrong"),
+    [
+        (Above("low"), 2, {"low": 1}, None),
+        (Above("low"), 1, {"low": 1}, ("", "must be > low, which is 1, got 1")),
+        (Above("low"), 1, {}, None),
+        (AtMost("high"), 1, {"high": 1}, None),
+        (AtMost("high"), 2, {"high": 1}, ("", "must be <= high, which is 1, got 2")),
+        (MultipleOfTwice("heads"), 8, {"heads": 2}, None),
+        (MultipleOfTwice("heads"), 6, {"heads": 2}, MULTIPLE),
+        (ProbabilityIf("p", "r", "b"), {"p": ["uniform", 0, 1]}, {"r": "b"}, None),
+        (ProbabilityIf("p", "r", "b"), {"p": ["normal", 0, 1]}, {"r": "g"}, None),
+        (
+            ProbabilityIf("p", "r", "b"),
+            {"p": ["choice", 1, 1.5]},
+            {"r": "b"},
+            (".p", "must lie in [0, 1] wherever it can be drawn if r is b, got ['choice', 1, 1.5]"),
+        ),
+        (Cells("at", "n"), {"at": [1, 8]}, {"n": 3}, None),
+        (
+            Cells("at", "n"),
+            {"at": [9]},
+            {"n": 3},
+            (".at", "must be all or a list of different cells in [1, 8], got [9]"),
+        ),
+    ],
+)
+def test_arguments_are_checked_against_each_other(
+    check: Any, value: object, others: dict[str, Any], wrong: tuple[str, str] | None
+) -> None:
+    assert problem_beside(Annotated[Any, check], value, others) == wrong
+    assert problem_beside(Annotated[Any, check] | None, value, others) == wrong
+    assert problem_beside(Annotated[Any, check] | None, None, others) is None
 
 
 def test_an_optional_value_is_checked_as_what_it_is_besides_null() -> None:

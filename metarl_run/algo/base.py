@@ -7,15 +7,16 @@ environments nor rollouts: they collect lifetimes through `live`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from metarl_run.component import Component, field
-from metarl_run.errors import NumericalError
+from metarl_run.errors import NumericalError, located
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.types import AgentState, Lifetime, Memory, Params, Percept, Rollout, chunks
 
 Agents = Sequence[AgentState]
@@ -87,6 +88,12 @@ class MetaAlgorithm(Component, ABC):
         return agent._replace(memory=rollout.memory)
 
 
+class Later(NamedTuple):
+    """A tensor that a state has only once there is experience: in a form, in the place of the tensor."""
+
+    tensor: Tensor
+
+
 @runtime_checkable
 class Stateful(Protocol):
     """An object whose state is saved in checkpoints, such as a meta-optimiser."""
@@ -141,8 +148,15 @@ class MetaLearner(MetaAlgorithm):
         meta_params = {name: tensor.detach() for name, tensor in self.meta_params.items()}
         return {"meta_params": meta_params, "meta_optimizer": self.meta_optimizer.state()}
 
+    def form(self) -> dict[str, Any]:
+        """Form of every state: names, shapes, dtypes and kinds, which a checkpoint must have to be loaded.
+
+        By default that of the agent before any experience, where an empty container stands for any of its kind.
+        """
+        return self.state()
+
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned; what it is given has the form `form`."""
         self.load_meta_params(state["meta_params"])
         self.meta_optimizer.load_state(state["meta_optimizer"])
 
@@ -159,12 +173,34 @@ def finite_mean(losses: Tensor) -> Tensor:
     Raises:
         NumericalError: naming the first task whose loss is not finite.
     """
-    mean = losses.mean()
-    if not torch.isfinite(mean):
-        bad = (~torch.isfinite(losses)).nonzero().flatten().tolist()
-        where = f"{losses[bad[0]].item()} in task {bad[0]}" if bad else f"{mean.item()} as the mean over tasks"
-        raise NumericalError("meta-loss", f"must be finite, got {where}", "lower inner_lr")
-    return mean
+    require_finite_losses("meta-loss", losses)
+    return required_finite("meta-loss", losses.mean())
+
+
+def require_finite_losses(quantity: str, losses: Tensor, hint: str | None = None) -> None:
+    """Raise NumericalError if the loss of a task is not finite, naming the first such task.
+
+    Args:
+        quantity: name of the losses.
+        losses: `[M]`.
+        hint: the next step.
+    """
+    if not all_finite(losses):
+        found = first_not_finite(losses)
+        assert found is not None
+        (task,), got = found
+        raise NumericalError(quantity, f"must be finite, got {got}", hint, task=task)
+
+
+def required_finite(quantity: str, x: Tensor) -> Tensor:
+    """A number, checked.
+
+    Raises:
+        NumericalError: if it is not finite.
+    """
+    if not all_finite(x):
+        raise NumericalError(quantity, f"must be finite, got {x.item()}")
+    return x
 
 
 def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tasks_at_once: int | None) -> AgentState:
@@ -179,8 +215,10 @@ def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tas
     """
     if tasks_at_once is None:
         return algo.adapt(agent, rollout)
-    with torch.no_grad():
-        parts = [algo.adapt(agent.tasks(i), rollout.tasks(i)) for i in chunks(len(rollout.reward), tasks_at_once)]
+    parts = []
+    for part in chunks(len(rollout.reward), tasks_at_once):
+        with torch.no_grad(), located(first_task=part.start):
+            parts.append(algo.adapt(agent.tasks(part), rollout.tasks(part)))
     return AgentState(_joined([part.params for part in parts]), _joined([part.memory for part in parts]))
 
 

@@ -14,7 +14,15 @@ from metarl_run.algo.gradient.learned_hyperparameters import BoundedHyperparamet
 from metarl_run.algo.gradient.objective import MetaObjective
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
-from metarl_run.kinds import Bounds, Count, Fraction, ListOf, Positive, Widths
+from metarl_run.kinds import (
+    Bounds,
+    Count,
+    Fraction,
+    ListOf,
+    Positive,
+    PositiveBounds,
+    Widths,
+)
 from metarl_run.learner.base import Output
 from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient
@@ -83,7 +91,7 @@ class MetaGradient(GradientBased, MetaLearner):
     learned: Learned
     scheduled: Scheduled
     by_layer: bool
-    step_size_bounds: Bounds
+    step_size_bounds: PositiveBounds
     discount_bounds: Bounds
     gae_lambda_bounds: Bounds
     entropy_weight_bounds: Bounds

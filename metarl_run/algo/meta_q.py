@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live, MetaLearner, required_finite
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.q.equivariant_q import EquivariantQ, Seen
 from metarl_run.algo.q.hindsight import hindsight_q
 from metarl_run.algo.q.q_table import QTable, added
 from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
-from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.maths.distributions import Categorical
@@ -131,9 +130,7 @@ class MetaQ(MetaLearner):
             for first in range(min(self.minibatches, B)):
                 envs = slice(first, None, self.minibatches)
                 loss = self.loss(Seen(*(x[:, envs] for x in seen)), queried[:, envs], target, known)
-                if not torch.isfinite(loss):
-                    raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
-                gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
+                gradients = torch.autograd.grad(required_finite("meta-loss", loss), self.meta_optimizer.tensors)
                 norm = self.meta_optimizer.step(gradients, lambda: "the mean over tasks")
         return {"loss": loss.detach(), "gradient_norm": norm, "known": known.float().mean()}
 

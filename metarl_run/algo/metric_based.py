@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live, MetaLearner, require_finite_losses, required_finite
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.metric.stored_tasks import StoredTasks
 from metarl_run.algo.metric.task_embedding import TaskEmbedding, fused, log_kernel
 from metarl_run.component import field
-from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count, NonNegative, Positive, Widths
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.maths.distributions import Distribution
@@ -162,7 +161,8 @@ class MetricBased(MetaLearner):
         for _ in range(self.learner.epochs):
             output, _ = self.network(self.policies, rollout.observation, {})
             losses, metrics = self.learner.loss(output, rollout, behaviour)
-            gradients = torch.autograd.grad(required_finite(losses.sum()), self.meta_optimizer.tensors)
+            require_finite_losses("meta-loss", losses)
+            gradients = torch.autograd.grad(losses.sum(), self.meta_optimizer.tensors)
             norm = self.meta_optimizer.step(gradients, lambda: "a stored task")
             if behaviour is None:
                 behaviour = self.learner.behaviour(output)
@@ -180,7 +180,7 @@ class MetricBased(MetaLearner):
         log_p = (-ρ).log_softmax(-1)
         contrast = (log_p.exp() * (log_p - log_w)).sum(-1).mean()
         scaling = stress(e, ρ, evaluated)
-        loss = required_finite(scaling + self.contrast_weight * contrast)
+        loss = required_finite("meta-loss of the embedding", scaling + self.contrast_weight * contrast)
         gradients = torch.autograd.grad(loss, self.embedding_optimizer.tensors)
         self.embedding_optimizer.step(gradients, lambda: "a stored task")
         return {"stress": scaling.detach(), "contrast": contrast.detach()}
@@ -202,14 +202,3 @@ def stress(e: Float[Tensor, "N L"], regret: Float[Tensor, "N N"], evaluated: Boo
     square = (e.unsqueeze(0) - e.unsqueeze(1)).square().sum(-1)
     distance = (square + 1e-6).sqrt()  # finite derivative at 0
     return ((distance - regret.sqrt()).square() * evaluated).sum() / evaluated.sum()
-
-
-def required_finite(loss: Tensor) -> Tensor:
-    """`loss`, checked.
-
-    Raises:
-        NumericalError: if it is not finite.
-    """
-    if not torch.isfinite(loss):
-        raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
-    return loss

@@ -1,17 +1,17 @@
 """Model-based agent: it plans in a dynamics model whose adaptation to a task is meta-learned."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live, MetaLearner, required_finite
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.replay import Replay
 from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
-from metarl_run.errors import NumericalError
 from metarl_run.kinds import Count
 from metarl_run.maths.distributions import Distribution
 from metarl_run.seeding import Streams
@@ -92,9 +92,7 @@ class ModelBased(MetaLearner):
         for _ in range(self.steps):
             batch = self.replay.sample(self.lifetimes, self.noise)
             loss, metrics = self.dynamics.loss(self.meta_params, batch, self.noise)
-            if not torch.isfinite(loss):
-                raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
-            gradients = torch.autograd.grad(loss, self.meta_optimizer.tensors)
+            gradients = torch.autograd.grad(required_finite("meta-loss", loss), self.meta_optimizer.tensors)
             norm = self.meta_optimizer.step(gradients, lambda: "the mean over lifetimes")
         return {"loss": loss.detach(), "gradient_norm": norm, **metrics}
 
@@ -102,6 +100,10 @@ class ModelBased(MetaLearner):
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "replay": self.replay.state(), "noise": self.noise.get_state()}
+
+    def form(self) -> dict[str, Any]:
+        num_features = math.prod(self.family.observation_space.shape or ())
+        return {**self.state(), "replay": self.replay.form(num_features)}
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)

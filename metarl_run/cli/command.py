@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 
 from metarl_run import __version__
-from metarl_run.errors import DONE, INTERRUPTED, TERMINATED, RunError
+from metarl_run.errors import DONE, INTERRUPTED, TERMINATED, RunError, visible
 from metarl_run.system import crash
 from metarl_run.system.interruption import Interrupted
 
@@ -52,7 +52,7 @@ def _run(argv: list[str]) -> int:
     if "--help" in argv or "-h" in argv:
         from metarl_run.config.help import help_text
 
-        print(help_text(argv), end="")
+        print(visible(help_text(argv), lines=True), end="")
         return DONE
     from metarl_run.cli import train
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,23 +20,30 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files
 from metarl_run.config.compose import compose_points
-from metarl_run.config.grammar import quoted
+from metarl_run.config.grammar import argument, quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
-from metarl_run.config.plan import Plan, refuse_links, stored_plan
+from metarl_run.config.objective import is_cost
+from metarl_run.config.plan import Plan, flat, stored_plan
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
-from metarl_run.config.settings import keys_with_table
+from metarl_run.config.settings import Settings, keys_with_table
+from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.sweep import key_of
 from metarl_run.config.validation import validate
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError
-from metarl_run.folders import CONFIG_DIR
+from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
+from metarl_run.files import refuse_links
+from metarl_run.folders import CONFIG_DIR, GROUPS
+from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
 from metarl_run.system.atomic import BROKEN, refusals
+from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained
-from metarl_run.system.interruption import StopRequest
+from metarl_run.system.cxx import require_cxx
+from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.lock import require_free
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -48,21 +56,23 @@ def main(argv: Sequence[str]) -> int:
         RunError: see `metarl_run.errors`.
         Interrupted: after saving, if a signal asked for it.
     """
-    stop.install()
     machine.prepare()
     hydra_files.install()
     composed = compose_points(argv)
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
-    _refuse_impossible(composed)
+    if composed.multirun:
+        Child(lambda: _refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
+    else:
+        _refuse_impossible(composed)
     first = composed.points[0]
     if any(point.config["table"] is not None for point in composed.points):
         return _table(composed)
     if first.config["resume"] is not None:
         return _resume(composed)
     _print_differences(composed.points)
-    return _sweep(composed) if composed.multirun else _single(composed)
+    return _sweep(composed, argv) if composed.multirun else _single(composed)
 
 
 # --- The four ways to run ---
@@ -72,6 +82,9 @@ def _single(composed: Composed) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
+    import metarl_run.run.run  # noqa: F401 - takes seconds; there should be no folder yet if it is interrupted
+
+    stop.install()
     folder = Path(point.folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     cfg, carrier = point.composed, Carrier()
@@ -92,7 +105,7 @@ def _single(composed: Composed) -> int:
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
     if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
         with refusals(folder, "remove"):
-            shutil.rmtree(folder)  # refused by a constructor, before anything was learned
+            shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
             for path in new[1:]:
                 path.rmdir()
@@ -101,8 +114,7 @@ def _single(composed: Composed) -> int:
 
 
 def _resume(composed: Composed) -> int:
-    from metarl_run.run.run import run
-
+    stop.install()
     (point, *others) = composed.points
     if others:
         raise ConfigError(
@@ -114,16 +126,19 @@ def _resume(composed: Composed) -> int:
     if any(key_of(text) != "plugins" for text in given):
         flags = [text for text in composed.arguments if text not in point.overrides]
         kept = [text for text in plan.overrides if key_of(text) not in {"plugins", *map(key_of, given)}]
-        changed = compose_points([*flags, *kept, *given]).points[0]
+        changed = compose_points([*flags, *kept, *given], stored=kept).points[0]
         overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
     _refuse_absent_compiler(plan.config)
+    from metarl_run.run.run import run
+
     run(plan, folder, stop)
     return DONE
 
 
 def _table(composed: Composed) -> int:
+    stop.install()
     (point, *others) = composed.points
     if others:
         raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
@@ -162,38 +177,81 @@ def _stored_plan(folder: Path, plugins: Sequence[str]) -> Plan:
     return plan
 
 
-def _sweep(composed: Composed) -> int:
-    from metarl_run.cli.sweeper import OPTION, ListedSweeper, register
+def _sweep(composed: Composed, argv: Sequence[str]) -> int:
+    from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
 
-    folder, finished = composed.points[0].sweep_folder, False
+    stop.install()
+    first, finished = composed.points[0], False
+    folder = first.sweep_folder
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     _make(Path(folder))
     if composed.lists:
-        register([point.overrides for point in composed.points])
-        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), OPTION]
+        sweeper.register([point.overrides for point in composed.points])
+        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
             arguments.append("--multirun")
-    # Hydra printed what is wrong with the sweep before it left; its jobs are reported
-    with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
-        _call_hydra(arguments, sweep_job)
-        finished = True
+    else:
+        arguments += for_search(first, composed.arguments)
+    ours = launcher.replacing(composed.points, stop)
+    arguments, stop.nothing_to_save = [*arguments, *ours], not ours
+    try:
+        # Hydra printed what is wrong with the sweep before it left; its jobs are reported
+        with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
+            _call_hydra(arguments, sweep_job)
+            finished = True
+    except Interrupted:
+        given = [shlex.quote(text) for text in argv if key_of(text) != "hydra.sweep.dir"]
+        place = argument("hydra.sweep.dir", os.path.relpath(folder))
+        print(f"stopped; to go on: metarl-run {' '.join([*given, place])}", flush=True)
+        raise
+    stop.nothing_to_save = False
     report = sweep.write(Path(folder))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    return DONE if finished and not report.failed and not ListedSweeper.refused else SWEEP_HAS_FAILURES
+    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.ForkingLauncher.failed
+    return SWEEP_HAS_FAILURES if failed else DONE
 
 
-def sweep_job(cfg: DictConfig) -> int:
-    """One job of a sweep, perhaps in a process of its own; a job that fails does not stop the others. Its exit code."""
+def sweep_job(cfg: DictConfig) -> float:
+    """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by.
+
+    Raises:
+        RunError: if the job failed; it is printed, and does not stop the others.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    ours = stop.installed
     try:
-        with Contained(Path(HydraConfig.get().runtime.output_dir), cfg.plugins):
+        with Contained(folder, cfg.plugins), stop.listening():
             _run_here(cfg)
+        return objective_of(folder, str(cfg.get("objective", Settings.objective)))
     except RunError as error:
         print(masked(str(error)), file=sys.stderr, flush=True)
-        return error.exit_code
-    return DONE
+        raise
+    except Interrupted as request:
+        if ours:
+            raise
+        raise request.by or SystemExit(request.exit_code) from None
+
+
+def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
+    """Arguments for a sweeper that searches as Optuna's does: its defaults are to minimise, and to end with a failure.
+
+    Its own seed is that of the run, so that a search that is started again goes on: it asks for the same jobs.
+    """
+    sweeper, seed = point.composed.hydra.sweeper, point.config["seed"]
+    own = flat(OmegaConf.to_container(sweeper, resolve=False, enum_to_str=True), "hydra.sweeper.")
+    wanted = {"direction": ("minimize", "maximize"), "max_failure_rate": (0.0, 1.0), "sampler.seed": (None, seed)}
+    if is_cost(point.config["objective"]):
+        del wanted["direction"]
+    given = {key_of(text) for text in arguments}
+    changed = {f"hydra.sweeper.{key}": values for key, values in wanted.items()}
+    return [
+        f"{key}={value}"
+        for key, (default, value) in changed.items()
+        if key not in given and key in own and own[key] == default
+    ]
 
 
 def _make(folder: Path) -> None:
@@ -263,28 +321,52 @@ def _print_differences(points: Sequence[Point]) -> None:
         reported.setdefault(str(point.config["checkpoint"]), {}).update(dict.fromkeys(point.differences))
     for checkpoint, lines in reported.items():
         if lines:
-            print(
-                f"from {checkpoint} as it was run, except for", *(f"  {line}" for line in lines), sep="\n", flush=True
-            )
+            changed = "\n  ".join(map(visible, [f"from {checkpoint} as it was run, except for", *lines]))
+            print(changed, flush=True)
 
 
 # --- What would fail for sure, before a folder is made ---
 
 
 def _refuse_impossible(composed: Composed) -> None:
+    if not composed.multirun:
+        require_free(Path(str(composed.points[0].config["resume"] or composed.points[0].folder)))
     for point in composed.points:
         _refuse_absent_device(point.config)
         _refuse_absent_compiler(point.config)
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
+    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
+    _refuse_unwritable(folder)
     if not composed.multirun and composed.points[0].config["resume"] is None:
         from metarl_run.run.folder import require_own
 
         require_own(Path(composed.points[0].folder))
-    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
-    parent = next(path for path in (folder, *folder.parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError("output_root", f"{parent} cannot be written", "output_root=FOLDER")
+    _refuse_unbuildable(composed.points)
+
+
+def _refuse_unbuildable(points: Sequence[Point]) -> None:
+    """What only constructors can tell, of each point of a sweep that differs in what it builds."""
+    from metarl_run.run.agent import require_buildable
+
+    built: set[str] = set()
+    for point in points:
+        parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
+        if parts not in built and point.config["resume"] is None and point.config["table"] is None:
+            built.add(parts)
+            with Contained(None, point.config["plugins"], largest_keys(point.config)):
+                require_buildable(point.config)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not parent.exists():
+        raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".metarl-run-", dir=parent))  # permissions do not tell, as of root in /proc
+    except OSError as error:
+        reason = f"{parent} cannot be written: {error.strerror}"
+        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:
@@ -298,9 +380,15 @@ def _refuse_absent_device(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if config["compile"]:
-        import torch
+    if not config["compile"]:
+        return
+    if config["device"] == "cpu":
+        require_cxx()
+    import torch
 
-        from metarl_run.compiled.compiler import require_compiler
+    from metarl_run.compiled.compiler import require_compiler
 
-        require_compiler(torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu"))
+    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        require_cxx()
+    require_compiler(device)

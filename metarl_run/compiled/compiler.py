@@ -9,6 +9,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from metarl_run.compiled.decompositions import ON_CPU
 from metarl_run.errors import ConfigError
+from metarl_run.system.cxx import HINT
 
 Flat = Callable[..., Sequence[Tensor]]
 """A function from tensors to tensors."""
@@ -79,9 +80,6 @@ def of_cuda_graphs(graph: torch.fx.GraphModule) -> Flat:
         return [x.clone() for x in program(*tensors)]  # outputs are overwritten by the graph's next run
 
     return call
-
-
-HINT = "install a C++ compiler (CXX names it) with the headers of Python; on a GPU, Triton too"
 
 
 def require_compiler(device: torch.device) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from metarl_run.config.offered import Offered
 from metarl_run.errors import ConfigError
 
+EXTRAS = {"mujoco": '"gymnasium[mujoco]"', "yaml": "pyyaml"}
+"""Distributions of modules that bear another name."""
+
 
 def build(config: Mapping[str, Any], offered: Offered, *, plugins: Sequence[str], where: str) -> Any:
     """The object that `config` describes; mappings with a `_target_` inside it are built first.
@@ -45,7 +48,10 @@ def locate(target: str, plugins: Sequence[str], where: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(where, f"cannot be imported: {error}") from error
+        missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else target
+        outside = missing.partition(".")[0] not in allowed
+        hint = f"pip install {EXTRAS.get(missing, missing.partition('.')[0])}" if outside else None
+        raise ConfigError(where, f"cannot be imported: {error}", hint) from error
     if not isinstance(found, type) or found.__module__.partition(".")[0] not in allowed:
         raise ConfigError(where, f"must be a class of metarl_run or of a package named in plugins, got {target}")
     return found

@@ -7,7 +7,7 @@ work as ever; whatever they say about a mistake becomes one line.
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from hydra.core.default_element import ConfigDefault
@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, OverrideTy
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from metarl_run.config.episodes import check_minibatches
 from metarl_run.config.explain import UNKNOWN
 from metarl_run.config.given import given_by
 from metarl_run.config.hydra_internals import ConfigLoaderImpl
@@ -32,6 +33,7 @@ from metarl_run.config.loader import (
     parsed_overrides,
     plain_value,
     prepared,
+    refuse_overlaps,
     resolved,
     swept_texts,
 )
@@ -39,35 +41,43 @@ from metarl_run.config.origin import with_origin
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
+from metarl_run.config.size import check_sizes
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.validation import validate
-from metarl_run.errors import ConfigError
+from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
 
 
-def compose_points(argv: Sequence[str]) -> Composed:
+def compose_points(argv: Sequence[str], *, stored: Collection[str] = ()) -> Composed:
     """Read, compose and validate the command line.
+
+    Args:
+        argv: its arguments.
+        stored: those of a run that is continued, which others may change.
 
     Raises:
         ConfigError: naming one key, file or flag; of a sweep, the first combination that is wrong.
         StateError: if a run is to start from a checkpoint that cannot be used.
     """
     with prepared():
-        return _composed(argv)
+        return _composed(argv, stored)
 
 
-def _composed(argv: Sequence[str]) -> Composed:
+def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
     flags, overrides = parsed_flags(argv)
     switches = [argument for argument in argv if argument not in overrides]
     arguments = (*switches, *overrides)
     refuse_on_command_line(overrides)
+    if odd := next((text for text in argv if re.search(f"(?!\t)[{CONTROLS}]", text)), None):  # which Hydra would print
+        raise ConfigError(odd.partition("=")[0], "must not contain control characters")
     if flags["shell_completion"] or flags["hydra_help"]:
         return Composed((), multirun=False, passthrough=True, arguments=arguments)
     parsed = parsed_overrides(overrides)
     loader = loader_of(flags)
     name = flags["config_name"] or CONFIG_NAME
     check_options(parsed, loader)
+    refuse_overlaps(parsed, loader, stored)
     if flags["cfg"] or flags["info"]:
         overrides = with_origin(loader, name, overrides, _named_plugins(parsed))[0]
         load(loader, name, overrides, RunMode.RUN)
@@ -78,7 +88,7 @@ def _composed(argv: Sequence[str]) -> Composed:
     plugins = _named_plugins(parsed)
     lists = _lists_runs(loader, name, parsed)
     if not multirun and not lists:
-        point = _point(loader, name, overrides, plugins)
+        point = _point(loader, name, overrides, plugins, stored)
         return Composed(
             (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
         )
@@ -146,8 +156,15 @@ def _lines(parsed: Sequence[Override]) -> list[str]:
     return [str(override.input_line) for override in parsed]
 
 
-def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugins: Sequence[str]) -> Point:
+def _point(
+    loader: ConfigLoaderImpl,
+    name: str,
+    overrides: Sequence[str],
+    plugins: Sequence[str],
+    stored: Collection[str] = (),
+) -> Point:
     """One composed and validated run."""
+    own = [text for text in overrides if text not in stored]
     overrides, origin = with_origin(loader, name, overrides, plugins)
     failure = None
     try:
@@ -172,9 +189,13 @@ def _point(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], plugin
             "may only be named on the command line, got a file that names them",
             "add plugins=[…] if you trust them",
         )
-    validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
     if failure is not None:
         raise failure
+    if config["resume"] is None and config["table"] is None:
+        check_sizes(config, components)
+        if any(text.startswith("algo.minibatches=") for text in own):  # a default is for all sizes
+            check_minibatches(config)
     run, sweep = _folders(cfg)
     return Point(
         overrides=tuple(str(text) for text in cfg.hydra.overrides.task),
@@ -204,7 +225,7 @@ def _folders(cfg: DictConfig) -> tuple[str, str]:
         refuse_in_config({key: folder})
         if not folder:
             raise ConfigError(key, "must be a path, got an empty one", f"leave out {key}")
-        if re.search(r"[\x00-\x1f]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
+        if re.search(f"[{CONTROLS}]", folder) or any(len(os.fsencode(part)) > 255 for part in folder.split("/")):
             raise ConfigError(key, "must be a path whose parts have at most 255 bytes and no control characters")
     return run, sweep
 

@@ -1,4 +1,4 @@
-"""Check of the episodes per task: nothing is learned where an episode's return is its own baseline."""
+"""Checks of the episodes per task: nothing is learned where an episode's return is its own baseline."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +27,21 @@ def check_episodes(config: Mapping[str, Any], components: Sequence[Chosen]) -> N
         if episodes == 1:
             reason = "must be at least 2 with learner.baseline=time, which takes a single episode's return from itself"
             raise ConfigError(key, f"{reason}: nothing could be learned", "learner.baseline=none learns from one")
+
+
+def check_minibatches(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for more minibatches than there are lifetimes to make them of: they would be that many.
+
+    Args:
+        config: plain containers, validated.
+    """
+    minibatches, lifetimes = (
+        config["algo"].get("minibatches", 1),
+        config["meta_batch_size"] * config["episodes_per_task"],
+    )
+    if minibatches > lifetimes:
+        reason = f"must be <= meta_batch_size · episodes_per_task = {lifetimes} lifetimes, got {minibatches}"
+        raise ConfigError("algo.minibatches", reason)
 
 
 def learned_from(config: Mapping[str, Any], bases: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -25,6 +25,7 @@ examples:
   metarl-run resume=RUN_FOLDER                         continue a run that was stopped
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
+  metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
 """
 
 TAIL = """\
@@ -72,7 +73,7 @@ def _extra_folders(argv: Sequence[str]) -> Iterator[Path]:
 
 def _options(folder: Path) -> Iterator[tuple[str, str]]:
     """Each option of a group with the first line of comment in its file."""
-    for path in folder.glob("*.yaml"):
+    for path in filter(Path.is_file, folder.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         comments = (line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
         yield path.stem, next(comments, "")

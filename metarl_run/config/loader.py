@@ -7,7 +7,8 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,7 +45,24 @@ from metarl_run.errors import ConfigError
 from metarl_run.folders import CONFIG_DIR, GROUPS
 
 CONFIG_NAME = "train"
+LONGEST_KEY, DEEPEST = 300, 20
 COMPOSING = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+PLUGINS = {
+    ("hydra/launcher", "joblib"): "hydra-joblib-launcher",
+    ("hydra/launcher", "submitit_local"): "hydra-submitit-launcher submitit",
+    ("hydra/launcher", "submitit_slurm"): "hydra-submitit-launcher submitit",
+    ("hydra/launcher", "ray"): "hydra-ray-launcher",
+    ("hydra/launcher", "ray_aws"): "hydra-ray-launcher",
+    ("hydra/launcher", "rq"): "hydra-rq-launcher",
+    ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
+    ("hydra/sweeper", "ax"): "hydra-ax-sweeper",
+    ("hydra/sweeper", "nevergrad"): "hydra-nevergrad-sweeper",
+    ("hydra/job_logging", "colorlog"): "hydra_colorlog",
+    ("hydra/hydra_logging", "colorlog"): "hydra_colorlog",
+}
+"""Distributions of options that come with plugins."""
 
 
 class CheckedFileSource(FileConfigSource):
@@ -110,6 +128,8 @@ def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         )
     if flags["resolve"] and not flags["cfg"]:
         raise ConfigError("--resolve", "only says how --cfg shows a configuration", "add --cfg job")
+    if flags["package"] and not flags["cfg"]:
+        raise ConfigError("--package", "only says what part of a configuration --cfg shows", "add --cfg job")
     if flags["config_path"] and not os.path.isabs(flags["config_path"]):
         raise ConfigError("--config-path", "must be absolute", "--config-dir adds a folder to metarl-run's own")
     return flags, overrides
@@ -119,18 +139,49 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed: list[Override] = []
     for text in overrides:
+        if len(key := text.partition("=")[0]) > LONGEST_KEY:
+            raise ConfigError("command line", f"must have keys of at most {LONGEST_KEY} characters, got {key[:40]}…")
         try:
             override = parser.parse_overrides([text])[0]
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:  # of numbers and lists that are beyond Python
             raise explain_override(text, error) from error
         if not override.key_or_group:
             raise explain_override(text, ValueError("no key"))
+        if not override.is_sweep_override() and _is_deep(override.value(), DEEPEST):
+            raise ConfigError(override.key_or_group, f"must be nested at most {DEEPEST} levels deep")
         parsed.append(override)
     keys = [f"{o.key_or_group}@{o.package}" if o.package else o.key_or_group for o in parsed]
     for place, key in enumerate(keys):
         if key in keys[:place]:
             raise ConfigError(key, "is given twice", f"keep one of {overrides[keys.index(key)]} and {overrides[place]}")
     return parsed
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    """Whether lists and mappings in `value` are nested more than so many levels deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels < 0 or any(_is_deep(entry, levels - 1) for entry in inner)
+
+
+def refuse_overlaps(parsed: Sequence[Override], loader: ConfigLoaderImpl, stored: Collection[str] = ()) -> None:
+    """Raise ConfigError for a value and a part of it, of which Hydra would merge one into the other.
+
+    Args:
+        parsed: the overrides.
+        loader: knows groups, whose options may be given along with values.
+        stored: texts of those that others may change.
+    """
+    values = {
+        o.key_or_group: str(o.input_line)
+        for o in parsed
+        if str(o.input_line) not in stored and not loader.repository.group_exists(o.key_or_group)
+    }
+    for key, text in values.items():
+        parents = [key[:place] for place, letter in enumerate(key) if letter == "."]
+        if whole := next((parent for parent in parents if parent in values), None):
+            raise ConfigError(
+                key, f"is given together with {whole}, which holds it", f"keep one of {values[whole]} and {text}"
+            )
 
 
 def loader_of(flags: Mapping[str, Any]) -> ConfigLoaderImpl:
@@ -155,13 +206,21 @@ def check_options(parsed: Sequence[Override], loader: ConfigLoaderImpl) -> None:
             if option is None or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name) or ".." in name or len(name) > 100:
                 raise ConfigError(group, f"must be the name of an option, got {name[:100]!r}", hint(name, options))
             if name not in options and not loader.repository.config_exists(f"{group}/{name}"):
+                if packages := PLUGINS.get((group, name)):
+                    raise ConfigError(group, f"{name} is not installed", f"pip install {packages}")
                 raise ConfigError(group, f"there is no option {name!r}", hint(name, options))
 
 
 def load(loader: ConfigLoaderImpl, name: str, overrides: Sequence[str], mode: RunMode) -> DictConfig:
     try:
-        with one_line():
+        with one_line(), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=.*is not available")
             return loader.load_configuration(name, list(overrides), mode)
+    except UserWarning as error:
+        (path,) = re.findall(r"path=(.*) is not available", str(error)) or [str(error)]
+        raise ConfigError(
+            "hydra.searchpath", f"there is no {path}, as a folder or package of configurations"
+        ) from error
     except (ValueError, TypeError, AttributeError, AssertionError) as error:  # of Hydra's own, for odd overrides
         raise explain(error) from error
 

@@ -24,7 +24,7 @@ from metarl_run.config.loader import CONFIG_NAME, current, load, one_line, parse
 from metarl_run.config.plan import Plan, trained_plan
 from metarl_run.config.settings import Settings
 from metarl_run.config.validation import validate
-from metarl_run.errors import ConfigError, StateError
+from metarl_run.errors import CONTROLS, ConfigError, StateError
 
 
 def with_origin(
@@ -62,7 +62,7 @@ def _checkpoint(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override],
     cfg = load(loader, name, [str(o.input_line) for o in parsed if o.key_or_group in plain], RunMode.RUN)
     with one_line(), current(cfg):
         found, others = cfg.get("checkpoint"), (cfg.get("resume"), cfg.get("table"))
-    usable = isinstance(found, str) and not re.search(r"[\x00-\x1f\x7f]", found) and others == (None, None)
+    usable = isinstance(found, str) and found and not re.search(f"[{CONTROLS}]", found) and others == (None, None)
     return str(found) if usable else None
 
 

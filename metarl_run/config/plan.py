@@ -1,16 +1,16 @@
 """Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
-from metarl_run.folders import checkpoints_in
+from metarl_run.files import SEAL, read_json, seal
+from metarl_run.folders import GROUPS, checkpoints_in
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,40 @@ def stored_plan(folder: Path) -> Plan:
         StateError: if `folder` is not a run folder.
     """
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        record = read_record(folder)
+        config = read_yaml(folder / "config.yaml")
         if not isinstance(config, dict):
             raise ValueError("config.yaml holds no mapping")
         choices = {str(group): str(option) for group, option in record["choices"].items()}
         return Plan(with_current_targets(config), choices, [str(text) for text in record["overrides"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(
             str(folder),
             f"is not a run folder: {' '.join(str(error).split())}",
             "give the folder that holds config.yaml",
         ) from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of run.json: choices, overrides, versions and hashes, all of the kinds that a run writes.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it holds something else, or is damaged.
+    """
+    record = read_json(folder / "run.json")
+    kinds = {"choices": dict, "overrides": list, "versions": dict, "configs": list, "changes": list}
+    if not isinstance(record, dict) or any(not isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
+        raise ValueError("run.json is not one that a run wrote")
+    own = record.pop(SEAL, None)
+    if own != seal(record) and (own is not None or "format" in record):  # older ones have neither
+        raise ValueError("run.json is damaged: its hash is not that of its content")
+    for group, option in record["choices"].items():
+        if not re.fullmatch(r"[\w./@-]{1,200}", f"{group}{option}"):
+            raise ValueError(f"run.json names the option {option!r} of {group!r}"[:200])
+    if missing := [group for group in GROUPS[:-1] if group not in record["choices"]]:
+        raise ValueError(f"run.json names no {missing[0]}")
+    return record
 
 
 def trained_plan(path: Path) -> Plan:
@@ -78,13 +100,13 @@ def trained_plan(path: Path) -> Plan:
 def _plan_in_manifest(folder: Path) -> Plan | None:
     """Plan recorded in a checkpoint; None in a damaged one, or one older than these records."""
     try:
-        agent = json.loads((folder / "manifest.json").read_bytes())["agent"]
+        agent = read_json(folder / "manifest.json")["agent"]
         return Plan(
             with_current_targets(agent["config"]),
             {str(group): str(option) for group, option in agent["choices"].items()},
             [],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StateError):
         return None
 
 
@@ -93,11 +115,3 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, Mapping):
         return {prefix[:-1]: config}
     return {name: value for key, entry in config.items() for name, value in flat(entry, f"{prefix}{key}.").items()}
-
-
-def refuse_links(folder: Path) -> None:
-    """Raise StateError if writing to the run in `folder` would write elsewhere."""
-    inside = folder.resolve()
-    for path in (*folder.iterdir(), *folder.glob("checkpoints/**/*"), *folder.glob("wandb/*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise StateError(str(path), "is a link that leads out of the run folder", "put what it names in its place")

@@ -34,14 +34,15 @@ GROUPS_AFFECT: Mapping[str, Affects] = {
 }
 
 
-def affects(what: Affects, *, with_table: bool = False) -> Any:
+def affects(what: Affects, *, with_table: bool = False, default: Any = dataclasses.MISSING) -> Any:
     """Declaration of a key.
 
     Args:
         what: the key affects.
         with_table: the key may be given with a table, whose cells choose all others.
+        default: its value in run folders that are older than the key.
     """
-    return dataclasses.field(metadata={"affects": what, "with_table": with_table})
+    return dataclasses.field(default=default, metadata={"affects": what, "with_table": with_table})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,8 @@ class Settings:
         compile: run meta-training's rollouts as compiled programs; of agents with memory, single steps.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
-        meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all.
+        meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
+            the result, since it orders sums.
         episodes_per_task: episodes per task and adaptation step, B.
         meta_test: the final evaluation.
         meta_validation: the evaluations in between, on held-out tasks of their own.
@@ -99,6 +101,7 @@ class Settings:
         checkpoint: run folder or checkpoint to start from, see `metarl_run.config.inherited`.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
+        objective: number that a job returns to a sweeper that searches, see `metarl_run.config.objective`.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
@@ -124,6 +127,7 @@ class Settings:
     checkpoint: str | None = affects("training")
     resume: str | None = affects("nothing")
     allow_changes: bool = affects("nothing")
+    objective: str = affects("nothing", default="meta_test.mean")
     plugins: Names = affects("indirectly", with_table=True)
     output_root: str = affects("nothing", with_table=True)
     panel: str | None = affects("nothing")

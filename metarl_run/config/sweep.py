@@ -50,7 +50,10 @@ def listed_runs(sweep: object) -> list[Run]:
             *_words(part["given"], f"{where}.given"),
         )
         for text in _words(part["runs"], f"{where}.runs"):
-            run = (*given, *shlex.split(text), AS_A_RUN)
+            try:
+                run = (*given, *shlex.split(text), AS_A_RUN)
+            except ValueError as error:  # a quotation without end
+                raise ConfigError(f"{where}.runs", f"cannot be read: {str(error).lower()} in {text!r}") from error
             if bad := [override for override in run if "=" not in override]:
                 raise ConfigError(f"{where}.runs", f"must consist of key=value, got {bad[0]!r}")
             runs.append(run)

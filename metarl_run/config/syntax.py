@@ -4,10 +4,12 @@ Aliases are counted, never expanded: a file of ten lines can stand for billions 
 """
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from metarl_run.errors import ConfigError
+from metarl_run.errors import ConfigError, StateError
+from metarl_run.files import read_bytes, require_shallow
 
 LARGEST_FILE = 200_000  # bytes; those of the project have 3000
 LARGEST_TREE = 20_000  # entries after expansion
@@ -20,6 +22,30 @@ def check_yaml(path: Path) -> None:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+    root = _checked(path, raw)
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path}:1", "must be a mapping of keys to values")
+
+
+def read_yaml(path: Path) -> Any:
+    """The record in a YAML file of a run folder.
+
+    Raises:
+        StateError: if it is not plain YAML of moderate size, see `check_yaml`, or no plain file.
+        OSError: if it cannot be read.
+    """
+    try:
+        root = _checked(path, read_bytes(path, largest=LARGEST_FILE))
+        record = None if root is None else yaml.SafeLoader("").construct_document(root)
+        require_shallow(record)
+    except (ConfigError, ValueError, RecursionError, yaml.YAMLError) as error:
+        where, reason = (error.where, error.reason) if isinstance(error, ConfigError) else (str(path), str(error))
+        raise StateError(where, reason[:300]) from error
+    return record
+
+
+def _checked(path: Path, raw: bytes) -> yaml.Node | None:
+    """The root of a file's content; None if it is empty."""
     if len(raw) > LARGEST_FILE:
         raise ConfigError(f"{path}:1", f"must have at most {LARGEST_FILE} bytes, got {len(raw)}")
     try:
@@ -28,7 +54,7 @@ def check_yaml(path: Path) -> None:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}", f"must be UTF-8, got byte 0x{raw[error.start]:02x}") from error
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}", _told(error)) from error
@@ -38,9 +64,8 @@ def check_yaml(path: Path) -> None:
     except RecursionError as error:
         raise ConfigError(f"{path}:1", "is nested too deeply") from error
     if root is not None:
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path}:1", "must be a mapping of keys to values")
         _size(root, path, {})
+    return root
 
 
 def _told(error: yaml.MarkedYAMLError) -> str:

@@ -15,7 +15,7 @@ from metarl_run.errors import ConfigError
 from metarl_run.kinds import Count, Fraction, ListOf, Names, NonNegative, Real, Several, Whole, problem
 
 Seeds = Annotated[Sequence[int], ListOf(Whole, at_least=1)]
-Validate = Callable[[Mapping[str, Any], Mapping[str, str]], None]
+Validate = Callable[[Mapping[str, Any], Mapping[str, str]], object]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,15 @@ from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
 from metarl_run.config.nearest import hint, leaves
+from metarl_run.config.objective import check_objective
 from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import PATHS, Settings
 from metarl_run.config.static.annotation import Component, Components
 from metarl_run.config.static.signature import signature
 from metarl_run.config.table import check_table
-from metarl_run.errors import ConfigError
+from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
-from metarl_run.kinds import Distributions, problem
+from metarl_run.kinds import Keyed, problem, problem_beside
 
 BASES = {
     "env": "metarl_run.env.base.TaskFamily",
@@ -51,8 +52,8 @@ def validate(
     config: Mapping[str, Any],
     choices: Mapping[str, str],
     offers: Callable[[], Mapping[str, Set[str]]] = lambda: {},
-) -> None:
-    """Raise ConfigError, naming one key, unless a run can be made from `config`.
+) -> list[Chosen]:
+    """Raise ConfigError, naming one key, unless a run can be made from `config`; all of its components.
 
     Args:
         config: plain containers, interpolations resolved.
@@ -60,14 +61,16 @@ def validate(
         offers: capabilities that each option like `env=random_mdp` provides; computed if a component lacks one.
     """
     _check_strings(config, "")
-    top = [field.name for field in dataclasses.fields(Settings)]
-    _check_keys(config, "", required=[*top, *GROUPS], allowed=[*top, *GROUPS])
+    top = dataclasses.fields(Settings)
+    needed = [field.name for field in top if field.default is dataclasses.MISSING]
+    _check_keys(config, "", required=[*needed, *GROUPS], allowed=[*(field.name for field in top), *GROUPS])
     _check_settings(Settings, config, "")
     for name in config["plugins"]:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
             raise ConfigError("plugins", f"must be names of packages, got {name!r}")
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
+    check_objective(config.get("objective", Settings.objective))
     packages = ("metarl_run", *config["plugins"])
     components: list[Chosen] = []
     for group in GROUPS:
@@ -81,6 +84,7 @@ def validate(
     check_episodes(config, components)
     if config["table"] is not None:
         check_table(config, choices, validate)
+    return components
 
 
 def _check_strings(value: Any, path: str) -> None:
@@ -100,7 +104,7 @@ def _check_strings(value: Any, path: str) -> None:
             raise ConfigError(path, "must be a path, got an empty one", f"leave out {path}")
         if value == "???":
             raise ConfigError(path, "must be given", f"add {path}=VALUE")
-        if re.search(r"[\x00-\x1f\x7f]", value):
+        if re.search(f"[{CONTROLS}]", value):
             raise ConfigError(path, f"must not contain control characters, got {_short(repr(value))}")
         if len(value) > longest:
             raise ConfigError(path, f"must have at most {longest} characters, got {len(value)}")
@@ -164,6 +168,9 @@ def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Cho
         parameter = taken.parameters.get(key)
         advice = taken.declared.advice.get(key)
         yield from _argument(parameter.kind if parameter else None, value, _join(path, key), within, advice)
+    for key, value in arguments.items():  # now that each is of its own kind
+        if key in taken.parameters and (wrong := problem_beside(taken.parameters[key].kind, value, arguments)):
+            _refuse(wrong[1], f"{path}.{key}{wrong[0]}", within.option, taken.declared.advice.get(key))
 
 
 def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | None) -> Iterator[Chosen]:
@@ -186,7 +193,7 @@ def _argument(kind: Any, value: Any, path: str, within: Within, advice: str | No
 def _check_value(kind: Any, value: Any, path: str, option: str = "", advice: str | None = None) -> None:
     checks = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     for check in checks:
-        if isinstance(check, Distributions) and isinstance(value, Mapping):
+        if isinstance(check, Keyed) and isinstance(value, Mapping):
             _check_keys(value, path, required=check.keys, allowed=check.keys)
             for key, entry in value.items():
                 _refuse(check.entry_problem(key, entry), _join(path, key), option, advice)

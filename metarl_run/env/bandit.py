@@ -1,7 +1,5 @@
 """Bandits with Bernoulli or Gaussian arms, whose means are unknown."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -11,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.parameter import Distribution, sample
-from metarl_run.kinds import Distributions, NonNegative, Several
+from metarl_run.env.parameter import sample
+from metarl_run.kinds import Distributions, NonNegative, ProbabilityIf, Several
 
-Arms = Annotated[dict[str, Any], Distributions("mean")]
+Arms = Annotated[dict[str, Any], Distributions("mean"), ProbabilityIf("mean", "reward", "bernoulli")]
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,7 @@ class Bandit(TaskFamily):
     meta_test: Arms
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("num_arms",)}
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}
@@ -83,13 +82,6 @@ class Bandit(TaskFamily):
         super().__post_init__()
         self.bernoulli = self.reward == "bernoulli"
         self.arms: dict[Split, Arms] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
-        for split, arms in self.arms.items():
-            low, high = _range(arms["mean"])
-            if self.bernoulli and not 0 <= low <= high <= 1:
-                raise ValueError(
-                    f"{split}.mean must lie in [0, 1] wherever it can be drawn if reward is bernoulli, "
-                    f"got {arms['mean']!r}"
-                )
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,))
         self.action_space = gymnasium.spaces.Discrete(self.num_arms)
 
@@ -115,12 +107,3 @@ class Bandit(TaskFamily):
 
     def observe(self, task: BanditTask, state: BanditState) -> Float[Tensor, "M B 1"]:
         return state.one_hot.clone()
-
-
-def _range(spec: Distribution) -> tuple[float, float]:
-    """The smallest and the largest value that can be drawn."""
-    name, *numbers = spec if isinstance(spec, Sequence) else ("constant", spec)
-    if name == "normal" and numbers[1]:
-        return -math.inf, math.inf
-    values = numbers[:1] if name == "normal" else numbers
-    return min(values), max(values)

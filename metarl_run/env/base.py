@@ -72,6 +72,8 @@ class TaskFamily(Component, ABC):
             P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode continues; `mean_reward`
             E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
         requires: capabilities that other components must provide.
+        sizes: arguments and numbers whose product is the size of a `task` or an `observation`, see
+            `metarl_run.config.size`.
         observation_space: of one environment: a Box of floats with one axis, D features.
         action_space: of one environment: Discrete, or a Box of floats with one axis; see `step`.
         starts_alike: start states have the same distribution in all tasks.
@@ -81,6 +83,7 @@ class TaskFamily(Component, ABC):
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {}
     horizon: Count
     observation_space: gymnasium.spaces.Box = field(init=False)
     action_space: gymnasium.spaces.Space[Any] = field(init=False)

@@ -146,6 +146,7 @@ class CartPoleFamily(TaskFamily):
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions",)
     starts_alike: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"observation": (4,)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

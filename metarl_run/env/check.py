@@ -12,7 +12,7 @@ from metarl_run.env.actions import dynamics_of
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.errors import ConfigError, ContractError, NumericalError
 from metarl_run.maths.distributions import empty_actions
-from metarl_run.maths.finite import all_finite
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.types import Rollout
 
 SPACES = {
@@ -140,20 +140,32 @@ def _described(x: Any) -> str:
 
 
 def require_finite(family: TaskFamily, rollout: Rollout) -> None:
-    """Raise NumericalError if an agent met an observation or a reward that is not finite, naming where.
+    """Raise NumericalError if an observation or a reward is not finite, naming the earliest.
+
+    Where all are finite, one sum of each tells so.
 
     Args:
         family: the origin of both.
         rollout: collected in M tasks × B envs.
     """
-    met = {"observation": rollout.observation[:, :-1], "reward": rollout.reward}
-    for name, x in met.items():
-        if all_finite(x):
-            continue
-        bad = (~x.isfinite()).flatten(3).any(3) if x.dim() > 3 else ~x.isfinite()
-        if (bad := bad & rollout.alive).any():
-            task, step, env = bad.nonzero()[0].tolist()
-            value = x[task, step, env].flatten()
-            got = value[~value.isfinite()][0].item()
-            where = f"task {task}, step {step}, env {env}"
-            raise NumericalError(f"{name} of {type(family).__name__}", f"must be finite, got {got} in {where}")
+    if all_finite(rollout.observation, rollout.reward):
+        return
+    reached = torch.nn.functional.pad(rollout.alive, (0, 0, 1, 0))  # row t + 1 is what step t led to
+    reached[:, :-1] |= rollout.alive
+    bad = {}
+    for name, x, among in (("observation", rollout.observation, reached), ("reward", rollout.reward, rollout.alive)):
+        found = first_not_finite(x.transpose(0, 1), among.transpose(0, 1))
+        if found is not None:
+            (step, task, env, *_), got = found
+            bad[name] = (step, task, env, got)
+    if bad:
+        name = min(bad, key=lambda name: (bad[name][0], name))  # a step's reward comes after what was acted on
+        step, task, env, got = bad[name]
+        method = "step" if name == "reward" else "reset and observe" if step == 0 else "step and observe"
+        raise NumericalError(
+            f"{name} of {type(family).__name__}",
+            f"must be finite, got {got}",
+            f"see its {method}",
+            task=task,
+            at=(f"step {step}", f"env {env}"),
+        )

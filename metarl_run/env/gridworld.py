@@ -12,21 +12,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.kinds import Interval, Real
+from metarl_run.kinds import Above, Cells, Interval, Real
 
 MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
 
 
-class Goals:
-    """A mapping with the one key `goals`."""
-
-    def problem(self, value: object) -> str | None:
-        """The problem with `value`; None if there is none."""
-        right = isinstance(value, dict) and set(value) == {"goals"}
-        return None if right else f"must be a mapping with the one key goals, got {value!r}"
-
-
-Places = Annotated[dict[str, Any], Goals()]
+Places = Annotated[dict[str, Any], Cells("goals", "size")]
 Size = Annotated[int, Interval(int, 3)]
 
 
@@ -108,34 +99,29 @@ class GridWorld(TaskFamily):
 
     size: Size
     step_reward: Real
-    goal_reward: Real
+    goal_reward: Annotated[float, Interval(float), Above("step_reward")]
     meta_train: Places
     meta_test: Places
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("size", "size"), "observation": ("size", "size")}
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.goal_reward <= self.step_reward:
-            raise ValueError(f"goal_reward must be > step_reward, which is {self.step_reward}, got {self.goal_reward}")
         self.goals: dict[Split, list[int]] = {
-            "meta_train": self._goals("meta_train", self.meta_train),
-            "meta_test": self._goals("meta_test", self.meta_test),
+            "meta_train": self._goals(self.meta_train),
+            "meta_test": self._goals(self.meta_test),
         }
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (self.size**2,))
         self.action_space = gymnasium.spaces.Discrete(len(MOVES))
 
-    def _goals(self, split: Split, places: dict[str, Any]) -> list[int]:
+    def _goals(self, places: dict[str, Any]) -> list[int]:
         """Indices of the cells that `places` allows."""
-        goals, last = places["goals"], self.size**2 - 1
-        if goals == "all":
-            return [cell for cell in range(last + 1) if max(divmod(cell, self.size)) > 1]
-        cells = isinstance(goals, list | tuple) and all(type(cell) is int and 1 <= cell <= last for cell in goals)
-        if not cells or not goals or len(set(goals)) < len(goals):
-            raise ValueError(f"{split}.goals must be all or a list of different cells in [1, {last}], got {goals!r}")
-        return list(goals)
+        if places["goals"] == "all":
+            return [cell for cell in range(self.size**2) if max(divmod(cell, self.size)) > 1]
+        return list(places["goals"])
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GridWorldTask:
         goals = torch.tensor(self.goals[split], device=generator.device)

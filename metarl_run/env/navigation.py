@@ -69,6 +69,7 @@ class Navigation(TaskFamily):
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"observation": (2,)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

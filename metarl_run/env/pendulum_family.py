@@ -77,6 +77,7 @@ class PendulumFamily(TaskFamily):
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     starts_alike: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"observation": (3,)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -80,6 +80,10 @@ class RandomMDP(TaskFamily):
     meta_test: MDPs
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {
+        "task": ("num_states", "num_actions", "num_states"),
+        "observation": ("num_states",),
+    }
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
 

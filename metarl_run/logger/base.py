@@ -47,6 +47,9 @@ class Sink(Component, ABC):
         """Flush this sink's own files to disk; return the length of each."""
         return {}
 
+    def require_position(self, run_folder: Path, position: Position) -> None:
+        """Raise StateError unless `position` is of the kind that `position` returns."""
+
     @abstractmethod
     def open(self, run: RunInfo, position: Position) -> None:
         """Begin, or go on after `run.first_iteration` meta-updates.

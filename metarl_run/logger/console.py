@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from rich.live import Live
 from rich.text import Text
 
+from metarl_run.errors import visible
 from metarl_run.kinds import Count, Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
@@ -118,7 +119,7 @@ class Console(Sink):
         """Print one plain line immediately."""
         if self.console is not None and not self.console.quiet and sys.stdout is not None:
             with self.watched():
-                print(line, flush=True)
+                print(visible(line), flush=True)
 
     def stop(self) -> None:
         """Remove the live display from the screen and restore the cursor."""

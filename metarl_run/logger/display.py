@@ -40,6 +40,29 @@ def sparkline(history: Sequence[float], low: float, high: float, columns: int, b
     return "".join(bars[min(top, max(0, round(top * (sum(s) / len(s) - low) / span)))] for s in shares)
 
 
+class History:
+    """Values so far in bounded memory: all of them while they are few, later means of equally many consecutive ones."""
+
+    KEPT = 600
+    """Means kept at most; a sparkline has a tenth of it in characters."""
+
+    def __init__(self) -> None:
+        self.means: list[float] = []
+        self.share = 1  # values per mean
+        self.total, self.count = 0.0, 0  # of the values of which there is no mean yet
+        self.last: float | None = None
+
+    def append(self, value: float) -> None:
+        self.last = value
+        self.total, self.count = self.total + value, self.count + 1
+        if self.count == self.share:
+            self.means.append(self.total / self.share)
+            self.total, self.count = 0.0, 0
+        if len(self.means) == self.KEPT:
+            self.means = [(a + b) / 2 for a, b in zip(self.means[::2], self.means[1::2], strict=True)]
+            self.share *= 2
+
+
 def few(values: Sequence[float]) -> list[float]:
     """The first three values and the last."""
     return list(values) if len(values) <= 4 else [*values[:3], values[-1]]
@@ -61,7 +84,7 @@ class Progress:
         self.run = run
         self.iteration = run.first_iteration
         self.started = time.monotonic()
-        self.history: dict[str, list[float]] = {name: [] for name in SHOWN}
+        self.history = {name: History() for name in SHOWN}
         self.low = {scale: math.inf for _, scale in SHOWN.values()}
         self.high = {scale: -math.inf for _, scale in SHOWN.values()}
         self.latest: Mapping[str, float] = {}
@@ -103,7 +126,7 @@ class Progress:
 
     def line(self, arrow: str, separator: str) -> str:
         """The last meta-update in one line."""
-        last = {name: number(history[-1]) for name, history in self.history.items() if history}
+        last = {name: number(history.last) for name, history in self.history.items() if history.last is not None}
         parts = [f"iteration {self.iteration}/{self.run.meta_iterations}"]
         if returns := [last[name] for name in ("return before", "return after") if name in last]:
             parts.append(f"return {f' {arrow} '.join(returns)}")
@@ -130,11 +153,12 @@ class Progress:
         text.append(f"  {self.state}\n", "dim")
 
         for name, (_, scale) in SHOWN.items():
-            if history := self.history[name]:
+            history = self.history[name]
+            if history.last is not None:
                 text.append(f"\n{name:<{LABEL}}", "dim")
-                text.append(f"{number(history[-1]):>6}  ", "bold")
+                text.append(f"{number(history.last):>6}  ", "bold")
                 room = max(0, min(60, width - LABEL - 8))
-                line = sparkline(history, self.low[scale], self.high[scale], room, bars)
+                line = sparkline(history.means, self.low[scale], self.high[scale], room, bars)
                 text.append(line, "dim" if name == "return before" else "cyan")
         if self.pace:
             total = self.latest.get("env_steps")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.errors import StateError
+from metarl_run.files import plain_only, read_bytes
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.maths.statistics import COLUMNS
 from metarl_run.system.atomic import refusals
@@ -33,14 +34,14 @@ class Table:
 
     def __init__(self, path: Path, length: int, digest: str | None = None) -> None:
         self.path = path
-        content = path.read_bytes() if path.exists() else b""
+        content = read_bytes(path, first=length) if path.exists() else b""
         if len(content) < length:
             raise StateError(str(path), f"lacks rows: it has {len(content)} bytes, its checkpoint says {length}")
-        self.hash = hashlib.sha256(content[:length])
+        self.hash = hashlib.sha256(content)
         if digest not in (None, self.hash.hexdigest()):
             raise StateError(str(path), f"is damaged: its first {length} bytes are not those that were written")
         with refusals(path, "open"):
-            self.file = path.open("ab")
+            self.file = open(path, "ab", opener=plain_only)  # noqa: SIM115 (open as long as the run)
         with refusals(path, f"truncate to {length} bytes"):
             self.file.truncate(length)
             self.file.seek(length)
@@ -76,7 +77,15 @@ class Files(Sink):
         super().__post_init__()
         self.tables: dict[str, Table] = {}
 
+    def require_position(self, run_folder: Path, position: Position) -> None:
+        for name in TABLES:
+            length, digest = position.get(name, 0), position.get(f"{name}.sha256", "")
+            if not isinstance(length, int) or not isinstance(digest, str):
+                reason = f"a checkpoint must hold its length and hash, got {length!r} and {digest!r}"[:200]
+                raise StateError(str(run_folder / f"{name}.csv"), reason)
+
     def open(self, run: RunInfo, position: Position) -> None:
+        self.require_position(run.folder, position)
         for name in TABLES:
             length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
             self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))

@@ -27,6 +27,7 @@ class Network(Component, ABC):
     Attributes:
         provides: capabilities that other components may require.
         requires: capabilities that other components must provide.
+        sizes: arguments whose product is at most the number of `parameters`; for an estimate of memory.
     """
 
     num_inputs: Count
@@ -34,6 +35,7 @@ class Network(Component, ABC):
 
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {}
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:

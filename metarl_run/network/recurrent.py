@@ -45,6 +45,7 @@ class Recurrent(Network):
 
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("hidden", "hidden")}
     gates: ClassVar[int]
 
     def init(self, generator: torch.Generator) -> Params:

@@ -1,14 +1,14 @@
 """Causal transformers, whose memory keeps the whole lifetime."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from metarl_run.kinds import Count
+from metarl_run.kinds import Count, MultipleOfTwice
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.types import Memory, Params
@@ -40,22 +40,14 @@ class Transformer(Network):
     are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
     """
 
-    hidden: Count
+    hidden: Annotated[Count, MultipleOfTwice("attention_heads")]
     layers: Count
     attention_heads: Count
     feed_forward: Count
 
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        pairs = 2 * self.attention_heads
-        if self.hidden % pairs:
-            raise ValueError(
-                f"hidden must be a multiple of twice attention_heads={self.attention_heads}, got {self.hidden}; "
-                f"try {pairs * (self.hidden // pairs + 1)}"
-            )
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, F, device = self.num_inputs, self.hidden, self.feed_forward, generator.device

@@ -12,6 +12,7 @@ from metarl_run.system.atomic import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Okabe and Ito's palette: distinguishable with every kind of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -86,6 +87,22 @@ def _without_user_settings() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _names(figure: "Figure") -> Iterator["Text"]:
+    """The texts of a figure that may be names, in which $ begins no formula: all but the numbers at ticks."""
+    from matplotlib.legend import Legend
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    for owner in (figure, *figure.axes):
+        for artist in owner.get_children():
+            yield from (artist,) if isinstance(artist, Text) else ()
+            yield from artist.get_texts() if isinstance(artist, Legend) else ()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            yield axis.label
+            yield from axis.get_ticklabels() if isinstance(axis.get_major_formatter(), FixedFormatter) else ()
+
+
 def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:
     """Draw one picture and write it as `<name>.png` and `<name>.svg`.
 
@@ -95,21 +112,29 @@ def save(name: Path, width: float, height: float, draw: Callable[["Figure"], Non
         height: in inches; the PNG has 200 pixels per inch.
         draw: function that draws on an empty figure.
     """
+    pictures = rendered(width, height, draw)
+    return [write_atomically(name.with_name(f"{name.name}.{ending}"), data) for ending, data in pictures.items()]
+
+
+def rendered(width: float, height: float, draw: Callable[["Figure"], None]) -> dict[str, bytes]:
+    """The content of `save`'s files by their endings."""
     # Imported late: matplotlib is slow to import, and only the end of a run needs it.
     with _without_user_settings():
         from matplotlib import rc_context, rcParamsDefault
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    written = []
+    pictures = {}
     defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
     with rc_context({**defaults, **STYLE}):
         figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
+        for text in _names(figure):
+            text.set_parse_math(False)
         # No date and no version: equal data make equal bytes.
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": "metarl-run"})):
             picture = io.BytesIO()
             figure.savefig(picture, format=ending, metadata=metadata)
-            written.append(write_atomically(name.with_name(f"{name.name}.{ending}"), picture.getvalue()))
-    return written
+            pictures[ending] = picture.getvalue()
+    return pictures

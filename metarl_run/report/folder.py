@@ -1,11 +1,13 @@
 """Summary and adaptation rows of a run folder, read back with their types."""
 
 import csv
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from metarl_run.errors import visible
+from metarl_run.files import plain_only, read_json
 
 
 def optional_number(text: str) -> float | None:
@@ -27,16 +29,25 @@ NUMBER_OF: dict[str, Callable[[str], Any]] = {
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The content of summary.json.
+    """The content of summary.json, for printing.
 
     Raises:
         ValueError: if it is not a mapping.
     """
     path = folder / "summary.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = printable(read_json(path))
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a mapping, got {type(found).__name__}")
     return found
+
+
+def printable(record: Any) -> Any:
+    """A record from a file with control characters in its strings and keys made visible: reports are made of these."""
+    if isinstance(record, dict):
+        return {printable(key): printable(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [printable(value) for value in record]
+    return visible(record) if isinstance(record, str) else record
 
 
 def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -46,7 +57,7 @@ def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
         ValueError: if a row lacks cells, or a number cannot be parsed.
     """
     rows = []
-    with (folder / "adaptation.csv").open(encoding="utf-8", newline="") as file:
+    with open(folder / "adaptation.csv", encoding="utf-8", newline="", opener=plain_only) as file:
         table = csv.reader(file)  # a DictReader takes twice the time, and there may be a million rows
         names = next(table, [])
         kinds = [NUMBER_OF.get(name, str) for name in names]

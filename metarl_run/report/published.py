@@ -44,7 +44,7 @@ def verdict(ours: Mapping[str, Any], published: Mapping[str, Any]) -> Verdict:
         ours: `mean` of the lifetime return, `low` and `high` of its interval, `std` over tasks, `standard_error`.
         published: `lifetime_return`, `deviation`, `num_tasks`.
     """
-    tolerance, std, num_tasks = published["deviation"], ours.get("std"), published.get("num_tasks")
+    tolerance, std, num_tasks = published.get("deviation"), ours.get("std"), published.get("num_tasks")
     if tolerance is None:
         if num_tasks is None:
             return Verdict("undecided", "set published.deviation, the paper's ±, or published.num_tasks")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.config.build import build
@@ -17,6 +18,7 @@ from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.run import checkpoint
+from metarl_run.run.form import kind_of
 from metarl_run.seeding import Streams
 from metarl_run.types import Params
 
@@ -41,6 +43,17 @@ def set_up(config: Mapping[str, Any], *, seed: int | None = None) -> SetUp:
     device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
     streams = Streams(config["seed"] if seed is None else seed, device)
     return SetUp(device, streams, *build_agent(config, streams))
+
+
+def require_buildable(config: Mapping[str, Any]) -> None:
+    """Build the components once and drop them: what only constructors can tell is told before anything is made.
+
+    Raises:
+        ConfigError: naming the argument that a constructor refuses.
+    """
+    build_agent(config, Streams(config["seed"], torch.device("cpu")))
+    for name, sink in config["logger"].items():
+        build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
 
 
 def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily, MetaAlgorithm]:
@@ -75,15 +88,33 @@ def take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> No
     """Start from the meta-parameters of another run, whose settings are the configuration's already."""
     if not isinstance(algo, MetaLearner):
         raise ConfigError("checkpoint", f"holds meta-parameters, but {type(algo).__name__} has none")
-    found = checkpoint.load(path).state["algo"].get("meta_params", {})
-    wanted = {name: tuple(tensor.shape) for name, tensor in algo.meta_params.items()}
-    got = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if other := [name for name in sorted(wanted.keys() | got.keys()) if wanted.get(name) != got.get(name)]:
-        name = other[0]
-        chosen = " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env"))
+    load_trained(algo, path, " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env")))
+
+
+def load_trained(algo: MetaLearner, path: Path, name: str) -> None:
+    """Load the meta-parameters in the newest usable checkpoint at `path`, see `metarl_run.run.checkpoint.load`.
+
+    Args:
+        algo: where they go.
+        path: a checkpoint's folder, or a run folder.
+        name: of the agent, for messages.
+
+    Raises:
+        StateError: if there are none, or they are another agent's.
+    """
+
+    def require_params(found: checkpoint.Checkpoint) -> None:
+        algo = found.state.get("algo")
+        params = algo.get("meta_params") if isinstance(algo, dict) else None
+        if not isinstance(params, dict) or not all(isinstance(value, Tensor) for value in params.values()):
+            raise StateError(str(path), "holds no meta-parameters")
+
+    found: Params = checkpoint.load(path, require_params).state["algo"]["meta_params"]
+    wanted, got = ({each: kind_of(tensor) for each, tensor in params.items()} for params in (algo.meta_params, found))
+    if other := [each for each in sorted(wanted.keys() | got.keys(), key=str) if wanted.get(each) != got.get(each)]:
         raise StateError(
             str(path),
-            f"its parameters do not fit {chosen}: {name} has shape {got.get(name)}, wanted {wanted.get(name)}",
+            f"its parameters do not fit {name}: {other[0]} is {got.get(other[0])}, wanted {wanted.get(other[0])}",
             "leave out what changes the network, and choose an env with the spaces that it was trained with",
         )
     algo.load_meta_params(found)

@@ -1,9 +1,9 @@
 """Checkpoints: atomic, versioned, exact.
 
-A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back with `weights_only=True`, and
+A checkpoint is a folder `checkpoints/<iteration>/` with `tensors.pt`, read back by `metarl_run.run.archive`, and
 `manifest.json`, which holds its size and hash, the agent's configuration, and a hash of itself. The folder is written
 under a temporary name and renamed, so a name without a dot is always a whole checkpoint; the hashes catch what the disk
-did to it later.
+did to it later. Hashes that are right prove nothing about a checkpoint from elsewhere: what it holds is checked too.
 """
 
 import hashlib
@@ -11,22 +11,29 @@ import io
 import json
 import logging
 import os
-import pickle
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from metarl_run.errors import StateError
+from metarl_run.files import SEAL, read_bytes, read_json, seal
 from metarl_run.folders import checkpoints_in
 from metarl_run.logger.base import Position
+from metarl_run.run.archive import read_archive
+from metarl_run.run.form import mismatch
 from metarl_run.system.atomic import refusals, sync_folder, write_synced
 
 FORMAT = 1
 LAST_KEPT = 2
-SEAL = "sha256"  # key of the manifest's own hash
+RECORD = {"iteration": 0, "positions": {}, "files": {"tensors.pt": {"bytes": 0, "sha256": ""}}}
+"""Form of what every manifest has."""
+
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+"""Bytes of this machine: no tensors.pt that is larger could be loaded."""
+
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +86,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
         try:
             temporary.mkdir(parents=True)
             write_synced(temporary / "tensors.pt", tensors)
-            write_synced(temporary / "manifest.json", _text({**manifest, SEAL: _seal(manifest)}))
+            write_synced(temporary / "manifest.json", _text({**manifest, SEAL: seal(manifest)}))
             sync_folder(temporary)
             os.rename(temporary, final)
         except OSError:
@@ -112,10 +119,14 @@ def _remove(paths: Iterable[Path]) -> None:
             shutil.rmtree(path)
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda found: None) -> Checkpoint | None:
     """The newest usable checkpoint under `folder`; None if there never was one.
 
-    A damaged checkpoint is passed over with a warning.
+    A checkpoint that is damaged, or holds what no run wrote, is passed over with a warning.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        accept: called with each candidate; one for which it raises StateError is not usable.
 
     Raises:
         StateError: if there are checkpoints but none is usable.
@@ -123,7 +134,11 @@ def load_newest(folder: Path) -> Checkpoint | None:
     found = checkpoints_in(folder)
     for path in reversed(found):
         try:
-            return _read(path)
+            candidate = _read(path)
+            if candidate.iteration != int(path.name):
+                raise StateError(str(path), f"is that of iteration {candidate.iteration}")
+            accept(candidate)
+            return candidate
         except StateError as error:
             log.warning("%s: %s; using the one before", error.where, error.reason)
     if found:
@@ -131,20 +146,21 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def hash_of(file: Path) -> str | None:
-    """Hash of a file; None if there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-
-
-def load(path: Path) -> Checkpoint:
+def load(path: Path, accept: Callable[[Checkpoint], object] = lambda found: None) -> Checkpoint:
     """The checkpoint at `path`: a checkpoint's folder, or a run folder, of which the newest is taken.
 
+    Args:
+        path: the folder.
+        accept: see `load_newest`.
+
     Raises:
-        StateError: if there is none, or it is damaged.
+        StateError: if there is none, or it is not usable.
     """
-    if (path / "manifest.json").is_file():
-        return _read(path)
-    newest = load_newest(path / "checkpoints")
+    if (path / "manifest.json").exists():
+        alone = _read(path)
+        accept(alone)
+        return alone
+    newest = load_newest(path / "checkpoints", accept)
     if newest is None:
         raise StateError(str(path), "holds no checkpoint", "give a run folder or one of its checkpoints")
     return newest
@@ -152,35 +168,47 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> Checkpoint:
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        manifest = read_json(path / "manifest.json")
+        if not isinstance(manifest, dict):
+            raise StateError(str(path), "manifest.json must hold a mapping")
         if manifest["format"] != FORMAT:
             raise StateError(str(path), f"has format {manifest['format']}, this version reads {FORMAT}")
-        seal = manifest.pop(SEAL, None)
-        if seal != _seal(manifest) and (seal is not None or "config" in manifest):  # older checkpoints have neither
+        own = manifest.pop(SEAL, None)
+        if own != seal(manifest) and (own is not None or "config" in manifest):  # older checkpoints have neither
             raise StateError(str(path), "manifest.json is damaged: its hash is not that of its content")
-        tensors = (path / "tensors.pt").read_bytes()
+        if wrong := mismatch({key: manifest[key] for key in RECORD}, RECORD) or _wrong_position(manifest["positions"]):
+            raise StateError(str(path), f"manifest.json is not one that a run wrote: {wrong}")
+        tensors = read_bytes(path / "tensors.pt", largest=MEMORY)
         if hashlib.sha256(tensors).hexdigest() != manifest["files"]["tensors.pt"]["sha256"]:
             raise StateError(str(path), "tensors.pt is damaged: its hash is not the one in the manifest")
-        state = torch.load(io.BytesIO(tensors), map_location="cpu", weights_only=True)
-        return Checkpoint(manifest["iteration"], state, manifest["positions"], manifest.get("config"))
-    except pickle.UnpicklingError as error:
-        raise StateError(str(path), "holds more than tensors and plain containers, which is not loaded") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StateError(str(path), f"is damaged: {type(error).__name__} {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StateError(str(path), f"is damaged: {type(error).__name__} {str(error)[:200]}") from error
+    try:
+        state = read_archive(tensors)
+    except ValueError as error:
+        raise StateError(str(path), f"tensors.pt holds more than tensors and plain containers: {error}") from error
+    if not isinstance(state, dict):
+        raise StateError(str(path), "tensors.pt is not one that a run wrote: it must hold a mapping")
+    return Checkpoint(manifest["iteration"], state, manifest["positions"], manifest.get("config"))
+
+
+def _wrong_position(positions: Mapping[str, Any]) -> str | None:
+    for sink, position in positions.items():
+        if not isinstance(position, dict):
+            return f"positions.{sink}: must be a mapping"
+        for name, value in position.items():
+            if not isinstance(value, str) and (type(value) is not int or not 0 <= value < 2**63):
+                return f"positions.{sink}.{name}: must be a length or a hash"
+    return None
 
 
 def _text(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=1, allow_nan=False).encode()
 
 
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """Hash of a manifest, without its own."""
-    return hashlib.sha256(_text(manifest)).hexdigest()
-
-
 def _score(path: Path) -> float | None:
     try:
-        score = json.loads((path / "manifest.json").read_bytes())["score"]
-    except (OSError, ValueError, KeyError, TypeError):
+        score = read_json(path / "manifest.json")["score"]
+    except (OSError, ValueError, KeyError, TypeError, StateError):
         return None
     return score if isinstance(score, float) else None

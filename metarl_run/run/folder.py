@@ -1,9 +1,10 @@
 """The folder of a run: its plan, its outcome and its log."""
 
 import contextlib
+import faulthandler
 import hashlib
 import importlib.metadata
-import json
+import io
 import logging
 import os
 import platform
@@ -16,13 +17,13 @@ import yaml
 
 from metarl_run import __version__
 from metarl_run.config.grammar import argument
-from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.errors import ResourceError, RunError, StateError
+from metarl_run.errors import ResourceError, RunError, StateError, visible
+from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
-from metarl_run.run.checkpoint import hash_of
-from metarl_run.system.atomic import refusals, write_atomically
+from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
 
@@ -42,7 +43,7 @@ def versions() -> dict[str, str]:
 def is_complete(folder: Path) -> bool:
     try:
         return read_summary(folder).get("status") == "complete"
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return False
 
 
@@ -52,6 +53,7 @@ def require_own(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise StateError(str(folder), "is no folder", "give another one")
+    refuse_links(folder)
     entries = {path.name for path in folder.iterdir()}
     if "run.json" in entries:
         stored_plan(folder)
@@ -82,7 +84,7 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         shown = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in [*changed.items()][:4])
         hint = "allow_changes=true goes on with the new one"
         raise StateError(str(folder), f"was begun with another configuration: {shown}", hint)
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    before = read_record(folder)
     history = [*before.get("changes", []), {key: list(values) for key, values in changed.items()}]
     with refusals(folder / "summary.json", "remove"):
         (folder / "summary.json").unlink(missing_ok=True)  # it is complete no longer
@@ -95,7 +97,8 @@ def _write_plan(plan: Plan, folder: Path, record: Mapping[str, Any]) -> None:
     config = {**plan.config, "allow_changes": False}  # whoever changes more has to allow it again
     text = yaml.safe_dump(config, sort_keys=False).encode()
     hashes = [*record.get("configs", []), hashlib.sha256(text).hexdigest()]
-    record = {**record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {"format": 1, **record, "choices": dict(plan.choices), "overrides": plan.overrides, "configs": hashes}
+    record = {**record, SEAL: seal(record)}
     if (folder / "run.json").exists():  # it knows either config.yaml then
         write_atomically(folder / "run.json", json_bytes(record))
         write_atomically(folder / "config.yaml", text)
@@ -117,7 +120,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
         folder: of the run.
         at_checkpoint: hash of config.yaml then; None if it was not recorded.
     """
-    known = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("configs", [])
+    known = read_record(folder).get("configs", [])
     if at_checkpoint is not None and hash_of(folder / "config.yaml") not in (at_checkpoint, *known):
         hint = "put it back; changes are given on the command line, with allow_changes=true"
         raise StateError(str(folder / "config.yaml"), "was edited since the last checkpoint", hint)
@@ -125,7 +128,7 @@ def require_unedited(folder: Path, at_checkpoint: str | None) -> None:
 
 def warn_of_other_versions(folder: Path) -> None:
     """Say so if the run was begun with other software: then it may not end in the same bytes."""
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("versions", {})
+    before = read_record(folder).get("versions", {})
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
@@ -142,9 +145,12 @@ def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
 
 
 class LogFile(logging.FileHandler):
-    """A log whose file ends the run if it cannot be written: once, so that the end itself can be recorded."""
+    """A log in a run folder, where it is no link; if it cannot be written, it ends the run, once."""
 
     failed = False
+
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=plain_only)
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self.failed:
@@ -180,45 +186,73 @@ def logging_to(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     root.propagate = False  # Hydra listens at the top with a format of its own
     for each in (handler, screen):
-        each.addFilter(_without_secrets)
+        each.addFilter(_printable)
         root.addHandler(each)
+    watching = not faulthandler.is_enabled()
+    if watching:  # a segmentation fault leaves the lines that it came from
+        faulthandler.enable(handler.stream or sys.stderr)
     try:
         yield
     finally:
+        if watching:
+            faulthandler.disable()
         for each in (handler, screen):
             root.removeHandler(each)
         handler.close()
 
 
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = masked(record.getMessage()), None
+def _printable(record: logging.LogRecord) -> bool:
+    """Hide secrets in a message, and show control characters, which names from files may hold."""
+    record.msg, record.args = visible(masked(record.getMessage())), None
     return True
 
 
 @contextlib.contextmanager
 def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     """Record in summary.json how a run ended that did not complete."""
-    identity = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")} | {
-        "seed": plan.config["seed"]
-    }
-    log.info("%s", " ".join(f"{key}={value}" for key, value in identity.items()))
+    log.info("%s", " ".join(f"{key}={value}" for key, value in _identity(plan).items()))
     outcome: dict[str, Any] = {}
     try:
         yield
     except RunError as error:
-        recorded = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
-        outcome = {"status": "failed", "error": recorded}
+        outcome = {"status": "failed", "error": _recorded(error)}
         raise
     except Interrupted as request:
-        outcome = {"status": "interrupted", "error": {"exit_code": request.exit_code}}
-        print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
+        outcome = _interrupted(request.exit_code)
+        if not plan.in_sweep:  # which says how all of it goes on
+            print(f"stopped; to go on: metarl-run {argument('resume', os.path.relpath(folder))}", flush=True)
         raise
     finally:
         if outcome:
             failed = outcome["status"] == "failed"  # the first failure is the one to tell
             with contextlib.suppress(ResourceError) if failed else contextlib.nullcontext():
-                write_atomically(folder / "summary.json", json_bytes({**identity, **outcome}))
+                write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **outcome}))
                 log.info("ended: %s", outcome)
+
+
+def record_interruption(plan: Plan, folder: Path, exit_code: int) -> None:
+    """Record in summary.json that the process ends at once, unless the run is complete already."""
+    if not is_complete(folder):
+        write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **_interrupted(exit_code)}))
+
+
+def _identity(plan: Plan) -> dict[str, Any]:
+    chosen = {group: plan.choices[group] for group in ("algo", "env", "learner", "network")}
+    return {**chosen, "seed": plan.config["seed"]}
+
+
+def _interrupted(exit_code: int) -> dict[str, Any]:
+    return {"status": "interrupted", "error": {"exit_code": exit_code}}
+
+
+def record_failure(folder: Path, error: RunError) -> None:
+    """Record in summary.json how a run failed whose process could not do so; folders that hold no run stay as is."""
+    if (folder / "run.json").exists() and not is_complete(folder):
+        write_atomically(folder / "summary.json", json_bytes({"status": "failed", "error": _recorded(error)}))
+
+
+def _recorded(error: RunError) -> dict[str, Any]:
+    return {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ newest checkpoint, a finished run is left alone.
 import contextlib
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from metarl_run.run.folder import (
     json_bytes,
     logging_to,
     outcome_recorded,
+    record_interruption,
     remember_plan,
     require_own,
     require_unedited,
@@ -41,7 +43,7 @@ from metarl_run.run.training import Training
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import StopRequest
-from metarl_run.system.lock import locked
+from metarl_run.system.lock import locked, remove_lock
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +62,24 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
             print(f"{folder} is complete: nothing to do")
             return
         with (
+            contextlib.ExitStack() as stack,
             logging_to(folder / "train.log"),
             outcome_recorded(plan, folder),
             Contained(folder, plan.config["plugins"]),
+            stop.obeyed_at_once(),  # until the training says otherwise
         ):
+            stop.last_wish = partial(_leave, plan, folder)
+            stack.callback(setattr, stop, "last_wish", None)
             warn_of_other_versions(folder)
             if changed:
                 log.info("goes on with changes, see run.json")
             _live(plan, folder, stop)
+
+
+def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
+    """End at once, in the middle of anything."""
+    record_interruption(plan, folder, exit_code)
+    remove_lock(folder)
 
 
 # --- The run itself ---
@@ -107,12 +119,17 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
             )
         },
     )
+
+    def take_up(saved: checkpoint.Checkpoint) -> None:
+        for name, sink in sinks.items():
+            sink.require_position(folder, saved.positions.get(name, {}))
+        training.load(saved)
+
     with contextlib.ExitStack() as stack:
-        saved = checkpoint.load_newest(folder / "checkpoints")
+        saved = checkpoint.load_newest(folder / "checkpoints", take_up)
         if saved is not None:
             require_unedited(folder, saved.config)
             checkpoint.tidy(folder / "checkpoints", saved.iteration)
-            training.load(saved)
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})

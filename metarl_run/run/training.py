@@ -4,6 +4,8 @@ Every random number of meta-iteration i comes from a stream keyed by i, so nothi
 that is resumed at i goes on exactly as the run that was never stopped.
 """
 
+import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,16 +18,17 @@ from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import NumericalError
+from metarl_run.errors import ContractError, NumericalError, StateError, located
 from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
-from metarl_run.lifetime import live
+from metarl_run.lifetime import LOWER_INNER_LR, live
 from metarl_run.logger.base import Sink
-from metarl_run.maths.finite import all_finite
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
-from metarl_run.run.checkpoint import hash_of
+from metarl_run.run.form import mismatch, outline
 from metarl_run.seeding import Streams
+from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import StopRequest
 from metarl_run.types import AgentState, Lifetime
 
@@ -90,16 +93,42 @@ class Training:
 
     # --- Saving and resuming ---
 
+    @functools.cached_property
+    def form(self) -> dict[str, Any]:
+        """Form of a saved state, taken from the agent before anything was learned; see `metarl_run.run.form`."""
+        algo = outline(self.algo.form()) if isinstance(self.algo, MetaLearner) else {}
+        return {"algo": algo, "progress": {"iteration": 0, "env_steps": 0}}
+
     def load(self, saved: checkpoint.Checkpoint) -> None:
-        """Go on from `saved`."""
-        if isinstance(self.algo, MetaLearner):
-            self.algo.load_state(saved.state["algo"])
-        for name in self.SAVED:
-            setattr(self, name, saved.state["progress"][name])
+        """Go on from `saved`.
+
+        Raises:
+            StateError: if no agent like this one wrote its state; then another can be loaded.
+        """
+        state, progress = saved.state, saved.state.get("progress")
+        progress = {**progress} if isinstance(progress, dict) else {}
+        score = progress.pop("score", None)
+        wrong = mismatch({**state, "progress": progress}, self.form)
+        if wrong is None and progress["iteration"] != saved.iteration:
+            wrong = f"progress.iteration: must be {saved.iteration}, got {progress['iteration']}"
+        if wrong is None and (progress["env_steps"] < 0 or (mismatch(score, None) and mismatch(score, 0.0))):
+            wrong = "progress: must hold a number of steps and a score"
+        try:
+            if wrong is None and isinstance(self.algo, MetaLearner):
+                self.algo.load_state(state["algo"])
+        except (LookupError, RuntimeError, TypeError, ValueError) as error:
+            wrong = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        if wrong is not None:
+            path = self.checkpoints / f"{saved.iteration:06d}"
+            raise StateError(str(path), f"tensors.pt is not one that this run wrote: {wrong}")
+        self.iteration, self.env_steps, self.score = progress["iteration"], progress["env_steps"], score
 
     def save(self) -> None:
         """Make a checkpoint of this moment, once every row up to it is on disk."""
         algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
+        if wrong := mismatch(algo, self.form["algo"]):
+            reason = f"state() must have the form that form() tells, but {wrong}"
+            raise ContractError(type(self.algo).__name__, reason, "override form() where a state's form changes")
         state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
         saved = checkpoint.Checkpoint(self.iteration, state, positions, hash_of(self.folder / "config.yaml"))
@@ -111,13 +140,19 @@ class Training:
         """Live through the meta-iterations that are left.
 
         Raises:
-            Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for.
-            NumericalError: if a loss or gradient is not finite; the last checkpoint is finite.
+            Interrupted: at the end of a meta-iteration, after saving, if a stop was asked for; in the first one, at
+                once.
+            NumericalError: if a number is not finite, in the meta-iteration that made it; the last checkpoint is
+                finite.
         """
         if not isinstance(self.algo, MetaLearner):
             return
+        _ = self.form  # before anything is learned
+        with located(f"checkpoint {self.iteration}" if self.iteration else "the state to start from"):
+            require_finite_state(self.algo)
         while self.iteration < self.meta_iterations:
             self._meta_iteration(self.algo)
+            self.stop.nothing_to_save = False
             if self.validate_every and self.iteration % self.validate_every == 0:
                 self._validate()
             stopping = self.stop.exit_code is not None  # read once: a signal from here on waits for the next iteration
@@ -157,13 +192,14 @@ class Training:
             lifetimes.append(lifetime)
             return lifetime
 
+        origin, place = type(algo).__name__, f"meta-iteration {self.iteration + 1}"
         try:
             metrics = algo.meta_update(live_here)
-        except NumericalError as error:
-            reason = f"{error.reason}, in meta-iteration {self.iteration + 1}"
-            raise NumericalError(error.where, reason, error.hint) from error
-        rules = {name: rule.state() for name, rule in vars(algo).items() if isinstance(rule, MetaOptimizer)}
-        require_finite_state({"meta_params": getattr(algo, "meta_params", {}), **rules}, self.iteration + 1)
+            require_finite_state(algo)
+        except NumericalError:
+            with located(place, origin=origin, hint=divergence_hint(algo, lifetimes)):
+                require_finite_state(algo)  # the cause, if it is there
+                raise
         rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
         env_steps = sum(rollout.env_steps for rollout in rollouts)
         self.iteration += 1
@@ -181,6 +217,8 @@ class Training:
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,
         }
+        with located(place):
+            require_finite_metrics(row, origin)
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
 
@@ -207,15 +245,13 @@ class Training:
         """Lifetimes on the held-out tasks of the final evaluation.
 
         Raises:
-            Interrupted: between two parts of the tasks; nothing is lost, since the part can be evaluated again.
+            Interrupted: at once if a stop is asked for: it can be done again.
         """
-        parts = []
-        for part in evaluate(
-            self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
-        ):
-            parts.append(part)
-            self.stop.check()
-        evaluation = joined(parts)
+        with self.stop.obeyed_at_once():
+            parts = evaluate(
+                self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
+            )
+            evaluation = joined(list(parts))
         self._show(evaluation)
         return evaluation
 
@@ -227,21 +263,53 @@ class Training:
         return curve
 
 
-def require_finite_state(state: Any, iteration: int, path: str = "") -> None:
-    """Raise NumericalError if a number that meta-training has changed is not finite: it would be saved.
+# --- Numbers that are not finite ---
 
-    Args:
-        state: of an algorithm, as plain containers of tensors.
-        iteration: meta-iteration that changed it.
-        path: dotted name of `state`.
+LARGE = 1e4
+"""Absolute value that no parameter of an agent that learns comes near."""
+
+
+def rules_of(algo: MetaLearner) -> dict[str, MetaOptimizer]:
+    """The algorithm's update rules, by attribute."""
+    return {name: rule for name, rule in vars(algo).items() if isinstance(rule, MetaOptimizer)}
+
+
+def require_finite_state(algo: MetaLearner) -> None:
+    """Raise NumericalError if a meta-parameter or a number of an optimiser's is not finite: it would be saved.
+
+    One sum over all of them, if they are.
     """
-    if isinstance(state, Tensor):
-        if state.is_floating_point() and not all_finite(state):
-            reason = f"must be finite, got nan or inf after meta-iteration {iteration}"
-            raise NumericalError(path, reason, "lower the step sizes")
-    elif isinstance(state, Mapping):
-        for name, entry in state.items():
-            require_finite_state(entry, iteration, f"{path}.{name}" if path else str(name))
-    elif isinstance(state, list | tuple):
-        for place, entry in enumerate(state):
-            require_finite_state(entry, iteration, f"{path}[{place}]")
+    θs = getattr(algo, "meta_params", {})
+    states = {name: rule.state() for name, rule in rules_of(algo).items()}
+    remembered = [x for state in states.values() for tensors in state.values() for x in tensors]
+    if all_finite(*θs.values(), *remembered):
+        return
+    named: dict[str, Tensor] = {}
+    for rule, state in states.items():
+        names = rules_of(algo)[rule].names
+        for kind, tensors in state.items():
+            named |= {f"{rule}.{kind} of {name}": x for name, x in zip(names, tensors, strict=True)}
+    # Last, since an update by any of these spoils them.
+    named |= {f"meta-parameter {name}": θ for name, θ in θs.items()}
+    for name, x in named.items():
+        found = first_not_finite(x)
+        if found is not None:
+            raise NumericalError(name, f"must be finite, got {found[1]}")
+
+
+def require_finite_metrics(row: Mapping[str, float | None], origin: str) -> None:
+    """Raise NumericalError if a metric is neither undefined, None, nor finite."""
+    for name, value in row.items():
+        if value is not None and not math.isfinite(value):
+            raise NumericalError(f"metric {name} of {origin}", f"must be finite, got {value}")
+
+
+def divergence_hint(algo: MetaLearner, lifetimes: Sequence[Lifetime]) -> str | None:
+    """The step size to lower if parameters have grown without bounds, within tasks or over meta-iterations."""
+    for name, rule in rules_of(algo).items():
+        if hasattr(rule, "lr") and any(bool((θ.abs() > LARGE).any()) for θ in rule.tensors):
+            return f"lower algo.{name}.lr"
+    agents = [agent for lifetime in lifetimes for agent in lifetime.agents]
+    if any(bool((φ.abs() > LARGE).any()) for agent in agents for φ in agent.params.values()):
+        return LOWER_INNER_LR
+    return None

@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from metarl_run.errors import ResourceError
+from metarl_run.files import plain_only, read_bytes
 
 BROKEN = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk that fails or is full, whatever folder was asked for."""
@@ -55,7 +57,7 @@ def write_atomically(path: Path, data: bytes) -> Path:
 
 def write_synced(path: Path, data: bytes) -> None:
     """Write a file; it is on the disk afterwards."""
-    with path.open("wb") as file:
+    with open(path, "wb", opener=plain_only) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -74,3 +76,8 @@ def sync_folder(path: Path) -> None:
             log.warning("%s: its file system cannot sync folders, so a power cut may lose the newest files", path)
     finally:
         os.close(descriptor)
+
+
+def hash_of(file: Path) -> str | None:
+    """Hash of a file; None if there is none."""
+    return hashlib.sha256(read_bytes(file)).hexdigest() if file.exists() else None

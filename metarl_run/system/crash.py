@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, PluginError, ResourceError, RunError
+from metarl_run.errors import Bug, PluginError, ResourceError, RunError, visible
 from metarl_run.system.atomic import BROKEN
 
 
@@ -37,12 +37,13 @@ class Contained(AbstractContextManager["Contained"]):
     all were well, so that counts as a bug, too.
 
     Args:
-        folder: the run folder, where the report goes.
+        folder: the run folder, where the report goes; None before there is one.
         plugins: packages whose code is not ours.
+        sizes: keys that the memory depends on most.
     """
 
-    def __init__(self, folder: Path, plugins: Collection[str] = ()) -> None:
-        self.folder, self.plugins = folder, plugins
+    def __init__(self, folder: Path | None, plugins: Collection[str] = (), sizes: Collection[str] = ()) -> None:
+        self.folder, self.plugins, self.sizes = folder, plugins, sizes
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -50,19 +51,21 @@ class Contained(AbstractContextManager["Contained"]):
         if error is None or isinstance(error, RunError | BrokenPipeError):
             return
         if isinstance(error, OSError) and (error.errno in DISK or _is_below(error.filename, self.folder)):
-            raise ResourceError(str(error.filename or self.folder), str(error.strerror)) from error
+            raise ResourceError(str(error.filename or self.folder or "disk"), str(error.strerror)) from error
         first = (str(error).splitlines() or [""])[0]
         if _is_lack_of_memory(error, first):
             asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", first)
             why = asked[0][0].lower() + asked[0][1:] if asked else first or type(error).__name__
-            raise ResourceError("memory", f"ran out: {why}", f"smaller {SIZES}") from error
+            raise ResourceError("memory", f"ran out: {why}", f"smaller {', '.join(self.sizes) or SIZES}") from error
         if isinstance(error, Exception | SystemExit):
             raise bug(error, self.folder, self.plugins) from error
 
 
-def _is_below(path: object, folder: Path) -> bool:
+def _is_below(path: object, folder: Path | None) -> bool:
     """Check that `path` is in `folder`: what the system refuses there is no bug."""
-    return isinstance(path, str) and Path(path).absolute().is_relative_to(folder.absolute())
+    if not isinstance(path, str) or folder is None:
+        return False
+    return Path(path).absolute().is_relative_to(folder.absolute())
 
 
 def _is_lack_of_memory(error: BaseException, text: str) -> bool:
@@ -105,7 +108,7 @@ def report(error: BaseException, folder: Path | None) -> Path:
         "",
         *traceback.format_exception(error),
     ]
-    text = masked("\n".join(story))
+    text = visible(masked("\n".join(story)), lines=True)
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-"
     for place in (folder, None):
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metarl_run.errors import ResourceError, StateError
+from metarl_run.files import plain_only, read_text
 from metarl_run.system.atomic import UNSUPPORTED, refusals
 
 log = logging.getLogger(__name__)
@@ -25,38 +26,51 @@ def locked(folder: Path) -> Iterator[None]:
         StateError: if another process is in it.
         ResourceError: if the disk refuses.
     """
+    descriptor, owner = _acquired(folder), folder / ".owner"
+    try:
+        try:
+            with refusals(owner, "write"), open(owner, "w", encoding="utf-8", opener=plain_only) as file:
+                file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            yield
+        except BaseException:
+            with contextlib.suppress(ResourceError):  # the first error is the one to tell
+                remove_lock(folder)
+            raise
+        remove_lock(folder)
+    finally:
+        os.close(descriptor)
+
+
+def remove_lock(folder: Path) -> None:
+    """Remove the files of this process's lock; the lock itself goes with the process."""
+    for name in (".owner", ".lock"):
+        with refusals(folder / name, "remove"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def require_free(folder: Path) -> None:
+    """Raise StateError if another process is in `folder`."""
+    if (folder / ".lock").exists():
+        os.close(_acquired(folder))
+
+
+def _acquired(folder: Path) -> int:
+    """Descriptor of the folder's lock, which is held until it is closed."""
     lock, owner = folder / ".lock", folder / ".owner"
     with refusals(lock, "lock"):
         descriptor = _acquire(lock)
     if descriptor is None:
         holder = "another process"
         with contextlib.suppress(OSError):
-            holder = owner.read_text(encoding="utf-8") or holder
+            holder = read_text(owner) or holder
         raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it")
-    try:
-        try:
-            with refusals(owner, "write"):
-                owner.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}", encoding="utf-8")
-            yield
-        except BaseException:
-            with contextlib.suppress(ResourceError):  # the first error is the one to tell
-                _remove(owner, lock)
-            raise
-        _remove(owner, lock)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        with refusals(path, "remove"):
-            path.unlink(missing_ok=True)
+    return descriptor
 
 
 def _acquire(path: Path) -> int | None:
     """Descriptor of the file at `path`, which holds its lock until it is closed; None if another process has it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = plain_only(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

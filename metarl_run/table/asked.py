@@ -4,12 +4,13 @@ asked.json holds the seed, the keys that determine the table's jobs and the job 
 columns that the last command did not request are kept from earlier commands.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metarl_run.config.table import table_of
+from metarl_run.errors import StateError
+from metarl_run.files import read_json
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
 from metarl_run.table.cells import Cell
@@ -60,7 +61,7 @@ def as_asked(config: Mapping[str, Any], root: Path, given: Collection[str]) -> M
 
 def _read(root: Path) -> dict[str, Any]:
     try:
-        found = json.loads((root / "asked.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(root / "asked.json")
+    except (OSError, ValueError, StateError):
         return {}
     return found if isinstance(found, dict) else {}

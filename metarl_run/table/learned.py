@@ -15,6 +15,7 @@ from metarl_run.config.settings import keys_that_affect
 from metarl_run.config.table import Table, family_of
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError, StateError
+from metarl_run.files import read_bytes
 from metarl_run.folders import checkpoints_in
 from metarl_run.report.folder import read_summary
 from metarl_run.table.cells import Cell
@@ -190,7 +191,7 @@ def _in_folder(table: Table, cell: Cell, folder: str, identity: Mapping[str, Any
 def _fingerprint(run_folder: Path) -> str:
     """Hash of the newest checkpoint's manifest, which itself holds a hash of every tensor."""
     newest = checkpoints_in(run_folder / "checkpoints")[-1]
-    return hashlib.blake2b((newest / "manifest.json").read_bytes(), digest_size=4).hexdigest()
+    return hashlib.blake2b(read_bytes(newest / "manifest.json"), digest_size=4).hexdigest()
 
 
 def _mark(plan: Plan) -> str:

@@ -9,15 +9,15 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from metarl_run.errors import BUG, ResourceError, RunError
+from metarl_run.errors import ResourceError, RunError
 from metarl_run.system import machine
+from metarl_run.system.child import leave_with_parent
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
 from metarl_run.table.job import EvaluationJob
@@ -126,20 +126,12 @@ def work(pipe: Connection, root: Path) -> None:
     """Main loop of a worker: run jobs until the pipe is closed."""
     machine.prepare()
     stop = StopRequest()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    leave_with_parent()
     with contextlib.suppress(EOFError, OSError), open(os.devnull, "w") as nowhere:
         sys.stdout = nowhere
         while True:
             job: EvaluationJob = pipe.recv()
             pipe.send(_outcome(job, root, stop))
-
-
-def _leave_with_parent() -> None:
-    """Exit when the parent has died: finished parts are on disk, and nobody is left to report to."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(BUG)
 
 
 def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:

@@ -18,8 +18,7 @@ from metarl_run.errors import NumericalError, RunError
 from metarl_run.evaluation import episode_sums
 from metarl_run.lifetime import live
 from metarl_run.maths.planning import optimal_value
-from metarl_run.run import checkpoint
-from metarl_run.run.agent import set_up
+from metarl_run.run.agent import load_trained, set_up
 from metarl_run.run.folder import versions
 from metarl_run.run.run import run
 from metarl_run.seeding import Streams
@@ -57,7 +56,7 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         run(job.training, job.trained_in, stop)
     _, streams, family, algo = set_up(job.config, seed=job.seed)
     if isinstance(algo, MetaLearner) and job.trained_in is not None:
-        algo.load_meta_params(checkpoint.load(job.trained_in).state["algo"]["meta_params"])
+        load_trained(algo, job.trained_in, f"the run of {job.column} in {job.family}")
     for index, part in enumerate(job.parts):
         stop.check()
         if store.read_part(folder, part) is not None:

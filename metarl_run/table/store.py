@@ -8,7 +8,6 @@ A part is a pure function of life.json and its task indices, so parts remain val
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.errors import StateError
+from metarl_run.files import read_bytes, read_json
 from metarl_run.report.folder import read_summary
 from metarl_run.system.atomic import refusals, write_atomically
 from metarl_run.system.json_text import json_text
@@ -74,10 +75,10 @@ def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
 def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
     """Stored returns of one part; None if the file is missing or damaged, so that the part must be run."""
     try:
-        data = io.BytesIO(part_file(folder, part).read_bytes())
+        data = io.BytesIO(read_bytes(part_file(folder, part)))
         with np.load(data, allow_pickle=False) as found:
             return {name: found[name] for name in ("totals", "optimum", "seconds")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StateError):
         return None
 
 
@@ -123,8 +124,8 @@ def _serves(folder: Path, job: EvaluationJob) -> bool:
 def stored_identity(folder: Path) -> dict[str, Any] | None:
     """The identity of the returns in `folder`, and their `episodes`; None if nothing is stored there."""
     try:
-        found = json.loads((folder / "life.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / "life.json")
+    except (OSError, ValueError, StateError):
         return None
     return with_current_targets(found, warn=False) if isinstance(found, dict) else None
 
@@ -132,7 +133,7 @@ def stored_identity(folder: Path) -> dict[str, Any] | None:
 def _error(folder: Path) -> Mapping[str, Any] | None:
     try:
         error = read_summary(folder).get("error")
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return None
     return error if isinstance(error, dict) else None
 

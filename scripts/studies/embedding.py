@@ -21,8 +21,7 @@ from metarl_run.exact import optimal_returns
 from metarl_run.lifetime import live
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.report.figure import INK, save
-from metarl_run.run import checkpoint
-from metarl_run.run.agent import set_up
+from metarl_run.run.agent import load_trained, set_up
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
@@ -76,7 +75,7 @@ def run_of(folder: Path) -> Run:
     _, streams, family, algo = set_up({**config, "device": "cpu"})
     if not isinstance(algo, MetricBased):
         raise SystemExit(f"{folder} is no run of algo=metric_based")
-    algo.load_meta_params(checkpoint.load(folder).state["algo"]["meta_params"])
+    load_trained(algo, folder, "this agent")
     return Run(family, algo, streams)
 
 

@@ -177,7 +177,7 @@ def test_a_loss_that_is_not_finite_names_its_task_among_all(size, task):
     before = {name: θ.detach().clone() for name, θ in algo.meta_params.items()}
     reward = ROLLOUTS[1].reward.clone()
     reward[task, 0, 0] = torch.nan
-    with pytest.raises(NumericalError, match=f"meta-loss: must be finite, got nan in task {task}\n"):
+    with pytest.raises(NumericalError, match=f"meta-loss: must be finite, got nan in task {task}$"):
         algo.meta_update(replay(algo, [ROLLOUTS[0], ROLLOUTS[1]._replace(reward=reward)], size))
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())
 
@@ -193,5 +193,5 @@ def test_a_gradient_that_is_not_finite_names_its_task_among_all(size, task, monk
         return Overflows.apply(values, rollouts[-1].reward[:, 0, 0] == bad), metrics
 
     monkeypatch.setattr(algo, "meta_losses", losses)
-    with pytest.raises(NumericalError, match=rf"meta-gradient: must be finite, got nan or inf in .* in task {task}\n"):
+    with pytest.raises(NumericalError, match=rf"meta-gradient of \S+: must be finite, got \S+ in task {task}$"):
         algo.meta_update(replay(algo, tasks_at_once=size))

@@ -10,7 +10,7 @@ from metric_lab import A, B, D, L, N, T, experience, randn
 from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.algo.metric.task_embedding import fused
-from metarl_run.algo.metric_based import MetricBased, required_finite, stress
+from metarl_run.algo.metric_based import MetricBased, stress
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import NumericalError
@@ -334,10 +334,3 @@ def test_the_sign_of_the_force_is_found_within_an_episode():
     embeddings = algo.inferred_embedding(rollout.memory).mean(1)
     distance, same = torch.cdist(embeddings, embeddings), task.force_sign.unsqueeze(0) == task.force_sign.unsqueeze(1)
     assert distance[same].max() < distance[~same].min()
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_named(bad):
-    with pytest.raises(NumericalError, match="must be finite, got") as caught:
-        required_finite(torch.tensor(bad))
-    assert caught.value.where == "meta-loss"

@@ -91,3 +91,11 @@ def test_only_what_the_packages_define_is_called(toy: str, target: str) -> None:
 def test_a_package_that_was_not_named_is_not_even_imported(toy: str) -> None:
     with pytest.raises(ConfigError, match="must be in metarl_run or a package named in plugins"):
         locate("toy.things.make", [], "algo._target_")
+
+
+def test_a_module_that_is_missing_comes_with_the_command_that_installs_it(make_package: MakePackage) -> None:
+    toy = make_package("toy", things="import no_such_module.part\n", other="import toy.gone\n")
+    for module, hint in (("things", "pip install no_such_module"), ("other", None)):
+        with pytest.raises(ConfigError, match=r"^error: algo\._target_: cannot be imported: No module") as caught:
+            locate(f"{toy}.{module}.Thing", [toy], "algo._target_")
+        assert caught.value.hint == hint

@@ -197,6 +197,68 @@ def test_the_same_key_twice_is_refused(pair: tuple[str, str]) -> None:
 # --- Sweeps ---
 
 
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("seed=" + "9" * 5000, "error: seed: its value cannot be read: Exceeds the limit"),
+        ("seed=" + "[" * 300 + "]" * 300, "error: seed: must be nested at most 20 levels deep"),
+        ("seed=" + "[" * 30 + "]" * 30, "error: seed: must be nested at most 20 levels deep"),
+        ("a" * 5000 + "=1", "error: command line: must have keys of at most 300 characters, got aaa"),
+        ("checkpoint=", "error: checkpoint: must be a path, got an empty one"),
+        ("--package=algo", "error: --package: only says what part of a configuration --cfg shows"),
+    ],
+)
+def test_what_is_beyond_reason_is_told_as_such(argument: str, said: str) -> None:
+    assert told(argument).startswith(said)
+
+
+def test_more_minibatches_than_lifetimes_are_refused_where_they_are_asked_for() -> None:
+    small = ("algo=rl2", "experiment=smoke", "meta_batch_size=1", "episodes_per_task=2")
+    assert one(*small)["algo"]["minibatches"] == 4  # the default, of which there are two then
+    assert told(*small, "algo.minibatches=3") == (
+        "error: algo.minibatches: must be <= meta_batch_size · episodes_per_task = 2 lifetimes, got 3"
+    )
+    one(*small, "algo.minibatches=2")
+
+
+@pytest.mark.parametrize(
+    ("whole", "part"),
+    [
+        ("env.meta_train={gravity: 1}", "env.meta_train.gravity=2"),
+        ("algo.meta_optimizer={lr: 2}", "++algo.meta_optimizer.lr=1"),
+    ],
+)
+def test_a_value_and_a_part_of_it_are_refused(whole: str, part: str) -> None:
+    key, parent = part.partition("=")[0].lstrip("+"), whole.partition("=")[0]
+    for pair in ((whole, part), (part, whole)):
+        assert told(*pair, "algo=maml").splitlines() == [
+            f"error: {key}: is given together with {parent}, which holds it",
+            f"hint: keep one of {whole} and {part}",
+        ]
+    (point,) = compose_points([FILES, part, whole], stored=[part]).points
+    assert point.config["algo"]  # a run that was begun with one may go on with the other
+
+
+@pytest.mark.parametrize("path", ["pkg://no.such", "file:///no/such"])
+@pytest.mark.parametrize("flag", [(), ("--cfg", "job")])
+def test_a_search_path_that_is_not_there_is_refused(path: str, flag: tuple[str, ...]) -> None:
+    said = told(f"hydra.searchpath=[{path}]", *flag)
+    name = path.partition("://")[2]
+    assert said == f"error: hydra.searchpath: there is no {name}, as a folder or package of configurations"
+
+
+@pytest.mark.parametrize(
+    ("option", "packages"),
+    [("hydra/launcher=submitit_slurm", "hydra-submitit-launcher submitit"), ("hydra/sweeper=ax", "hydra-ax-sweeper")],
+)
+def test_an_option_of_a_plugin_that_is_missing_comes_with_the_command_that_installs_it(
+    option: str, packages: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, _, name = option.partition("=")
+    monkeypatch.setattr("metarl_run.config.hydra_internals.ConfigLoaderImpl.get_group_options", lambda *_: [])
+    assert told(option) == f"error: {group}: {name} is not installed\nhint: pip install {packages}"
+
+
 def test_a_sweep_is_expanded_as_hydra_does() -> None:
     composed = compose_points(["-m", FILES, "algo=maml,scratch", "seed=range(2)", "algo.inner_lr=choice(0.1,0.2)"])
     assert composed.multirun

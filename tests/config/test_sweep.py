@@ -37,6 +37,7 @@ def test_the_runs_of_a_list():
     [
         (3, "sweep"),
         ([], "sweep"),
+        ([{"panel": None, "given": [], "runs": ["algo=maml 'seed=1"]}], "sweep[0].runs"),
         ([{"panel": None, "runs": []}], "sweep[0]"),
         ([{"panel": None, "given": "seed=0", "runs": []}], "sweep[0].given"),
         ([*SWEEP, {"panel": None, "given": [], "runs": [["algo=maml"]]}], "sweep[2].runs"),

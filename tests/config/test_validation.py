@@ -106,6 +106,39 @@ def test_wrong_values(config: dict[str, Any], path: str, value: object, said: st
 
 
 @pytest.mark.parametrize(
+    ("overrides", "where", "said"),
+    [
+        ("env=gridworld env.goal_reward=-1", "env.goal_reward", "must be > step_reward, which is -0.1"),
+        ("env=gridworld env.meta_test.goals=[25]", "env.meta_test.goals", "must be all or a list of different cells"),
+        ("env=gridworld env.size=3 env.meta_train.goals=[9]", "env.meta_train.goals", "must be all or a list of"),
+        ("env=bandit env.meta_train.mean=[normal,0,1]", "env.meta_train.mean", "must lie in [0, 1] wherever it can be"),
+        ("algo=model_based algo.continuous.planner.elites=33", "algo.continuous.planner.elites", "must be <= candi"),
+        (
+            "algo=model_based algo.continuous.planner.elites=0",
+            "algo.continuous.planner.elites",
+            "must be an integer >=",
+        ),
+        (
+            "algo=model_based algo.continuous.discount=1",
+            "algo.continuous.discount",
+            "must be a finite number in [0, 1)",
+        ),
+        ("algo=rl2 network=transformer network.hidden=12", "network.hidden", "must be a multiple of twice attention_"),
+        (
+            "algo=meta_gradient algo.step_size_bounds=[0,1]",
+            "algo.step_size_bounds",
+            "entry 0 must be a finite number >",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together(overrides: str, where: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_points(["logger=files", *overrides.split()])
+    assert caught.value.where == where
+    assert caught.value.reason.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("path", "hint"),
     [
         ("sed", "did you mean seed?"),

@@ -1,14 +1,16 @@
 """Stop a run however you like: resumed, it is the run that was never stopped."""
 
 import json
+import os
 import random
+import re
 import resource
 import signal
 import time
 
 import pytest
 import yaml
-from black_box import LONG, SMALL, Running, call, iterations_done, left_behind, record, summary
+from black_box import LONG, SMALL, Running, call, environment, iterations_done, left_behind, record, summary
 
 TOTAL = 120
 
@@ -71,6 +73,8 @@ def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
     assert returncode == 130
     assert cpu_seconds_of_the_ended() - others - before < 2
     assert "Traceback" not in err
+    assert summary(tmp_path / "run")["status"] == "interrupted"
+    assert left_behind(tmp_path / "run") == []
     finish(tmp_path, whole)
 
 
@@ -111,9 +115,13 @@ def test_a_finished_run_is_left_alone(tmp_path, whole):
 def test_a_run_in_use_is_not_entered(tmp_path):
     running = Running(*SMALL, "meta_iterations=5000", "hydra.run.dir=run", cwd=tmp_path)
     running.wait_until(lambda: iterations_done(tmp_path / "run") > 1)
-    second = call("resume=run", cwd=tmp_path)
-    assert second.returncode == 3
-    assert str(running.process.pid) in second.stderr
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/torch.py").write_text("raise SystemExit('torch was imported')")
+    path = os.pathsep.join([str(tmp_path / "without"), environment()["PYTHONPATH"]])
+    for again in (["resume=run"], [*SMALL, "hydra.run.dir=run"]):
+        second = call(*again, cwd=tmp_path, PYTHONPATH=path)
+        assert second.returncode == 3, second.stderr
+        assert re.search(rf"is in use by process {running.process.pid} since \d{{4}}-", second.stderr)
     running.signal(signal.SIGINT)
     assert running.end()[0] == 130
 

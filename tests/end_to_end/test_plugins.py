@@ -28,6 +28,13 @@ class Breaks(Random):
 class Leaves(Random):
     def act(self, agent, percept):
         raise SystemExit(0)
+
+class Picky(Random):
+    size: int
+    def __post_init__(self):
+        super().__post_init__()
+        if self.size != 3:
+            raise ValueError(f"size must be 3, got {self.size}")
 '''
 WORKS, BREAKS, LEAVES = (f"algo._target_=toy.{name}" for name in ("Mine", "Breaks", "Leaves"))
 SHORT = (*SMALL, "algo=random", "env=random_mdp", "plugins=[toy]")
@@ -48,6 +55,13 @@ def test_code_of_ones_own_runs_once_it_is_named(toy):
     done = call(*SHORT, WORKS, "hydra.run.dir=run", cwd=toy)
     assert (done.returncode, done.stderr) == (0, "")
     assert summary(toy / "run")["status"] == "complete"
+
+
+@pytest.mark.parametrize("size", [["+algo.size=4"], ["-m", "+algo.size=3,4"]])
+def test_what_only_a_constructor_can_tell_is_told_before_anything_is_made(size, toy):
+    done = call(*SHORT, "algo._target_=toy.Picky", *size, cwd=toy)
+    assert (done.returncode, done.stderr) == (2, "error: algo.size: must be 3, got 4\n")
+    assert [path.name for path in toy.iterdir()] == ["imported"]
 
 
 def test_a_plugin_that_breaks_leaves_its_place_in_one_line_and_a_report_in_the_run_folder(toy):

@@ -204,9 +204,17 @@ def test_goals_are_all_or_different_cells_besides_the_start(split, goals):
         make_family(**{split: {"goals": goals}})
 
 
-@pytest.mark.parametrize("places", [{}, {"goal": "all"}, {"goals": "all", "walls": [3]}, "all"])
-def test_a_split_says_its_goals_and_nothing_else(places):
-    with pytest.raises(ValueError, match=r"^meta_test must be a mapping with the one key goals, got"):
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({}, "lacks 'goals'"),
+        ({"goal": "all"}, "lacks 'goals'"),
+        ({"goals": "all", "walls": [3]}, "has an unknown key 'walls'; it takes goals"),
+        ("all", "must be a mapping of goals, got 'all'"),
+    ],
+)
+def test_a_split_says_its_goals_and_nothing_else(places, said):
+    with pytest.raises(ValueError, match=f"^meta_test {said}$"):
         make_family(meta_test=places)
 
 

@@ -18,7 +18,7 @@ from samples import CURVE
 
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.console import Console
-from metarl_run.logger.display import Progress, sparkline
+from metarl_run.logger.display import History, Progress, sparkline
 
 SUMMARY = {
     "algo": "maml",
@@ -273,6 +273,18 @@ def test_a_resumed_run_counts_time_from_where_it_goes_on(tmp_path: Path) -> None
     progress.started -= 10.0
     progress.metrics(15, row(15))
     assert progress.seconds_left == pytest.approx(10.0, abs=0.5)  # 5 done in 10 s, 5 to go
+
+
+def test_a_long_history_is_kept_as_means_in_bounded_memory() -> None:
+    history = History()
+    for value in range(History.KEPT - 1):
+        history.append(float(value))
+    assert history.means == [*range(History.KEPT - 1)]  # a short one in full
+    for value in range(History.KEPT - 1, 4 * History.KEPT):
+        history.append(float(value))
+        assert len(history.means) < History.KEPT
+    assert history.means == [8 * i + 3.5 for i in range(History.KEPT // 2)]
+    assert history.last == 4 * History.KEPT - 1
 
 
 def test_sparkline_by_hand() -> None:

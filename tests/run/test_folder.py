@@ -10,8 +10,8 @@ from black_box import SMALL, call
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.errors import NumericalError, ResourceError, RunError, StateError
 from metarl_run.run import folder
-from metarl_run.run.checkpoint import hash_of
 from metarl_run.run.folder import require_own
+from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import Interrupted
 
 

@@ -1,6 +1,7 @@
 """The outer loop: exact resume, and evaluations that change nothing."""
 
 import csv
+import signal
 
 import pytest
 import torch
@@ -137,6 +138,48 @@ def test_an_interrupt_saves_first(tmp_path, options):
     assert caught.value.exit_code == 130
     assert training.iteration == 1
     finish(make(tmp_path / "parts", options, checkpoint_every=4))
+    tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
+    assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
+
+
+@pytest.mark.parametrize("iteration", [1, 2])
+def test_an_interrupt_in_the_first_iteration_alone_does_not_wait_for_its_end(iteration, tmp_path, options, monkeypatch):
+    stop = StopRequest()
+    training = make(tmp_path / "run", options, checkpoint_every=4, stop=stop)
+    plain = training._meta_iteration
+
+    def interrupted(algo):
+        if training.iteration == iteration - 1:
+            stop._on_signal(signal.SIGINT, None)
+        plain(algo)
+
+    monkeypatch.setattr(training, "_meta_iteration", interrupted)
+    with pytest.raises(Interrupted), stop.obeyed_at_once():
+        training.meta_train()
+    assert training.iteration == {1: 0, 2: 2}[iteration]
+    assert (training.checkpoints / "000002").exists() == (iteration == 2)
+
+
+def test_a_handler_of_a_scheduler_is_called_after_saving_and_may_go_on_or_leave(tmp_path):
+    called = []
+
+    def handle(number, frame):
+        called.append(checkpoint.load_newest(training.checkpoints).iteration)
+        if len(called) == 2:  # as one does that puts the job back into its queue
+            raise SystemExit(-1)
+        signal.raise_signal(number)
+
+    finish(make(tmp_path / "whole", PAIRS[0], checkpoint_every=4))
+    stop, before = StopRequest(), signal.signal(signal.SIGUSR2, handle)
+    try:
+        with pytest.raises(Interrupted) as caught, stop.listening():
+            training = make(tmp_path / "parts", PAIRS[0], checkpoint_every=4, stop=stop)
+            signal.raise_signal(signal.SIGUSR2)
+            training.meta_train()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert isinstance(caught.value.by, SystemExit) and called == [1, 2]
+    finish(make(tmp_path / "parts", PAIRS[0], checkpoint_every=4))
     tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
     assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
 

@@ -6,15 +6,17 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.algo.base import MetaAlgorithm, require_finite_losses
 from metarl_run.algo.gradient.inner_rule import SGD, InnerRule
 from metarl_run.component import field
+from metarl_run.errors import NumericalError
 from metarl_run.kinds import Positive
 from metarl_run.learner.base import BaseLearner, Output
 from metarl_run.learner.normaliser import Normaliser
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
+from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.network.base import Network
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
@@ -162,6 +164,9 @@ class GradientBased(MetaAlgorithm):
             behaviour: as in `adapt`.
             learner: defines the loss.
             move: update of the agents by its gradients.
+
+        Raises:
+            NumericalError: if a loss or gradient is not finite, naming the first task and parameter.
         """
         differentiable = torch.is_grad_enabled()
         for epoch in range(learner.epochs):
@@ -171,12 +176,14 @@ class GradientBased(MetaAlgorithm):
                     φ = {name: p.detach().requires_grad_() for name, p in φ.items()}
                 output = self.output(φ, rollout)
                 losses, _ = self.loss_of(learner, output, rollout, behaviour, self.inner_surrogate)
+                require_finite_losses(f"inner loss of {type(learner).__name__}", losses)
                 # Tasks do not share parameters here, so the gradient of the sum is every task's own gradient.
                 gradients = torch.autograd.grad(
                     losses.sum(),
                     [φ[name] for name in self.adapted],
                     create_graph=differentiable and not self.first_order,
                 )
+            require_finite_gradients(self.adapted, gradients)
             agent = move(agent, dict(zip(self.adapted, gradients, strict=True)))
             if behaviour is None and epoch + 1 < learner.epochs:  # later epochs are off-policy
                 behaviour = learner.behaviour(output)
@@ -191,3 +198,19 @@ class GradientBased(MetaAlgorithm):
     def step(self, name: str, φ: Tensor, direction: Tensor) -> Tensor:
         """The parameter `name` after one step from `φ`."""
         return φ - self.inner_lr * direction
+
+
+def require_finite_gradients(names: Sequence[str], gradients: Sequence[Tensor]) -> None:
+    """Raise NumericalError if an inner gradient is not finite, naming its parameter and task.
+
+    Args:
+        names: of the parameters.
+        gradients: one per parameter, `[M, …]`.
+    """
+    if all_finite(*gradients):
+        return
+    for name, gradient in zip(names, gradients, strict=True):
+        found = first_not_finite(gradient)
+        if found is not None:
+            (task, *_), got = found
+            raise NumericalError(f"inner gradient of {name}", f"must be finite, got {got}", task=task)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metarl_run.algo.base import Agents, Losses, finite_mean
 from metarl_run.algo.gradient.base import GradientBased, MetaBatch
+from metarl_run.errors import located
 from metarl_run.learner.base import Output
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
@@ -111,7 +112,11 @@ class MetaObjective:
             NumericalError: naming the first task whose loss is not finite.
         """
         losses_of = losses_of or MetaObjective.own_losses
-        terms = [part.share_of_gradient(tensors, losses_of, self.num_tasks) for part in self.parts]
+        terms, first = [], 0
+        for part in self.parts:
+            with located(first_task=first):
+                terms.append(part.share_of_gradient(tensors, losses_of, self.num_tasks))
+            first += part.num_tasks
         losses, gradients, metrics = zip(*terms, strict=True)
         return (
             finite_mean(torch.cat(losses)),
@@ -158,7 +163,7 @@ class MetaObjective:
         """Gradients of L with respect to each task's own copy of φ₀, `[M, …]` each, before summing over tasks."""
         agents = self.agents()
         losses, _ = self.losses(agents, self.rollouts, batch=self.whole)
-        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()))
+        return torch.autograd.grad(losses.sum(), list(agents[0].params.values()), materialize_grads=True)
 
 
 def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.algo.base import required_finite
 from metarl_run.algo.memory.decoder import Decoder
 from metarl_run.algo.memory.encoder import Encoder, surprises
 from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.errors import NumericalError
 from metarl_run.maths.distributions import Gaussian
 from metarl_run.maths.returns import masked_mean
 from metarl_run.types import Params, Rollout
@@ -57,9 +57,7 @@ class ELBO:
             NumericalError: if the ELBO or a gradient is not finite; the parameters are then unchanged.
         """
         loss, metrics = self.loss(x, lifetimes)
-        if not torch.isfinite(loss):
-            raise NumericalError("ELBO", f"must be finite, got {-loss.item()}", "lower belief_optimizer.lr")
-        gradients = torch.autograd.grad(loss, self.optimizer.tensors)
+        gradients = torch.autograd.grad(required_finite("meta-loss of the ELBO", loss), self.optimizer.tensors)
         norm = self.optimizer.step(gradients, lambda: "the mean over lifetimes")
         return {**metrics, "belief_gradient_norm": norm}
 

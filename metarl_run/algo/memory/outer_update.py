@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.algo.base import required_finite
 from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.errors import NumericalError
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import Output
 from metarl_run.maths.distributions import Distribution, each
@@ -64,9 +64,7 @@ class Outer:
                 if kl > self.max_kl:
                     return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
                 loss, learner_metrics = self.learner.loss(output, experience, behaviour)
-                if not torch.isfinite(loss):
-                    raise NumericalError("meta-loss", f"must be finite, got {loss.item()}", "lower meta_optimizer.lr")
-                gradients = torch.autograd.grad(loss, self.optimizer.tensors)
+                gradients = torch.autograd.grad(required_finite("meta-loss", loss), self.optimizer.tensors)
                 norm = self.optimizer.step(gradients, lambda: "the mean over lifetimes")
                 steps += 1
                 if part == parts[0]:

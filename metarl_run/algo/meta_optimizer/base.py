@@ -11,6 +11,7 @@ from metarl_run.algo.base import Objective
 from metarl_run.component import Component
 from metarl_run.errors import NumericalError
 from metarl_run.kinds import Positive
+from metarl_run.maths.finite import first_not_finite
 from metarl_run.types import Params
 
 
@@ -49,10 +50,11 @@ class MetaOptimizer(Component, ABC):
 
     def require_finite(self, gradients: Sequence[Tensor], task_at_fault: Callable[[], str]) -> None:
         """Raise NumericalError, naming parameter and task, unless every entry is finite."""
-        finite = [bool(torch.isfinite(g).all()) for g in gradients]
-        if not all(finite):
-            where = f"nan or inf in {self.names[finite.index(False)]} in {task_at_fault()}"
-            raise NumericalError("meta-gradient", f"must be finite, got {where}", "lower the step sizes")
+        for name, gradient in zip(self.names, gradients, strict=True):
+            found = first_not_finite(gradient)
+            if found is not None:
+                where = f"meta-gradient of {name}"
+                raise NumericalError(where, f"must be finite, got {found[1]}", at=(task_at_fault(),))
 
 
 class GradientRule(MetaOptimizer):
@@ -84,7 +86,7 @@ class GradientRule(MetaOptimizer):
         norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         if not torch.isfinite(norm):
             self.require_finite(gradients, task_at_fault)
-            raise NumericalError("meta-gradient", "must have a finite norm, got inf", "lower the step sizes")
+            raise NumericalError("meta-gradient", "must have a finite norm, got inf")
         scale = (self.max_grad_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
         with torch.no_grad():
             self.update([g * scale for g in gradients])

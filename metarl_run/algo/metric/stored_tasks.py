@@ -93,7 +93,13 @@ class StoredTasks(Component):
         return {**own, "generator": self.generator.get_state()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned.
+
+        Raises:
+            ValueError: if the number of pages is none.
+        """
+        if state["written"] < 0:
+            raise ValueError(f"written must be at least 0, got {int(state['written'])}")
         for name in ("steps", "earned", "written"):
             getattr(self, name).copy_(state[name])
         self.generator.set_state(state["generator"])

@@ -13,7 +13,7 @@ from metarl_run.algo.planning.base import DynamicsModel
 from metarl_run.algo.planning.continuous_loss import model_loss, value_loss
 from metarl_run.algo.planning.continuous_model import ContinuousModel
 from metarl_run.algo.planning.cross_entropy import CrossEntropy
-from metarl_run.kinds import Count, Fraction, Positive, Widths
+from metarl_run.kinds import BelowOne, Count, Fraction, Positive, Widths
 from metarl_run.learner.base import num_actions
 from metarl_run.learner.inputs import observation_size
 from metarl_run.maths.distributions import Categorical
@@ -39,7 +39,7 @@ class ContinuousDynamics(DynamicsModel):
         end_hidden: units of each hidden layer of e.
         value_hidden: units of each hidden layer of V.
         belief: K used in planning: the posterior `mean`, or a posterior `sample` of each member, redrawn at every step.
-        discount: γ < 1, per step.
+        discount: γ < 1, per step: V, in units of 1 / (1 − γ), would have no bound.
         value_lambda: λ in [0, 1] of V's targets, λ-returns.
         contexts: prefixes per lifetime and optimiser step that the rest is predicted from.
         targets: steps of the rest that are predicted.
@@ -65,7 +65,7 @@ class ContinuousDynamics(DynamicsModel):
     end_hidden: Widths
     value_hidden: Widths
     belief: Literal["mean", "sample"]
-    discount: Fraction
+    discount: BelowOne
     value_lambda: Fraction
     contexts: Count
     targets: Count
@@ -73,8 +73,6 @@ class ContinuousDynamics(DynamicsModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.discount == 1:
-            raise ValueError("discount must be < 1: V, in units of 1 / (1 - discount), would have no bound; got 1")
         self.size, self.num_actions = observation_size(self.observation_space), num_actions(self.action_space)
         self.model = ContinuousModel(
             size=self.size,

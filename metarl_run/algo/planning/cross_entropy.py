@@ -1,6 +1,7 @@
 """Cross-entropy method for sequences of discrete actions."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.component import Component
-from metarl_run.kinds import Count, Fraction
+from metarl_run.kinds import AtMost, Count, Fraction
 
 Score = Callable[[Int[Tensor, "N C H"]], Float[Tensor, "N C"]]
 """Scores of C sequences of H actions in each of N envs."""
@@ -40,15 +41,10 @@ class CrossEntropy(Component):
 
     horizon: Count
     candidates: Count
-    elites: Count
+    elites: Annotated[Count, AtMost("candidates")]
     rounds: Count
     inertia: Fraction
     exploration: Fraction
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.elites > self.candidates:
-            raise ValueError(f"elites must be <= candidates, which is {self.candidates}, got {self.elites}")
 
     def search(
         self, score: Score, p: Float[Tensor, "N H A"], generator: torch.Generator

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.algo.base import Later
 from metarl_run.component import Component
 from metarl_run.types import Rollout
 
@@ -56,7 +57,21 @@ class Replay(Component):
         """The contents, and the number of lifetimes ever added."""
         return {**self.kept, "seen": torch.tensor(self.seen, device="cpu")}
 
+    def form(self, num_features: int) -> dict[str, Tensor | Later]:
+        """Form of the state with observations of `num_features` numbers and discrete actions."""
+        of_steps = torch.empty(self.steps, self.capacity, device="meta")
+        kinds = {"action": of_steps.long(), "reward": of_steps} | {
+            "observation": of_steps.new_empty(self.steps + 1, self.capacity, num_features)
+        }
+        return {**{name: Later(kinds.get(name, of_steps.bool())) for name in FIELDS}, "seen": torch.tensor(0)}
+
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned.
+
+        Raises:
+            ValueError: if the contents are not those of as many lifetimes.
+        """
+        if int(state["seen"]) < 0 or any((name in state) != bool(state["seen"] > 0) for name in FIELDS):
+            raise ValueError(f"seen must be the number of lifetimes ever added, got {int(state['seen'])}")
         self.kept = {name: state[name].clone() for name in FIELDS if name in state}
         self.seen = int(state["seen"])

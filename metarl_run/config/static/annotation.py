@@ -9,7 +9,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from metarl_run import kinds
 from metarl_run.config.static.source import Module, dotted_name, find, origin
@@ -64,7 +64,8 @@ def kind_of(node: ast.expr, source: Module, packages: Sequence[str]) -> Any:
                     return _union([kind_of(entries[0], source, packages), type(None)])
                 case "typing.Annotated":
                     checks = [check for entry in entries[1:] if (check := _check(entry, source, packages)) is not None]
-                    return Annotated[(Any, *checks)] if checks else kind_of(entries[0], source, packages)
+                    inner = kind_of(entries[0], source, packages)
+                    return Annotated[(inner if get_origin(inner) is Annotated else Any, *checks)] if checks else inner
                 case name if name in COLLECTIONS:
                     inner = kind_of(entries[-1], source, packages)
                     return Components(inner.base) if isinstance(inner, Component) else None

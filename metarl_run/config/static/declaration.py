@@ -26,6 +26,8 @@ class Declaration:
         provides_if, requires_if: argument → value → capabilities, of a component configured with that value or with
             a list that holds it.
         advice: argument → the hint that goes with a refused value.
+        sizes: `task`, `observation` or `parameters` → arguments and numbers whose product is a lower bound of how many
+            numbers it consists of, see `metarl_run.config.size`.
     """
 
     provides: Capabilities = ()
@@ -33,6 +35,7 @@ class Declaration:
     provides_if: CapabilitiesIf = field(default_factory=dict)
     requires_if: CapabilitiesIf = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
         """Capabilities that a component with these arguments provides."""
@@ -55,6 +58,7 @@ def declaration(lineage: Lineage) -> Declaration:
         provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_advice, "{argument: hint}", {}),
+        sizes=_literal("sizes", lineage, _is_sizes, "{part: (argument or number, …)}", {}),
     )
 
 
@@ -104,3 +108,10 @@ def _is_capabilities_if(literal: object) -> bool:
 
 def _is_advice(literal: object) -> bool:
     return isinstance(literal, dict) and all(isinstance(word, str) for pair in literal.items() for word in pair)
+
+
+def _is_sizes(literal: object) -> bool:
+    return isinstance(literal, dict) and all(
+        isinstance(part, str) and isinstance(factors, tuple) and all(type(factor) in (str, int) for factor in factors)
+        for part, factors in literal.items()
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metarl_run.files import plain_only
 from metarl_run.report.figure import FAINT, look, save
 from metarl_run.report.folder import read_summary
 
@@ -26,7 +27,7 @@ COLUMNS = 3
 
 def read_learned(folder: Path) -> dict[str, list[float]]:
     """Learned hyperparameters in metrics.csv by column, and `iteration`; empty if there are none."""
-    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+    with open(folder / "metrics.csv", encoding="utf-8", newline="", opener=plain_only) as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if name.startswith(PREFIX)] if rows else []
     learned = {name.removeprefix(PREFIX): [float(row[name]) for row in rows] for name in names}

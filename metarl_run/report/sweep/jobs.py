@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.config.syntax import read_yaml
+from metarl_run.errors import StateError
+from metarl_run.files import read_json
+from metarl_run.report.folder import printable, read_rows, read_summary
 from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
 
 MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
@@ -19,6 +20,21 @@ MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
 
 CHOICES: tuple[str, ...] = ("algo", "env", "learner", "network", "experiment", "budget")
 """Options that are chosen by name."""
+
+
+COUNTS = {"number": int, "distinct": int, "new": int}
+SUMMARY: Mapping[str, Any] = {
+    **dict.fromkeys((*CHOICES, "status", "panel"), str),
+    **dict.fromkeys(("seed", "meta_iterations"), int),
+    **dict.fromkeys(("meta_train_env_steps", "wall_seconds", "cpu_seconds"), float),
+    "published": {"lifetime_return": float, "deviation": float, "num_tasks": int, "source": str},
+    "error": {"where": str, "reason": str, "exit_code": int},
+    "lifetime_returns": {"meta_test": [float]},
+    "held_out_tasks": {"meta_test": COUNTS},
+    "tasks_hash": {"meta_test": str},
+    "task_hashes": {"meta_test": [str]},
+}
+"""Kinds of what a comparison reads in summary.json; null is of every kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +85,7 @@ def read_jobs(sweep_folder: Path) -> list[Job]:
     for folder in folders:
         choices = summary_or_empty(folder)
         if "algo" in choices and "env" in choices:
-            known.add((choices["algo"], choices["env"]))
+            known.add((str(choices["algo"]), str(choices["env"])))
     return [read_job(folder, known) for folder in sorted(folders, key=job_order)]
 
 
@@ -95,7 +111,7 @@ def job_order(folder: Path) -> tuple[int, str]:
 def summary_or_empty(folder: Path) -> dict[str, Any]:
     try:
         return read_summary(folder)
-    except (OSError, ValueError):
+    except (OSError, ValueError, StateError):
         return {}
 
 
@@ -103,11 +119,15 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     summary = summary_or_empty(folder)
     record = mapping_or_empty(folder / "run.json")
     config = with_current_targets(mapping_or_empty(folder / "config.yaml"), warn=False)
-    overrides = record.get("overrides") or yaml_or_none(folder / ".hydra" / "overrides.yaml") or []
+    asked = record.get("overrides") or record_or_none(folder / ".hydra" / "overrides.yaml")
+    overrides = [str(text) for text in asked] if isinstance(asked, list) else []
     recorded = {key: config[key] for key in ("seed", "budget") if config.get(key) is not None}
-    recorded |= record.get("choices", {}) | summary
-    choices, seed = names_of(folder, recorded, overrides, known)
-    rows, problem = rows_or_problem(folder, summary)
+    if isinstance(chosen := record.get("choices"), dict):
+        recorded |= chosen
+    odd = odd_entry(summary, SUMMARY)
+    rows, problem = ([], f"{odd} in summary.json is not what a run writes") if odd else rows_or_problem(folder, summary)
+    summary = {} if odd else summary
+    choices, seed = names_of(folder, recorded | summary, overrides, known)
     return Job(
         name=folder.name,
         overrides=" ".join(overrides),
@@ -119,7 +139,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         tasks_hash=None if problem else tasks_hash(summary),
         tasks=None if problem else held_out(summary),
         published=summary.get("published"),
-        panel=config.get("panel"),
+        panel=panel if isinstance(panel := config.get("panel"), str) else None,
         meta_train_env_steps=summary.get("meta_train_env_steps"),
         wall_seconds=float(summary.get("wall_seconds") or 0.0),
         cpu_seconds=summary.get("cpu_seconds"),
@@ -127,6 +147,27 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         exit_code=(summary.get("error") or {}).get("exit_code"),
         log=folder / "train.log",
     )
+
+
+def odd_entry(found: Any, kind: Any, name: str = "") -> str | None:
+    """The first entry of a record that is of another kind; None if there is none.
+
+    Args:
+        found: as read from a file.
+        kind: a type, a list of a type, or a mapping of kinds, where entries may be missing and others are of any kind.
+        name: dotted name of `found`.
+    """
+    if found is None:
+        return None
+    if isinstance(kind, Mapping) and isinstance(found, dict):
+        below = f"{name}." if name else ""
+        odd = (odd_entry(found.get(key), each, f"{below}{key}") for key, each in kind.items())
+    elif isinstance(kind, list) and isinstance(found, list):
+        odd = (odd_entry(each, kind[0], name) for each in found)
+    else:
+        right = isinstance(kind, type) and isinstance(found, int | float if kind is float else kind)
+        return None if right else name
+    return next((each for each in odd if each), None)
 
 
 def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
@@ -139,7 +180,7 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
         return [], ": ".join(parts) or str(summary.get("status"))
     try:
         rows = read_rows(folder, "meta_test")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StateError) as error:
         return [], f"adaptation.csv cannot be read: {error}"
     if not rows:
         return [], "adaptation.csv has no meta_test rows"
@@ -149,15 +190,15 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
     return rows, None
 
 
-def yaml_or_none(path: Path) -> Any:
+def record_or_none(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return printable(read_json(path) if path.suffix == ".json" else read_yaml(path))
+    except (OSError, ValueError, StateError):
         return None
 
 
 def mapping_or_empty(path: Path) -> dict[str, Any]:
-    found = yaml_or_none(path)
+    found = record_or_none(path)
     return found if isinstance(found, dict) else {}
 
 

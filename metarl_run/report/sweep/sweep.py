@@ -15,6 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metarl_run.report import markup
 from metarl_run.report.folder import short
 from metarl_run.report.interval import coverage_note, plus_minus
 from metarl_run.report.output import standard_output
@@ -258,26 +259,26 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
         for group, lifetime in zip(groups, lifetimes, strict=True)
     ]
     aligned = [":--", ":--", *("--:" for _ in titles[2:])]
-    table = "\n".join(f"| {' | '.join(escaped(row))} |" for row in (titles, aligned, *rows))
+    table = "\n".join(map(markup.row, (titles, aligned, *rows)))
     about = f"{columns.meaning}, on held-out tasks: mean ± half of its 95 % interval over seeds and tasks."
     parts = ["# Comparison", about, table]
     if notes := notes_of(groups):
-        parts.append("\n".join(f"- {note}" for note in notes))
+        parts.append("\n".join(f"- {markup.text(note)}" for note in notes))
     if optima := optima_of(groups):
         where = ", ".join(f"{optimum} on {env}" for env, optimum in optima.items())
-        parts.append(f"Optimum, the expected return of the best policy of each task: {where}.")
+        parts.append(f"Optimum, the expected return of the best policy of each task: {markup.text(where)}.")
     sources = dict.fromkeys(group.published["source"] for group in groups if group.published)
     if source_text := "; ".join(source for source in sources if source):
-        parts.append(f"Published: {source_text}.")
+        parts.append(f"Published: {markup.text(source_text)}.")
     if any(group.curve for group in groups):
         parts.append("![Adaptation curves](comparison.png)")
     if failed:
         parts.append("## Failed jobs")
         parts.append(
             "\n".join(
-                f"- `{job.overrides or job.name}`: {job.problem} "
+                f"- {markup.code(job.overrides or job.name)}: {markup.text(str(job.problem))} "
                 f"({'no exit code' if job.exit_code is None else f'exit code {job.exit_code}'}; "
-                f"log `{job.log.relative_to(sweep_folder)}`)"
+                f"log {markup.code(str(job.log.relative_to(sweep_folder)))})"
                 for job in failed
             )
         )
@@ -287,7 +288,3 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
 def finished_of(group: Group) -> str:
     missing = ", ".join(str(seed) for seed in group.failed_seeds)
     return f"{group.finished} (without {missing})" if missing else group.finished
-
-
-def escaped(row: Sequence[str]) -> list[str]:
-    return [entry.replace("|", "\\|") for entry in row]

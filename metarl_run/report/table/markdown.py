@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from metarl_run.report import markup
 from metarl_run.report.published import precise
 from metarl_run.report.table import text
 from metarl_run.report.table.text import CellRecord, TableRecord
@@ -32,7 +33,7 @@ def markdown(record: TableRecord, picture: str) -> str:
     if lines := text.tolerances(record):
         parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in lines)]
     if failed := text.failures(record):
-        parts += ["## Failed", "\n".join(f"- {line.removeprefix('failed: ')}" for line in failed)]
+        parts += ["## Failed", "\n".join(f"- {markup.text(line.removeprefix('failed: '))}" for line in failed)]
     parts.append("## Cell by cell")
     for block, cells in blocks.items():
         parts += [f"### {block[:1].upper()}{block[1:]}", "\n".join(_details(record, cells))]
@@ -42,11 +43,11 @@ def markdown(record: TableRecord, picture: str) -> str:
 def _overview(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
     columns = text.columns_of(cells)
     by_name = {(cell["row"], cell["column"]): cell for cell in cells}
-    yield _line(["", *columns])
-    yield _line([":--", *("--:" for _ in columns)])
+    yield markup.row(["", *columns])
+    yield markup.row([":--", *("--:" for _ in columns)])
     for row in text.rows_of(cells):
         entries = [by_name.get((row, column)) for column in columns]
-        yield _line([text.row_name(record, row), *(_short(cell) if cell else "" for cell in entries)])
+        yield markup.row([text.row_name(record, row), *(_short(cell) if cell else "" for cell in entries)])
 
 
 def _short(cell: CellRecord) -> str:
@@ -55,19 +56,14 @@ def _short(cell: CellRecord) -> str:
 
 
 def _details(record: TableRecord, cells: Sequence[CellRecord]) -> Iterator[str]:
-    yield _line(TITLES)
-    yield _line([":--", ":--", *("--:" for _ in TITLES[2:-2]), ":--", ":--"])
+    yield markup.row(TITLES)
+    yield markup.row([":--", ":--", *("--:" for _ in TITLES[2:-2]), ":--", ":--"])
     for cell in cells:
         first = "–" if cell["first_1000"] is None else precise(cell["first_1000"])
         entries = [text.row_name(record, cell["row"]), cell["column"], text.ours(cell), text.interval(cell), first]
         entries += [text.paper(cell), text.difference(cell), _tolerance(cell), text.judged(cell), text.setting(cell)]
-        yield _line(entries)
+        yield markup.row(entries)
 
 
 def _tolerance(cell: CellRecord) -> str:
     return f"{'−' if cell['one_sided'] else '±'}{cell['tolerance']:g}"
-
-
-def _line(entries: Sequence[str]) -> str:
-    safe = [entry.replace("|", "\\|") for entry in entries]
-    return f"| {' | '.join(safe)} |"

@@ -68,6 +68,6 @@ def test_a_meta_gradient_that_is_not_finite_names_its_task(rule, task, monkeypat
         return Overflows.apply(values, torch.arange(M) == task), metrics
 
     monkeypatch.setattr(algo, "meta_losses", losses)
-    with pytest.raises(NumericalError, match=rf"meta-gradient: must be finite, got nan or inf in .* in task {task}"):
+    with pytest.raises(NumericalError, match=rf"meta-gradient of \S+: must be finite, got \S+ in task {task}$"):
         algo.meta_update(replay(algo))
     assert all(torch.equal(before[name], θ) for name, θ in algo.meta_params.items())

@@ -195,5 +195,5 @@ def test_a_sampled_last_layer_has_the_posteriors_mean_and_variance(agent):
 
 
 def test_a_discount_of_one_is_refused():
-    with pytest.raises(ConfigError, match="discount: must be < 1"):
+    with pytest.raises(ConfigError, match=r"discount: must be a finite number in \[0, 1\)"):
         make("algo.continuous.discount=1")

@@ -1,0 +1,179 @@
+"""Jobs of a sweep in forks of this process, as a launcher plugin of Hydra: a job that crashes harms no other."""
+
+import functools
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from metarl_run.cli.sweeper import known_to_hydra
+from metarl_run.config.loader import current
+from metarl_run.config.plan import flat
+from metarl_run.config.point import Point
+from metarl_run.config.secret import masked
+from metarl_run.errors import ResourceError, RunError
+from metarl_run.report.figure import draw_optimum, rendered
+from metarl_run.run import run as _imported_before_forking  # noqa: F401
+from metarl_run.run.folder import record_failure
+from metarl_run.system.child import Child, Died, wait_for_any
+from metarl_run.system.crash import bug
+from metarl_run.system.interruption import Interrupted, StopRequest
+
+SECONDS_BETWEEN_LOOKS = 0.1
+"""Interval of checks for stop requests."""
+
+log = logging.getLogger("hydra")
+
+REPLACED = (
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+)
+"""Launchers on this machine: a crash in one process ends the basic one's sweep, and one of any worker ends joblib's."""
+
+
+class ForkingLauncher(Launcher):
+    """Every job in a fork of its own.
+
+    Args:
+        n_jobs: jobs side by side, as joblib counts them: -1 is one per core, -2 one core less.
+        options: of the launcher that is replaced; they have no meaning here.
+
+    Attributes:
+        stop: stop requests of this process.
+        failed: whether some job did not end well.
+    """
+
+    __module__ = "hydra_plugins.metarl_run"  # Hydra takes a plugin from nowhere else
+
+    stop: ClassVar[StopRequest] = StopRequest()
+    failed: ClassVar[bool] = False
+
+    def __init__(self, n_jobs: int | None = 1, **options: Any) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted = 1 if n_jobs is None else n_jobs
+        self.at_once = wanted if wanted > 0 else max(1, cores + 1 + wanted)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all jobs; those that fail are told by their status.
+
+        Raises:
+            Interrupted: if a stop was asked for, after the running jobs have saved.
+        """
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        log.info(f"Launching {len(job_overrides)} jobs locally")
+        jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
+        waiting, running, told = [*reversed(jobs)], dict[Child, Job](), False
+        try:
+            while waiting or running:
+                if self.stop.exit_code is not None and not told:
+                    waiting, told = [], True
+                    for child in running:
+                        child.signal(self.stop.number)
+                while waiting and len(running) < self.at_once:
+                    job = waiting.pop()
+                    log.info(f"\t#{job.number} : {' '.join(filter_overrides(job.overrides))}")
+                    running[Child(lambda job=job: job.run(self.function, self.stop))] = job  # type: ignore[misc]
+                for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
+                    job = running.pop(child)
+                    job.end(child, asked=told)
+                    ForkingLauncher.failed |= job.done.status is not JobStatus.COMPLETED
+        finally:
+            for child in running:
+                child.process.kill()
+                child.close()
+        self.stop.check()
+        return [job.done for job in jobs]
+
+
+class Job:
+    """One job of a sweep.
+
+    Args:
+        context: Hydra's.
+        config: of the sweep as a whole.
+        overrides: the job's own.
+        number: from 0.
+
+    Attributes:
+        done: what Hydra returns for it.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> None:
+        self.context, self.of_sweep, self.overrides, self.number = context, config, [*overrides], number
+        self.done = JobReturn(overrides=self.overrides)
+
+    @functools.cached_property
+    def config(self) -> DictConfig:
+        """Composed where it is needed: in the job's process, and here if that died."""
+        config = self.context.config_loader.load_sweep_config(self.of_sweep, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = self.number
+        return config
+
+    @property
+    def folder(self) -> Path:
+        with current(self.config):
+            return Path(*(str(OmegaConf.select(self.config, f"hydra.sweep.{key}")) for key in ("dir", "subdir")))
+
+    def run(self, function: TaskFunction, stop: StopRequest) -> JobReturn:
+        """Do it, in this process."""
+        stop.leaves_at_once = False  # that is decided by the process that started this one, which passes signals on
+        return run_job(function, self.config, "hydra.sweep.dir", "hydra.sweep.subdir", self.context)
+
+    def end(self, child: Child, *, asked: bool) -> None:
+        """Take over what came of it in a process that has ended, and report what that could not.
+
+        Args:
+            child: the process.
+            asked: it was asked to stop.
+        """
+        try:
+            self.done = child.result()
+            return
+        except Interrupted as request:
+            failure: RunError = ResourceError(
+                str(self.folder), f"was stopped by {signal.Signals(request.exit_code - 128).name}"
+            )
+        except Died as error:
+            failure = ResourceError(str(self.folder), f"{error.reason}, in {' '.join(self.overrides)}")
+            record_failure(self.folder, ResourceError("process", error.reason))
+        except (Exception, SystemExit) as error:
+            failure = bug(error, self.folder)
+            record_failure(self.folder, failure)
+        if not asked:
+            print(masked(str(failure)), file=sys.stderr, flush=True)
+        self.done.status, self.done.return_value = JobStatus.FAILED, failure
+
+
+def replacing(points: Sequence[Point], stop: StopRequest) -> list[str]:
+    """Arguments that make Hydra use forks instead of a launcher for this machine; none for any other."""
+    if points[0].composed.hydra.launcher._target_ not in REPLACED:
+        return []
+    torch.set_num_threads(1)  # whatever a sweeper computes, threads of it would be missing in forks
+    _import_once(points)
+    ForkingLauncher.stop = stop
+    known_to_hydra(ForkingLauncher)
+    return [f"hydra.launcher._target_={ForkingLauncher.__module__}.{ForkingLauncher.__name__}"]
+
+
+def _import_once(points: Sequence[Point]) -> None:
+    """Import what every fork would import again, half a second each."""
+    targets = {value for p in points for key, value in flat(p.config).items() if key.endswith("_target_")}
+    for target in sorted(targets):
+        if target.startswith("metarl_run."):  # code of others may compute as it is imported
+            importlib.import_module(target.rpartition(".")[0])
+    rendered(1.0, 1.0, lambda figure: draw_optimum(figure.add_subplot(), 0.0, ""))
