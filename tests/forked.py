@@ -98,7 +98,9 @@ class Fork:
             composed = _composed.get(arguments)
             if composed is not None:
                 real = train.compose_points
-                train.compose_points = lambda argv: composed if tuple(argv) == arguments else real(argv)
+                train.compose_points = lambda argv, **named: (
+                    composed if tuple(argv) == arguments and not named else real(argv, **named)
+                )
             first()
             try:
                 command.main()
