@@ -68,12 +68,12 @@ def test_a_file_system_without_locks_is_warned_of(number, tmp_path, monkeypatch,
     [
         (lock.fcntl, "flock", ".lock: cannot lock: "),
         (lock.os, "open", ".lock: cannot lock: "),
-        (lock.Path, "write_text", ".owner: cannot write: "),
+        (lock, "open", ".owner: cannot write: "),
         (lock.Path, "unlink", ".owner: cannot remove: "),
     ],
 )
 def test_a_disk_that_refuses_is_told(module, name, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, name, refusing(errno.EIO))
+    monkeypatch.setattr(module, name, refusing(errno.EIO), raising=False)
     with pytest.raises(ResourceError, match=said + os.strerror(errno.EIO)), locked(tmp_path):
         pass
 
