@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_once(tmp_path, monkeypatch):
     log = logging.getLogger("metarl_run.test")
     with folder.logging_to(tmp_path / "train.log"):
         log.info("first")
-        monkeypatch.setattr(logging.StreamHandler, "flush", refuse)
+        monkeypatch.setattr(folder.LogFile, "flush", refuse)
         with pytest.raises(ResourceError, match=r"train.log: cannot write: No space left"):
             log.info("second")
         log.info("third")  # the end of the run can still be recorded

@@ -73,7 +73,7 @@ def test_a_file_system_without_locks_is_warned_of(number, tmp_path, monkeypatch,
     ],
 )
 def test_a_disk_that_refuses_is_told(module, name, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, name, refusing(errno.EIO), raising=False)
+    monkeypatch.setattr(module, name, refusing(errno.EIO), raising=False)  # `open` is a builtin
     with pytest.raises(ResourceError, match=said + os.strerror(errno.EIO)), locked(tmp_path):
         pass
 
