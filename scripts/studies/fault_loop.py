@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import forked
 from black_box import SMALL, differences, summary
@@ -93,7 +94,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="number of cases, drawn at random (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: 0)")
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=[*SCENES], help="commands (default: all)")
-    parser.add_argument("--json", type=Path, help="JSON file for the result")
+    parser.add_argument("--json", type=Path, help="JSON file for the result, kept up to date")
     chosen = parser.parse_args()
     forked.prepare()
     begun = time.monotonic()
@@ -103,26 +104,20 @@ def main() -> int:
         total = len(cases)
         if chosen.count is not None and chosen.count < total:
             cases = random.Random(chosen.seed).sample(cases, chosen.count)
-        failures = [failure for case in cases for failure in loop.examine(case)]
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "platform": platform.platform(),
-        "versions": loop.versions,
-        "seed": chosen.seed,
-        "plan": PLAN,
-        "operations": loop.operations,
-        "possible": total,
-        "cases": len(cases),
-        "by_kind": by_kind(cases, failures),
-        "seconds": round(time.monotonic() - begun),
-        "failures": [{"case": str(case), "problem": problem} for case, problem in failures],
-    }
-    if chosen.json is not None:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json_text(result), encoding="utf-8")
+        failures: list[tuple[Case, str]] = []
+        for done, case in enumerate(cases, 1):
+            failures += loop.examine(case)
+            if chosen.json is not None:
+                about = {"seed": chosen.seed, "possible": total, "seconds": round(time.monotonic() - begun)}
+                write(chosen.json, about | loop.result(cases[:done], failures))
     bad = len({case for case, _ in failures})
-    print(f"{len(cases) - bad} of {len(cases)} cases right, of {total} possible; {result['seconds']} s")
+    print(f"{len(cases) - bad} of {len(cases)} cases right, of {total} possible")
     return 1 if failures else 0
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json_text(result), encoding="utf-8")
 
 
 def by_kind(cases: Sequence[Case], failures: Sequence[tuple[Case, str]]) -> dict[str, dict[str, int]]:
@@ -163,6 +158,20 @@ class Loop:
                 found += [Case(name, number, kind, path, how) for how in (*ERRORS, *KILLED)]
                 found.append(Case(name, number, kind, path, errno.ENOSPC, lasting=True))
         return found
+
+    def result(self, cases: Sequence[Case], failures: Sequence[tuple[Case, str]]) -> dict[str, Any]:
+        """Content of the JSON file."""
+        return {
+            "date": time.strftime("%Y-%m-%d"),
+            "platform": platform.platform(),
+            "versions": self.versions,
+            "plan": PLAN,
+            "operations": self.operations,
+            "cases": len(cases),
+            "wrong": len({case for case, _ in failures}),
+            "by_kind": by_kind(cases, failures),
+            "failures": [{"case": str(case), "problem": problem} for case, problem in failures],
+        }
 
     def examine(self, case: Case) -> Iterator[tuple[Case, str]]:
         """What is wrong about one case; printed, too."""
