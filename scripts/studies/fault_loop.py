@@ -236,7 +236,7 @@ def misreported(case: Case, done: forked.Ended) -> Iterator[str]:
     said = done.stderr.strip()
     lines = [line for line in said.splitlines() if not line.startswith(("warning:", "hint:"))]
     codes = {5, 6} if case.scene == "sweep" else {5}
-    if case.how in (errno.EACCES, errno.EROFS) and case.kind == "mkdir" and case.number == 0:
+    if case.how in (errno.EACCES, errno.EROFS) and not Path(case.path).parent.name and "dir" in case.kind:
         codes = {2}  # output_root cannot be written
     if done.returncode not in codes:
         yield f"exit code {done.returncode}: {lines[-1:]}"
@@ -251,7 +251,7 @@ def names(line: str, case: Case) -> bool:
     path = Path(case.path)
     name = re.sub(r"^\.(.*)\.tmp$", r"\1", path.name)
     said = name in line or re.sub(r"^\.(.*)\.tmp$", r"\1", path.parent.name) in line
-    return said and re.search(rf"cannot ({VERBS[case.kind]}|write)", line) is not None
+    return said and re.search(rf"cannot ({VERBS[case.kind]}|write|be written)", line) is not None
 
 
 def is_whole(path: Path) -> bool:
