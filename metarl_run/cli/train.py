@@ -190,7 +190,7 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
         sweeper.register([point.overrides for point in composed.points])
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
-            arguments.append("--multirun")
+            arguments.insert(0, "--multirun")  # flags go first
     else:
         arguments += for_search(first, composed.arguments)
     ours = launcher.replacing(composed.points, stop)
