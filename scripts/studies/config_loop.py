@@ -271,7 +271,7 @@ def of_key(key: str, value: Any) -> Iterator[str]:
             else quoted
         )
     if key.startswith("env.meta_"):
-        quoted = [text for text in quoted if text != "3"]  # a number is a distribution
+        quoted = [text for text in quoted if text not in ("3", "-1", "2.5")]  # a number is a distribution
     for text in quoted:
         yield f"{key}={text}"
     if type(value) is int and not key.startswith("env.meta_"):
