@@ -80,6 +80,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     }
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
+    if final.is_file():
+        final.unlink()
     shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     for unfinished in folder.glob(".*.tmp"):  # of a process that was killed
         shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()

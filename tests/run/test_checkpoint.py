@@ -179,3 +179,12 @@ def test_a_manifest_from_before_they_had_hashes_of_their_own_is_read(tmp_path):
     del content["sha256"], content["config"]
     manifest.write_text(json.dumps(content))
     assert checkpoint.load_newest(tmp_path).iteration == 1
+
+
+def test_a_file_of_a_checkpoints_name_does_not_stop_saving(tmp_path):
+    save(tmp_path, 1)
+    for name in ("000002", ".000005.tmp"):
+        (tmp_path / name).touch()
+    assert checkpoint.load_newest(tmp_path).iteration == 1
+    save(tmp_path, 2)
+    assert names(tmp_path) == ["000001", "000002"]
