@@ -80,8 +80,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     }
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     _remove(folder.glob(".*.tmp"))
+    _remove([final] if os.path.lexists(final) else [])  # damaged, and its iteration was run again
     with refusals(final, f"write {len(tensors)} bytes"):
         try:
             temporary.mkdir(parents=True)
