@@ -140,10 +140,12 @@ class Operations:
             closefd: bool = True,
             opener: Any = None,
         ) -> Any:
-            found = None if isinstance(file, int) or opener is not None else self.concerns(file)
+            found = None if isinstance(file, int) else self.concerns(file)
             if found is None or not set(mode) & set("wax+"):
                 return real_io(file, mode, buffering, encoding, errors, newline, closefd, opener)
-            raw = self("open", found, lambda: Raw(file, mode.replace("b", "").replace("t", "")))
+            plain = mode.replace("b", "").replace("t", "")
+            # An opener calls os.open, which counts
+            raw = Raw(file, plain, opener=opener) if opener else self("open", found, lambda: Raw(file, plain))
             self.paths[raw.fileno()] = found
             if buffering == 0:
                 return raw

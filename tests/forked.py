@@ -97,7 +97,10 @@ class Fork:
 
             composed = _composed.get(arguments)
             if composed is not None:
-                train.compose_points = lambda argv: composed
+                real = train.compose_points
+                train.compose_points = lambda argv, **named: (
+                    composed if tuple(argv) == arguments and not named else real(argv, **named)
+                )
             first()
             try:
                 command.main()

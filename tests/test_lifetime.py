@@ -4,6 +4,8 @@ import pytest
 import torch
 from diagnostic import CountsAdaptations, CountsEpisodes, PaysAction
 
+from metarl_run import evaluation
+from metarl_run.errors import NumericalError
 from metarl_run.evaluation import evaluate, joined
 from metarl_run.maths.statistics import curve_of
 from metarl_run.seeding import Streams
@@ -70,3 +72,48 @@ def test_tasks_do_not_depend_on_how_many_live_side_by_side(monkeypatch):
     monkeypatch.setattr("metarl_run.evaluation.ENVS_AT_ONCE", 7 * B)
     assert evaluation_of(CountsAdaptations()).task_hashes == marks
     assert len(set(marks)) == 60
+
+
+def test_an_error_names_the_task_among_all_and_the_evaluation(monkeypatch):
+    monkeypatch.setattr(evaluation, "ENVS_AT_ONCE", 3 * B)
+    plain, parts = evaluation.live, []
+
+    def live(*arguments, **named):
+        parts.append(named)
+        if len(parts) == 2:
+            raise NumericalError("inner loss", "must be finite, got nan", task=1, at=("adaptation step 2",))
+        return plain(*arguments, **named)
+
+    monkeypatch.setattr(evaluation, "live", live)
+    with pytest.raises(NumericalError, match=r"in task 4, adaptation step 2, meta_test after meta-iteration 7$"):
+        evaluation_of(CountsAdaptations())
+
+
+@pytest.mark.parametrize(("step", "hint"), [(0, None), (1, "lower algo.inner_lr")])
+def test_a_step_size_is_to_blame_only_once_a_step_was_taken(step, hint):
+    algo = CountsAdaptations()
+    adapt, steps = algo.adapt, []
+
+    def fails(agent, rollout):
+        steps.append(agent)
+        if len(steps) == step + 1:
+            raise NumericalError("inner loss", "must be finite, got nan", task=1)
+        return adapt(agent, rollout)
+
+    algo.adapt = fails
+    with pytest.raises(NumericalError) as caught:
+        evaluation_of(algo)
+    assert caught.value.hint == hint
+
+
+def test_finite_rewards_that_add_up_to_infinity_are_no_return():
+    family = PaysAction(horizon=H)
+    step = family.step
+
+    def much(*arguments):
+        state, reward, terminated = step(*arguments)
+        return state, torch.full_like(reward, 3e38), terminated
+
+    family.step = much
+    with pytest.raises(NumericalError, match="return of PaysAction: must be finite, got inf in task 0, rollout 0"):
+        evaluation_of(CountsAdaptations(), family)

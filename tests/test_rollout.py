@@ -8,6 +8,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.cartpole_family import CartPoleFamily, CartPoleState
 from metarl_run.env.navigation import Navigation
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.errors import NumericalError
 from metarl_run.maths.distributions import Categorical, Gaussian, sampling_noise
 from metarl_run.rollout import collect
 from metarl_run.types import AgentState
@@ -188,3 +189,28 @@ def test_actions_of_several_numbers_follow_the_policy_in_every_slot_independentl
         assert (one * other).mean().abs() < 5 / (2 * N * 0.9) ** 0.5, (
             "neighbours along an axis know nothing of each other"
         )
+
+
+def test_an_agent_that_fails_after_a_number_that_is_not_finite_is_not_to_blame(monkeypatch):
+    env, algo = make_env(PaysAction(horizon=4)), CountsAdaptations()
+    advance, act, steps = env.advance, algo.act, []
+
+    def spoilt(action):
+        steps.append(action)
+        step = advance(action)
+        step.reward[1, 2] = torch.nan if len(steps) == 2 else 0
+        return step
+
+    def fails(agent, percept):
+        if percept.last_reward.isnan().any():
+            raise IndexError("out of range")
+        return act(agent, percept)
+
+    monkeypatch.setattr(env, "advance", spoilt)
+    monkeypatch.setattr(algo, "act", fails)
+    with pytest.raises(NumericalError, match="reward of PaysAction: must be finite, got nan in task 1, step 1, env 2"):
+        roll(env, algo)
+    monkeypatch.setattr(env, "advance", advance)
+    monkeypatch.setattr(algo, "act", lambda *_: [][1])
+    with pytest.raises(IndexError):
+        roll(env, algo)

@@ -25,6 +25,7 @@ from metarl_run.errors import ResourceError, RunError
 from metarl_run.report.figure import draw_optimum, rendered
 from metarl_run.run import run as _imported_before_forking  # noqa: F401
 from metarl_run.run.folder import record_failure
+from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child, Died, wait_for_any
 from metarl_run.system.crash import bug
 from metarl_run.system.interruption import Interrupted, StopRequest
@@ -132,7 +133,8 @@ class Job:
     def run(self, function: TaskFunction, stop: StopRequest) -> JobReturn:
         """Do it, in this process."""
         stop.leaves_at_once = False  # that is decided by the process that started this one, which passes signals on
-        return run_job(function, self.config, "hydra.sweep.dir", "hydra.sweep.subdir", self.context)
+        with refusals(self.folder, "make"):  # errors of the job itself are in what it returns
+            return run_job(function, self.config, "hydra.sweep.dir", "hydra.sweep.subdir", self.context)
 
     def end(self, child: Child, *, asked: bool) -> None:
         """Take over what came of it in a process that has ended, and report what that could not.
@@ -151,6 +153,8 @@ class Job:
         except Died as error:
             failure = ResourceError(str(self.folder), f"{error.reason}, in {' '.join(self.overrides)}")
             record_failure(self.folder, ResourceError("process", error.reason))
+        except ResourceError as error:
+            failure = error
         except (Exception, SystemExit) as error:
             failure = bug(error, self.folder)
             record_failure(self.folder, failure)

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -190,7 +190,7 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
         sweeper.register([point.overrides for point in composed.points])
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
         if not {"-m", "--multirun"} & {*arguments}:
-            arguments.append("--multirun")
+            arguments.insert(0, "--multirun")  # flags go first
     else:
         arguments += for_search(first, composed.arguments)
     ours = launcher.replacing(composed.points, stop)
@@ -255,13 +255,20 @@ def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
 
 
 def _make(folder: Path) -> None:
+    with _output_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _output_in(folder: Path) -> Iterator[None]:
+    """What the system refuses here is the fault of who chose the folder, unless the disk is full or fails."""
     try:
-        with refusals(folder, "make"):
-            folder.mkdir(parents=True, exist_ok=True)
-    except ResourceError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in BROKEN:
-            raise
-        raise ConfigError("output_root", f"{folder}: {error.reason}", "output_root=FOLDER") from error
+        yield
+    except OSError as error:
+        if error.errno in BROKEN:
+            raise ResourceError(str(folder), f"cannot be written: {error.strerror}") from error
+        reason = f"{folder} cannot be written: {error.strerror}"
+        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 # --- Hydra ---
@@ -362,11 +369,8 @@ def _refuse_unwritable(folder: Path) -> None:
     parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not parent.exists():
         raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
-    try:
+    with _output_in(parent):
         os.rmdir(tempfile.mkdtemp(prefix=".metarl-run-", dir=parent))  # permissions do not tell, as of root in /proc
-    except OSError as error:
-        reason = f"{parent} cannot be written: {error.strerror}"
-        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:

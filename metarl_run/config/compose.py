@@ -123,7 +123,8 @@ def _sweep(
     if from_checkpoint and "BasicSweeper" not in str(master.hydra.sweeper.get("_target_")):
         reason = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
         raise ConfigError("checkpoint", reason, "leave out hydra/sweeper")
-    runs = listed_runs(plain_value(master, "sweep") if "sweep" in master else None)
+    with one_line(), current(master):
+        runs = listed_runs(plain_value(master, "sweep") if "sweep" in master else None)
     keys = [o.get_key_element() for o in parsed]
     given = [f"{k}={value}" for k, value in (master.hydra.sweeper.get("params") or {}).items() if k not in keys]
     swept = [*parsed_overrides(given), *parsed]
@@ -143,7 +144,8 @@ def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override])
         return False
     with contextlib.suppress(ConfigError):  # which the points themselves will tell
         master = load(loader, name, _lines(parsed), RunMode.MULTIRUN)
-        return master.get("sweep") is not None
+        with one_line(), current(master):
+            return master.get("sweep") is not None
     return False
 
 

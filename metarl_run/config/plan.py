@@ -41,10 +41,11 @@ def stored_plan(folder: Path) -> Plan:
             raise ValueError("config.yaml holds no mapping")
         choices = {str(group): str(option) for group, option in record["choices"].items()}
         return Plan(with_current_targets(config), choices, [str(text) for text in record["overrides"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StateError) as error:
+        why = f"{error.where}: {error.reason}" if isinstance(error, StateError) else " ".join(str(error).split())
         raise StateError(
             str(folder),
-            f"is not a run folder: {' '.join(str(error).split())}",
+            f"is not a run folder: {why}",
             "give the folder that holds config.yaml",
         ) from error
 

@@ -5,6 +5,7 @@
 
 import math
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -47,7 +48,7 @@ class History:
     """Means kept at most; a sparkline has a tenth of it in characters."""
 
     def __init__(self) -> None:
-        self.means: list[float] = []
+        self.means = array("d")
         self.share = 1  # values per mean
         self.total, self.count = 0.0, 0  # of the values of which there is no mean yet
         self.last: float | None = None
@@ -59,7 +60,8 @@ class History:
             self.means.append(self.total / self.share)
             self.total, self.count = 0.0, 0
         if len(self.means) == self.KEPT:
-            self.means = [(a + b) / 2 for a, b in zip(self.means[::2], self.means[1::2], strict=True)]
+            pairs = zip(self.means[::2], self.means[1::2], strict=True)
+            self.means = array("d", [(a + b) / 2 for a, b in pairs])
             self.share *= 2
 
 

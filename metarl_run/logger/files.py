@@ -79,13 +79,14 @@ class Files(Sink):
 
     def require_position(self, run_folder: Path, position: Position) -> None:
         for name in TABLES:
-            length, digest = position.get(name, 0), position.get(f"{name}.sha256", "")
-            if not isinstance(length, int) or not isinstance(digest, str):
+            path, length, digest = run_folder / f"{name}.csv", position.get(name), position.get(f"{name}.sha256", "")
+            if not isinstance(length or 0, int) or not isinstance(digest, str):
                 reason = f"a checkpoint must hold its length and hash, got {length!r} and {digest!r}"[:200]
-                raise StateError(str(run_folder / f"{name}.csv"), reason)
+                raise StateError(str(path), reason)
+            if length is None and path.exists() and path.stat().st_size:
+                raise StateError(str(path), "has rows, but a checkpoint does not say how many of them are its own")
 
     def open(self, run: RunInfo, position: Position) -> None:
-        self.require_position(run.folder, position)
         for name in TABLES:
             length, digest = int(position.get(name, 0)), position.get(f"{name}.sha256")
             self.tables[name] = Table(run.folder / f"{name}.csv", length, None if digest is None else str(digest))

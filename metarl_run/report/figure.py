@@ -91,7 +91,7 @@ def _names(figure: "Figure") -> Iterator["Text"]:
     """The texts of a figure that may be names, in which $ begins no formula: all but the numbers at ticks."""
     from matplotlib.legend import Legend
     from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
 
     for owner in (figure, *figure.axes):
         for artist in owner.get_children():
@@ -100,7 +100,8 @@ def _names(figure: "Figure") -> Iterator["Text"]:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             yield axis.label
-            yield from axis.get_ticklabels() if isinstance(axis.get_major_formatter(), FixedFormatter) else ()
+            named = isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter)
+            yield from axis.get_ticklabels() if named else ()
 
 
 def save(name: Path, width: float, height: float, draw: Callable[["Figure"], None]) -> list[Path]:

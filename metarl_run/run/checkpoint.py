@@ -80,8 +80,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, score: float | None, agent: Ma
     }
     final = folder / f"{checkpoint.iteration:06d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(final, ignore_errors=True)  # only ever there if it was damaged and its iteration was run again
     _remove(folder.glob(".*.tmp"))
+    _remove([final] if os.path.lexists(final) else [])  # damaged, and its iteration was run again
     with refusals(final, f"write {len(tensors)} bytes"):
         try:
             temporary.mkdir(parents=True)
@@ -116,7 +116,7 @@ def tidy(folder: Path, newest: int) -> None:
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with refusals(path, "remove"):
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda found: None) -> Checkpoint | None:
@@ -131,6 +131,8 @@ def load_newest(folder: Path, accept: Callable[[Checkpoint], object] = lambda fo
     Raises:
         StateError: if there are checkpoints but none is usable.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StateError(str(folder), "must be a folder of checkpoints, got a file")
     found = checkpoints_in(folder)
     for path in reversed(found):
         try:

@@ -288,7 +288,8 @@ def require_finite_state(algo: MetaLearner) -> None:
     for rule, state in states.items():
         names = rules_of(algo)[rule].names
         for kind, tensors in state.items():
-            named |= {f"{rule}.{kind} of {name}": x for name, x in zip(names, tensors, strict=True)}
+            places = names if len(names) == len(tensors) else range(len(tensors))
+            named |= {f"{rule}.{kind} of {place}": x for place, x in zip(places, tensors, strict=True)}
     # Last, since an update by any of these spoils them.
     named |= {f"meta-parameter {name}": θ for name, θ in θs.items()}
     for name, x in named.items():

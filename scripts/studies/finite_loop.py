@@ -141,10 +141,11 @@ def examine(algo: str, env: str, places: Sequence[str] | None = None, values: Se
     def meta_test(training: Training) -> Any:
         check_once(training.family, training.family.sample(1, "meta_test", generator()), 1, training.streams.device)
         inject(training, EVALUATION, "meta_test after meta-iteration", partial(test, training))
-        return test(training)
+        raise Examined  # the report does not matter
 
     here = Path.cwd()
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as place, quiet, contextlib.suppress(Examined):
         Training._meta_iteration, Training.meta_test = meta_iteration, meta_test  # type: ignore[method-assign]
         try:
             os.chdir(place)
@@ -154,6 +155,10 @@ def examine(algo: str, env: str, places: Sequence[str] | None = None, values: Se
             os.chdir(here)
             Training._meta_iteration, Training.meta_test = iteration, test  # type: ignore[method-assign]
     return found
+
+
+class Examined(BaseException):
+    """All places have been tried."""
 
 
 def in_a_fork(function: Callable[[], str | None]) -> str | None:

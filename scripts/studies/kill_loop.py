@@ -96,8 +96,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="JSON file for the result, kept up to date")
     chosen = parser.parse_args()
     forked.prepare()
+    forked.compose(*RESUME)
     with tempfile.TemporaryDirectory() as place:
-        loop = Loop(Path(place), random.Random(chosen.seed))
+        loop = Loop(Path(place), random.Random(chosen.seed), chosen.count)
         controls: dict[str, list[str]] = {}
         for _ in loop.kill(plans(chosen.count)):
             write(chosen.json, loop.result(chosen.seed, controls))
@@ -161,8 +162,8 @@ def command(algo: str, env: str) -> tuple[str, ...]:
 class Loop:
     """Kills, and what came of them."""
 
-    def __init__(self, place: Path, generator: random.Random) -> None:
-        self.place, self.generator = place, generator
+    def __init__(self, place: Path, generator: random.Random, asked: int) -> None:
+        self.place, self.generator, self.asked = place, generator, asked
         self.begun = time.monotonic()
         self.kills: Counter[str] = Counter()
         self.phases: Counter[str] = Counter()
@@ -178,6 +179,7 @@ class Loop:
             "platform": platform.platform(),
             "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
             "seed": seed,
+            "asked": self.asked,
             "kills": self.kills.total(),
             "identical": self.kills.total() - self.failed_kills,
             "continued": self.trials,
@@ -189,14 +191,16 @@ class Loop:
         }
 
     def kill(self, plans: Sequence[Plan]) -> Iterator[None]:
-        """Kill each plan as often as it asks for; yields after each plan."""
-        for plan in plans:
-            whole = self._whole(plan)
-            while whole is not None and self.kills[plan.name] < plan.kills:
-                self._trial(plan, whole)
-            if whole is not None:
-                shutil.rmtree(whole)
-            yield
+        """Kill each plan as often as it asks for, all in turn; yields after each."""
+        wholes: dict[str, Path | None] = {}
+        while plans:
+            for plan in plans:
+                whole = wholes[plan.name] if plan.name in wholes else self._whole(plan)
+                wholes[plan.name] = whole
+                if whole is not None:
+                    self._trial(plan, whole)
+                yield
+            plans = [plan for plan in plans if wholes[plan.name] is not None and self.kills[plan.name] < plan.kills]
 
     def _whole(self, plan: Plan) -> Path | None:
         """Folder of an undisturbed run; None if it fails, which is recorded."""
@@ -245,8 +249,7 @@ class Loop:
         )
 
     def _fresh(self, name: str) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.place))
-        return folder
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.place))
 
     def control(self, name: str, spoil: Callable[[Path], None]) -> list[str]:
         """Differences at the end if `spoil` is applied to a run between kill and resume."""

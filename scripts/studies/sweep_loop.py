@@ -73,7 +73,7 @@ def examine(place: Path, count: int, generator: random.Random) -> dict[str, Any]
         "sweeps": sweeps,
         "failures": failures,
         "control_was_caught": bool(differences(whole, outcome(other))),
-        "compared": sorted(whole),
+        "compared": sorted({name.partition("/")[2] or name for name in whole}),
         "uninterrupted_seconds": round(seconds, 2),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",

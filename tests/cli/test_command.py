@@ -11,6 +11,8 @@ import pytest
 from black_box import COMMAND, ROOT, call, environment
 
 import metarl_run as package
+from metarl_run.config.compose import compose_points
+from metarl_run.errors import UNSEEN, ConfigError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import crash
 
@@ -229,3 +231,42 @@ def test_scripts_are_sound_bash(script: Path) -> None:
 def test_the_package_itself_can_be_run() -> None:
     done = subprocess.run([sys.executable, "-m", "metarl_run", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"metarl-run {package.__version__}\n")
+
+
+HOSTILE = "x\x1b[31m\x9b1m\u202e\x7f\nerror: y"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(
+            "{}",
+            "{}=1",
+            "+{}=1",
+            "~{}",
+            "algo={}",
+            "seed={}",
+            "env.{}=1",
+            "--{}",
+            "--config-dir={}",
+            "--config-name={}",
+        ),
+        *("resume={}", "checkpoint={}", "plugins=[{}]", "hydra.run.dir={}", "hydra/launcher={}", "output_root={}"),
+        *("env._target_={}", "-m algo=maml,{}", "--cfg job --package {}", "--hydra-help {}", "-sc {}", "budget={}"),
+    ],
+)
+def test_arguments_are_shown_with_their_control_characters_visible(form: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose_points([part.format(HOSTILE) for part in form.split(" ")])
+    assert UNSEEN.findall(str(caught.value)) in ([], ["\n"])  # one line, and perhaps a hint
+    assert len(str(caught.value).split("\n")) < 3
+
+
+def test_help_shows_hostile_files_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "algo").mkdir()
+    (tmp_path / f"algo/{HOSTILE.replace('/', '')}.yaml").write_text(f"# mine \x1b]0;title\x07 {HOSTILE}\n")
+    os.mkfifo(tmp_path / "algo/pipe.yaml")
+    done = call("--help", "--config-dir", str(tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"mine \x1b]0;title\x07" in done.stdout
+    assert {*UNSEEN.findall(done.stdout)} == {"\n"}

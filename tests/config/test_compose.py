@@ -204,6 +204,7 @@ def test_the_same_key_twice_is_refused(pair: tuple[str, str]) -> None:
         ("seed=" + "[" * 300 + "]" * 300, "error: seed: must be nested at most 20 levels deep"),
         ("seed=" + "[" * 30 + "]" * 30, "error: seed: must be nested at most 20 levels deep"),
         ("a" * 5000 + "=1", "error: command line: must have keys of at most 300 characters, got aaa"),
+        ("sweep=${oc.env:NOWHERE}", "error: sweep: "),
         ("checkpoint=", "error: checkpoint: must be a path, got an empty one"),
         ("--package=algo", "error: --package: only says what part of a configuration --cfg shows"),
     ],

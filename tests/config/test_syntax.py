@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metarl_run.config.syntax import check_yaml
-from metarl_run.errors import ConfigError
+from metarl_run.config.syntax import check_yaml, read_yaml
+from metarl_run.errors import ConfigError, StateError
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
@@ -63,3 +63,32 @@ def test_plain_files_pass(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read: No such file"):
         check_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB.encode(),
+        b"a: " + b"[" * 50_000,
+        b"a: " + b"[" * 60 + b"]" * 60,
+        b"a: &a [1, *a]",
+        b"a: " + b"1" * 10_000,
+        b"a: 2026-99-99",
+        b"a: !!python/name:os.system",
+        b"\xff",
+        b"a: 1" * 100_000,
+    ],
+)
+def test_a_record_from_elsewhere_is_refused_quickly(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(text)
+    begun = time.process_time()
+    with pytest.raises(StateError, match=r"config\.yaml"):
+        read_yaml(tmp_path / "config.yaml")
+    assert time.process_time() - begun < 2
+
+
+def test_a_record_is_read(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: &a [1, 2.5, null]\nb: *a\n")
+    assert read_yaml(tmp_path / "config.yaml") == {"a": [1, 2.5, None], "b": [1, 2.5, None]}
+    (tmp_path / "config.yaml").write_text("")
+    assert read_yaml(tmp_path / "config.yaml") is None

@@ -109,7 +109,7 @@ def processes_of(group):
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into /proc")
 def test_a_driver_that_is_killed_takes_its_jobs_along_and_an_interrupted_one_says_how_to_go_on(tmp_path):
-    arguments = ("-m", *SMALL, "seed=0,1", "meta_iterations=150", "checkpoint_every=40", "validate_every=0")
+    arguments = ("-m", *SMALL, "seed=0,1", "meta_iterations=90", "checkpoint_every=25", "validate_every=0")
     folders = [tmp_path / "my sweep" / f"maml_cartpole_family_{seed}_{seed}" for seed in (0, 1)]
     for number in (signal.SIGKILL, signal.SIGINT):
         running = Running(*arguments, *SIDE_BY_SIDE, 'hydra.sweep.dir="my sweep"', cwd=tmp_path)

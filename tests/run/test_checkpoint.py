@@ -212,3 +212,12 @@ def test_checkpoints_that_cannot_be_cleared_are_told(tmp_path, monkeypatch):
     with pytest.raises(ResourceError, match="000001: cannot remove: Input/output error"):
         save(tmp_path, 3)
     assert checkpoint.load_newest(tmp_path).iteration == 3
+
+
+def test_a_file_of_a_checkpoints_name_does_not_stop_saving(tmp_path):
+    save(tmp_path, 1)
+    for name in ("000002", ".000005.tmp"):
+        (tmp_path / name).touch()
+    assert checkpoint.load_newest(tmp_path).iteration == 1
+    save(tmp_path, 2)
+    assert names(tmp_path) == ["000001", "000002"]

@@ -1,137 +1,63 @@
-"""Numbers that are not finite end a run in the iteration that made them, named, before they are saved."""
+"""Numbers that are not finite end a run in the iteration that made them, named, before they are saved.
 
-import json
+A part of scripts/studies/finite_loop, which does this for all algorithms and values.
+"""
+
+import importlib.util
 import math
+import random
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from metarl_run.config.compose import compose_points
-from metarl_run.config.plan import Plan
-from metarl_run.errors import NumericalError
-from metarl_run.run import checkpoint
-from metarl_run.run import run as module
-from metarl_run.run.agent import set_up
-from metarl_run.system.interruption import StopRequest
+from metarl_run import lifetime
+from metarl_run.run import training
 
-BAD = [math.nan, math.inf, -math.inf]
+SCRIPT = Path(__file__).parents[2] / "scripts" / "studies" / "finite_loop.py"
 
 
-def begun(folder: Path, *overrides: str, spoil=lambda family, algo: None):
-    """A run of four iterations whose agent or family is spoiled before it begins."""
-    (point,) = compose_points(["experiment=smoke", "meta_iterations=4", "threads=1", *overrides]).points
-    folder.mkdir()
-
-    def spoiled(config, **more):
-        made = set_up(config, **more)
-        spoil(made.family, made.algo)
-        return made
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "set_up", spoiled)
-        module.run(Plan(point.config, point.choices, list(point.overrides)), folder, StopRequest())
+@pytest.fixture(scope="module")
+def loop():
+    spec = importlib.util.spec_from_file_location("finite_loop", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["finite_loop"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["finite_loop"]
 
 
-def after_the_third(method, change):
-    """The method, its result changed from the third call on."""
-    calls = 0
-
-    def wrapped(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        result = method(*args, **kwargs)
-        return change(result) if calls >= 3 else result
-
-    return wrapped
-
-
-def last_saved(folder: Path):
-    return checkpoint.load_newest(folder / "checkpoints")
-
-
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("algo", ["maml", "reptile", "rl2"])
-def test_a_meta_parameter(bad, algo, tmp_path):
-    def spoil(family, algo):
-        def change(metrics):
-            next(iter(algo.meta_params.values())).data.view(-1)[0] = bad
-            return metrics
-
-        algo.meta_update = after_the_third(algo.meta_update, change)
-
-    with pytest.raises(NumericalError, match=r"must be finite, got \S+ in meta-iteration 3\b") as caught:
-        begun(tmp_path / "run", f"algo={algo}", *(["env=random_mdp"] if algo == "rl2" else []), spoil=spoil)
-    assert caught.value.where.startswith("meta-parameter ")
-    saved = last_saved(tmp_path / "run")
-    assert saved.iteration == 2
-    assert all(x.isfinite().all() for x in saved.state["algo"]["meta_params"].values())
-    assert json.loads((tmp_path / "run/summary.json").read_text())["error"]["exit_code"] == 4
+@pytest.mark.parametrize(
+    ("algo", "env", "value"),
+    [
+        ("maml", "cartpole_family", math.nan),
+        ("maml_trpo", "random_mdp", math.inf),
+        ("meta_gradient", "bandit", -math.inf),
+        ("reptile", "bandit", math.nan),
+        ("rl2", "bandit", math.inf),
+        ("varibad", "bandit", -math.inf),
+        ("metric_based", "navigation", math.nan),
+        ("scratch", "bandit", math.inf),
+        ("thompson", "bandit", math.nan),
+    ],
+)
+def test_a_number_that_is_not_finite_ends_the_run_in_its_iteration_by_its_name(algo, env, value, loop):
+    places = [*random.Random(algo).sample([*loop.TRAINING], 6), "observation in evaluation", "reward in evaluation"]
+    outcomes = loop.examine(algo, env, places, [value])
+    assert len(outcomes) >= 2
+    assert [outcome for outcome in outcomes if outcome.fault] == []
 
 
-@pytest.mark.parametrize("bad", BAD)
-def test_a_moment_of_the_meta_optimizer(bad, tmp_path):
-    def spoil(family, algo):
-        def change(metrics):
-            algo.meta_optimizer.memory["first_moment"][0].view(-1)[0] = bad
-            return metrics
-
-        algo.meta_update = after_the_third(algo.meta_update, change)
-
-    with pytest.raises(NumericalError, match=r"in meta-iteration 3\b") as caught:
-        begun(tmp_path / "run", spoil=spoil)
-    assert caught.value.where == "meta_optimizer.first_moment of policy.0.weight"
-    assert last_saved(tmp_path / "run").iteration == 2
-
-
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("algo", ["maml", "rl2", "random"])
-@pytest.mark.parametrize("what", ["reward", "observation"])
-def test_what_a_family_returns_in_training_or_in_an_evaluation(what, algo, bad, tmp_path):
-    """From its third episodes on: whoever does not meta-train meets them in the meta-test."""
-
-    def spoil(family, algo):
-        def reward(result):
-            state, r, terminated = result
-            return state, torch.where(torch.ones_like(r).cumsum(1) == 2, bad, r), terminated
-
-        def observation(x):
-            x = x.clone()
-            x[1, 0, 0] = bad
-            return x
-
-        method = "step" if what == "reward" else "observe"
-        change = reward if what == "reward" else observation
-        changed = after_the_hundredth(getattr(type(family), method), change)
-        family.__class__ = type(type(family).__name__, (type(family),), {method: changed})
-
-    with pytest.raises(NumericalError, match=r"must be finite, got \S+ in task \d+, step \d+, env \d+") as caught:
-        begun(tmp_path / "run", f"algo={algo}", "env=random_mdp", spoil=spoil)
-    assert caught.value.where == f"{what} of RandomMDP"
-
-
-def after_the_hundredth(method, change):
-    calls = 0
-
-    def wrapped(*args):
-        nonlocal calls
-        calls += 1
-        result = method(*args)
-        return change(result) if calls > 20 else result
-
-    return wrapped
-
-
-@pytest.mark.parametrize("bad", BAD)
-def test_an_adapted_parameter_in_an_evaluation(bad, tmp_path):
-    def spoil(family, algo):
-        def change(agent):
-            params = {name: φ.clone() for name, φ in agent.params.items()}
-            next(iter(params.values()))[1].view(-1)[0] = bad
-            return agent._replace(params=params)
-
-        algo.adapt = after_the_third(algo.adapt, change)
-
-    with pytest.raises(NumericalError, match=r"in task 1, adaptation step \d, meta_test after") as caught:
-        begun(tmp_path / "run", "algo=scratch", "meta_test.adaptation_steps=4", spoil=spoil)
-    assert caught.value.where == "adapted parameter policy.0.weight"
+@pytest.mark.parametrize(
+    ("room", "check", "places"),
+    [
+        (lifetime, "require_finite", ["first state in evaluation", "reward in evaluation"]),
+        (training, "require_finite_state", ["parameter", "first moment"]),
+        (training, "require_finite_metrics", ["logged metric"]),
+    ],
+)
+def test_what_no_check_finds_is_a_fault(room, check, places, loop, monkeypatch):
+    monkeypatch.setattr(room, check, lambda *_: None)
+    outcomes = loop.examine("maml", "bandit", places, [math.nan])
+    assert [outcome.place for outcome in outcomes] == places
+    assert all(outcome.fault for outcome in outcomes)

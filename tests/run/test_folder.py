@@ -136,3 +136,16 @@ def test_a_failure_is_told_rather_than_that_it_cannot_be_recorded(first, told, t
     with pytest.raises(RunError) as caught, folder.outcome_recorded(Plan({"seed": 0}, groups, []), tmp_path):
         raise first
     assert caught.value.where == told
+
+
+def test_the_log_is_a_plain_file_and_shows_control_characters(tmp_path, capsys):
+    with folder.logging_to(tmp_path / "train.log"):
+        folder.log.warning("%s", "a\x1b[31m\nerror: b\ud800")
+    for text in ((tmp_path / "train.log").read_text(), capsys.readouterr().err):
+        assert r"a\x1b[31m\nerror: b\ud800" in text and text.count("\n") == 1
+    (tmp_path / "linked.log").symlink_to("train.log")
+    with (
+        pytest.raises(StateError, match="must be a plain file, got a link"),
+        folder.logging_to(tmp_path / "linked.log"),
+    ):
+        pass

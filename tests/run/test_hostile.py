@@ -71,9 +71,6 @@ def test_a_variant_is_refused_or_ends_as_the_run_would_have(function, seed, cut,
     assert all(path.read_bytes() == content for path, content in outside.items())
 
 
-SOUND = {"TorchScript": "ValueError", "sparse": "UnpicklingError", "double": "float64", "pickle": "posix.system"}
-
-
 @pytest.mark.parametrize(
     "name", ["double", "one number", "numbers", "text", "sparse", "TorchScript", "pickle in a state"]
 )
@@ -100,6 +97,8 @@ def test_a_checkpoint_that_no_run_wrote_is_passed_over_although_its_hashes_are_r
         (("positions", "files", "metrics"), -1),
         (("positions", "files", "metrics"), 10**30),
         (("positions", "files", "metrics"), hostile.deep(1000)),
+        (("positions",), {}),
+        (("positions", "files"), {}),
         (("files",), {}),
         (("format",), [1]),
     ],
@@ -128,6 +127,14 @@ def test_where_there_is_none_before_it_is_refused_and_nothing_changes(cut, tmp_p
         resumed(tmp_path / "run")
     assert caught.value.exit_code == 3
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_file_in_the_place_of_the_checkpoints(cut, tmp_path):
+    shutil.copytree(cut[0], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    (tmp_path / "run/checkpoints").touch()
+    with pytest.raises(StateError, match="must be a folder of checkpoints"):
+        resumed(tmp_path / "run")
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -10,6 +10,7 @@ from diagnostic import CountsEpisodes, PaysAction
 from metarl_run.algo.base import MetaLearner
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.config.compose import compose_points
+from metarl_run.errors import NumericalError
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
 from metarl_run.rollout import collect
@@ -182,6 +183,27 @@ def test_a_handler_of_a_scheduler_is_called_after_saving_and_may_go_on_or_leave(
     finish(make(tmp_path / "parts", PAIRS[0], checkpoint_every=4))
     tables, whole = record(tmp_path / "parts"), record(tmp_path / "whole")
     assert all(tables[name] == whole[name] for name in ("metrics", "adaptation", "000004"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        (lambda algo: None, None),
+        (lambda algo: next(iter(algo.meta_params.values())).data.fill_(1e9), "lower algo.meta_optimizer.lr"),
+    ],
+)
+def test_a_step_size_is_to_blame_if_parameters_have_grown_without_bounds(spoil, hint, tmp_path, options):
+    training = make(tmp_path / "run", options)
+
+    def fails(live):
+        live(1)
+        spoil(training.algo)
+        raise NumericalError("meta-loss", "must be finite, got nan", task=1)
+
+    training.algo.meta_update = fails
+    with pytest.raises(NumericalError, match=r"meta-loss of .* in task 1, meta-iteration 1") as caught:
+        training.meta_train()
+    assert caught.value.hint == hint
 
 
 def test_every_attribute_that_training_changes_is_saved(tmp_path, options):

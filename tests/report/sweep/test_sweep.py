@@ -13,6 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from metarl_run.errors import UNSEEN
 from metarl_run.report.sweep import sweep
 
 MakeRun = Callable[..., Path]
@@ -320,3 +321,47 @@ def test_older_runs_without_exact_returns_can_be_compared(make_run: MakeRun, tmp
     (group,) = sweep.write(tmp_path).groups
     assert group.finished == "2/2" and group.optimum is None
     assert group.curve is not None and group.curve["mean"] == [20.0, 35.0]
+
+
+NAME = "[red]\x1b[31m<script>x</script>|a](javascript:1)`$x^{\\frac $\n\u202e\ud800"
+
+
+def test_names_from_files_are_shown_and_not_obeyed(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "0", seed=0)
+    change_summary(tmp_path / "0", algo=NAME, env=NAME)
+    make_run(tmp_path / "1", seed=1)
+    change_summary(tmp_path / "1", status="failed", error={"where": NAME, "reason": NAME, "exit_code": 3})
+    report = sweep.write(tmp_path)
+    report.show()
+    files = {path.suffix: path.read_text() for path in report.files if path.suffix != ".png"}
+    for text in (*files.values(), capsys.readouterr().out):
+        assert {*UNSEEN.findall(text)} == {"\n"}
+    assert r"[red]\x1b[31m&lt;script>" in files[".md"]
+    assert "](javascript" not in files[".md"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("seed", "zero"),
+        ("algo", ["maml"]),
+        ("error", []),
+        ("error", {"exit_code": "3"}),
+        ("lifetime_returns", {"meta_test": ["1"]}),
+        ("held_out_tasks", {"meta_test": 3}),
+        ("published", {"lifetime_return": "1"}),
+        ("wall_seconds", {}),
+        ("tasks_hash", "x"),
+    ],
+)
+def test_a_summary_that_no_run_wrote_is_a_failed_job(
+    entry: str, value: object, make_run: MakeRun, tmp_path: Path
+) -> None:
+    make_run(tmp_path / "0", seed=0)
+    make_run(tmp_path / "1", seed=1)
+    change_summary(tmp_path / "1", **{entry: value})
+    report = sweep.write(tmp_path)
+    (failed,) = report.failed
+    assert failed.name == "1" and f"{entry}" in str(failed.problem)
