@@ -15,6 +15,7 @@ from metarl_run.kinds import (
     Cells,
     Count,
     Distributions,
+    DistributionsByName,
     Fraction,
     MultipleOfTwice,
     Names,
@@ -207,6 +208,13 @@ def test_a_parameter_among_few_values(spec: object) -> None:
     assert "must be one of -1, 1" in (kind.problem({"sign": spec}) or "")
     assert kind.problem({"sign": ["choice", 1, -1]}) is None
     assert kind.problem({"sign": -1}) is None
+
+
+def test_distributions_by_name_may_have_any_names() -> None:
+    kind = DistributionsByName()
+    assert kind.problem({"gravity": ["uniform", 5, 15], "model.mass": 2}) is None and kind.problem({}) is None
+    assert "must be a mapping" in (kind.problem([1]) or "")
+    assert "gravity: uniform" in (kind.problem({"gravity": ["uniform", 5]}) or "")
 
 
 class Sized:

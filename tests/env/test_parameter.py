@@ -6,7 +6,7 @@ import pytest
 import scipy
 import torch
 
-from metarl_run.env.parameter import sample
+from metarl_run.env.parameter import in_turn, listed, sample, sample_alone
 from metarl_run.kinds import distribution_problem
 
 N = 20_000
@@ -59,3 +59,19 @@ def test_draws_are_reproducible_float32_and_differ_between_seeds():
         assert draws(spec).dtype == torch.float32
         assert torch.equal(draws(spec), draws(spec))
         assert not torch.equal(draws(spec), draws(spec, seed=1))
+
+
+@pytest.mark.parametrize(("number", "most"), [(1, 1), (3, 1), (4, 2), (10, 4)])
+def test_few_values_are_drawn_in_turn(number, most):
+    drawn = sample_alone(["choice", 4, -1, 1], number, torch.Generator().manual_seed(1))
+    counts = drawn.unique(return_counts=True)[1]
+    assert len(drawn) == number and counts.max() == most and counts.max() - counts.min() <= (number > 3)
+    orders = {tuple(in_turn(torch.arange(3), 3, torch.Generator().manual_seed(seed)).tolist()) for seed in range(60)}
+    assert len(orders) == 6
+
+
+def test_a_continuum_is_drawn_as_ever():
+    spec = ["uniform", 0, 1]
+    a, b = (draw(spec, 5, torch.Generator().manual_seed(0)) for draw in (sample, sample_alone))
+    assert torch.equal(a, b) and listed(spec) is None
+    assert listed(["choice", 3, 1, 3]).tolist() == [1, 3] and listed(2).tolist() == [2]
