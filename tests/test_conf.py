@@ -23,10 +23,15 @@ def name(path: Path) -> str:
     return str(path.relative_to(CONFIG_DIR))
 
 
+PART = {"experiment=families": ["seed=0"], "experiment=families_tuning": ["env=cartpole_family"]}
+"""Of experiments of hundreds of runs: the others differ from these in the seed or the family alone."""
+
+
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_every_option_composes_and_validates(argument: str) -> None:
     """In a run where what the option requires is provided."""
-    point, _ = suited(argument, *(["logger=files"] * (not argument.startswith("logger="))))
+    more = ["logger=files"] * (not argument.startswith("logger="))
+    point, _ = suited(argument, *more, *PART.get(argument, []))
     assert set(GROUPS) < set(point.config)
 
 

@@ -90,7 +90,7 @@ class ForkingLauncher(Launcher):
                     running[Child(lambda job=job: job.run(self.function, self.stop))] = job  # type: ignore[misc]
                 for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
                     job = running.pop(child)
-                    job.end(child, asked=told)
+                    job.end(child, asked=self.stop.exit_code is not None)
                     ForkingLauncher.failed |= job.done.status is not JobStatus.COMPLETED
         finally:
             for child in running:

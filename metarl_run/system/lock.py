@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder`; a crash leaves nothing to clean up by hand.
+    """Keep other processes out of `folder`, which is made if need be; a crash leaves nothing to clean up by hand.
 
     On a file system without locks a warning is all that can be done.
 
@@ -26,6 +26,8 @@ def locked(folder: Path) -> Iterator[None]:
         StateError: if another process is in it.
         ResourceError: if the disk refuses.
     """
+    with refusals(folder, "make"):
+        folder.mkdir(parents=True, exist_ok=True)
     descriptor, owner = _acquired(folder), folder / ".owner"
     try:
         try:

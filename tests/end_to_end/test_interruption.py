@@ -12,6 +12,8 @@ import pytest
 import yaml
 from black_box import LONG, SMALL, Running, call, environment, iterations_done, left_behind, record, summary
 
+from metarl_run.files import SEAL, seal
+
 TOTAL = 120
 
 
@@ -177,7 +179,9 @@ def test_a_resumed_run_may_change_how_it_is_watched(tmp_path, whole):
     running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
     running.kill()
     begun = tmp_path / "run/run.json"
-    begun.write_text(json.dumps({**json.loads(begun.read_text()), "versions": {"torch": "1.0"}}))
+    older = {**json.loads(begun.read_text()), "versions": {"torch": "1.0"}}
+    del older[SEAL]
+    begun.write_text(json.dumps({**older, SEAL: seal(older)}))
     done = call("resume=run", "logger.console.plain_every=1", "checkpoint_every=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "torch 1.0 →" in done.stderr  # with other software the promise of equal bytes does not hold

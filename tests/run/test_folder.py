@@ -140,9 +140,9 @@ def test_a_failure_is_told_rather_than_that_it_cannot_be_recorded(first, told, t
 
 def test_the_log_is_a_plain_file_and_shows_control_characters(tmp_path, capsys):
     with folder.logging_to(tmp_path / "train.log"):
-        folder.log.warning("%s", "a\x1b[31m\nerror: b\ud800")
+        folder.log.warning("%s", "a\x1b[31m\nerror: b\u202e")
     for text in ((tmp_path / "train.log").read_text(), capsys.readouterr().err):
-        assert r"a\x1b[31m\nerror: b\ud800" in text and text.count("\n") == 1
+        assert r"a\x1b[31m\nerror: b\u202e" in text and text.count("\n") == 1
     (tmp_path / "linked.log").symlink_to("train.log")
     with (
         pytest.raises(StateError, match="must be a plain file, got a link"),
