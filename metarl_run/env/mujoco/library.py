@@ -27,7 +27,7 @@ def draw_without_screen() -> None:
     """Let MuJoCo draw by EGL, else by OSMesa, where there is no screen and `MUJOCO_GL` says nothing."""
     if os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"):
         return
-    contexts = importlib.import_module("mujoco.rendering.classic.gl_context")
+    contexts: Any = importlib.import_module("mujoco.rendering.classic.gl_context")
     for backend in ("egl", "osmesa"):
         with contextlib.suppress(Exception):  # each fails in its own way if its library is missing
             contexts.GLContext = importlib.import_module(f"mujoco.{backend}").GLContext
