@@ -142,6 +142,9 @@ class GymnasiumFamily(TaskFamily):
         empty = torch.empty(num_tasks, 0, device=generator.device)
         return GymnasiumTask(values=torch.stack(columns, 1) if columns else empty)
 
+    def all_tasks(self, split: Split) -> GymnasiumTask | None:
+        return None if self.maker.names else GymnasiumTask(values=torch.empty(1, 0))
+
     def pool(self, number: int) -> Pool:
         """At least `number` environments."""
         if self._pool is None or self._pool.number < number:
