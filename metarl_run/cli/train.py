@@ -354,12 +354,12 @@ def _refuse_impossible(composed: Composed) -> None:
 
 def _refuse_unbuildable(points: Sequence[Point]) -> None:
     """What only constructors can tell, of each point of a sweep that differs in what it builds."""
-    from metarl_run.run.agent import require_buildable
-
     built: set[str] = set()
     for point in points:
         parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
         if parts not in built and point.config["resume"] is None and point.config["table"] is None:
+            from metarl_run.run.agent import require_buildable
+
             built.add(parts)
             with Contained(None, point.config["plugins"], largest_keys(point.config)):
                 require_buildable(point.config)

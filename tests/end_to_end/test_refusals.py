@@ -152,3 +152,13 @@ def test_jobs_whose_folders_hold_other_runs_are_not_taken_for_theirs(tmp_path):
     again = call(*sweep, "seed=0,2", cwd=tmp_path)
     assert again.returncode == 6
     assert again.stderr.count("was begun with another configuration: seed: 1 → 2") == 1
+
+
+def test_a_folder_that_is_no_runs_is_refused_without_torch(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("run.json", "config.yaml"):
+        (tmp_path / "run" / name).write_text("{}")
+    done = call("resume=run", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 3 and said[0].startswith("error: run: is not a run folder: ")
+    assert "metarl_run.cli.train" in done.stderr and "torch" not in done.stderr
