@@ -62,7 +62,7 @@ def sample_alone(spec: Distribution, num_tasks: int, generator: torch.Generator)
 def listed(spec: Distribution) -> Tensor | None:
     """All different values that `spec` can draw, float32; None for a continuum."""
     name, numbers = _parsed(spec)
-    return torch.tensor(sorted(set(numbers))) if name in ("constant", "choice") else None
+    return torch.tensor(sorted(set(numbers)), device="cpu") if name in ("constant", "choice") else None
 
 
 def _within(x: Tensor, numbers: list[float]) -> Tensor:
