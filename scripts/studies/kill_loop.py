@@ -336,12 +336,14 @@ def forget_optimizer(run: Path) -> None:
 
 
 ZEROED = """
-import sys, torch
+import io, sys, torch
 state = torch.load(sys.argv[1], weights_only=True)
 for tensors in state["algo"]["meta_optimizer"].values():
     for tensor in tensors:
         tensor.zero_()
-torch.save(state, sys.argv[1])
+buffer = io.BytesIO()  # as checkpoints are written: a file's name would become part of the archive
+torch.save(state, buffer)
+open(sys.argv[1], "wb").write(buffer.getvalue())
 """
 
 
