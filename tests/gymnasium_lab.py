@@ -56,6 +56,14 @@ class WithTask(Toy):
         self.bonus = task["goal"]
 
 
+class Unseeded(Toy):
+    """Its rewards come from a clock."""
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, time.perf_counter(), terminated, truncated, info
+
+
 def make(**arguments):
     return Toy(**arguments)
 

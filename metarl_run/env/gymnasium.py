@@ -1,5 +1,6 @@
 """Any Gymnasium environment as a task family."""
 
+import contextlib
 import copy
 import logging
 import os
@@ -100,8 +101,6 @@ class GymnasiumFamily(TaskFamily):
         finally:
             example.close()
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,))
-        if not is_reproducible(self.maker):
-            log.warning("%s is not reproducible: with the same seed it gives other episodes", self.id or self.make)
         self._pool: Pool | None = None
 
     def _require_trusted(self) -> None:
@@ -151,8 +150,16 @@ class GymnasiumFamily(TaskFamily):
             if self._pool is not None:
                 self._pool.close()
             workers = 0 if self.vector == "sync" else self.workers or os.cpu_count() or 1
+            if self._pool is None and not workers:
+                self._warn_unless_reproducible()
             self._pool = Pool(self.maker, number, workers, self.timeout)
         return self._pool
+
+    def _warn_unless_reproducible(self) -> None:
+        """Compare two environments of one seed; here alone, as one that hangs is given up in a worker only."""
+        with contextlib.suppress(Exception):  # the run meets it, too, and names the environment
+            if not is_reproducible(self.maker):
+                log.warning("%s is not reproducible: with the same seed it gives other episodes", self.id or self.make)
 
     def for_pictures(self) -> "GymnasiumFamily":
         family = copy.copy(self)

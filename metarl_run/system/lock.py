@@ -72,7 +72,8 @@ def _acquired(folder: Path) -> int:
 def _acquire(path: Path) -> int | None:
     """Descriptor of the file at `path`, which holds its lock until it is closed; None if another process has it."""
     while True:
-        descriptor = plain_only(path, os.O_RDWR | os.O_CREAT)
+        with refusals(path, "open"):
+            descriptor = plain_only(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

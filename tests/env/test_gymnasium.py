@@ -158,6 +158,16 @@ def test_each_env_has_a_seed_of_its_own_from_the_runs_stream():
     assert len({row.numpy().tobytes() for row in first[0].view(-1, 6)}) == 6  # trap 15
 
 
+@pytest.mark.parametrize(("make", "warnings"), [("gymnasium_lab:make", 0), ("gymnasium_lab:Unseeded", 1)])
+def test_an_environment_that_is_not_reproducible_is_warned_of_once(make, warnings, caplog):
+    family = toy(make=make)
+    for sizes in ({}, {"num_tasks": 5}):
+        env_of(family, **sizes).start()
+    assert [record.message for record in caplog.records] == [
+        f"{make} is not reproducible: with the same seed it gives other episodes"
+    ] * warnings
+
+
 @pytest.mark.parametrize("vector", ["sync", "async"])
 def test_an_environment_that_raises_is_named(vector):
     env = env_of(toy(kwargs={"fault": "raise"}, vector=vector, workers=2))

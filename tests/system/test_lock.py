@@ -67,7 +67,7 @@ def test_a_file_system_without_locks_is_warned_of(number, tmp_path, monkeypatch,
     ("module", "name", "said"),
     [
         (lock.fcntl, "flock", ".lock: cannot lock: "),
-        (lock.os, "open", ".lock: cannot lock: "),
+        (lock.os, "open", ".lock: cannot open: "),
         (lock, "open", ".owner: cannot write: "),
         (lock.Path, "unlink", ".owner: cannot remove: "),
     ],

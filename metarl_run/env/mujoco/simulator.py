@@ -1,6 +1,7 @@
 """MuJoCo as a function of tensors: full physics states go in and come out, stepped by one native call."""
 
 import importlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,11 @@ from torch import Tensor
 from metarl_run.env.drawing import SIZE
 from metarl_run.env.mujoco.library import draw_without_screen, mujoco_quietly
 from metarl_run.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+DIVERGED = slice(3, 7)
+"""MuJoCo's warnings of positions, velocities, accelerations and controls that are not finite, or too large."""
 
 ASSETS = Path(gymnasium.__file__).parent / "envs/mujoco/assets"
 INSTALL = "pip install 'metarl-run[mujoco]'"
@@ -51,6 +57,7 @@ class Simulator:
         self.dt = float(self.model.opt.timestep) * frame_skip  # s, between two actions
         self._batch: Any = None
         self._renderer: Any = None
+        self.model_file, self._warned = model_file, False
         self._written: tuple[Any, int] | None = None
 
     def slice_of(self, name: str) -> slice:
@@ -108,10 +115,19 @@ class Simulator:
             batch.forward(ids)
         else:
             batch.step(ids, nstep=self.frame_skip)
+            self._warn_of_resets(batch.warning)
         device = state.qpos.device
         qpos, qvel, warmstart = (_tensor(x[:n], M, B, device) for x in (batch.qpos, batch.qvel, batch.qacc_warmstart))
         derived = [_tensor(batch.bind(name)[:n], M, B, device) for name in self.derived]
         return MujocoState(qpos, qvel, warmstart, torch.cat(derived, -1) if derived else qpos.new_empty(M, B, 0))
+
+    def _warn_of_resets(self, warning: np.ndarray) -> None:
+        """Say once that MuJoCo put simulations back to their first state, as it does when a state diverges."""
+        if not self._warned and (resets := int(warning[:, DIVERGED, 1].sum())):
+            self._warned = True
+            log.warning(
+                "%s: MuJoCo reset %d simulations whose state had diverged, and goes on so", self.model_file, resets
+            )
 
     def _of_size(self, n: int) -> Any:
         """A batch of at least n simulations."""

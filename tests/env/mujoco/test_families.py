@@ -177,6 +177,17 @@ def test_two_directions_are_drawn_in_turn():
     assert make_family("ant_dir").all_tasks("meta_test") is None
 
 
+def test_a_state_that_diverges_is_warned_of_once(caplog):
+    family = make_family("hopper_params")
+    task = unchanged(family)
+    state = family.reset(task, 2, torch.Generator().manual_seed(0))
+    for _ in range(2):
+        family.step(task, state._replace(qvel=state.qvel + 1e12), torch.zeros(1, 2, 3), None)
+    assert [record.message for record in caplog.records] == [
+        "hopper.xml: MuJoCo reset 2 simulations whose state had diverged, and goes on so"
+    ]
+
+
 def test_nothing_is_written_beside_the_run(tmp_path, monkeypatch, capfd):
     """MuJoCo's own log would fill the terminal, and a file in the working directory."""
     monkeypatch.chdir(tmp_path)
