@@ -79,12 +79,11 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         b"a: 1" * 100_000,
     ],
 )
-def test_a_record_from_elsewhere_is_refused_quickly(text: bytes, tmp_path: Path) -> None:
+def test_a_record_from_elsewhere_is_refused(text: bytes, tmp_path: Path) -> None:
+    """In what time, scripts/studies/hostile_loop measures: a test's own would depend on the machine."""
     (tmp_path / "config.yaml").write_bytes(text)
-    begun = time.process_time()
     with pytest.raises(StateError, match=r"config\.yaml"):
         read_yaml(tmp_path / "config.yaml")
-    assert time.process_time() - begun < 2
 
 
 def test_a_record_is_read(tmp_path: Path) -> None:

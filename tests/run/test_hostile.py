@@ -8,7 +8,7 @@ import hostile
 import pytest
 import torch
 
-from metarl_run.cli.train import _stored_plan
+from metarl_run.cli.train import stored_run
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan
 from metarl_run.errors import UNSEEN, StateError
@@ -50,7 +50,7 @@ def results(folder):
 def resumed(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run(_stored_plan(folder, []), folder, StopRequest())
+        run(stored_run(folder, []), folder, StopRequest())
     return results(folder)
 
 
@@ -147,7 +147,7 @@ def test_any_flipped_bit_of_run_json_is_noticed(seed, cut, tmp_path):
     path.write_bytes(bytes(data))
     if hostile.json.loads(cut[0].joinpath("run.json").read_bytes()) != tolerant(bytes(data)):
         with pytest.raises(StateError):
-            _stored_plan(tmp_path / "run", [])
+            stored_run(tmp_path / "run", [])
 
 
 def tolerant(data):
