@@ -87,7 +87,7 @@ class ForkingLauncher(Launcher):
                 while waiting and len(running) < self.at_once:
                     job = waiting.pop()
                     log.info(f"\t#{job.number} : {' '.join(filter_overrides(job.overrides))}")
-                    running[Child(lambda job=job: job.run(self.function, self.stop))] = job  # type: ignore[misc]
+                    running[Child(functools.partial(job.run, self.function, self.stop))] = job
                 for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
                     job = running.pop(child)
                     job.end(child, asked=self.stop.exit_code is not None)

@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from metarl_run.env.mujoco.library import mujoco_quietly
+from metarl_run.env.mujoco.package import mujoco_quietly
 from metarl_run.errors import ResourceError
 
 MAX_COMBINATIONS = 4096  # of a MultiDiscrete or MultiBinary action

@@ -18,6 +18,7 @@ from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
 from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
+from metarl_run.errors import ConfigError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
@@ -142,7 +143,10 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         pictures = [*curve_report.write(folder), *learned_report.write(folder)]
         if config["film"]:
             path = folder / f"behaviour.{config['film']}"
-            pictures.append(film(algo, family, streams, path, **filmed(config)))
+            try:
+                pictures.append(film(algo, family, streams, path, **filmed(config)))
+            except ConfigError as error:  # a finished run is not lost for want of a film
+                log.warning("there is no film: %s", error.reason)
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", json_bytes(summary))

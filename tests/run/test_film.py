@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from black_box import call, summary
 from PIL import Image
 from suited import suited
 
@@ -57,3 +58,11 @@ def test_a_family_that_draws_nothing_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="RandomMDP cannot be drawn"):
         filmed(tmp_path, "algo=maml", "env=random_mdp")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_run_is_not_lost_for_want_of_a_film(tmp_path):
+    """An agent that learns nothing has no checkpoints, by which a folder with work in it could be told."""
+    done = call("experiment=smoke", "algo=random", "env=random_mdp", "film=gif", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert summary(tmp_path / "run")["status"] == "complete"
+    assert "warning: there is no film: RandomMDP cannot be drawn" in done.stderr

@@ -1,5 +1,6 @@
 """The ant: a torso with four legs of two joints each, in three dimensions."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -55,9 +56,9 @@ class Ant(MujocoFamily):
     def healthy(self, state: MujocoState) -> Bool[Tensor, "M B"]:
         return self._upright(state) if self.terminate_when_unhealthy else super().healthy(state)
 
+    @abstractmethod
     def progress(self, task: Any, before: MujocoState, after: MujocoState) -> Float64[Tensor, "M B"]:
         """The part of the reward that depends on the task."""
-        raise NotImplementedError
 
     def position(self, state: MujocoState) -> Float64[Tensor, "M B 2"]:
         """x and y of the torso, m; as Gymnasium's, from before the last substep."""

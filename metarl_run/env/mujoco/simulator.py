@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from metarl_run.env.drawing import SIZE
-from metarl_run.env.mujoco.library import draw_without_screen, mujoco_quietly
+from metarl_run.env.mujoco.package import draw_without_screen, mujoco_quietly
 from metarl_run.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,10 @@ class Simulator:
         mujoco, data = _mujoco(), self.data
         if self._renderer is None:
             draw_without_screen()
-            self._renderer = mujoco.Renderer(self.model, SIZE, SIZE)
+            try:
+                self._renderer = mujoco.Renderer(self.model, SIZE, SIZE)
+            except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
+                raise ConfigError("film", f"MuJoCo cannot draw here: {error}", "MUJOCO_GL=egl or osmesa") from error
         data.qpos[:] = state.qpos[0, 0].cpu().numpy()
         mujoco.mj_forward(self.model, data)
         camera = mujoco.MjvCamera()
