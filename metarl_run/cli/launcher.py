@@ -77,11 +77,11 @@ class ForkingLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         log.info(f"Launching {len(job_overrides)} jobs locally")
         jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
-        waiting, running, told = [*reversed(jobs)], dict[Child, Job](), False
+        waiting, running, signalled = [*reversed(jobs)], dict[Child, Job](), False
         try:
             while waiting or running:
-                if self.stop.exit_code is not None and not told:
-                    waiting, told = [], True
+                if self.stop.exit_code is not None and not signalled:
+                    waiting, signalled = [], True
                     for child in running:
                         child.signal(self.stop.number)
                 while waiting and len(running) < self.at_once:

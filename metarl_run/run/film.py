@@ -14,6 +14,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.env.vector import Transition, parallel
 from metarl_run.errors import ConfigError
+from metarl_run.evaluation import episode_sums
 from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
 
@@ -116,8 +117,6 @@ class Camera:
 
 def _returns(rollouts: Sequence[Any]) -> list[Tensor]:
     """The mean return of each adaptation step."""
-    from metarl_run.evaluation import episode_sums
-
     return [column.mean() for rollout in rollouts for column in episode_sums(rollout.reward, rollout)[0].unbind(0)]
 
 
