@@ -169,6 +169,14 @@ def from_flat(space: spaces.Space[Any], action: np.ndarray) -> Any:
 # --- Many environments ---
 
 
+def _failure(index: int, method: str, error: Exception) -> dict[str, Any]:
+    """The info of a chunk in which an environment raised.
+
+    Not an exception: of several workers that raise, Gymnasium would report the one that was last to answer.
+    """
+    return {"failed": index, "reason": f"env {index}: {method}: {type(error).__name__}: {error}"}
+
+
 class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     """Environments `first`, `first + stride`, … of a pool, stepped one after another, as one environment.
 
@@ -209,33 +217,29 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
             index = self.first + i * self.stride
             if index >= len(seeds) or seeds[index] < 0:
                 continue
-            with self._named(index, "reset"):
+            try:
                 if tasks is not None:
                     env.set_task(tasks[index])
                 assert env.env is not None
                 observation, _ = env.env.reset(seed=int(seeds[index]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
-                self.rows[i, :-3], self.rows[i, -3:] = features, 0.0
+            except Exception as error:
+                return self.rows, _failure(index, "reset", error)
+            self.rows[i, :-3], self.rows[i, -3:] = features, 0.0
         return self.rows, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step every environment whose action is not NaN."""
         for i in np.flatnonzero(~np.isnan(action[:, 0])).tolist():
-            with self._named(self.first + i * self.stride, "step"):
+            try:
                 env = self.envs[i].env
                 assert env is not None
                 observation, reward, terminated, truncated, _ = env.step(from_flat(self.inner_action, action[i]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
-                self.rows[i, :-3], self.rows[i, -3:] = features, (reward, terminated, truncated)
+            except Exception as error:
+                return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
+            self.rows[i, :-3], self.rows[i, -3:] = features, (reward, terminated, truncated)
         return self.rows, 0.0, False, False, {}
-
-    @contextlib.contextmanager
-    def _named(self, index: int, method: str) -> Any:
-        """Let an exception say which environment it comes from."""
-        try:
-            yield
-        except Exception as error:
-            raise RuntimeError(f"env {index}: {method}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         for env in self.envs:
@@ -272,9 +276,9 @@ class Pool:
         """
         options = {"seeds": seeds, "tasks": tasks}
         if not self.workers:
-            return self._rows(lambda: self.chunks.reset(options=options)[0])
+            return self._rows(lambda: self.chunks.reset(options=options))
         self._answer(lambda: self.chunks.reset_async(options=options))
-        return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout)[0])
+        return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Step environments; rows as of `reset`.
@@ -286,18 +290,27 @@ class Pool:
         padded = np.full((n, actions.shape[1]), np.nan)
         padded[: len(actions)] = actions
         if not self.workers:
-            return self._rows(lambda: self.chunks.step(padded)[0])
+            return self._rows(lambda: self.chunks.step(padded))
         by_worker = padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1)
         self._answer(lambda: self.chunks.step_async(np.ascontiguousarray(by_worker)))
-        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout)[0])
+        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout))
 
     @property
     def _size(self) -> int:
         return self.number if not self.workers else -(-self.number // self.workers) * self.workers
 
-    def _rows(self, call: Callable[[], np.ndarray]) -> np.ndarray:
-        """The rows that the chunks return, in the order of the environments."""
-        rows: np.ndarray = self._answer(call)
+    def _rows(self, call: Callable[[], tuple[Any, ...]]) -> np.ndarray:
+        """The rows that the chunks return, in the order of the environments.
+
+        Raises:
+            ResourceError: naming the first environment that raised; see `_answer` for workers that fail.
+        """
+        rows, *_, infos = self._answer(call)
+        if "failed" in infos:
+            failed, reasons = np.atleast_1d(infos["failed"]), np.atleast_1d(infos["reason"])
+            where = np.flatnonzero([reason is not None for reason in reasons])
+            self.close(terminate=True)
+            raise ResourceError("env", reasons[where[failed[where].argmin()]])
         return rows if not self.workers else rows.swapaxes(0, 1).reshape(self._size, -1)[: self.number]
 
     def _answer(self, call: Callable[[], Any]) -> Any:
@@ -311,7 +324,7 @@ class Pool:
                 warnings.simplefilter("ignore")  # Gymnasium's own account of a worker's error
                 return call()
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".replace("RuntimeError: env", "env")
+            reason = f"{type(error).__name__}: {error}"
             if self.workers:
                 dead = [w for w, process in enumerate(self.chunks.processes) if not process.is_alive()]
                 late = [w for w, pipe in enumerate(self.chunks.parent_pipes) if pipe is not None and not pipe.poll()]
