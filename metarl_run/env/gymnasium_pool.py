@@ -305,7 +305,9 @@ class Pool:
         Raises:
             ResourceError: naming the first environment that raised; see `_answer` for workers that fail.
         """
-        rows, *_, infos = self._answer(call)
+        answer = self._answer(call)
+        rows: np.ndarray = answer[0]
+        infos: dict[str, Any] = answer[-1]
         if "failed" in infos:
             failed, reasons = np.atleast_1d(infos["failed"]), np.atleast_1d(infos["reason"])
             where = np.flatnonzero([reason is not None for reason in reasons])
