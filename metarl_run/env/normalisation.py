@@ -44,12 +44,12 @@ class Normalisation:
         self.earned = torch.zeros(3, dtype=torch.float64, device=device)
         self._derive()
 
-    def observation_(self, o: Float[Tensor, "M B D"]) -> None:
+    def observation_(self, o: Float[Tensor, "*any D"]) -> None:
         """o → ô, in place."""
         if self.observations:
             o.sub_(self._mean).mul_(self._scale)
 
-    def reward_(self, r: Float[Tensor, "M B"]) -> None:
+    def reward_(self, r: Float[Tensor, "*any"]) -> None:
         """r → r̂, in place."""
         if self.reward_unit != 1.0:
             r.div_(self.reward_unit)
