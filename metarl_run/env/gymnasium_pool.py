@@ -32,12 +32,19 @@ class Maker:
         factory: `package.module:function` that makes one instead, or None.
         arguments: keywords of either.
         names: task parameters, in the order of their values.
+        action_repeat: steps for which an action is held.
     """
 
     id: str | None
     factory: str | None
     arguments: Mapping[str, Any]
     names: Sequence[str]
+    action_repeat: int = 1
+
+    def make(self, **values: float) -> gymnasium.Env[Any, Any]:
+        """An environment with these values of task parameters that the constructor takes."""
+        env = self.constructor()(**self.arguments, **values)
+        return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat)
 
     def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
         if self.factory is not None:
@@ -60,6 +67,28 @@ class Maker:
         return [name for name in self.names if name in inspect.signature(constructor).parameters]
 
 
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment in which every action is held for n steps, whose rewards are added.
+
+    Args:
+        env: the environment.
+        n: steps per action; fewer where an episode ends.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
+        super().__init__(env)
+        self.n = n
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total = 0.0
+        for _ in range(self.n):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
 class TaskEnv:
     """One environment whose task can be replaced.
 
@@ -77,7 +106,7 @@ class TaskEnv:
         built = {name: wanted[name] for name in self.keywords}
         if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
             self.close()
-            self.env = self.maker.constructor()(**self.maker.arguments, **built)
+            self.env = self.maker.make(**built)
         self.values = wanted
         others = {name: value for name, value in wanted.items() if name not in built}
         given = {}
@@ -112,7 +141,7 @@ def is_reproducible(maker: Maker) -> bool:
     """Do two environments with one seed give the same observations and rewards?"""
 
     def history() -> list[np.ndarray]:
-        env = maker.constructor()(**maker.arguments)
+        env = maker.make()
         env.action_space.seed(0)
         observation, _ = env.reset(seed=0)
         seen: list[Any] = [spaces.flatten(env.observation_space, observation)]
@@ -192,7 +221,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(self, maker: Maker, number: int, first: int = 0, stride: int = 1) -> None:
         self.first, self.stride = first, stride
         self.envs = [TaskEnv(maker) for _ in range(number)]
-        example = maker.constructor()(**maker.arguments)
+        example = maker.make()
         self.inner_observation, self.inner_action = example.observation_space, example.action_space
         example.close()
         width = spaces.flatdim(self.inner_observation)

@@ -240,9 +240,7 @@ class Training:
             return {}
         unit = self.family.reward_unit
         totals = [
-            total
-            for lifetime in lifetimes
-            for total in lifetime_returns(lifetime, remembers=True, reward_unit=unit)
+            total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True, reward_unit=unit)
         ]
         return {"meta_train/lifetime_return": fmean(totals)}
 
