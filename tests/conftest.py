@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: two threads in each of two tests would fight for two cores
 
-OUTSIDE = {"gymnasium"}
-"""Families whose states live outside, in environments of others; tests/env/test_gymnasium.py has their tests."""
+OUTSIDE = {"gymnasium", "metaworld"}
+"""Families whose states live outside, in environments of others; tests/env has tests for each of them."""
 
 LIMIT = 15 * 60
 """Seconds after which a test counts as hanging, however busy the machine; nothing else that waits has a limit."""

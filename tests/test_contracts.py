@@ -345,7 +345,7 @@ def test_every_head_of_every_task_gets_a_gradient_from_its_own_task_alone(learni
 def test_padding_does_not_matter_to_the_loss(learning):
     learner, output, rollout = learning
     T = rollout.reward.shape[1]
-    rest = [torch.cat([x, torch.zeros_like(x[:, [0, 0]])], 1) for x in rollout[:-1]]
+    rest = [torch.cat([x, torch.zeros_like(x[:, [0, 0]])], 1) for x in rollout.of_steps]
     longer = type(rollout)(*rest, rollout.memory)
     more = {name: torch.cat([x, torch.ones_like(x[:, [0, 0]])], 1) for name, x in output.items()}
     assert longer.reward.shape[1] == T + 2

@@ -21,11 +21,12 @@ from metarl_run.env.gymnasium_pool import Maker, Pool, flat_action_space, is_rep
 from metarl_run.env.parameter import sample
 from metarl_run.env.vector import TaskVectorEnv, Transition
 from metarl_run.errors import ConfigError
-from metarl_run.kinds import Count, DistributionsByName, Positive
+from metarl_run.kinds import Count, DistributionsByName, Positive, Reduction, Reductions
 
 log = logging.getLogger(__name__)
 
 Vary = Annotated[dict[str, Any], DistributionsByName()]
+Outcomes = Annotated[dict[str, Reduction], Reductions()]
 SEEDS = 2**31
 
 
@@ -50,6 +51,7 @@ class GymnasiumFamily(TaskFamily):
         kwargs: keywords of the constructor, the same in all tasks.
         vary: the distribution of each parameter in meta-training.
         vary_in_meta_test: the same in meta-testing.
+        outcomes: entries of the `info` that every step returns, see `TaskFamily`.
         vector: `sync` steps all environments in this process, `async` in worker processes; the result is the same.
         workers: processes with `async`; null is one per CPU.
         timeout: seconds after which a worker that does not answer ends the run.
@@ -66,6 +68,7 @@ class GymnasiumFamily(TaskFamily):
     kwargs: dict[str, Any] | None
     vary: Vary | None
     vary_in_meta_test: Vary | None
+    outcomes: Outcomes = {}  # type: ignore[misc]  # noqa: RUF012 - of the environment; older runs have none
     vector: Literal["sync", "async"]
     workers: Count | None
     timeout: Positive
@@ -93,11 +96,13 @@ class GymnasiumFamily(TaskFamily):
             )
         self.horizon = self.horizon or -(-(limit or 0) // self.action_repeat)
         arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
-        self.maker = Maker(self.id, self.make, arguments, sorted(vary), self.action_repeat)
+        outcomes = list(self.outcomes)
+        self.maker = Maker(self.id, self.make, arguments, sorted(vary), outcomes, self.action_repeat)
         example = self._example()
         try:
             size = spaces.flatdim(example.observation_space)
             self.action_space = flat_action_space(example.action_space)
+            self._require_outcomes(example)
         except (ValueError, NotImplementedError) as error:
             raise ConfigError("env", f"the spaces of {self.id or self.make} cannot be used: {error}") from error
         finally:
@@ -137,6 +142,18 @@ class GymnasiumFamily(TaskFamily):
                 reason = f"{self.id or self.make} has neither a keyword nor an attribute {name!r}"
                 raise ConfigError("env.vary", reason, f"its numbers are {', '.join(_numbers(example.unwrapped))}")
         return example
+
+    def _require_outcomes(self, example: gymnasium.Env[Any, Any]) -> None:
+        if not self.outcomes:
+            return
+        example.reset(seed=0)
+        info = example.step(example.action_space.sample())[-1]
+        numbers = [name for name, value in info.items() if isinstance(value, float | int | np.generic)]
+        for name in self.outcomes:
+            if name not in numbers:
+                reason = f"a step of {self.id or self.make} does not report {name!r}"
+                offered = f"it reports {', '.join(numbers)}" if numbers else "it reports no number"
+                raise ConfigError("env.outcomes", reason, offered)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GymnasiumTask:
         columns = [sample(self.varied[split][name], num_tasks, generator) for name in self.maker.names]
@@ -227,13 +244,14 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         chosen = self._chosen(action)
         chosen[~alive.numpy()] = np.nan
         rows = torch.from_numpy(self._pool.step(chosen)[: self.num_envs].copy())
+        width = self._observation.shape[1]
         rows[~alive, -3:] = 0.0
         self._steps += alive
         terminated = rows[:, -2] > 0
         truncated = ((rows[:, -1] > 0) | (self._steps >= self.horizon)) & ~terminated & alive
         ended = terminated | truncated
         self._left -= ended.long()
-        self._observation = torch.where(alive.unsqueeze(1), rows[:, :-3], self._observation)
+        self._observation = torch.where(alive.unsqueeze(1), rows[:, :width], self._observation)
         anew = (ended & (self._left > 0)).numpy()
         if anew.any():
             first = self._begin(anew)
@@ -246,13 +264,15 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
             None if alive.all() else self._shaped(alive),
+            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes)},
         )
 
     def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[Tensor, "N D"]:
         """First observations of new episodes, each with a seed of its own, whichever worker resets it."""
         draws = torch.randint(SEEDS, (self.num_envs,), generator=self.generator, device=self.generator.device)
         seeds = np.where(envs, draws.cpu().numpy(), -1)
-        return torch.from_numpy(self._pool.reset(seeds, tasks)[: self.num_envs, :-3].copy())
+        (width,) = self.family.observation_space.shape
+        return torch.from_numpy(self._pool.reset(seeds, tasks)[: self.num_envs, :width].copy())
 
     def _chosen(self, action: Tensor) -> np.ndarray:
         """Actions of the environments' own space, `[N, d]`: of a Discrete one with its start."""

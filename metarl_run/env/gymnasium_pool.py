@@ -32,6 +32,7 @@ class Maker:
         factory: `package.module:function` that makes one instead, or None.
         arguments: keywords of either.
         names: task parameters, in the order of their values.
+        outcomes: entries of a step's `info` that are kept.
         action_repeat: steps for which an action is held.
     """
 
@@ -39,6 +40,7 @@ class Maker:
     factory: str | None
     arguments: Mapping[str, Any]
     names: Sequence[str]
+    outcomes: Sequence[str] = ()
     action_repeat: int = 1
 
     def make(self, **values: float) -> gymnasium.Env[Any, Any]:
@@ -209,7 +211,7 @@ def _failure(index: int, method: str, error: Exception) -> dict[str, Any]:
 class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     """Environments `first`, `first + stride`, … of a pool, stepped one after another, as one environment.
 
-    Its observation holds a row for each: features, reward, terminated, truncated.
+    Its observation holds a row for each: features, outcomes, reward, terminated, truncated.
 
     Args:
         maker: makes each of them.
@@ -224,9 +226,9 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
         example = maker.make()
         self.inner_observation, self.inner_action = example.observation_space, example.action_space
         example.close()
-        width = spaces.flatdim(self.inner_observation)
+        self.width, self.outcomes = spaces.flatdim(self.inner_observation), maker.outcomes
         chosen = flat_action_space(self.inner_action)
-        self.rows = np.zeros((number, width + 3), np.float32)
+        self.rows = np.zeros((number, self.width + len(self.outcomes) + 3), np.float32)
         self.observation_space = spaces.Box(-np.inf, np.inf, self.rows.shape)
         size = 1 if isinstance(chosen, spaces.Discrete) else chosen.shape[0]
         self.action_space = spaces.Box(-np.inf, np.inf, (number, size), np.float64)
@@ -254,7 +256,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
                 features: Any = spaces.flatten(self.inner_observation, observation)
             except Exception as error:
                 return self.rows, _failure(index, "reset", error)
-            self.rows[i, :-3], self.rows[i, -3:] = features, 0.0
+            self.rows[i, : self.width], self.rows[i, self.width :] = features, 0.0
         return self.rows, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -263,11 +265,13 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
             try:
                 env = self.envs[i].env
                 assert env is not None
-                observation, reward, terminated, truncated, _ = env.step(from_flat(self.inner_action, action[i]))
+                observation, reward, terminated, truncated, info = env.step(from_flat(self.inner_action, action[i]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
+                outcomes = [info[name] for name in self.outcomes]
             except Exception as error:
                 return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
-            self.rows[i, :-3], self.rows[i, -3:] = features, (reward, terminated, truncated)
+            self.rows[i, : self.width], self.rows[i, -3:] = features, (reward, terminated, truncated)
+            self.rows[i, self.width : -3] = outcomes
         return self.rows, 0.0, False, False, {}
 
     def close(self) -> None:
@@ -297,7 +301,7 @@ class Pool:
         self.chunks = AsyncVectorEnv(made, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(self, seeds: np.ndarray, tasks: np.ndarray | None = None) -> np.ndarray:
-        """Reset environments; rows of all, `[number, D + 3]`: features, reward, terminated, truncated.
+        """Reset environments; rows of all: features, outcomes, reward, terminated, truncated.
 
         Args:
             seeds: one for each of the first environments; −1 leaves one alone.

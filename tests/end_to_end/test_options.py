@@ -11,7 +11,11 @@ from metarl_run.folders import CONFIG_DIR
 from metarl_run.maths.statistics import COLUMNS, EXACT
 
 GROUPS = ("env", "algo", "learner", "network")
+ABSENT = {("env", "metaworld")}
+"""Needs an environment of its own, in which scripts/studies/meta_world runs it."""
+
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
+OPTIONS = [option for option in OPTIONS if option not in ABSENT]
 
 
 FEW_TASKS = {"half_cheetah_dir": 2, "ant_forward_backward": 2, "gymnasium": 1}
