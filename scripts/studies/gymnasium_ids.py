@@ -71,9 +71,9 @@ CASES = [
         ),
     ),
     Case(
-        "highway_env:highway-v0",
+        "highway_env:highway-fast-v0",
         "highway-env",
-        ("algo=rl2", "plugins=[highway_env]", "env.vary={config.lanes_count:[choice,3,4]}"),
+        ("algo=rl2", "plugins=[highway_env]", "env.horizon=20", "env.vary={config.lanes_count:[choice,3,4]}"),
     ),
 ]
 
