@@ -28,7 +28,7 @@ from metarl_run.run.folder import versions
 from metarl_run.seeding import Streams
 from metarl_run.system.json_text import json_text
 
-SIZES = ("experiment=smoke", "threads=1", "meta_iterations=3", "env=gymnasium", "env.horizon=40")
+SIZES = ("experiment=smoke", "threads=1", "meta_iterations=3", "env=gymnasium", "env.horizon=20")
 WORKERS = ("env.vector=async", "env.workers=2")
 SECONDS = 2.0
 """Of stepping, at least."""
@@ -73,7 +73,7 @@ CASES = [
     Case(
         "highway_env:highway-fast-v0",
         "highway-env",
-        ("algo=rl2", "plugins=[highway_env]", "env.horizon=20", "env.vary={config.lanes_count:[choice,3,4]}"),
+        ("algo=rl2", "plugins=[highway_env]", "env.vary={config.lanes_count:[choice,3,4]}"),
     ),
 ]
 
