@@ -54,7 +54,7 @@ class CompiledRollouts:
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
         with torch.no_grad():
-            if self.algo.compilable and env.family.compilable:
+            if self.algo.compilable and env.family.compilable and env.family.normalisation is None:
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
                 if self.algo.remembers and env.family.fixed_starts:

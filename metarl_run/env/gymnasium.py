@@ -56,7 +56,8 @@ class GymnasiumFamily(TaskFamily):
         vector: `sync` steps all environments in this process, `async` in worker processes; the result is the same.
         workers: processes with `async`; null is one per CPU.
         timeout: seconds after which a worker that does not answer ends the run.
-        horizon: null is the limit of the registered environment.
+        action_repeat: n, steps for which an action is held; their rewards are added.
+        horizon: in actions; null is the limit of the registered environment.
         plugins: packages that `id`, `make` and `wrappers` may import; None is any.
 
     Raises:
@@ -71,6 +72,7 @@ class GymnasiumFamily(TaskFamily):
     vector: Literal["sync", "async"]
     workers: Count | None
     timeout: Positive
+    action_repeat: Count = field(default=1)
     horizon: Count | None  # type: ignore[assignment]  # null is taken from the registry
     wrappers: Names | None = field(default=None)
     plugins: Sequence[str] | None = field(default=None)
@@ -93,10 +95,18 @@ class GymnasiumFamily(TaskFamily):
             raise ConfigError(
                 "env.horizon", "must be given: the environment has no limit of its own", "env.horizon=200"
             )
-        self.horizon = self.horizon or limit
+        self.horizon = self.horizon or -(-(limit or 0) // self.action_repeat)
         arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
         whole = [name for name in vary if _whole(vary[name]) and _whole(held_out[name])]
-        self.maker = Maker(self.id, self.make, arguments, sorted(vary), whole, self.wrappers or ())
+        self.maker = Maker(
+            self.id,
+            self.make,
+            arguments,
+            sorted(vary),
+            whole=whole,
+            wrappers=self.wrappers or (),
+            action_repeat=self.action_repeat,
+        )
         example = self._example()
         try:
             size = spaces.flatdim(example.observation_space)
@@ -139,7 +149,7 @@ class GymnasiumFamily(TaskFamily):
     def _example(self) -> gymnasium.Env[Any, Any]:
         """One environment, in which every parameter can be set."""
         try:
-            example = self.maker.constructor()(**self.maker.arguments)
+            example = self.maker.make()
         except Exception as error:
             raise ConfigError(
                 "env", f"{self.id or self.make} cannot be made: {type(error).__name__}: {error}"

@@ -34,6 +34,7 @@ class Maker:
         names: task parameters, in the order of their values.
         whole: those of them that are integers.
         wrappers: `package.module:Class` of each wrapper around it, the innermost first.
+        action_repeat: steps for which an action is held.
     """
 
     id: str | None
@@ -42,23 +43,23 @@ class Maker:
     names: Sequence[str]
     whole: Sequence[str] = ()
     wrappers: Sequence[str] = ()
+    action_repeat: int = 1
 
-    def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
-        wrappers, make = [_named(name) for name in self.wrappers], self._bare()
-        for name, wrapper in zip(self.wrappers, wrappers, strict=True):
+    def make(self, **values: float) -> gymnasium.Env[Any, Any]:
+        """An environment with these values of task parameters that the constructor takes.
+
+        Raises:
+            TypeError: if what shall wrap it is no wrapper.
+        """
+        env = self.constructor()(**self.arguments, **values)
+        for name in self.wrappers:
+            wrapper = _named(name)
             if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
                 raise TypeError(f"{name} must be a gymnasium.Wrapper")
+            env = wrapper(env)
+        return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat)
 
-        def made(**arguments: Any) -> gymnasium.Env[Any, Any]:
-            env = make(**arguments)
-            for wrapper in wrappers:
-                env = wrapper(env)
-            return env
-
-        return made if wrappers else make
-
-    def _bare(self) -> Callable[..., gymnasium.Env[Any, Any]]:
-        """The constructor without wrappers."""
+    def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
         if self.factory is not None:
             factory: Callable[..., gymnasium.Env[Any, Any]] = _named(self.factory)
             return factory
@@ -71,7 +72,7 @@ class Maker:
     def keywords(self) -> list[str]:
         """Task parameters that the constructor takes."""
         if self.factory is not None:
-            constructor: Any = self._bare()
+            constructor: Any = self.constructor()
         else:
             entry = spec_of(self.id or "").entry_point
             constructor = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
@@ -90,6 +91,28 @@ def _named(path: str) -> Any:
     """What `package.module:name` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment in which every action is held for n steps, whose rewards are added.
+
+    Args:
+        env: the environment.
+        n: steps per action; fewer where an episode ends.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
+        super().__init__(env)
+        self.n = n
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total = 0.0
+        for _ in range(self.n):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
 
 
 class TaskEnv:
@@ -114,7 +137,7 @@ class TaskEnv:
         built = {name: wanted[name] for name in self.keywords}
         if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
             self.close()
-            self.env = self.maker.constructor()(**self.maker.arguments, **built)
+            self.env = self.maker.make(**built)
         self.values = wanted
         others = {name: value for name, value in wanted.items() if name not in built}
         given = {}
@@ -159,7 +182,7 @@ def is_reproducible(maker: Maker) -> bool:
     """Do two environments with one seed give the same observations and rewards?"""
 
     def history() -> list[np.ndarray]:
-        env = maker.constructor()(**maker.arguments)
+        env = maker.make()
         env.action_space.seed(0)
         observation, _ = env.reset(seed=0)
         seen: list[Any] = [spaces.flatten(env.observation_space, observation)]
@@ -239,7 +262,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(self, maker: Maker, number: int, first: int = 0, stride: int = 1) -> None:
         self.first, self.stride = first, stride
         self.envs = [TaskEnv(maker) for _ in range(number)]
-        example = maker.constructor()(**maker.arguments)
+        example = maker.make()
         self.inner_observation, self.inner_action = example.observation_space, example.action_space
         example.close()
         width = spaces.flatdim(self.inner_observation)

@@ -251,6 +251,16 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, where, text):
     assert caught.value.where == where and text in str(caught.value)
 
 
+def test_an_action_is_held_and_the_rewards_are_added():
+    """Episodes of three steps with rewards 1, 2, 3, an action held for two of them: 3, then 3 and the end."""
+    env = env_of(toy(action_repeat=2))
+    env.start(1)
+    first, second = env.advance(action(env)), env.advance(action(env))
+    assert first.reward[0, 0] == 3 and not first.ended.any()
+    assert second.reward[0, 0] == 3 and second.ended.all()
+    assert make_family("gymnasium", id="Acrobot-v1", action_repeat=3).horizon == 167  # of 500 steps
+
+
 def test_a_registered_environment_ends_where_its_family_says():
     family = make_family("gymnasium", id="Acrobot-v1", vary={"LINK_LENGTH_1": ["uniform", 0.5, 2.0]}, horizon=7)
     env = env_of(family)
