@@ -14,6 +14,7 @@ SPACES = {
     "discrete": spaces.Discrete(5, start=3),
     "multi_discrete": spaces.MultiDiscrete([2, 3], start=[1, 0]),
     "multi_binary": spaces.MultiBinary(3),
+    "text": spaces.Text(4),
     "tuple": spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (2,)))),
     "dict": spaces.Dict({"a": spaces.MultiBinary(2), "b": spaces.Box(-1, 1, (1,))}),
 }
@@ -25,7 +26,7 @@ class Toy(gymnasium.Env):
     def __init__(self, observation="box", action="discrete", length=3, fault=None, at=2, bonus=0.0):
         self.observation_space, self.action_space = copy.deepcopy((SPACES[observation], SPACES[action]))
         self.length, self.fault, self.at, self.bonus, self.scale = length, fault, at, bonus, 1.0
-        self.constructed_with = bonus
+        self.constructed_with, self.options = bonus, {"floor": {"tiles": 1}}
         self.actions = []
 
     def reset(self, *, seed=None, options=None):
@@ -71,3 +72,13 @@ def make(**arguments):
 
 def make_with_task(**arguments):
     return WithTask(**arguments)
+
+
+class Negative(gymnasium.RewardWrapper):
+    """Changes the sign of rewards."""
+
+    def reward(self, reward):
+        return -reward
+
+
+gymnasium.register("LabToy-v0", entry_point=Toy, max_episode_steps=7)

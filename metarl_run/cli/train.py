@@ -44,6 +44,7 @@ from metarl_run.system.crash import Contained
 from metarl_run.system.cxx import require_cxx
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.system.lock import require_free
+from metarl_run.system.video import require_writer
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -341,6 +342,7 @@ def _refuse_impossible(composed: Composed) -> None:
     for point in composed.points:
         _refuse_absent_device(point.config)
         _refuse_absent_compiler(point.config)
+        require_writer(point.config["film"] or "gif")
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()

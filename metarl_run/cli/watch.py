@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metarl_run.cli.train import stored_run
 from metarl_run.errors import DONE, ConfigError, StateError
+from metarl_run.system.video import require_writer
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--task", f"must be >= 0, got {given.task}")
     if not given.folder.is_dir():
         raise StateError(str(given.folder), "there is no such folder")
+    require_writer(given.format, "--format")
     plan = stored_run(given.folder, given.plugins)
     from metarl_run.run.agent import set_up, take_over
     from metarl_run.run.film import film, filmed

@@ -17,17 +17,18 @@ from torch import Tensor
 
 from metarl_run.component import field
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.gymnasium_pool import Maker, Pool, flat_action_space, is_reproducible
+from metarl_run.env.gymnasium_pool import MISSING, Maker, Pool, at_path, flat_action_space, is_reproducible, spec_of
 from metarl_run.env.parameter import sample
 from metarl_run.env.vector import TaskVectorEnv, Transition
 from metarl_run.errors import ConfigError
-from metarl_run.kinds import Count, DistributionsByName, Positive, Reduction, Reductions
+from metarl_run.kinds import Count, DistributionsByName, Names, Positive, Reduction, Reductions
 
 log = logging.getLogger(__name__)
 
 Vary = Annotated[dict[str, Any], DistributionsByName()]
 Outcomes = Annotated[dict[str, Reduction], Reductions()]
 SEEDS = 2**31
+WORDS = {"make": "function", "wrappers": "Wrapper"}
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ class GymnasiumFamily(TaskFamily):
     """Tasks of an environment that differ in keywords of its constructor, or in attributes.
 
     Task: the parameters named in `vary`. Each is a keyword of the constructor; else an attribute of the unwrapped
-    environment, by a dotted path; else an entry of the mapping that is given to its `set_task`. Observation: flattened
-    as by `gymnasium.spaces.flatten`, discrete ones one-hot. Action: of finite spaces, one number for each combination.
-    Start, reward and termination: the environment's; it is reset with a seed of its own for every episode.
+    environment, by a dotted path, through dictionaries too; else an entry of the mapping that is given to its
+    `set_task`. One that is drawn from integers alone is an integer. Observation: flattened as by
+    `gymnasium.spaces.flatten`, discrete ones one-hot. Action: of finite spaces, one number for each combination. Start,
+    reward and termination: the environment's; it is reset with a seed of its own for every episode.
 
     Args:
         id: name in Gymnasium's registry; null with `make`.
         make: `package.module:function` that makes the environment; the package must be one of `plugins`.
         kwargs: keywords of the constructor, the same in all tasks.
+        wrappers: `package.module:Class` of each wrapper around it, the innermost first, as trusted as `make`.
         vary: the distribution of each parameter in meta-training.
         vary_in_meta_test: the same in meta-testing.
         outcomes: entries of the `info` that every step returns, see `TaskFamily`.
@@ -57,7 +60,7 @@ class GymnasiumFamily(TaskFamily):
         timeout: seconds after which a worker that does not answer ends the run.
         action_repeat: n, steps for which an action is held; their rewards are added.
         horizon: in actions; null is the limit of the registered environment.
-        plugins: packages that `id` and `make` may import; None is any.
+        plugins: packages that `id`, `make` and `wrappers` may import; None is any.
 
     Raises:
         ConfigError: if the environment cannot be made, or its spaces cannot be used.
@@ -74,6 +77,7 @@ class GymnasiumFamily(TaskFamily):
     timeout: Positive
     action_repeat: Count = field(default=1)
     horizon: Count | None  # type: ignore[assignment]  # null is taken from the registry
+    wrappers: Names | None = field(default=None)
     plugins: Sequence[str] | None = field(default=None)
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "continuous_actions")
@@ -96,15 +100,28 @@ class GymnasiumFamily(TaskFamily):
             )
         self.horizon = self.horizon or -(-(limit or 0) // self.action_repeat)
         arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
-        outcomes = list(self.outcomes)
-        self.maker = Maker(self.id, self.make, arguments, sorted(vary), outcomes, self.action_repeat)
+        whole = [name for name in vary if _whole(vary[name]) and _whole(held_out[name])]
+        self.maker = Maker(
+            self.id,
+            self.make,
+            arguments,
+            sorted(vary),
+            outcomes=list(self.outcomes),
+            whole=whole,
+            wrappers=self.wrappers or (),
+            action_repeat=self.action_repeat,
+        )
         example = self._example()
         try:
             size = spaces.flatdim(example.observation_space)
             self.action_space = flat_action_space(example.action_space)
             self._require_outcomes(example)
         except (ValueError, NotImplementedError) as error:
-            raise ConfigError("env", f"the spaces of {self.id or self.make} cannot be used: {error}") from error
+            what = str(error) or f"{example.observation_space} cannot be flattened"
+            reason = f"the spaces of {self.id or self.make} cannot be used: {what}"
+            raise ConfigError(
+                "env", reason, "a wrapper may change them: env.wrappers=[package.module:Wrapper]"
+            ) from error
         finally:
             example.close()
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,))
@@ -112,21 +129,27 @@ class GymnasiumFamily(TaskFamily):
 
     def _require_trusted(self) -> None:
         """Raise ConfigError for a package that a configuration may not import."""
-        key, name = ("id", self.id) if self.id is not None else ("make", self.make)
-        module, colon, _ = str(name).partition(":")
-        package = module.partition(".")[0]
-        if colon and self.plugins is not None and package not in self.plugins:
-            reason = f"must be in a package named in plugins, got {name}"
-            raise ConfigError(f"env.{key}", reason, f"if you trust it, add plugins=[{package}]")
-        if key == "make" and not colon:
-            raise ConfigError("env.make", f"must be package.module:function, got {name}")
+        named = {"id": [self.id], "make": [self.make], "wrappers": self.wrappers or []}
+        for key, names in named.items():
+            for name in filter(None, names):
+                module, colon, _ = name.partition(":")
+                package = module.partition(".")[0]
+                if key != "id" and not colon:
+                    raise ConfigError(f"env.{key}", f"must be package.module:{WORDS[key]}, got {name}")
+                known = ("gymnasium",) if key == "wrappers" else ()  # which are called with an environment alone
+                if colon and self.plugins is not None and package not in (*known, *self.plugins):
+                    reason = f"must be in a package named in plugins, got {name}"
+                    raise ConfigError(f"env.{key}", reason, f"if you trust it, add plugins=[{package}]")
 
     def _registered(self) -> Any:
         assert self.id is not None
         try:
-            return gymnasium.spec(self.id)
+            return spec_of(self.id)
+        except ModuleNotFoundError as error:
+            raise ConfigError("env.id", f"{error}", f"pip install {error.name}") from error
         except gymnasium.error.Error as error:
-            raise ConfigError("env.id", f"{error}") from error
+            hint = "one that a package registers: env.id=package:Name-v0 plugins=[package]"
+            raise ConfigError("env.id", f"{error}", hint) from error
 
     def _example(self) -> gymnasium.Env[Any, Any]:
         """One environment, in which every parameter can be set."""
@@ -138,7 +161,7 @@ class GymnasiumFamily(TaskFamily):
             ) from error
         others = [name for name in self.maker.names if name not in self.maker.keywords()]
         for name in others:
-            if not _has(example.unwrapped, name) and not hasattr(example.unwrapped, "set_task"):
+            if at_path(example.unwrapped, name.split(".")) is MISSING and not hasattr(example.unwrapped, "set_task"):
                 reason = f"{self.id or self.make} has neither a keyword nor an attribute {name!r}"
                 raise ConfigError("env.vary", reason, f"its numbers are {', '.join(_numbers(example.unwrapped))}")
         return example
@@ -196,12 +219,10 @@ class GymnasiumFamily(TaskFamily):
         raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
 
 
-def _has(env: Any, path: str) -> bool:
-    for name in path.split("."):
-        if not hasattr(env, name):
-            return False
-        env = getattr(env, name)
-    return True
+def _whole(spec: Any) -> bool:
+    """Is the distribution one of integers alone?"""
+    name, *values = spec if isinstance(spec, Sequence) else ("constant", spec)
+    return name in ("constant", "choice") and all(type(value) is int for value in values)
 
 
 def _numbers(env: Any) -> Sequence[str]:

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class Maker:
         arguments: keywords of either.
         names: task parameters, in the order of their values.
         outcomes: entries of a step's `info` that are kept.
+        whole: those of them that are integers.
+        wrappers: `package.module:Class` of each wrapper around it, the innermost first.
         action_repeat: steps for which an action is held.
     """
 
@@ -41,20 +43,30 @@ class Maker:
     arguments: Mapping[str, Any]
     names: Sequence[str]
     outcomes: Sequence[str] = ()
+    whole: Sequence[str] = ()
+    wrappers: Sequence[str] = ()
     action_repeat: int = 1
 
     def make(self, **values: float) -> gymnasium.Env[Any, Any]:
-        """An environment with these values of task parameters that the constructor takes."""
+        """An environment with these values of task parameters that the constructor takes.
+
+        Raises:
+            TypeError: if what shall wrap it is no wrapper.
+        """
         env = self.constructor()(**self.arguments, **values)
+        for name in self.wrappers:
+            wrapper = _named(name)
+            if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
+                raise TypeError(f"{name} must be a gymnasium.Wrapper")
+            env = wrapper(env)
         return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat)
 
     def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
         if self.factory is not None:
-            module, _, name = self.factory.partition(":")
-            made: Callable[..., gymnasium.Env[Any, Any]] = getattr(importlib.import_module(module), name)
-            return made
+            factory: Callable[..., gymnasium.Env[Any, Any]] = _named(self.factory)
+            return factory
         name = self.id or ""
-        if "mujoco" in str(gymnasium.spec(name).entry_point):
+        if "mujoco" in str(spec_of(name).entry_point):
             with contextlib.suppress(ImportError):  # Gymnasium says what is missing
                 mujoco_quietly()
         return lambda **arguments: gymnasium.make(name, disable_env_checker=True, **arguments)
@@ -64,9 +76,23 @@ class Maker:
         if self.factory is not None:
             constructor: Any = self.constructor()
         else:
-            entry = gymnasium.spec(self.id or "").entry_point
+            entry = spec_of(self.id or "").entry_point
             constructor = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
         return [name for name in self.names if name in inspect.signature(constructor).parameters]
+
+
+def spec_of(env_id: str) -> Any:
+    """The entry of Gymnasium's registry, once the module before a colon is imported."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
+
+
+def _named(path: str) -> Any:
+    """What `package.module:name` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -95,7 +121,8 @@ class TaskEnv:
     """One environment whose task can be replaced.
 
     A task parameter is a keyword of the constructor, which makes a new environment; else an attribute of the unwrapped
-    environment, by a dotted path; else an entry of the mapping that is given to its `set_task`.
+    environment, by a dotted path, through dictionaries too; else an entry of the mapping that is given to its
+    `set_task`.
     """
 
     def __init__(self, maker: Maker) -> None:
@@ -104,7 +131,11 @@ class TaskEnv:
         self.values: dict[str, float] = {}
 
     def set_task(self, values: np.ndarray) -> None:
-        wanted = {name: float(value) for name, value in zip(self.maker.names, values, strict=True)}
+        whole = self.maker.whole
+        wanted = {
+            name: int(value) if name in whole else float(value)
+            for name, value in zip(self.maker.names, values, strict=True)
+        }
         built = {name: wanted[name] for name in self.keywords}
         if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
             self.close()
@@ -126,14 +157,24 @@ class TaskEnv:
 def _assigned(env: Any, path: str, value: float) -> bool:
     """Set an attribute by its dotted path, if there is such a one."""
     *outer, last = path.split(".")
-    for name in outer:
-        if not hasattr(env, name):
-            return False
-        env = getattr(env, name)
-    if not hasattr(env, last):
+    holder = at_path(env, outer)
+    if holder is MISSING or at_path(holder, [last]) is MISSING:
         return False
-    setattr(env, last, value)
+    if isinstance(holder, MutableMapping):
+        holder[last] = value
+    else:
+        setattr(holder, last, value)
     return True
+
+
+MISSING = object()
+
+
+def at_path(env: Any, names: Sequence[str]) -> Any:
+    """The attribute, or entry of a dictionary, that is reached by these names; MISSING if there is none."""
+    for name in names:
+        env = env.get(name, MISSING) if isinstance(env, Mapping) else getattr(env, name, MISSING)
+    return env
 
 
 STEPS_TO_COMPARE = 10

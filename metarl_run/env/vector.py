@@ -113,7 +113,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
         """Begin a lifetime of `episodes` consecutive episodes in every environment; return the first observations."""
         shape, device = (self.num_tasks, self.episodes_per_task), self.generator.device
-        self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
+        self._state = self._first_states()
         self._now, self._first_limit = 0, self.horizon
         self._limit = torch.full(shape, self.horizon, dtype=torch.int32, device=device)  # time of the next truncation
         self._episodes_left = torch.full(shape, episodes, dtype=torch.int32, device=device)
@@ -126,6 +126,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._sure_episodes = episodes  # left in every environment, at least: counting is cheaper than looking
         self._start = None if episodes > 1 else type(self._state)(*(x.clone() for x in self._state))
         return self.family.observe(self.task, self._state)
+
+    def _first_states(self) -> Any:
+        """Start states of all environments."""
+        return self.family.reset(self.task, self.episodes_per_task, self.generator)
 
     def advance(self, action: Tensor) -> Transition:
         """Take one step in every environment.

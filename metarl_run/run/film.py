@@ -17,6 +17,7 @@ from metarl_run.errors import ConfigError
 from metarl_run.evaluation import episode_sums
 from metarl_run.lifetime import live
 from metarl_run.seeding import Streams
+from metarl_run.system.video import HINT
 
 LONGEST = 50
 """Frames per episode: of a longer one every n-th step is drawn."""
@@ -144,9 +145,9 @@ def _write(images: Sequence[Image.Image], path: Path) -> None:
         import imageio.v3
 
         imageio.v3.imwrite(path, [_even(np.asarray(image)) for image in images], fps=round(1 / SECONDS_PER_FRAME))
-    except (ImportError, ValueError, OSError) as error:
+    except (ImportError, ValueError, OSError, RuntimeError) as error:  # the last one: ffmpeg itself is missing
         reason = f"cannot be written as {path.suffix[1:]}: {error}"
-        raise ConfigError("film", reason, "pip install 'imageio[ffmpeg]', or film=gif") from error
+        raise ConfigError("film", reason, HINT) from error
 
 
 def _even(frame: np.ndarray) -> np.ndarray:

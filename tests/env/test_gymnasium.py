@@ -134,6 +134,32 @@ def test_every_env_has_its_tasks_parameters(make, names):
     torch.testing.assert_close(paid, (value if "scale" in names else value + 1).expand(-1, 2))
 
 
+def test_parameters_drawn_from_integers_are_integers_and_dictionaries_are_reached():
+    family = toy(vary={"options.floor.tiles": ["choice", 3, 4], "scale": ["choice", 2.0, 4]})
+    env = env_of(family)
+    env.start()
+    inner = [e.env.unwrapped for e in family._pool.chunks.envs[::2]]
+    assert [e.options["floor"]["tiles"] for e in inner] == env.task.values[:, 0].tolist()
+    assert {type(e.options["floor"]["tiles"]) for e in inner} == {int}
+    assert {type(e.scale) for e in inner} == {float}
+
+
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_wrappers_are_put_around_in_order(vector):
+    wrappers = ["gymnasium.wrappers:FlattenObservation", "gymnasium_lab:Negative"]
+    env = env_of(toy(wrappers=wrappers, plugins=["gymnasium_lab"], vector=vector, workers=1))
+    assert env.start().shape == (3, 2, 6)
+    assert (env.advance(action(env)).reward == -1).all()
+
+
+def test_an_id_may_name_the_module_that_registers_it():
+    family = toy(id="gymnasium_lab:LabToy-v0", make=None, horizon=None, plugins=["gymnasium_lab"])
+    assert family.horizon == 7
+    env = env_of(family)
+    env.start()
+    assert (env.advance(action(env)).reward == 1).all()
+
+
 def test_a_keyword_makes_the_environment_anew_and_derived_numbers_with_it():
     """Trap 21: attributes that a constructor derives are only right if it is called."""
     family = toy(make="gymnasium_lab:Toy", vary={"bonus": ["uniform", 1, 2]})
@@ -215,6 +241,11 @@ def test_a_worker_that_dies_is_named():
         ({"kwargs": {"nonsense": 1}}, "env", "cannot be made: TypeError"),
         ({"outcomes": {"name": "max"}}, "env.outcomes", "does not report 'name'\nhint: it reports is_success, steps"),
         ({"outcomes": {"seed": "max"}}, "env.outcomes", "must have names that no column has, got seed"),
+        ({"wrappers": ["gymnasium:make"]}, "env", "gymnasium:make must be a gymnasium.Wrapper"),
+        ({"wrappers": ["gymnasium_lab.Negative"]}, "env.wrappers", "must be package.module:Wrapper"),
+        ({"wrappers": ["gymnasium_lab:Negative"], "make": "six:x", "plugins": ["six"]}, "env.wrappers", "plugins"),
+        ({"id": "no_such_module:CartPole-v1", "make": None}, "env.id", "No module named 'no_such_module'"),
+        ({"vary": {"options.floor.walls": 1}}, "env.vary", "an attribute 'options.floor.walls'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(changes, where, text):

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from metarl_run.env import registration
 from metarl_run.env.registration import configuration, register
+from metarl_run.errors import ConfigError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Box observation space (min|max)imum value is .*infinity"),
@@ -62,7 +63,56 @@ def test_registering_twice_changes_nothing(env_id):
 
 
 def test_gymnasiums_checker_is_content(env_id):
-    check_env(gymnasium.make(env_id).unwrapped)
+    """Pictures of MuJoCo need a library for drawing, which there may not be."""
+    env = gymnasium.make(env_id).unwrapped
+    check_env(env, skip_render_check=env.batch.family.simulated)
+
+
+def test_an_environment_draws_itself_and_keeps_the_last_picture_of_an_episode():
+    env = gymnasium.make(NAVIGATION, render_mode="rgb_array", horizon=2, split="meta_test")
+    env.reset(seed=0)
+    first, _, second, _, third = env.render(), env.step(np.ones(2)), env.render(), env.step(np.ones(2)), env.render()
+    assert first.shape == (240, 240, 3) and first.dtype == np.uint8
+    assert (first != second).any() and (second == third).all()
+    env.reset(seed=0)
+    assert (env.render() == first).all()
+    assert env.metadata["render_fps"] == 20
+    many = gymnasium.make_vec(NAVIGATION, num_envs=2, render_mode="rgb_array")
+    many.reset(seed=0)
+    assert len({picture.tobytes() for picture in many.render()}) == 2  # their goals differ
+
+
+def test_a_family_that_draws_nothing_says_so():
+    assert gymnasium.make(MDP).unwrapped.metadata["render_modes"] == []
+    with pytest.raises(ConfigError, match="RandomMDP cannot be drawn"):
+        gymnasium.make(MDP, render_mode="rgb_array")
+
+
+def test_a_list_of_seeds_gives_each_environment_what_it_has_alone(env_id):
+    alone, together = gymnasium.make(env_id), gymnasium.make_vec(env_id, num_envs=3)
+    together.reset(seed=9)
+    before = together.task.hashes()
+    for seeds in ([5, 6, 5], [5, None, 7]):
+        first, _ = together.reset(seed=seeds)
+        for i, seed in enumerate(seeds):
+            if seed is None:
+                assert together.task.hashes()[i] == before[i]
+                continue
+            np.testing.assert_array_equal(first[i], alone.reset(seed=seed)[0])
+            assert together.task.hashes()[i] == alone.unwrapped.batch.task.hashes()[0]
+        before = together.task.hashes()
+
+
+def test_the_same_list_of_seeds_gives_the_same_histories():
+    env = gymnasium.make_vec(MDP, num_envs=2)
+
+    def history(seeds):
+        env.reset(seed=seeds)
+        return [env.step(np.zeros(2, int))[0].tolist() for _ in range(30)]
+
+    assert history([1, 2]) == history([1, 2]) != history([1, 3])
+    with pytest.raises(ValueError, match="one seed per environment: 2, got 3"):
+        env.reset(seed=[1, 2, 3])
 
 
 def test_gymnasiums_checker_is_content_with_actions_of_any_size():

@@ -24,6 +24,8 @@ FILES = {
     "adaptation_curve.png": "the picture",
     "adaptation_curve.svg": "the same, scalable",
     "learned.png": "learned hyperparameters",
+    "behaviour.gif": "a held-out task before adaptation and after each step",
+    "behaviour.mp4": "a held-out task before adaptation and after each step",
     "adaptation.csv": "one row per task and adaptation step",
     "metrics.csv": "one row per meta-iteration",
     "summary.json": "the numbers above",
