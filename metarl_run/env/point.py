@@ -81,4 +81,5 @@ class Point(TaskFamily):
         Axes are clipped separately, so going straight along each minimises every distance at once.
         """
         t = torch.arange(1, self.horizon + 1).to(goal).view(-1, 1)
-        return torch.linalg.vector_norm(((goal - start).abs() - t * self.max_step).clamp(min=0), dim=-1)
+        distance: Tensor = ((goal - start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)
+        return distance

@@ -14,7 +14,10 @@ GROUPS = ("env", "algo", "learner", "network")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
 
 
-FEW_TASKS = {"half_cheetah_dir": 2, "ant_forward_backward": 2, "gymnasium": 1}
+FEW_TASKS = {
+    **dict.fromkeys(("half_cheetah_dir", "half_cheetah_dir_promp", "ant_forward_backward", "ant_dir_varibad"), 2),
+    "gymnasium": 1,
+}
 
 
 def family_of(env):
