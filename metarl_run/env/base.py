@@ -83,6 +83,7 @@ class TaskFamily(Component, ABC):
             are.
         envs: class of its parallel environments; None is `TaskVectorEnv`, which needs the methods below.
         compilable: `step` and `observe` never branch on values of tensors; see `metarl_run.compiled.rollouts`.
+        version: number of the definition, raised with every change of what a given task shows, pays or ends.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -96,6 +97,17 @@ class TaskFamily(Component, ABC):
     compilable: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
     envs: ClassVar[Any] = None
+    version: ClassVar[int] = 1
+
+    @property
+    def software(self) -> str | None:
+        """Name and version of the package that holds the dynamics; None if this one does."""
+        return None
+
+    @property
+    def full_version(self) -> str:
+        """`1`, or `1 (mujoco 4.0.0)`; numbers of different ones are no results on the same benchmark."""
+        return f"{self.version} ({self.software})" if self.software else str(self.version)
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

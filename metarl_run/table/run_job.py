@@ -18,6 +18,7 @@ from metarl_run.errors import NumericalError, RunError
 from metarl_run.evaluation import episode_sums
 from metarl_run.lifetime import live
 from metarl_run.maths.planning import optimal_value
+from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.run.agent import load_trained, set_up
 from metarl_run.run.folder import versions
 from metarl_run.run.run import run
@@ -59,20 +60,23 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         load_trained(algo, job.trained_in, f"the run of {job.column} in {job.family}")
     for index, part in enumerate(job.parts):
         stop.check()
-        if store.read_part(folder, part) is not None:
+        stored = store.read_part(folder, part)
+        if stored is not None and str(stored["family_version"]) in ("", family.full_version):
             continue
         start = time.perf_counter()
-        totals, optimum = returns_of(algo, family, streams, job, index, len(part))
+        found = returns_of(algo, family, streams, job, index, len(part))
+        totals = found["totals"]
         if not np.isfinite(totals).all():
             task, column = np.argwhere(~np.isfinite(totals))[0]
             where = f"return of task {part.start + task} after {job.episodes[column]} episodes"
             raise NumericalError(where, f"must be finite, got {totals[task, column]}")
-        store.write_part(folder, part, totals, optimum, time.perf_counter() - start)
+        about = {"seconds": time.perf_counter() - start, "family_version": family.full_version}
+        store.write_part(folder, part, {**found, **about})
 
 
 def returns_of(
     algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, index: int, num_tasks: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> dict[str, np.ndarray]:
     """The sum of rewards over the first n episodes in each task of a part, for each reported n.
 
     Tasks and randomness depend only on the seed, the phase and the part, so all agents meet the same tasks, and the
@@ -87,7 +91,8 @@ def returns_of(
         num_tasks: number of tasks in the part.
 
     Returns:
-        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty without a planning discount.
+        `totals`, the sums, `[tasks, n…]`; `optimum`, the planned value of one episode, `[tasks]`, empty without a
+        planning discount; `tasks_hash`, the hash of the tasks.
     """
     name = f"table/{job.phase}"
     task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", index))
@@ -96,7 +101,11 @@ def returns_of(
         lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
     totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
-    return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)
+    return {
+        "totals": totals.cpu().numpy(),
+        "optimum": planned_value(family, task, job.planning_discount),
+        "tasks_hash": np.array(hash_of_tasks(task.hashes())),
+    }
 
 
 def planned_value(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Evaluation jobs: prefixes, common tasks, parts, and stored results."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from metarl_run.algo.random import Random
+from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.errors import NumericalError
 from metarl_run.maths.planning import optimal_value
 from metarl_run.run.agent import build_agent
@@ -220,3 +222,29 @@ def test_the_identity_holds_influences_only(config: dict[str, Any], work_of: Any
     assert identity_of(config, table, "reporting") == identity_of(other, table, "reporting")
     assert identity_of(config, table, "reporting") != identity_of(config, table, "tuning")
     assert Random.remembers is False  # the case of an agent whose episodes are rollouts of their own is covered above
+
+
+def test_parts_say_which_benchmark_they_are_on_and_those_of_another_version_are_run_again(
+    config: dict[str, Any], completed: Completed, the_job: TheJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    folder = work.root / job.folder
+    result = store.read(folder, job)
+    assert result.family_versions == ["1"] and result.tasks_hash
+    greedy = the_job(work, "eps-Greedy")
+    assert store.read(work.root / greedy.folder, greedy).tasks_hash == result.tasks_hash
+    first = {part: store.part_file(folder, part).read_bytes() for part in job.parts}
+    for part, text in first.items():
+        with np.load(io.BytesIO(text)) as found:
+            older = {name: found[name] for name in ("totals", "optimum", "seconds")}
+        np.savez(store.part_file(folder, part), **older)
+    assert (store.read(folder, job).family_versions, store.read(folder, job).tasks_hash) == ([], None)
+    run_job(folder, job, StopRequest())
+    assert store.read(folder, job).family_versions == []  # what is there of an older program is kept
+    store.part_file(folder, job.parts[0]).write_bytes(first[job.parts[0]])
+    store.part_file(folder, job.parts[1]).write_bytes(first[job.parts[1]])
+    monkeypatch.setattr(RandomMDP, "version", 2)
+    run_job(folder, job, StopRequest())
+    again = store.read(folder, job)
+    assert again.family_versions == ["2"] and again.tasks_hash == result.tasks_hash

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.run.terminal import CurvePlot, RunReport, duration, headline, number, thousands
+from metarl_run.report.tasks import hash_of_tasks
 
 MakeRun = Callable[..., Path]
 
@@ -230,3 +231,12 @@ def test_evenly(count: int, at_most: int) -> None:
     assert len(chosen) == min(count, at_most) == len(set(chosen))
     assert chosen == sorted(chosen)
     assert not count or (chosen[0], chosen[-1]) == (0, count - 1)
+
+
+def test_the_report_names_the_version_of_the_family_and_the_tasks(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", task_hashes=["a", "b"])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert "family " not in "\n".join(printed(RunReport(summary, folder)))  # an older run
+    text = "\n".join(printed(RunReport({**summary, "family_version": "1 (mujoco 4.0.0)"}, folder), width=100))
+    tasks = hash_of_tasks(["a", "b"])
+    assert f"family           cartpole_family, version 1 (mujoco 4.0.0), held-out tasks {tasks}" in text
