@@ -149,8 +149,8 @@ def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
     before = [str(each) for each in record.get("family_versions", [])]
     if goes_on and before and before[-1] != version:
         log.warning(
-            "%s was trained on version %s of its task family so far, and goes on with version %s: its result is "
-            "one of neither",
+            "%s was trained on version %s of its task family so far, and goes on with version %s: its result "
+            "belongs to neither",
             folder,
             before[-1],
             version,
