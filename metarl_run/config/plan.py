@@ -58,7 +58,14 @@ def read_record(folder: Path) -> dict[str, Any]:
         ValueError: if it holds something else, or is damaged.
     """
     record = read_json(folder / "run.json")
-    kinds = {"choices": dict, "overrides": list, "versions": dict, "configs": list, "changes": list}
+    kinds = {
+        "choices": dict,
+        "overrides": list,
+        "versions": dict,
+        "configs": list,
+        "changes": list,
+        "family_versions": list,
+    }
     if not isinstance(record, dict) or any(not isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
         raise ValueError("run.json is not one that a run wrote")
     own = record.pop(SEAL, None)

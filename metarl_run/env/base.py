@@ -89,6 +89,7 @@ class TaskFamily(Component, ABC):
         envs: class of its parallel environments; None is `TaskVectorEnv`, which needs the methods below.
         compilable: `step` and `observe` never branch on values of tensors; see `metarl_run.compiled.rollouts`.
         normalisation: of observations and rewards as agents see them, `metarl_run.env.normalisation`; None for none.
+        version: number of the definition, raised with every change of what a given task shows, pays or ends.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -103,17 +104,28 @@ class TaskFamily(Component, ABC):
     compilable: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
     envs: ClassVar[Any] = None
+    version: ClassVar[int] = 1
     normalisation: Any = field(init=False, default=None)
-
-    @property
-    def reward_unit(self) -> float:
-        """Task's units of reward in one of the agent's."""
-        return 1.0 if self.normalisation is None else float(self.normalisation.reward_unit)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if taken := [name for name in self.outcomes if name in {*COLUMNS, *CURVE}]:
             raise ConfigError("env.outcomes", f"must have names that no column has, got {taken[0]}")
+
+    @property
+    def software(self) -> str | None:
+        """Name and version of the package that holds the dynamics; None if this one does."""
+        return None
+
+    @property
+    def full_version(self) -> str:
+        """`1`, or `1 (mujoco 4.0.0)`; numbers of different ones are no results on the same benchmark."""
+        return f"{self.version} ({self.software})" if self.software else str(self.version)
+
+    @property
+    def reward_unit(self) -> float:
+        """Task's units of reward in one of the agent's."""
+        return 1.0 if self.normalisation is None else float(self.normalisation.reward_unit)
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:

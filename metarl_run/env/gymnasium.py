@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import importlib.metadata
 import logging
 import os
 from collections.abc import Sequence
@@ -178,6 +179,15 @@ class GymnasiumFamily(TaskFamily):
                 offered = f"it reports {', '.join(numbers)}" if numbers else "it reports no number"
                 raise ConfigError("env.outcomes", reason, offered)
 
+    @property
+    def software(self) -> str | None:
+        """Of Gymnasium's environments on MuJoCo, both are named."""
+        entry = self._registered().entry_point if self.id is not None else self.make
+        module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+        packages = [module.partition(".")[0], *(["mujoco"] if module.startswith("gymnasium.envs.mujoco") else [])]
+        named = [f"{package} {version}" for package in packages if (version := _version_of(package))]
+        return ", ".join(named) or None
+
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GymnasiumTask:
         columns = [sample(self.varied[split][name], num_tasks, generator) for name in self.maker.names]
         empty = torch.empty(num_tasks, 0, device=generator.device)
@@ -223,6 +233,12 @@ def _whole(spec: Any) -> bool:
     """Is the distribution one of integers alone?"""
     name, *values = spec if isinstance(spec, Sequence) else ("constant", spec)
     return name in ("constant", "choice") and all(type(value) is int for value in values)
+
+
+def _version_of(package: str) -> str | None:
+    """Of the distribution that holds a package; None if it was not installed."""
+    names = importlib.metadata.packages_distributions().get(package, [])
+    return importlib.metadata.version(names[0]) if names else None
 
 
 def _numbers(env: Any) -> Sequence[str]:

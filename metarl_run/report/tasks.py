@@ -1,4 +1,4 @@
-"""Held-out tasks of a run: one hash of all, and how many are distinct and new."""
+"""The benchmark behind a result: version of the task family, hash of the held-out tasks, and how many are new."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,6 +31,18 @@ def tasks_hash(summary: Mapping[str, Any]) -> str | None:
         return str(found)
     hashes = (summary.get("task_hashes") or {}).get("meta_test")
     return hash_of_tasks(hashes) if hashes else None
+
+
+def family_version(summary: Mapping[str, Any]) -> str | None:
+    """The version of a run's task family; None for older runs."""
+    found = summary.get("family_version")
+    return None if found is None else str(found)
+
+
+def benchmark_text(version: str | None, tasks: str | None) -> str:
+    """`version 1 (mujoco 4.0.0), held-out tasks 61d0c5b9`; empty if both are unknown."""
+    parts = [f"version {version}"] if version else []
+    return ", ".join([*parts, f"held-out tasks {tasks}"] if tasks else parts)
 
 
 def tasks_text(counts: TaskCounts) -> str:

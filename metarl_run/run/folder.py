@@ -134,6 +134,34 @@ def warn_of_other_versions(folder: Path) -> None:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
 
 
+def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
+    """Write the version of the task family to run.json.
+
+    Args:
+        folder: of the run.
+        version: of the family that it is trained and tested on from now on.
+        goes_on: some of its training is done already.
+
+    Returns:
+        The version, `1`, or those on which it was trained one after the other, `1, then 2`: about which it is warned.
+    """
+    record = read_record(folder)
+    before = [str(each) for each in record.get("family_versions", [])]
+    if goes_on and before and before[-1] != version:
+        log.warning(
+            "%s was trained on version %s of its task family so far, and goes on with version %s: its result "
+            "belongs to neither",
+            folder,
+            before[-1],
+            version,
+        )
+    found = before if goes_on and version in before[-1:] else [*(before if goes_on else []), version]
+    if found != before:
+        record["family_versions"] = found
+        write_atomically(folder / "run.json", json_bytes({**record, SEAL: seal(record)}))
+    return ", then ".join(found)
+
+
 def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Dotted keys that affect the result, and are not what the run in `folder` has: its value, and the plan's."""
     before, now = (flat(p.config) for p in (stored_plan(folder), plan))

@@ -35,6 +35,7 @@ from metarl_run.run.folder import (
     logging_to,
     outcome_recorded,
     record_interruption,
+    remember_family,
     remember_plan,
     require_own,
     require_unedited,
@@ -132,13 +133,14 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         if saved is not None:
             require_unedited(folder, saved.config)
             checkpoint.tidy(folder / "checkpoints", saved.iteration)
+        version = remember_family(folder, family.full_version, goes_on=saved is not None)
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})
         training.meta_train()
         evaluation = training.meta_test()
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-        summary = _summary(plan, training, evaluation, seconds, cpu_seconds)
+        summary = _summary(plan, training, evaluation, seconds, cpu_seconds) | {"family_version": version}
         write_atomically(folder / "summary.json", json_bytes({**summary, "status": "reporting"}))
         pictures = [*curve_report.write(folder), *learned_report.write(folder)]
         if config["film"]:

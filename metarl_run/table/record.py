@@ -98,6 +98,8 @@ def _cell(
             for job, error in failures
             if error is not None
         ],
+        "family_versions": list(dict.fromkeys(each for _, result in results for each in result.family_versions)),
+        "tasks_hashes": list(dict.fromkeys(result.tasks_hash for _, result in results if result.tasks_hash)),
         "left_out": [f"{again.folder} repeats {first.folder}" for again, first in left_out],
         "budget": next((job.budget for job in jobs), None),
         "seconds": sum(result.seconds for _, result in results),

@@ -18,6 +18,7 @@ from metarl_run.errors import NumericalError, RunError
 from metarl_run.evaluation import episode_outcomes, episode_sums
 from metarl_run.lifetime import live
 from metarl_run.maths.planning import optimal_value
+from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.run.agent import load_trained, set_up
 from metarl_run.run.folder import versions
 from metarl_run.run.run import run
@@ -59,20 +60,23 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         load_trained(algo, family, job.trained_in, f"the run of {job.column} in {job.family}")
     for index, part in enumerate(job.parts):
         stop.check()
-        if store.read_part(folder, part) is not None:
+        stored = store.read_part(folder, part)
+        if stored is not None and str(stored["family_version"]) in ("", family.full_version):
             continue
         start = time.perf_counter()
-        totals, optimum = returns_of(algo, family, streams, job, index, len(part))
+        found = returns_of(algo, family, streams, job, index, len(part))
+        totals = found["totals"]
         if not np.isfinite(totals).all():
             task, column = np.argwhere(~np.isfinite(totals))[0]
             where = f"return of task {part.start + task} after {job.episodes[column]} episodes"
             raise NumericalError(where, f"must be finite, got {totals[task, column]}")
-        store.write_part(folder, part, totals, optimum, time.perf_counter() - start)
+        about = {"seconds": time.perf_counter() - start, "family_version": family.full_version}
+        store.write_part(folder, part, {**found, **about})
 
 
 def returns_of(
     algo: MetaAlgorithm, family: TaskFamily, streams: Streams, job: EvaluationJob, index: int, num_tasks: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> dict[str, np.ndarray]:
     """The sum of rewards over the first n episodes in each task of a part, for each reported n.
 
     Where an outcome such as `success` is asked for: its value in the n-th episode.
@@ -89,21 +93,27 @@ def returns_of(
         num_tasks: number of tasks in the part.
 
     Returns:
-        The sums, `[tasks, n…]`, and the planned value of one episode, `[tasks]`; empty without a planning discount.
+        `totals`, the sums, `[tasks, n…]`; `optimum`, the planned value of one episode, `[tasks]`, empty without a
+        planning discount; `tasks_hash`, the hash of the tasks.
     """
     name = f"table/{job.phase}"
     task = family.sample(num_tasks, "meta_test", streams(f"{name}/tasks", index))
     env = parallel(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
     with torch.no_grad():
         lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
+    last = [n - 1 for n in job.episodes]
+    tasks_hash = np.array(hash_of_tasks(task.hashes()))
     if job.outcome is not None:
         asked = {job.outcome: family.outcomes[job.outcome]}
         found = [episode_outcomes(rollout, asked)[job.outcome] for rollout in lifetime.rollouts]
-        outcomes = torch.cat(found, 1).squeeze(-1).double()[:, [n - 1 for n in job.episodes]]
-        return outcomes.cpu().numpy(), np.empty(0)
+        outcomes = torch.cat(found, 1).squeeze(-1).double()[:, last]
+        return {"totals": outcomes.cpu().numpy(), "optimum": np.empty(0), "tasks_hash": tasks_hash}
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
-    totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]] * family.reward_unit
-    return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)
+    return {
+        "totals": (by_episode.double().cumsum(1)[:, last] * family.reward_unit).cpu().numpy(),
+        "optimum": planned_value(family, task, job.planning_discount),
+        "tasks_hash": tasks_hash,
+    }
 
 
 def planned_value(family: TaskFamily, task: Any, discount: float | None) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Storage of an evaluation job: its identity, the returns in each part of the tasks, and its outcome.
 
     life.json                   everything the returns depend on; a request that differs replaces the returns
-    tasks-000000-001000.npz     for these tasks: `totals` [tasks, n…], `optimum` [tasks], `seconds`
+    tasks-000000-001000.npz     for these tasks: `totals` [tasks, n…], `optimum` [tasks], `seconds`, and which they
+                                are: `family_version`, `tasks_hash`, both empty in older ones
     summary.json                status, error, versions
 
 A part is a pure function of life.json and its task indices, so parts remain valid if more tasks are requested.
@@ -9,7 +10,7 @@ A part is a pure function of life.json and its task indices, so parts remain val
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from metarl_run.config.renamed import with_current_targets
 from metarl_run.errors import StateError
 from metarl_run.files import read_bytes, read_json
 from metarl_run.report.folder import read_summary
+from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.system.atomic import refusals, write_atomically
 from metarl_run.system.json_text import json_text
 from metarl_run.table.job import EvaluationJob
@@ -35,6 +37,8 @@ class Result:
         seconds: time that the parts took.
         tasks_done: number of finished tasks.
         error: the failure: `where`, `reason`, `exit_code`; None without one.
+        family_versions: version of the task family, as far as it is recorded; several if parts differ.
+        tasks_hash: hash of the tasks, in order; None while some are missing, or were stored by older software.
     """
 
     totals: np.ndarray | None
@@ -42,6 +46,8 @@ class Result:
     seconds: float
     tasks_done: int
     error: Mapping[str, Any] | None
+    family_versions: Sequence[str] = ()
+    tasks_hash: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -60,10 +66,10 @@ def prepare(folder: Path, job: EvaluationJob) -> None:
         (folder / "summary.json").unlink(missing_ok=True)
 
 
-def write_part(folder: Path, part: range, totals: np.ndarray, optimum: np.ndarray, seconds: float) -> None:
-    """Store the returns in the tasks of one part."""
+def write_part(folder: Path, part: range, found: Mapping[str, Any]) -> None:
+    """Store the returns in the tasks of one part: the arrays named above."""
     data = io.BytesIO()
-    np.savez(data, totals=totals, optimum=optimum, seconds=np.array(seconds))
+    np.savez(data, **found)
     write_atomically(part_file(folder, part), data.getvalue())
 
 
@@ -77,7 +83,8 @@ def read_part(folder: Path, part: range) -> dict[str, np.ndarray] | None:
     try:
         data = io.BytesIO(read_bytes(part_file(folder, part)))
         with np.load(data, allow_pickle=False) as found:
-            return {name: found[name] for name in ("totals", "optimum", "seconds")}
+            older = dict.fromkeys(("family_version", "tasks_hash"), np.array(""))
+            return older | {name: found[name] for name in {"totals", "optimum", "seconds"} | found.keys()}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, StateError):
         return None
 
@@ -97,12 +104,14 @@ def read(folder: Path, job: EvaluationJob) -> Result:
     if stored is None or not _serves(folder, job):
         return Result(totals=None, optimum=np.empty(0), seconds=0.0, tasks_done=0, error=None)
     columns = [stored["episodes"].index(n) for n in job.episodes]
-    totals, optimum, seconds = [], [], 0.0
+    totals, optimum, versions, hashes, seconds = [], [], [], [], 0.0
     for part in job.parts:
         found = read_part(folder, part)
         if found is not None:
             totals.append(found["totals"][:, columns])
             optimum.append(found["optimum"])
+            versions.append(str(found["family_version"]))
+            hashes.append(str(found["tasks_hash"]))
             seconds += float(found["seconds"])
     whole = len(totals) == len(job.parts)
     return Result(
@@ -110,6 +119,8 @@ def read(folder: Path, job: EvaluationJob) -> Result:
         optimum=np.concatenate(optimum) if whole else np.empty(0),
         seconds=seconds,
         tasks_done=sum(map(len, totals)),
+        family_versions=list(dict.fromkeys(filter(None, versions))),
+        tasks_hash=hash_of_tasks(hashes) if whole and all(hashes) else None,
         error=None if whole else _error(folder),
     )
 

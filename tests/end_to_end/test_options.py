@@ -1,6 +1,7 @@
 """Every option of every group runs through the real command."""
 
 import importlib
+import json
 
 import pytest
 from black_box import call, rows, summary
@@ -51,6 +52,8 @@ def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
         assert len(curve[name]) == 3
     assert all(low <= mean <= high for low, mean, high in zip(curve["low"], curve["mean"], curve["high"], strict=True))
     assert told["lifetime_return"]["low"] <= told["lifetime_return"]["mean"] <= told["lifetime_return"]["high"]
+    (version,) = json.loads((folder / "run.json").read_text())["family_versions"]
+    assert told["family_version"] == version and version.startswith("1")
     tasks = told["held_out_tasks"]["meta_test"]
     assert (tasks["number"], tasks["distinct"]) == (4, FEW_TASKS.get(told["env"], 4))
 

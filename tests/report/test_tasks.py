@@ -2,7 +2,16 @@
 
 import pytest
 
-from metarl_run.report.tasks import TaskCounts, hash_of_tasks, held_out, remarkable, tasks_hash, tasks_text
+from metarl_run.report.tasks import (
+    TaskCounts,
+    benchmark_text,
+    family_version,
+    hash_of_tasks,
+    held_out,
+    remarkable,
+    tasks_hash,
+    tasks_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +49,11 @@ def test_a_list_of_an_older_run_has_the_hash_of_a_newer_one() -> None:
     newer = {"tasks_hash": {"meta_test": hash_of_tasks(hashes)}}
     assert tasks_hash(newer) == tasks_hash({"task_hashes": {"meta_test": hashes}}) == hash_of_tasks(hashes)
     assert tasks_hash({}) is None and tasks_hash({"task_hashes": {"meta_test": []}}) is None
+
+
+def test_a_benchmark_is_named_as_far_as_it_is_known() -> None:
+    assert benchmark_text("1 (mujoco 4.0.0)", "61d0") == "version 1 (mujoco 4.0.0), held-out tasks 61d0"
+    assert benchmark_text("2", None) == "version 2"
+    assert benchmark_text(None, "61d0") == "held-out tasks 61d0"
+    assert benchmark_text(None, None) == ""
+    assert family_version({"family_version": "1"}) == "1" and family_version({}) is None

@@ -149,3 +149,26 @@ def test_the_log_is_a_plain_file_and_shows_control_characters(tmp_path, capsys):
         folder.logging_to(tmp_path / "linked.log"),
     ):
         pass
+
+
+def test_a_run_that_goes_on_with_another_version_of_its_family_is_told_so(tmp_path, caplog):
+    groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
+    folder.remember_plan(Plan({"seed": 0}, groups, []), tmp_path)
+    assert folder.remember_family(tmp_path, "1", goes_on=False) == "1"
+    before = (tmp_path / "run.json").read_bytes()
+    assert folder.remember_family(tmp_path, "1", goes_on=True) == "1"
+    assert (tmp_path / "run.json").read_bytes() == before and not caplog.records
+    assert folder.remember_family(tmp_path, "2", goes_on=True) == "1, then 2"
+    assert folder.remember_family(tmp_path, "2", goes_on=True) == "1, then 2"
+    (record,) = caplog.records
+    assert "was trained on version 1 of its task family so far, and goes on with version 2" in record.message
+    assert folder.read_record(tmp_path)["family_versions"] == ["1", "2"]
+    assert folder.remember_family(tmp_path, "3", goes_on=False) == "3"  # nothing of it was kept
+    assert folder.read_record(tmp_path)["family_versions"] == ["3"]
+    assert len(caplog.records) == 1
+
+
+def test_an_older_run_goes_on_without_a_word(tmp_path, caplog):
+    groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
+    folder.remember_plan(Plan({"seed": 0}, groups, []), tmp_path)
+    assert folder.remember_family(tmp_path, "1", goes_on=True) == "1" and not caplog.records

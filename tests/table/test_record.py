@@ -19,7 +19,16 @@ from metarl_run.report.table import picture, report
 from metarl_run.report.table.latex import latex
 from metarl_run.report.table.markdown import markdown
 from metarl_run.report.table.screen import Screen
-from metarl_run.report.table.text import failures, judged, row_name, setting, tolerances, verdicts
+from metarl_run.report.table.text import (
+    BENCHMARK,
+    benchmarks,
+    failures,
+    judged,
+    row_name,
+    setting,
+    tolerances,
+    verdicts,
+)
 from metarl_run.table import store
 from metarl_run.table.cells import Cell
 from metarl_run.table.job import EvaluationJob
@@ -37,7 +46,7 @@ def stored(work: Work, job: EvaluationJob, totals: Sequence[Sequence[float]]) ->
     store.prepare(folder, job)
     for part in job.parts:
         mine = np.array([totals[task % len(totals)] for task in part], dtype=float)
-        store.write_part(folder, part, mine, np.empty(0), 0.5)
+        store.write_part(folder, part, {"totals": mine, "optimum": np.empty(0), "seconds": 0.5})
 
 
 def failed(work: Work, job: EvaluationJob) -> None:
@@ -366,3 +375,28 @@ def test_rows_are_named_by_the_parts_of_their_keys(made: dict[str, Any]) -> None
     both = copy.deepcopy(made) | {"key": ["n", "k"]}
     assert row_name(both, "100,5") == "n=100, k=5"
     assert row_name(both, "mdp_100") == "mdp_100"
+
+
+def with_benchmark(made: dict[str, Any], column: str, **changes: list[str]) -> dict[str, Any]:
+    """The record of a table on one version of the family and in the same tasks, but for one column."""
+    same: dict[str, list[str]] = {"family_versions": ["1"], "tasks_hashes": ["61d0"]}
+    cells = [{**cell, **same, **(changes if cell["column"] == column else {})} for cell in made["cells"]]
+    return {**made, "cells": cells}
+
+
+def test_a_table_names_the_version_of_its_family_and_what_must_not_be_compared(made: dict[str, Any]) -> None:
+    older = {**made, "cells": [{k: v for k, v in cell.items() if k not in BENCHMARK} for cell in made["cells"]]}
+    assert benchmarks(older) == []
+    rows = ", ".join(dict.fromkeys(row_name(made, cell["row"]) for cell in made["cells"]))
+    (line,) = benchmarks(with_benchmark(made, ""))
+    assert line == f"task family: version 1, held-out tasks 61d0 at {rows}"
+    lines = benchmarks(with_benchmark(made, "Random", family_versions=["2"]))
+    assert lines[0].endswith("results on different versions of the task family, 1 and 2; do not compare them") or (
+        lines[0].endswith("results on different versions of the task family, 2 and 1; do not compare them")
+    )
+    other = with_benchmark(made, "Random", tasks_hashes=["77aa"])
+    assert any("results in different held-out tasks" in line for line in benchmarks(other))
+    assert all(line in markdown(other, "table.png") for line in benchmarks(other))
+    screen = io.StringIO()
+    Console(file=screen, width=300).print(Screen(other, []))
+    assert all(line in screen.getvalue() for line in benchmarks(other))

@@ -1,5 +1,6 @@
 """Evaluation jobs: prefixes, common tasks, parts, and stored results."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from diagnostic import CountsAdaptations, Succeeds
 from metarl_run.algo.random import Random
 from metarl_run.config.table import check_table, table_of
 from metarl_run.config.validation import validate
+from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.errors import ConfigError, NumericalError
 from metarl_run.maths.planning import optimal_value
 from metarl_run.run.agent import build_agent
@@ -231,8 +233,8 @@ def test_an_outcome_is_that_of_the_last_episode(
     job = the_job(work_of(config), "Random")
     asked = replace(job, identity={**job.identity, "outcome": "time"}, episodes=(1, 3))
     family, streams = Succeeds(horizon=4), Streams(0, torch.device("cpu"))
-    found, optimum = returns_of(CountsAdaptations(), family, streams, asked, 0, 5)
-    assert found.tolist() == [[4.0, 4.0]] * 5 and not len(optimum)
+    found = returns_of(CountsAdaptations(), family, streams, asked, 0, 5)
+    assert found["totals"].tolist() == [[4.0, 4.0]] * 5 and not len(found["optimum"])
 
 
 def test_a_measure_is_an_outcome_of_the_family_or_one_of_returns(config: dict[str, Any]) -> None:
@@ -249,3 +251,29 @@ def test_a_measure_is_an_outcome_of_the_family_or_one_of_returns(config: dict[st
     assert "outcome" not in identity_of(
         config, table_of({**config["table"], "measure": "lifetime_return"}), "reporting"
     )
+
+
+def test_parts_say_which_benchmark_they_are_on_and_those_of_another_version_are_run_again(
+    config: dict[str, Any], completed: Completed, the_job: TheJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, _ = completed(config)
+    job = the_job(work, "Random")
+    folder = work.root / job.folder
+    result = store.read(folder, job)
+    assert result.family_versions == ["1"] and result.tasks_hash
+    greedy = the_job(work, "eps-Greedy")
+    assert store.read(work.root / greedy.folder, greedy).tasks_hash == result.tasks_hash
+    first = {part: store.part_file(folder, part).read_bytes() for part in job.parts}
+    for part, text in first.items():
+        with np.load(io.BytesIO(text)) as found:
+            older = {name: found[name] for name in ("totals", "optimum", "seconds")}
+        np.savez(store.part_file(folder, part), **older)
+    assert (store.read(folder, job).family_versions, store.read(folder, job).tasks_hash) == ([], None)
+    run_job(folder, job, StopRequest())
+    assert store.read(folder, job).family_versions == []  # what is there of an older program is kept
+    store.part_file(folder, job.parts[0]).write_bytes(first[job.parts[0]])
+    store.part_file(folder, job.parts[1]).write_bytes(first[job.parts[1]])
+    monkeypatch.setattr(RandomMDP, "version", 2)
+    run_job(folder, job, StopRequest())
+    again = store.read(folder, job)
+    assert again.family_versions == ["2"] and again.tasks_hash == result.tasks_hash

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metarl_run.component import field
 from metarl_run.env.base import Task, TaskFamily
+from metarl_run.env.mujoco.package import mujoco_quietly
 from metarl_run.env.mujoco.simulator import MujocoState, Simulator
 from metarl_run.kinds import Count, NonNegative
 
@@ -54,6 +55,10 @@ class MujocoFamily(TaskFamily):
         self.action_space = gymnasium.spaces.Box(low, high)
         rest = self.simulator.forward(self.init_qpos.view(1, 1, -1), self.init_qpos.new_zeros(1, 1, self.model.nv), {})
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, self.observe(None, rest).shape[2:])
+
+    @property
+    def software(self) -> str:
+        return f"mujoco {mujoco_quietly().__version__}"
 
     def reset(self, task: Task, num_episodes: int, generator: torch.Generator) -> MujocoState:
         shape = (task.num_tasks, num_episodes)

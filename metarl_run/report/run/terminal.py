@@ -18,7 +18,7 @@ from metarl_run.maths.statistics import outcomes_in
 from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.published import precise, published_text, verdict
-from metarl_run.report.tasks import held_out, remarkable, tasks_text
+from metarl_run.report.tasks import benchmark_text, family_version, held_out, remarkable, tasks_hash, tasks_text
 
 FILES = {
     "adaptation_curve.png": "the picture",
@@ -229,6 +229,10 @@ class RunReport:
         counts = held_out(summary)
         if counts is not None and remarkable(counts):
             yield line(("tasks            ", "dim"), tasks_text(counts))
+        if version := family_version(summary):
+            yield line(
+                ("family           ", "dim"), f"{summary['env']}, {benchmark_text(version, tasks_hash(summary))}"
+            )
         if "optimum" in curve:
             yield line(("optimum          ", "dim"), number(curve["optimum"][0]), " expected of the best policies")
         lifetime = summary["lifetime_return"]

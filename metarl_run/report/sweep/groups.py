@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Group:
         meta_train_env_steps: environment steps of meta-training, mean over finished jobs; None if not recorded.
         wall_seconds, cpu_seconds: time per job, mean over finished jobs; None if not recorded.
         tasks: held-out tasks of the job with the fewest distinct ones; None if not recorded.
+        family_versions: known versions of the task family among finished jobs, each once.
+        tasks_hashes: hash of the held-out tasks of each finished seed, as far as known.
         left_out: a line for each job that repeats a seed.
     """
 
@@ -49,6 +51,8 @@ class Group:
     wall_seconds: float | None
     cpu_seconds: float | None
     tasks: TaskCounts | None = None
+    family_versions: Sequence[str] = ()
+    tasks_hashes: Mapping[int | None, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()
 
     @property
@@ -167,6 +171,8 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
         tasks=min(
             (job.tasks for job in finished if job.tasks), key=lambda counts: counts["distinct"] or 0, default=None
         ),
+        family_versions=list(dict.fromkeys(job.family_version for job in finished if job.family_version)),
+        tasks_hashes={job.seed: job.tasks_hash for job in finished if job.tasks_hash},
         left_out=left_out,
     )
 

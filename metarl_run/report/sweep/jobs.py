@@ -13,7 +13,7 @@ from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
 from metarl_run.files import read_json
 from metarl_run.report.folder import printable, read_rows, read_summary
-from metarl_run.report.tasks import TaskCounts, held_out, tasks_hash
+from metarl_run.report.tasks import TaskCounts, family_version, held_out, tasks_hash
 
 MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
 """Keys in which jobs of one group may differ: all but the seed do not matter to the result."""
@@ -32,6 +32,7 @@ SUMMARY: Mapping[str, Any] = {
     "lifetime_returns": {"meta_test": [float]},
     "held_out_tasks": {"meta_test": COUNTS},
     "tasks_hash": {"meta_test": str},
+    "family_version": str,
     "task_hashes": {"meta_test": [str]},
 }
 """Kinds of what a comparison reads in summary.json; null is of every kind."""
@@ -49,6 +50,7 @@ class Job:
         rows: meta-test rows; empty if the job failed.
         lifetime_returns: one per meta-test task; empty if the job failed or an older version did not record them.
         tasks_hash: hash of the meta-test tasks, in order; None if the job failed or an older version did not record it.
+        family_version: version of the task family; None as above.
         tasks: number of these tasks, and of distinct and new ones; None as above.
         published: the published result that the job reproduces, if any.
         panel: panel of the sweep's picture that the job is drawn in, if any.
@@ -67,6 +69,7 @@ class Job:
     rows: Sequence[Mapping[str, Any]]
     lifetime_returns: Sequence[float]
     tasks_hash: str | None
+    family_version: str | None
     tasks: TaskCounts | None
     published: Mapping[str, Any] | None
     panel: str | None
@@ -137,6 +140,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),
+        family_version=None if problem else family_version(summary),
         tasks=None if problem else held_out(summary),
         published=summary.get("published"),
         panel=panel if isinstance(panel := config.get("panel"), str) else None,

@@ -25,7 +25,7 @@ from metarl_run.report.sweep.columns import Columns, columns_of
 from metarl_run.report.sweep.groups import Group, grouped, outcomes_of
 from metarl_run.report.sweep.jobs import Job, read_jobs
 from metarl_run.report.sweep.panels import draw
-from metarl_run.report.tasks import remarkable, tasks_text
+from metarl_run.report.tasks import benchmark_text, hash_of_tasks, remarkable, tasks_text
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
 
@@ -120,6 +120,8 @@ def json_of(groups: Sequence[Group], failed: Sequence[Job]) -> str:
                 "wall_seconds": group.wall_seconds,
                 "cpu_seconds": group.cpu_seconds,
                 "tasks": group.tasks,
+                "family_versions": list(group.family_versions),
+                "tasks_hashes": {str(seed): found for seed, found in group.tasks_hashes.items()},
                 "left_out": list(group.left_out),
             }
             for group in groups
@@ -199,10 +201,11 @@ def verdict_of(group: Group) -> Verdict | None:
 
 
 def notes_of(groups: Sequence[Group]) -> list[str]:
-    """Caveats for the reader: coverage of intervals, few distinct tasks, jobs that are left out."""
+    """Caveats for the reader: coverage of intervals, versions of tasks, few distinct tasks, jobs that are left out."""
     notes = [coverage_note([group.num_finished for group in groups if group.curve])]
     if any(group.curve and None in group.curve["low"] for group in groups):
         notes.append("One task: no interval.")
+    notes += benchmarks_of(groups)
     for group in groups:
         name = f"{group.label} on {group.env}"
         if group.tasks is not None and remarkable(group.tasks):
@@ -211,6 +214,27 @@ def notes_of(groups: Sequence[Group]) -> list[str]:
             notes.append(f"{name}: {judged}.")
         notes += [f"{name}: {line}, so it is left out." for line in group.left_out]
     return [line for line in notes if line]
+
+
+def benchmarks_of(groups: Sequence[Group]) -> Iterator[str]:
+    """Version and held-out tasks of each env in one line, and a line if its results are not on the same ones."""
+    for env in dict.fromkeys(group.env for group in groups):
+        members = [group for group in groups if group.env == env]
+        versions = list(dict.fromkeys(version for group in members for version in group.family_versions))
+        by_seed: dict[int | None, dict[str, None]] = {}
+        for group in members:
+            for seed, tasks_hash in group.tasks_hashes.items():
+                by_seed.setdefault(seed, {})[tasks_hash] = None
+        differ = [str(seed) for seed, of_seed in by_seed.items() if len(of_seed) > 1]
+        if len(versions) > 1:
+            found = " and ".join(versions)
+            yield f"{env}: results on different versions of the task family, {found}; do not compare them."
+        if differ:
+            yield f"{env}: results in different held-out tasks at seed {', '.join(differ)}."
+        if len(versions) == 1:
+            hashes = [tasks_hash for of_seed in by_seed.values() for tasks_hash in of_seed]
+            tasks = None if differ or not hashes else hashes[0] if len(hashes) == 1 else hash_of_tasks(hashes)
+            yield f"{env}: {benchmark_text(versions[0], tasks)}."
 
 
 def optima_of(groups: Sequence[Group]) -> dict[str, str]:

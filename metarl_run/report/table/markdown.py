@@ -28,7 +28,7 @@ def markdown(record: TableRecord, picture: str) -> str:
     for block, cells in blocks.items():
         parts += [f"## {block[:1].upper()}{block[1:]}", "\n".join(_overview(record, cells))]
     parts += [f"![Ours against the paper's]({picture})", "\n".join(f"- {line}" for line in text.verdicts(record))]
-    if notes := [*record["notes"], *text.left_out(record)]:
+    if notes := [*record["notes"], *text.benchmarks(record), *text.left_out(record)]:
         parts.append("\n".join(f"- {note}" for note in notes))
     if lines := text.tolerances(record):
         parts += ["## What a ✓ can tell apart", "\n".join(f"- {line}" for line in lines)]

@@ -49,7 +49,7 @@ class Screen:
                 yield block_table(record, block, cells, columns[first : first + fitting], options.ascii_only)
         for words in record["notes"]:
             yield line(f"note: {words}", "dim")
-        for words in (*text.tolerances(record), *text.left_out(record)):
+        for words in (*text.tolerances(record), *text.benchmarks(record), *text.left_out(record)):
             wrapped = Text(words, "dim")
             yield plain(wrapped) if options.ascii_only else wrapped
         for words in text.failures(record):

@@ -182,6 +182,33 @@ def _together(ordered: Sequence[CellRecord]) -> bool:
     return bool(span <= min(cell["tolerance"] for cell in ordered) + ROUNDING)
 
 
+def benchmarks(record: TableRecord) -> list[str]:
+    """Version of the task family and hash of the tasks in one line, and a line for each row whose cells differ."""
+    lines = list[str]()
+    hashes: dict[str, list[str]] = {}
+    known = {version: None for cell in record["cells"] for version in cell.get("family_versions", [])}
+    for block, cells in blocks_of(record).items():
+        for row in rows_of(cells):
+            members = [cell for cell in cells if cell["row"] == row]
+            name = row_name(record, row)
+            found = {key: list(dict.fromkeys(x for cell in members for x in cell.get(key, []))) for key in BENCHMARK}
+            for key, what in BENCHMARK.items():
+                if len(found[key]) > 1:
+                    lines.append(f"{name} ({block}): results {what}, {' and '.join(found[key])}; do not compare them")
+            if len(found["tasks_hashes"]) == 1:
+                hashes.setdefault(found["tasks_hashes"][0], []).append(name)
+    if len(known) == 1 and hashes:
+        tasks = "; ".join(f"{tasks} at {', '.join(dict.fromkeys(names))}" for tasks, names in hashes.items())
+        lines.append(f"task family: version {next(iter(known))}, held-out tasks {tasks}")
+    return lines
+
+
+BENCHMARK = {
+    "family_versions": "on different versions of the task family",
+    "tasks_hashes": "in different held-out tasks",
+}
+
+
 def left_out(record: TableRecord) -> list[str]:
     """A line per run that repeats a seed."""
     return list(dict.fromkeys(f"left out: {line}" for cell in record["cells"] for line in cell.get("left_out", [])))

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.run.terminal import CurvePlot, RunReport, duration, headline, number, thousands
+from metarl_run.report.tasks import hash_of_tasks
 
 MakeRun = Callable[..., Path]
 
@@ -241,3 +242,12 @@ def test_an_outcome_has_a_column_and_a_word_in_the_headline(make_run: MakeRun, t
     (titles,) = (line for line in lines if "95 %" in line)
     assert titles.split()[-1] == "success"
     assert [line.split()[-1] for line in lines if re.match(r" *[01] ", line)] == ["0.12", "0.75"]
+
+
+def test_the_report_names_the_version_of_the_family_and_the_tasks(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", task_hashes=["a", "b"])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert "family " not in "\n".join(printed(RunReport(summary, folder)))  # an older run
+    text = "\n".join(printed(RunReport({**summary, "family_version": "1 (mujoco 4.0.0)"}, folder), width=100))
+    tasks = hash_of_tasks(["a", "b"])
+    assert f"family           cartpole_family, version 1 (mujoco 4.0.0), held-out tasks {tasks}" in text

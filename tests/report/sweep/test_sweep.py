@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from metarl_run.errors import UNSEEN
 from metarl_run.report.sweep import sweep
+from metarl_run.report.tasks import hash_of_tasks
 
 MakeRun = Callable[..., Path]
 Drawn = Callable[..., Figure]
@@ -354,6 +355,7 @@ def test_names_from_files_are_shown_and_not_obeyed(
         ("published", {"lifetime_return": "1"}),
         ("wall_seconds", {}),
         ("tasks_hash", "x"),
+        ("family_version", 1),
     ],
 )
 def test_a_summary_that_no_run_wrote_is_a_failed_job(
@@ -387,3 +389,34 @@ def test_outcomes_stand_beside_returns(make_run: MakeRun, tmp_path: Path, drawn:
     assert "success" in printed(report, 120)
     titles = [(axes.get_title(loc="left"), axes.get_ylabel()) for axes in drawn(sweep, tmp_path).axes]
     assert titles == [("arm", "episode return"), ("arm", "success"), ("bandit", "episode return")]
+
+
+def test_results_of_different_versions_or_tasks_are_said_not_to_compare(make_run: MakeRun, tmp_path: Path) -> None:
+    """Of three algorithms on two families; seeds have tasks of their own, which is as it should be."""
+
+    def write(name: str, versions: Sequence[str | None], last_tasks: Sequence[str]) -> list[str]:
+        for number, (algo, seed) in enumerate((algo, seed) for algo in ("maml", "rl2") for seed in (0, 1)):
+            tasks = last_tasks if (algo, seed) == ("rl2", 1) else [f"{seed}a", f"{seed}b"]
+            folder = make_run(tmp_path / name / f"{algo}_bandit_{seed}_{number}", algo=algo, env="bandit", seed=seed,
+                              task_hashes=tasks)  # fmt: skip
+            if versions[number] is not None:
+                change_summary(folder, family_version=versions[number])
+        report = sweep.write(tmp_path / name)
+        notes = [line for line in sweep.notes_of(report.groups) if line.startswith("bandit:")]
+        page = (tmp_path / name / "comparison.md").read_text()
+        assert all(note in page.replace("\\", "") and note in " ".join(printed(report, 300).split()) for note in notes)
+        return notes
+
+    both = hash_of_tasks([hash_of_tasks(["0a", "0b"]), hash_of_tasks(["1a", "1b"])])
+    assert write("same", ["1"] * 4, ["1a", "1b"]) == [f"bandit: version 1, held-out tasks {both}."]
+    assert write("older", [None] * 4, ["1a", "1b"]) == []
+    assert write("versions", ["1", "1", "2", "2"], ["1a", "1b"]) == [
+        "bandit: results on different versions of the task family, 1 and 2; do not compare them."
+    ]
+    assert write("tasks", ["1"] * 4, ["1b", "1a"]) == [
+        "bandit: results in different held-out tasks at seed 1.",
+        "bandit: version 1.",
+    ]
+    groups = json.loads((tmp_path / "tasks/comparison.json").read_text())["groups"]
+    assert [group["family_versions"] for group in groups] == [["1"], ["1"]]
+    assert groups[1]["tasks_hashes"]["1"] == hash_of_tasks(["1b", "1a"])
