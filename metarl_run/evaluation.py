@@ -85,6 +85,7 @@ def rows_of(
     first_task: int,
     expected: Sequence[Sequence[float | None]] | None,
     optimal: Sequence[float] | None,
+    reward_unit: float = 1.0,
     reductions: Mapping[str, Reduction] | None = None,
 ) -> list[dict[str, Any]]:
     """The adaptation rows of one lifetime in each task.
@@ -100,13 +101,14 @@ def rows_of(
         first_task: index of the first of these tasks.
         expected: expected return of each agent in each task, `[k][task]`, if known.
         optimal: of each task, if known.
+        reward_unit: see `TaskFamily.reward_unit`.
         reductions: of each outcome, see `episode_outcomes`.
     """
     steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
     episodes_before = step = 0
     rows: list[dict[str, Any]] = []
     for rollout in lifetime.rollouts:
-        returns = episode_sums(rollout.reward, rollout).mean(-1)
+        returns = episode_sums(rollout.reward, rollout).mean(-1) * reward_unit
         outcomes = {name: x.mean(-1).T.tolist() for name, x in episode_outcomes(rollout, reductions or {}).items()}
         steps = episode_sums(rollout.alive.float(), rollout)
         seen = steps_before.unsqueeze(-1) + (steps.cumsum(1) - steps).mean(-1).cpu()
@@ -133,11 +135,11 @@ def rows_of(
     return rows
 
 
-def lifetime_returns(lifetime: Lifetime, *, remembers: bool) -> list[float]:
+def lifetime_returns(lifetime: Lifetime, *, remembers: bool, reward_unit: float = 1.0) -> list[float]:
     """The sum of rewards over each task's lifetime; with an agent that remembers, each environment is a lifetime."""
     totals = torch.stack([rollout.reward.sum((1, 2)).double() for rollout in lifetime.rollouts]).sum(0)
     lifetimes_per_task = lifetime.rollouts[0].reward.shape[2] if remembers else 1
-    return (totals / lifetimes_per_task).tolist()
+    return (totals / lifetimes_per_task * reward_unit).tolist()
 
 
 def evaluate(
@@ -178,9 +180,10 @@ def evaluate(
                 first_task=first,
                 expected=expected,
                 optimal=optimal_returns(family, task),
+                reward_unit=family.reward_unit,
                 reductions=family.outcomes,
             ),
-            lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers),
+            lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers, reward_unit=family.reward_unit),
             task_hashes=task.hashes(),
             env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),
         )

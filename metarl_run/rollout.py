@@ -82,8 +82,11 @@ def collect(
     noise: tuple[Tensor, ...] = ()
     last = Percept(observations[0], actions[0], rewards[0], torch.ones(M, B, dtype=torch.bool, device=device))
     so_far = Rollout(observation, action, reward, terminated, truncated, alive, {})
+    normalisation = env.family.normalisation
     with _blaming_numbers(env.family, so_far), torch.inference_mode():
         observations[0].copy_(env.start(episodes))
+        if normalisation is not None:
+            normalisation.observation_(observations[0])
         for t in range(T):
             if t % STEPS_BETWEEN_CHECKS == 0 and t and not env.alive.any():
                 alive[:, t:] = False
@@ -99,6 +102,9 @@ def collect(
             step = env.advance(actions[t])
             observations[t + 1].copy_(step.observation)
             rewards[t].copy_(step.reward)
+            if normalisation is not None:
+                normalisation.observation_(observations[t + 1])
+                normalisation.reward_(rewards[t])
             terminateds[t].copy_(step.terminated)
             if step.truncated is not None:
                 truncateds[t].copy_(step.truncated)

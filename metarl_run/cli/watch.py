@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     from metarl_run.run.film import film, filmed
 
     _, streams, family, algo = set_up(plan.config)
-    take_over(algo, given.folder, plan.choices)
+    take_over(algo, family, given.folder, plan.choices)
     path = given.folder / f"behaviour.{given.format}"
     film(algo, family, streams, path, index=given.task, **filmed(plan.config))
     print(path)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metarl_run.kinds import Count, Names, NonNegative, Real, Threads, Whole
+from metarl_run.kinds import Count, Names, NonNegative, Positive, Real, Threads, Whole
 
 MOST_POINTS = 10_000
 """Jobs of one sweep."""
@@ -61,6 +61,21 @@ class MetaTest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Normalise:
+    """Scale of what agents see, see `metarl_run.env.normalisation`.
+
+    Attributes:
+        observations: by running mean and standard deviation.
+        rewards: by the running standard deviation of discounted returns.
+        reward_unit: rewards are divided by it, unless they are normalised.
+    """
+
+    observations: bool
+    rewards: bool
+    reward_unit: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """The result of a paper that a run is to reproduce; null where there is none.
 
@@ -91,6 +106,7 @@ class Settings:
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
             the result, since it orders sums.
         episodes_per_task: episodes per task and adaptation step, B.
+        normalise: scale of observations and rewards as agents see them; reports are in the task's own units.
         meta_test: the final evaluation.
         meta_validation: the evaluations in between, on held-out tasks of their own.
         validate_every: meta-iterations between two of them; 0 for none.
@@ -118,6 +134,7 @@ class Settings:
     meta_batch_size: Count = affects("training")
     meta_batch_chunk: Count | None = affects("training")
     episodes_per_task: Count = affects("training")
+    normalise: Normalise = affects("agent", default=Normalise(observations=False, rewards=False, reward_unit=1.0))
     meta_test: MetaTest = affects("evaluation")
     meta_validation: MetaTest = affects("monitoring")
     validate_every: Whole = affects("monitoring")

@@ -88,6 +88,7 @@ class TaskFamily(Component, ABC):
             are.
         envs: class of its parallel environments; None is `TaskVectorEnv`, which needs the methods below.
         compilable: `step` and `observe` never branch on values of tensors; see `metarl_run.compiled.rollouts`.
+        normalisation: of observations and rewards as agents see them, `metarl_run.env.normalisation`; None for none.
     """
 
     provides: ClassVar[tuple[str, ...]] = ()
@@ -102,6 +103,12 @@ class TaskFamily(Component, ABC):
     compilable: ClassVar[bool] = False
     simulated: ClassVar[bool] = False
     envs: ClassVar[Any] = None
+    normalisation: Any = field(init=False, default=None)
+
+    @property
+    def reward_unit(self) -> float:
+        """Task's units of reward in one of the agent's."""
+        return 1.0 if self.normalisation is None else float(self.normalisation.reward_unit)
 
     def __post_init__(self) -> None:
         super().__post_init__()

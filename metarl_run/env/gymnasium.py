@@ -55,7 +55,8 @@ class GymnasiumFamily(TaskFamily):
         vector: `sync` steps all environments in this process, `async` in worker processes; the result is the same.
         workers: processes with `async`; null is one per CPU.
         timeout: seconds after which a worker that does not answer ends the run.
-        horizon: null is the limit of the registered environment.
+        action_repeat: n, steps for which an action is held; their rewards are added.
+        horizon: in actions; null is the limit of the registered environment.
         plugins: packages that `id` and `make` may import; None is any.
 
     Raises:
@@ -67,16 +68,18 @@ class GymnasiumFamily(TaskFamily):
     kwargs: dict[str, Any] | None
     vary: Vary | None
     vary_in_meta_test: Vary | None
-    outcomes: Outcomes = {}  # type: ignore[misc]  # noqa: RUF012 - of the environment; older runs have none
+    outcomes: Outcomes | None = None  # type: ignore[misc, assignment]  # an argument, never null once made
     vector: Literal["sync", "async"]
     workers: Count | None
     timeout: Positive
+    action_repeat: Count = field(default=1)
     horizon: Count | None  # type: ignore[assignment]  # null is taken from the registry
     plugins: Sequence[str] | None = field(default=None)
 
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "continuous_actions")
 
     def __post_init__(self) -> None:
+        self.outcomes = self.outcomes or {}
         super().__post_init__()
         if (self.id is None) == (self.make is None):
             raise ConfigError("env", "needs either id or make", "env.id=CartPole-v1")
@@ -92,9 +95,9 @@ class GymnasiumFamily(TaskFamily):
             raise ConfigError(
                 "env.horizon", "must be given: the environment has no limit of its own", "env.horizon=200"
             )
-        self.horizon = self.horizon or limit
+        self.horizon = self.horizon or -(-(limit or 0) // self.action_repeat)
         arguments = {**(self.kwargs or {}), **({"max_episode_steps": -1} if self.id is not None else {})}
-        self.maker = Maker(self.id, self.make, arguments, sorted(vary), list(self.outcomes))
+        self.maker = Maker(self.id, self.make, arguments, sorted(vary), self.action_repeat, self.outcomes or {})
         example = self._example()
         try:
             size = spaces.flatdim(example.observation_space)
@@ -128,7 +131,7 @@ class GymnasiumFamily(TaskFamily):
     def _example(self) -> gymnasium.Env[Any, Any]:
         """One environment, in which every parameter can be set."""
         try:
-            example = self.maker.constructor()(**self.maker.arguments)
+            example = self.maker.make()
         except Exception as error:
             raise ConfigError(
                 "env", f"{self.id or self.make} cannot be made: {type(error).__name__}: {error}"
@@ -261,7 +264,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
             None if alive.all() else self._shaped(alive),
-            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes)},
+            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes or {})},
         )
 
     def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[Tensor, "N D"]:

@@ -9,7 +9,8 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from metarl_run.env.mujoco.package import mujoco_quietly
 from metarl_run.errors import ResourceError
+from metarl_run.kinds import Reduction
 
 MAX_COMBINATIONS = 4096  # of a MultiDiscrete or MultiBinary action
 
@@ -32,14 +34,21 @@ class Maker:
         factory: `package.module:function` that makes one instead, or None.
         arguments: keywords of either.
         names: task parameters, in the order of their values.
-        outcomes: entries of a step's `info` that are kept.
+        action_repeat: steps for which an action is held.
+        outcomes: entries of a step's `info` that are kept, and how they are reduced over steps.
     """
 
     id: str | None
     factory: str | None
     arguments: Mapping[str, Any]
     names: Sequence[str]
-    outcomes: Sequence[str] = ()
+    action_repeat: int = 1
+    outcomes: Mapping[str, Reduction] = field(default_factory=dict)
+
+    def make(self, **values: float) -> gymnasium.Env[Any, Any]:
+        """An environment with these values of task parameters that the constructor takes."""
+        env = self.constructor()(**self.arguments, **values)
+        return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat, self.outcomes)
 
     def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
         if self.factory is not None:
@@ -62,6 +71,43 @@ class Maker:
         return [name for name in self.names if name in inspect.signature(constructor).parameters]
 
 
+class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment in which every action is held for n steps, whose rewards are added.
+
+    Args:
+        env: the environment.
+        n: steps per action; fewer where an episode ends.
+        outcomes: see `Maker`.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], n: int, outcomes: Mapping[str, Reduction]) -> None:
+        super().__init__(env)
+        self.n, self.outcomes = n, outcomes
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total, told = 0.0, list[dict[str, Any]]()
+        for _ in range(self.n):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            told.append(info)
+            if terminated or truncated:
+                break
+        reduced = {
+            name: REDUCTIONS[reduction]([float(info[name]) for info in told])
+            for name, reduction in self.outcomes.items()
+        }
+        return observation, total, terminated, truncated, {**info, **reduced}
+
+
+REDUCTIONS: Mapping[Reduction, Callable[[list[float]], float]] = {
+    "max": max,
+    "min": min,
+    "mean": fmean,
+    "sum": sum,
+    "last": lambda values: values[-1],
+}
+
+
 class TaskEnv:
     """One environment whose task can be replaced.
 
@@ -79,7 +125,7 @@ class TaskEnv:
         built = {name: wanted[name] for name in self.keywords}
         if self.env is None or any(self.values.get(name) != value for name, value in built.items()):
             self.close()
-            self.env = self.maker.constructor()(**self.maker.arguments, **built)
+            self.env = self.maker.make(**built)
         self.values = wanted
         others = {name: value for name, value in wanted.items() if name not in built}
         given = {}
@@ -114,7 +160,7 @@ def is_reproducible(maker: Maker) -> bool:
     """Do two environments with one seed give the same observations and rewards?"""
 
     def history() -> list[np.ndarray]:
-        env = maker.constructor()(**maker.arguments)
+        env = maker.make()
         env.action_space.seed(0)
         observation, _ = env.reset(seed=0)
         seen: list[Any] = [spaces.flatten(env.observation_space, observation)]
@@ -171,6 +217,14 @@ def from_flat(space: spaces.Space[Any], action: np.ndarray) -> Any:
 # --- Many environments ---
 
 
+def _failure(index: int, method: str, error: Exception) -> dict[str, Any]:
+    """The info of a chunk in which an environment raised.
+
+    Not an exception: of several workers that raise, Gymnasium would report the one that was last to answer.
+    """
+    return {"failed": index, "reason": f"env {index}: {method}: {type(error).__name__}: {error}"}
+
+
 class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     """Environments `first`, `first + stride`, … of a pool, stepped one after another, as one environment.
 
@@ -186,7 +240,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     def __init__(self, maker: Maker, number: int, first: int = 0, stride: int = 1) -> None:
         self.first, self.stride = first, stride
         self.envs = [TaskEnv(maker) for _ in range(number)]
-        example = maker.constructor()(**maker.arguments)
+        example = maker.make()
         self.inner_observation, self.inner_action = example.observation_space, example.action_space
         example.close()
         self.width, self.outcomes = spaces.flatdim(self.inner_observation), maker.outcomes
@@ -211,34 +265,31 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
             index = self.first + i * self.stride
             if index >= len(seeds) or seeds[index] < 0:
                 continue
-            with self._named(index, "reset"):
+            try:
                 if tasks is not None:
                     env.set_task(tasks[index])
                 assert env.env is not None
                 observation, _ = env.env.reset(seed=int(seeds[index]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
-                self.rows[i, : self.width], self.rows[i, self.width :] = features, 0.0
+            except Exception as error:
+                return self.rows, _failure(index, "reset", error)
+            self.rows[i, : self.width], self.rows[i, self.width :] = features, 0.0
         return self.rows, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step every environment whose action is not NaN."""
         for i in np.flatnonzero(~np.isnan(action[:, 0])).tolist():
-            with self._named(self.first + i * self.stride, "step"):
+            try:
                 env = self.envs[i].env
                 assert env is not None
                 observation, reward, terminated, truncated, info = env.step(from_flat(self.inner_action, action[i]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
-                self.rows[i, : self.width], self.rows[i, -3:] = features, (reward, terminated, truncated)
-                self.rows[i, self.width : -3] = [info[name] for name in self.outcomes]
+                told = [info[name] for name in self.outcomes]
+            except Exception as error:
+                return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
+            self.rows[i, : self.width], self.rows[i, self.width : -3] = features, told
+            self.rows[i, -3:] = reward, terminated, truncated
         return self.rows, 0.0, False, False, {}
-
-    @contextlib.contextmanager
-    def _named(self, index: int, method: str) -> Any:
-        """Let an exception say which environment it comes from."""
-        try:
-            yield
-        except Exception as error:
-            raise RuntimeError(f"env {index}: {method}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         for env in self.envs:
@@ -275,9 +326,9 @@ class Pool:
         """
         options = {"seeds": seeds, "tasks": tasks}
         if not self.workers:
-            return self._rows(lambda: self.chunks.reset(options=options)[0])
+            return self._rows(lambda: self.chunks.reset(options=options))
         self._answer(lambda: self.chunks.reset_async(options=options))
-        return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout)[0])
+        return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Step environments; rows as of `reset`.
@@ -289,18 +340,29 @@ class Pool:
         padded = np.full((n, actions.shape[1]), np.nan)
         padded[: len(actions)] = actions
         if not self.workers:
-            return self._rows(lambda: self.chunks.step(padded)[0])
+            return self._rows(lambda: self.chunks.step(padded))
         by_worker = padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1)
         self._answer(lambda: self.chunks.step_async(np.ascontiguousarray(by_worker)))
-        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout)[0])
+        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout))
 
     @property
     def _size(self) -> int:
         return self.number if not self.workers else -(-self.number // self.workers) * self.workers
 
-    def _rows(self, call: Callable[[], np.ndarray]) -> np.ndarray:
-        """The rows that the chunks return, in the order of the environments."""
-        rows: np.ndarray = self._answer(call)
+    def _rows(self, call: Callable[[], tuple[Any, ...]]) -> np.ndarray:
+        """The rows that the chunks return, in the order of the environments.
+
+        Raises:
+            ResourceError: naming the first environment that raised; see `_answer` for workers that fail.
+        """
+        answer = self._answer(call)
+        rows: np.ndarray = answer[0]
+        infos: dict[str, Any] = answer[-1]
+        if "failed" in infos:
+            failed, reasons = np.atleast_1d(infos["failed"]), np.atleast_1d(infos["reason"])
+            where = np.flatnonzero([reason is not None for reason in reasons])
+            self.close(terminate=True)
+            raise ResourceError("env", reasons[where[failed[where].argmin()]])
         return rows if not self.workers else rows.swapaxes(0, 1).reshape(self._size, -1)[: self.number]
 
     def _answer(self, call: Callable[[], Any]) -> Any:
@@ -314,7 +376,7 @@ class Pool:
                 warnings.simplefilter("ignore")  # Gymnasium's own account of a worker's error
                 return call()
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".replace("RuntimeError: env", "env")
+            reason = f"{type(error).__name__}: {error}"
             if self.workers:
                 dead = [w for w, process in enumerate(self.chunks.processes) if not process.is_alive()]
                 late = [w for w, pipe in enumerate(self.chunks.parent_pipes) if pipe is not None and not pipe.poll()]

@@ -17,9 +17,10 @@ from metarl_run.learner.normaliser import Normaliser, own_counts, pooled, shared
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Categorical, Distribution, Gaussian
 from metarl_run.maths.returns import discount_weights, masked_mean
+from metarl_run.maths.squashed_gaussian import SquashedGaussian
 from metarl_run.types import Rollout
 
-PolicyKind = Literal["auto", "categorical", "gaussian", "gaussian_state_dependent"]
+PolicyKind = Literal["auto", "categorical", "gaussian", "gaussian_state_dependent", "squashed_gaussian"]
 Average = Literal["steps", "episodes"]
 
 
@@ -45,9 +46,10 @@ class PolicyGradient(BaseLearner):
             lengths vary: longer episodes weigh more) or `episodes` (unbiased). Shared by a meta-batch, n is T · B
             steps, including padding, or the mean number of episodes.
         policy: `categorical` for discrete actions; for continuous ones `gaussian`, with standard deviations as separate
-            parameters, or `gaussian_state_dependent`, with standard deviations from the network; `auto` is
-            `categorical` or `gaussian`.
-        initial_deviation: approximate initial standard deviation of a Gaussian policy, in units of the action.
+            parameters, `gaussian_state_dependent`, with standard deviations from the network, or `squashed_gaussian`,
+            a tanh of the former that covers a bounded space without clipping; `auto` is `categorical` or `gaussian`.
+        initial_deviation: approximate initial standard deviation of a Gaussian policy, in units of the action; of a
+            squashed one, before the tanh.
 
     Attributes:
         surrogate: the gain.
@@ -71,6 +73,7 @@ class PolicyGradient(BaseLearner):
             "categorical": ("discrete_actions",),
             "gaussian": ("continuous_actions",),
             "gaussian_state_dependent": ("continuous_actions",),
+            "squashed_gaussian": ("continuous_actions",),
         }
     }
 
@@ -82,6 +85,10 @@ class PolicyGradient(BaseLearner):
         )
         if discrete != (self.kind == "categorical"):
             raise ValueError(f"policy {self.kind} does not suit the action space {self.action_space}; choose auto")
+        if self.kind == "squashed_gaussian":
+            if not (isinstance(space := self.action_space, gymnasium.spaces.Box) and space.is_bounded()):
+                raise ValueError(f"policy squashed_gaussian needs bounds on actions, got {space}; choose auto")
+            self.low, self.high = torch.from_numpy(space.low.copy()), torch.from_numpy(space.high.copy())
         self.initial_log_std = math.log(self.initial_deviation)
 
     def with_hyperparameters(self, values: Mapping[str, float | Tensor]) -> "PolicyGradient":
@@ -103,7 +110,8 @@ class PolicyGradient(BaseLearner):
         return {"policy": 2 * size if self.kind == "gaussian_state_dependent" else size}
 
     def constants(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
-        return {"log_deviation": action_size(action_space)} if self.kind == "gaussian" else {}
+        own = self.kind in ("gaussian", "squashed_gaussian")
+        return {"log_deviation": action_size(action_space)} if own else {}
 
     def policy(self, output: Output) -> Distribution:
         match self.kind:
@@ -111,6 +119,10 @@ class PolicyGradient(BaseLearner):
                 return Categorical(output["policy"])
             case "gaussian":
                 return Gaussian(output["policy"], output["log_deviation"] + self.initial_log_std)
+            case "squashed_gaussian":
+                mean = output["policy"]
+                low, high = (bound.to(mean).expand_as(mean) for bound in (self.low, self.high))
+                return SquashedGaussian(mean, output["log_deviation"] + self.initial_log_std, low, high)
         mean, log_deviation = output["policy"].chunk(2, -1)
         return Gaussian(mean, log_deviation + self.initial_log_std)
 

@@ -15,23 +15,28 @@ from metarl_run.network.tanh_network import tanh_network
 from metarl_run.types import Memory, Params
 
 ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+ORTHOGONAL_GAIN = 2**0.5  # of hidden layers; Engstrom et al. 2020, arXiv:2005.12729
 LAST_LAYER_SCALE = 0.01  # policies start nearly uniform and explore; Andrychowicz et al. 2021, arXiv:2006.05990
 
 
 class MLP(Network):
     """Layers x ← σ(x W + b), a separate trunk for each head, the last layer linear.
 
-    Weights start uniform in ±√(6 / (in + out)), the last layer's 100 times smaller; biases start at 0.
+    Weights start uniform in ±√(6 / (in + out)), or orthogonal times √2; the last layer's 100 times smaller. Biases
+    start at 0.
 
     Args:
         hidden: units of each hidden layer.
         activation: σ of the hidden layers.
+        initial_weights: `glorot` is the uniform distribution.
 
-    Source: Glorot and Bengio (2010), for the initial scale.
+    Source: Glorot and Bengio (2010), for the uniform distribution; Saxe et al. (2014), arXiv:1312.6120, for orthogonal
+    weights.
     """
 
     hidden: Widths
     activation_name: Literal["tanh", "relu"] = field(alias="activation")
+    initial_weights: Literal["glorot", "orthogonal"] = field(default="glorot")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,9 +49,14 @@ class MLP(Network):
         for head, widths in self.widths.items():
             last = len(widths) - 2
             for layer, (fan_in, fan_out) in enumerate(pairwise(widths)):
-                bound = (6 / (fan_in + fan_out)) ** 0.5 * (LAST_LAYER_SCALE if layer == last else 1)
+                scale = LAST_LAYER_SCALE if layer == last else 1.0
                 weight = torch.empty(fan_in, fan_out, device=generator.device)
-                params[f"{head}.{layer}.weight"] = weight.uniform_(-bound, bound, generator=generator)
+                if self.initial_weights == "orthogonal":
+                    torch.nn.init.orthogonal_(weight, ORTHOGONAL_GAIN * scale, generator=generator)
+                else:
+                    bound = (6 / (fan_in + fan_out)) ** 0.5 * scale
+                    weight.uniform_(-bound, bound, generator=generator)
+                params[f"{head}.{layer}.weight"] = weight
                 params[f"{head}.{layer}.bias"] = torch.zeros(1, fan_out, device=generator.device)
         return params
 

@@ -14,12 +14,13 @@ from metarl_run.config.build import build
 from metarl_run.config.offered import Offered
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.check import require_supported_spaces
+from metarl_run.env.normalisation import Normalisation
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.learner.base import BaseLearner
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.run import checkpoint
-from metarl_run.run.form import kind_of
+from metarl_run.run.form import kind_of, mismatch
 from metarl_run.seeding import Streams
 from metarl_run.types import Params
 
@@ -71,6 +72,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     }
     learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
     _require_suitable_actions(learner, family, "learner")
+    family.normalisation = _normalisation(config, family, learner, streams.device)
     num_inputs = int(np.prod(family.observation_space.shape))
     heads, constants = learner.heads(family.action_space), learner.constants(family.action_space)
 
@@ -88,24 +90,41 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     return family, algo
 
 
+def _normalisation(
+    config: Mapping[str, Any], family: TaskFamily, learner: BaseLearner, device: torch.device
+) -> Normalisation | None:
+    """The statistics that the configuration asks for; None if agents see observations and rewards as they are."""
+    chosen = config.get("normalise")  # older configurations have none
+    if chosen in (None, {"observations": False, "rewards": False, "reward_unit": 1.0}):
+        return None
+    for kind in ("tabular", "bandit"):
+        if kind in family.provides:
+            reason = f"{type(family).__name__} is {kind}: agents know the unit of its observations and rewards"
+            raise ConfigError("normalise", reason, "leave normalise out")
+    size = int(np.prod(family.observation_space.shape))
+    return Normalisation(size, device, **chosen, discount=getattr(learner, "discount", 1.0))
+
+
 def _require_suitable_actions(component: Any, family: TaskFamily, where: str) -> None:
     """Raise ConfigError if a component needs discrete actions that an environment, once made, turns out not to have."""
     if "discrete_actions" in component.requires and not isinstance(family.action_space, gymnasium.spaces.Discrete):
         raise ConfigError(where, f"{type(component).__name__} needs discrete actions, got {family.action_space}")
 
 
-def take_over(algo: MetaAlgorithm, path: Path, choices: Mapping[str, str]) -> None:
+def take_over(algo: MetaAlgorithm, family: TaskFamily, path: Path, choices: Mapping[str, str]) -> None:
     """Start from the meta-parameters of another run, whose settings are the configuration's already."""
     if not isinstance(algo, MetaLearner):
         raise ConfigError("checkpoint", f"holds meta-parameters, but {type(algo).__name__} has none")
-    load_trained(algo, path, " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env")))
+    name = " ".join(f"{group}={choices[group]}" for group in ("algo", "network", "learner", "env"))
+    load_trained(algo, family, path, name)
 
 
-def load_trained(algo: MetaLearner, path: Path, name: str) -> None:
-    """Load the meta-parameters in the newest usable checkpoint at `path`, see `metarl_run.run.checkpoint.load`.
+def load_trained(algo: MetaLearner, family: TaskFamily, path: Path, name: str) -> None:
+    """Load what was learned, from the newest usable checkpoint at `path`, see `metarl_run.run.checkpoint.load`.
 
     Args:
-        algo: where they go.
+        algo: where the meta-parameters go.
+        family: where the statistics of observations and rewards go, if it has any.
         path: a checkpoint's folder, or a run folder.
         name: of the agent, for messages.
 
@@ -119,7 +138,8 @@ def load_trained(algo: MetaLearner, path: Path, name: str) -> None:
         if not isinstance(params, dict) or not all(isinstance(value, Tensor) for value in params.values()):
             raise StateError(str(path), "holds no meta-parameters")
 
-    found: Params = checkpoint.load(path, require_params).state["algo"]["meta_params"]
+    state = checkpoint.load(path, require_params).state
+    found: Params = state["algo"]["meta_params"]
     wanted, got = ({each: kind_of(tensor) for each, tensor in params.items()} for params in (algo.meta_params, found))
     if other := [each for each in sorted(wanted.keys() | got.keys(), key=str) if wanted.get(each) != got.get(each)]:
         raise StateError(
@@ -128,3 +148,7 @@ def load_trained(algo: MetaLearner, path: Path, name: str) -> None:
             "leave out what changes the network, and choose an env with the spaces that it was trained with",
         )
     algo.load_meta_params(found)
+    if family.normalisation is not None:
+        if wrong := mismatch(state.get("normalisation"), family.normalisation.state(), "normalisation"):
+            raise StateError(str(path), f"its statistics do not fit: {wrong}")
+        family.normalisation.load_state(state["normalisation"])

@@ -58,7 +58,7 @@ def film(
     episodes = [frames for frames in camera.episodes if frames][: adaptation_steps + 1]
     if not episodes:
         raise ConfigError("film", f"{type(family).__name__} cannot be drawn", "leave it out")
-    returns = [float(value) for value in _returns(lifetime.rollouts)]
+    returns = [float(value) * family.reward_unit for value in _returns(lifetime.rollouts)]
     captions = [
         f"{'before adaptation' if k == 0 else f'after {k} step' + 's' * (k > 1)}: {value:.1f}"
         for k, value in enumerate(returns)

@@ -92,7 +92,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     config = plan.config
     _, streams, family, algo = set_up(config)
     if config["checkpoint"]:
-        take_over(algo, Path(config["checkpoint"]), plan.choices)
+        take_over(algo, family, Path(config["checkpoint"]), plan.choices)
 
     sinks: dict[str, Sink] = {
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")

@@ -97,7 +97,7 @@ class Training:
     def form(self) -> dict[str, Any]:
         """Form of a saved state, taken from the agent before anything was learned; see `metarl_run.run.form`."""
         algo = outline(self.algo.form()) if isinstance(self.algo, MetaLearner) else {}
-        return {"algo": algo, "progress": {"iteration": 0, "env_steps": 0}}
+        return {"algo": algo, "progress": {"iteration": 0, "env_steps": 0}, **outline(self._statistics())}
 
     def load(self, saved: checkpoint.Checkpoint) -> None:
         """Go on from `saved`.
@@ -116,6 +116,8 @@ class Training:
         try:
             if wrong is None and isinstance(self.algo, MetaLearner):
                 self.algo.load_state(state["algo"])
+            if wrong is None and self.family.normalisation is not None:
+                self.family.normalisation.load_state(state["normalisation"])
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             wrong = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         if wrong is not None:
@@ -129,10 +131,16 @@ class Training:
         if wrong := mismatch(algo, self.form["algo"]):
             reason = f"state() must have the form that form() tells, but {wrong}"
             raise ContractError(type(self.algo).__name__, reason, "override form() where a state's form changes")
-        state = {"algo": algo, "progress": {name: getattr(self, name) for name in self.SAVED}}
+        progress = {name: getattr(self, name) for name in self.SAVED}
+        state = {"algo": algo, "progress": progress, **self._statistics()}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
         saved = checkpoint.Checkpoint(self.iteration, state, positions, hash_of(self.folder / "config.yaml"))
         checkpoint.save(self.checkpoints, saved, score=self.score, agent=self.agent)
+
+    def _statistics(self) -> dict[str, Any]:
+        """Statistics of observations and rewards, if the agent sees them normalised."""
+        normalisation = self.family.normalisation
+        return {} if normalisation is None else {"normalisation": normalisation.state()}
 
     # --- Meta-training ---
 
@@ -205,7 +213,9 @@ class Training:
         self.iteration += 1
         self.env_steps += env_steps
         self.session_env_steps += env_steps
-        first, last = (episode_sums(rollout.reward, rollout) for rollout in (rollouts[0], rollouts[-1]))
+        first, last = (
+            episode_sums(rollout.reward, rollout) * self.family.reward_unit for rollout in (rollouts[0], rollouts[-1])
+        )
         before, after = float(first[:, 0].mean()), float(last[:, -1].mean())  # one rollout may hold several episodes
         outcomes = episode_outcomes(rollouts[-1], self.family.outcomes)
         seconds = time.perf_counter() - start
@@ -221,6 +231,8 @@ class Training:
         }
         with located(place):
             require_finite_metrics(row, origin)
+        if self.family.normalisation is not None:
+            self.family.normalisation.update(rollouts)
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
 
@@ -228,7 +240,10 @@ class Training:
         """Mean lifetime return over tasks and envs; empty for agents that adapt between rollouts."""
         if not self.algo.remembers:
             return {}
-        totals = [total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True)]
+        unit = self.family.reward_unit
+        totals = [
+            total for lifetime in lifetimes for total in lifetime_returns(lifetime, remembers=True, reward_unit=unit)
+        ]
         return {"meta_train/lifetime_return": fmean(totals)}
 
     # --- Held-out tasks ---

@@ -56,7 +56,7 @@ def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
         run(job.training, job.trained_in, stop)
     _, streams, family, algo = set_up(job.config, seed=job.seed)
     if isinstance(algo, MetaLearner) and job.trained_in is not None:
-        load_trained(algo, job.trained_in, f"the run of {job.column} in {job.family}")
+        load_trained(algo, family, job.trained_in, f"the run of {job.column} in {job.family}")
     for index, part in enumerate(job.parts):
         stop.check()
         if store.read_part(folder, part) is not None:
@@ -102,7 +102,7 @@ def returns_of(
         outcomes = torch.cat(found, 1).squeeze(-1).double()[:, [n - 1 for n in job.episodes]]
         return outcomes.cpu().numpy(), np.empty(0)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
-    totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]]
+    totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]] * family.reward_unit
     return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)
 
 

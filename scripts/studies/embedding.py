@@ -75,7 +75,7 @@ def run_of(folder: Path) -> Run:
     _, streams, family, algo = set_up({**config, "device": "cpu"})
     if not isinstance(algo, MetricBased):
         raise SystemExit(f"{folder} is no run of algo=metric_based")
-    load_trained(algo, folder, "this agent")
+    load_trained(algo, family, folder, "this agent")
     return Run(family, algo, streams)
 
 

@@ -197,7 +197,7 @@ def test_a_worker_that_dies_is_named():
     env = env_of(toy(kwargs={"fault": "die"}, vector="async", workers=2))
     env.start()
     env.advance(action(env))
-    with pytest.raises(ResourceError, match=r"worker 0 \(exit code 9\)"):
+    with pytest.raises(ResourceError, match=r"worker [01] \(exit code 9\).* died"):
         env.advance(action(env))
     assert not multiprocessing.active_children()
 
@@ -232,6 +232,18 @@ def test_outcomes_are_what_each_step_reports(vector):
     told = [env.advance(action(env)).outcomes for _ in range(4)]
     assert [x["is_success"][2, 1].item() for x in told] == [0, 1, 0, 0]
     assert [x["steps"][0, 0].item() for x in told] == [1, 2, 3, 1]
+
+
+def test_an_action_is_held_and_the_rewards_are_added():
+    """Episodes of three steps with rewards 1, 2, 3, an action held for two of them: 3, then 3 and the end."""
+    env = env_of(toy(action_repeat=2, outcomes={"is_success": "max", "steps": "mean"}))
+    env.start(1)
+    first, second = env.advance(action(env)), env.advance(action(env))
+    assert first.reward[0, 0] == 3 and not first.ended.any()
+    assert second.reward[0, 0] == 3 and second.ended.all()
+    told = [[step.outcomes[name][0, 0].item() for step in (first, second)] for name in ("is_success", "steps")]
+    assert told == [[1, 0], [1.5, 3]]
+    assert make_family("gymnasium", id="Acrobot-v1", action_repeat=3).horizon == 167  # of 500 steps
 
 
 def test_a_registered_environment_ends_where_its_family_says():

@@ -1,6 +1,7 @@
 """Policy-gradient learners: policies of network outputs, and learners with other hyperparameters."""
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from recorded import ROLLOUTS, A, B, M, T, parts
@@ -48,6 +49,21 @@ def test_a_state_dependent_gaussian_reads_both_from_the_network():
     policy = one.policy({"policy": torch.tensor([[1.0, 2.0, 0.0, 3.0]])})
     torch.testing.assert_close(policy.mean, torch.tensor([[1.0, 2.0]]))
     torch.testing.assert_close(policy.log_deviation.exp(), 0.2 * torch.tensor([[0.0, 3.0]]).exp())
+
+
+def test_a_squashed_gaussian_covers_the_box_of_actions():
+    space = gymnasium.spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32))
+    one = learner(space, "squashed_gaussian")
+    assert one.heads(space) == {"policy": 2} and one.constants(space) == {"log_deviation": 2}
+    policy = one.policy({"policy": torch.zeros(5, 2), "log_deviation": torch.zeros(5, 2)})
+    torch.testing.assert_close(policy.sample(torch.zeros(5, 2)), torch.tensor([0.0, 2.0]).expand(5, 2))
+    torch.testing.assert_close(policy.inner.log_deviation.exp(), torch.full((5, 2), 0.2))
+
+
+def test_a_squashed_gaussian_needs_bounds():
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
+    with pytest.raises(ValueError, match="needs bounds on actions"):
+        learner(space, "squashed_gaussian")
 
 
 @pytest.mark.parametrize(("space", "policy"), [(DISCRETE, "gaussian"), (PLANE, "categorical")])

@@ -50,6 +50,15 @@ def test_fresh_parameters_are_reproducible_bounded_and_nearly_uniform_in_the_las
     assert first["policy.1.weight"].abs().max() <= 0.01 * (6 / 67) ** 0.5
 
 
+def test_orthogonal_weights_keep_lengths():
+    network = MLP(num_inputs=8, heads={"policy": 3}, hidden=[64], activation="tanh", initial_weights="orthogonal")
+    params = network.init(generator())
+    first, last = params["policy.0.weight"], params["policy.1.weight"]
+    torch.testing.assert_close(first @ first.mT, 2 * torch.eye(8))
+    torch.testing.assert_close(last.mT @ last, 2e-4 * torch.eye(3))
+    assert torch.equal(first, network.init(generator())["policy.0.weight"])
+
+
 @pytest.mark.parametrize("bad", [{"hidden": [0]}, {"hidden": 64}, {"activation": "tan"}])
 def test_bad_arguments_are_named(bad):
     good = {"num_inputs": 2, "heads": {"policy": 2}, "hidden": [4], "activation": "tanh"}

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from metarl_run.component import field
 from metarl_run.env.base import Task, TaskFamily
 from metarl_run.env.mujoco.simulator import MujocoState, Simulator
-from metarl_run.kinds import NonNegative
+from metarl_run.kinds import Count, NonNegative
 
 
 class MujocoFamily(TaskFamily):
@@ -22,6 +23,7 @@ class MujocoFamily(TaskFamily):
     Args:
         control_cost: weight of −‖a‖² in the reward.
         start_noise: scale of the noise of start states.
+        action_repeat: n, steps for which an action is held; the horizon counts actions, their reward is the sum.
 
     Attributes:
         model_file: the model, in Gymnasium's assets.
@@ -31,6 +33,7 @@ class MujocoFamily(TaskFamily):
 
     control_cost: NonNegative
     start_noise: NonNegative
+    action_repeat: Count = field(default=1)
 
     model_file: ClassVar[str]
     frame_skip: ClassVar[int]
@@ -66,9 +69,14 @@ class MujocoFamily(TaskFamily):
         alive: Bool[Tensor, "M B"] | None = None,
     ) -> tuple[MujocoState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
         action = action.double()
-        after = self.simulator.step(state, action, self.parameters(task), alive)
-        reward = self.reward(task, state, after) - self.control_cost * action.square().sum(-1)
-        return after, reward.float(), ~self.healthy(after)
+        total, healthy = action.new_zeros(action.shape[:2]), torch.ones_like(action[..., 0], dtype=torch.bool)
+        for n in range(self.action_repeat):
+            going = healthy if alive is None else healthy & alive
+            after = self.simulator.step(state, action, self.parameters(task), going if n or alive is not None else None)
+            reward = self.reward(task, state, after) - self.control_cost * action.square().sum(-1)
+            total += reward * healthy
+            state, healthy = after, healthy & self.healthy(after)
+        return state, total.float(), ~healthy
 
     def observe(self, task: Any, state: MujocoState) -> Float[Tensor, "M B D"]:
         return torch.cat([state.qpos[..., 1:], state.qvel], -1).float()

@@ -155,6 +155,21 @@ def test_envs_without_an_episode_left_are_not_simulated():
     assert (after.qpos[alive] != before.qpos[alive]).any(-1).all() and reward.isfinite().all()
 
 
+def test_an_action_is_held_until_the_episode_ends():
+    """Two held steps are two steps; a hopper that falls in the first is left where it fell."""
+    one, two = (make_family("hopper_params", action_repeat=n) for n in (1, 2))
+    task = unchanged(one)
+    start = one.reset(task, 2, torch.Generator().manual_seed(0))
+    start.qpos[0, 1, 2] = 0.21  # rad; past 0.2 it has fallen
+    action = torch.full((1, 2, 3), 0.5)
+    held, total, fallen = two.step(task, start, action, None)
+    first, paid, ended = one.step(task, start, action, None)
+    second, more, _ = one.step(task, first, action, None)
+    assert ended.tolist() == fallen.tolist() == [[False, True]]
+    assert torch.equal(held.qpos[0, 0], second.qpos[0, 0]) and torch.equal(held.qpos[0, 1], first.qpos[0, 1])
+    torch.testing.assert_close(total, torch.stack([paid[0, 0] + more[0, 0], paid[0, 1]]).view(1, 2))
+
+
 def test_rewards_of_directions_and_velocities_by_hand():
     family = make_family("half_cheetah_vel", control_cost=0.1)
     start = family.reset(task_of(family, velocity=0.0), 1, torch.Generator().manual_seed(0))
