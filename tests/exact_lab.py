@@ -150,7 +150,7 @@ def every_experience(mdp: MDP, episodes: int = 1, last_state: bool = False) -> E
         memory={},
     )
     choice = ways(N, episodes)  # [E, B]
-    fields = (torch.cat([field[choice[:, b]] for b in range(episodes)], 2) for field in single[:-1])
+    fields = (torch.cat([field[choice[:, b]] for b in range(episodes)], 2) for field in single.of_steps)
     dynamics = torch.tensor(chances, dtype=torch.float64)[choice].prod(-1)
     return Experience(Rollout(*fields, memory={}), dynamics)
 

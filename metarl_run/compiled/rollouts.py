@@ -54,8 +54,9 @@ class CompiledRollouts:
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
         with torch.no_grad():
-            plain = env.family.normalisation is None and not env.family.outcomes
-            if self.algo.compilable and env.family.compilable and plain:
+            family = env.family
+            traceable = family.compilable and family.normalisation is None and not family.outcomes
+            if self.algo.compilable and traceable:
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
                 if self.algo.remembers and env.family.fixed_starts:

@@ -44,7 +44,7 @@ class Chosen:
 def outcomes_of(components: Sequence[Chosen]) -> list[str]:
     """Outcomes of the configured task family, such as `success`: an argument, or declared by its class."""
     (env,) = (one for one in components if one.path == "env")
-    return [*(env.arguments.get("outcomes") or env.signature.declared.outcomes)]
+    return [*(env.arguments.get("outcomes") or env.signature.declared.outcomes or ())]
 
 
 def check_capabilities(

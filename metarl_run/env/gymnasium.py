@@ -72,7 +72,7 @@ class GymnasiumFamily(TaskFamily):
     kwargs: dict[str, Any] | None
     vary: Vary | None
     vary_in_meta_test: Vary | None
-    outcomes: Outcomes = {}  # type: ignore[misc]  # noqa: RUF012 - of the environment; older runs have none
+    outcomes: Outcomes | None = None  # type: ignore[misc, assignment]  # an argument, never null once made
     vector: Literal["sync", "async"]
     workers: Count | None
     timeout: Positive
@@ -84,6 +84,7 @@ class GymnasiumFamily(TaskFamily):
     provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "continuous_actions")
 
     def __post_init__(self) -> None:
+        self.outcomes = self.outcomes or {}
         super().__post_init__()
         if (self.id is None) == (self.make is None):
             raise ConfigError("env", "needs either id or make", "env.id=CartPole-v1")
@@ -107,7 +108,7 @@ class GymnasiumFamily(TaskFamily):
             self.make,
             arguments,
             sorted(vary),
-            outcomes=list(self.outcomes),
+            outcomes=self.outcomes or {},
             whole=whole,
             wrappers=self.wrappers or (),
             action_repeat=self.action_repeat,
@@ -301,7 +302,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
             None if alive.all() else self._shaped(alive),
-            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes)},
+            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes or {})},
         )
 
     def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[Tensor, "N D"]:

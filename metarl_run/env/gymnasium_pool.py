@@ -9,7 +9,8 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from metarl_run.env.mujoco.package import mujoco_quietly
 from metarl_run.errors import ResourceError
+from metarl_run.kinds import Reduction
 
 MAX_COMBINATIONS = 4096  # of a MultiDiscrete or MultiBinary action
 
@@ -32,20 +34,20 @@ class Maker:
         factory: `package.module:function` that makes one instead, or None.
         arguments: keywords of either.
         names: task parameters, in the order of their values.
-        outcomes: entries of a step's `info` that are kept.
-        whole: those of them that are integers.
-        wrappers: `package.module:Class` of each wrapper around it, the innermost first.
         action_repeat: steps for which an action is held.
+        outcomes: entries of a step's `info` that are kept, and how they are reduced over steps.
+        whole: those of the task parameters that are integers.
+        wrappers: `package.module:Class` of each wrapper around it, the innermost first.
     """
 
     id: str | None
     factory: str | None
     arguments: Mapping[str, Any]
     names: Sequence[str]
-    outcomes: Sequence[str] = ()
+    action_repeat: int = 1
+    outcomes: Mapping[str, Reduction] = field(default_factory=dict)
     whole: Sequence[str] = ()
     wrappers: Sequence[str] = ()
-    action_repeat: int = 1
 
     def make(self, **values: float) -> gymnasium.Env[Any, Any]:
         """An environment with these values of task parameters that the constructor takes.
@@ -59,7 +61,7 @@ class Maker:
             if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
                 raise TypeError(f"{name} must be a gymnasium.Wrapper")
             env = wrapper(env)
-        return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat)
+        return env if self.action_repeat == 1 else ActionRepeat(env, self.action_repeat, self.outcomes)
 
     def constructor(self) -> Callable[..., gymnasium.Env[Any, Any]]:
         if self.factory is not None:
@@ -101,20 +103,35 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
     Args:
         env: the environment.
         n: steps per action; fewer where an episode ends.
+        outcomes: see `Maker`.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], n: int, outcomes: Mapping[str, Reduction]) -> None:
         super().__init__(env)
-        self.n = n
+        self.n, self.outcomes = n, outcomes
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        total = 0.0
+        total, told = 0.0, list[dict[str, Any]]()
         for _ in range(self.n):
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
+            told.append(info)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, info
+        reduced = {
+            name: REDUCTIONS[reduction]([float(info[name]) for info in told])
+            for name, reduction in self.outcomes.items()
+        }
+        return observation, total, terminated, truncated, {**info, **reduced}
+
+
+REDUCTIONS: Mapping[Reduction, Callable[[list[float]], float]] = {
+    "max": max,
+    "min": min,
+    "mean": fmean,
+    "sum": sum,
+    "last": lambda values: values[-1],
+}
 
 
 class TaskEnv:
@@ -308,11 +325,11 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
                 assert env is not None
                 observation, reward, terminated, truncated, info = env.step(from_flat(self.inner_action, action[i]))
                 features: Any = spaces.flatten(self.inner_observation, observation)
-                outcomes = [info[name] for name in self.outcomes]
+                told = [info[name] for name in self.outcomes]
             except Exception as error:
                 return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
-            self.rows[i, : self.width], self.rows[i, -3:] = features, (reward, terminated, truncated)
-            self.rows[i, self.width : -3] = outcomes
+            self.rows[i, : self.width], self.rows[i, self.width : -3] = features, told
+            self.rows[i, -3:] = reward, terminated, truncated
         return self.rows, 0.0, False, False, {}
 
     def close(self) -> None:

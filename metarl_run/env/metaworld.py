@@ -61,10 +61,12 @@ class MetaWorld(GymnasiumFamily):
     kwargs: dict[str, Any] | None = field(default=None, init=False)
     vary: Vary | None = field(default=None, init=False)
     vary_in_meta_test: Vary | None = field(default=None, init=False)
+    action_repeat: Count = field(default=1, init=False)
 
     provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
 
     def __post_init__(self) -> None:
+        self.outcomes = self.outcomes or {}
         TaskFamily.__post_init__(self)
         if (self.benchmark == "ML1") == (self.task is None):
             wanted = (
@@ -92,7 +94,7 @@ class MetaWorld(GymnasiumFamily):
     @functools.cached_property
     def maker(self) -> Maker:  # type: ignore[override]
         every = [*self.tasks["meta_train"], *self.tasks["meta_test"]]
-        return Maker(None, self.make, {"tasks": every}, ["index"], list(self.outcomes))
+        return Maker(None, self.make, {"tasks": every}, ["index"], outcomes=self.outcomes or {})
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> MetaWorldTask:
         names = [name for name, _ in self.tasks[split]]

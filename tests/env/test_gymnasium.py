@@ -254,16 +254,6 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, where, text):
     assert caught.value.where == where and text in str(caught.value)
 
 
-def test_an_action_is_held_and_the_rewards_are_added():
-    """Episodes of three steps with rewards 1, 2, 3, an action held for two of them: 3, then 3 and the end."""
-    env = env_of(toy(action_repeat=2))
-    env.start(1)
-    first, second = env.advance(action(env)), env.advance(action(env))
-    assert first.reward[0, 0] == 3 and not first.ended.any()
-    assert second.reward[0, 0] == 3 and second.ended.all()
-    assert make_family("gymnasium", id="Acrobot-v1", action_repeat=3).horizon == 167  # of 500 steps
-
-
 @pytest.mark.parametrize("vector", ["sync", "async"])
 def test_outcomes_are_what_each_step_reports(vector):
     """Of the step itself, also where another episode begins at once."""
@@ -273,6 +263,18 @@ def test_outcomes_are_what_each_step_reports(vector):
     told = [env.advance(action(env)).outcomes for _ in range(4)]
     assert [x["is_success"][2, 1].item() for x in told] == [0, 1, 0, 0]
     assert [x["steps"][0, 0].item() for x in told] == [1, 2, 3, 1]
+
+
+def test_an_action_is_held_and_the_rewards_are_added():
+    """Episodes of three steps with rewards 1, 2, 3, an action held for two of them: 3, then 3 and the end."""
+    env = env_of(toy(action_repeat=2, outcomes={"is_success": "max", "steps": "mean"}))
+    env.start(1)
+    first, second = env.advance(action(env)), env.advance(action(env))
+    assert first.reward[0, 0] == 3 and not first.ended.any()
+    assert second.reward[0, 0] == 3 and second.ended.all()
+    told = [[step.outcomes[name][0, 0].item() for step in (first, second)] for name in ("is_success", "steps")]
+    assert told == [[1, 0], [1.5, 3]]
+    assert make_family("gymnasium", id="Acrobot-v1", action_repeat=3).horizon == 167  # of 500 steps
 
 
 def test_a_registered_environment_ends_where_its_family_says():

@@ -120,9 +120,8 @@ def test_what_was_returned_is_not_changed_by_later_steps():
     first = env.start(3)
     returned = [(first, first.clone())]
     for _ in range(30):
-        for tensor in env.advance(torch.zeros(3, 2, dtype=torch.int64)):
-            if tensor is not None:
-                returned.append((tensor, tensor.clone()))
+        *tensors, _ = env.advance(torch.zeros(3, 2, dtype=torch.int64))
+        returned += [(tensor, tensor.clone()) for tensor in tensors if tensor is not None]
     assert all(torch.equal(now, then) for now, then in returned)
 
 

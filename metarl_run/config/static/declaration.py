@@ -37,7 +37,7 @@ class Declaration:
     requires_if: CapabilitiesIf = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
-    outcomes: Mapping[str, str] = field(default_factory=dict)
+    outcomes: Mapping[str, str] | None = None
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
         """Capabilities that a component with these arguments provides."""
@@ -60,7 +60,7 @@ def declaration(lineage: Lineage) -> Declaration:
         provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_words, "{argument: hint}", {}),
-        outcomes=_literal("outcomes", lineage, _is_words, "{outcome: reduction}", {}),
+        outcomes=_literal("outcomes", lineage, _is_words_or_none, "{outcome: reduction}", {}),
         sizes=_literal("sizes", lineage, _is_sizes, "{part: (argument or number, …)}", {}),
     )
 
@@ -111,6 +111,10 @@ def _is_capabilities_if(literal: object) -> bool:
 
 def _is_words(literal: object) -> bool:
     return isinstance(literal, dict) and all(isinstance(word, str) for pair in literal.items() for word in pair)
+
+
+def _is_words_or_none(literal: object) -> bool:
+    return literal is None or _is_words(literal)
 
 
 def _is_sizes(literal: object) -> bool:

@@ -241,7 +241,7 @@ def test_an_outcome_has_a_column_and_a_word_in_the_headline(make_run: MakeRun, t
     lines = printed(RunReport(summary, folder))
     (titles,) = (line for line in lines if "95 %" in line)
     assert titles.split()[-1] == "success"
-    assert [line.split()[-1] for line in lines if re.match(r" *[01] ", line)] == ["0.12", "0.75"]
+    assert [line.split()[-1] for line in lines if re.match(r" *[01] .* to ", line)] == ["0.12", "0.75"]
 
 
 def test_the_report_names_the_version_of_the_family_and_the_tasks(make_run: MakeRun, tmp_path: Path) -> None:
