@@ -1,6 +1,6 @@
 """Adaptation curves: the return along lifetimes in held-out tasks. Their statistics: `metarl_run.maths.statistics`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import parallel
 from metarl_run.errors import NumericalError, located
 from metarl_run.exact import expected_returns, optimal_returns
+from metarl_run.kinds import Reduction
 from metarl_run.lifetime import live
 from metarl_run.maths.finite import all_finite, first_not_finite
 from metarl_run.seeding import Streams
@@ -37,11 +38,42 @@ class Evaluation(NamedTuple):
 
 def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
     """Sums of `x` over each episode: `[M, T, B]` → `[M, n, B]`, n consecutive episodes of each environment."""
+    episode, n = _episodes(rollout)
+    sums = x.new_zeros(x.shape[0], n + 1, x.shape[2])
+    return sums.scatter_add(1, episode, x)[:, :n]
+
+
+def _episodes(rollout: Rollout) -> tuple[torch.Tensor, int]:
+    """The episode of each step, `[M, T, B]`, n for padding; and n."""
     ended = rollout.ended.long()
     episode = ended.cumsum(-2) - ended  # episodes that ended before step t
     n = int(episode[rollout.alive].max()) + 1
-    sums = x.new_zeros(x.shape[0], n + 1, x.shape[2])
-    return sums.scatter_add(1, torch.where(rollout.alive, episode, n), x)[:, :n]
+    return torch.where(rollout.alive, episode, n), n
+
+
+REDUCTIONS: Mapping[Reduction, str] = {"max": "amax", "min": "amin", "mean": "mean", "sum": "sum"}
+"""PyTorch's names."""
+
+
+def episode_outcomes(rollout: Rollout, reductions: Mapping[str, Reduction]) -> dict[str, torch.Tensor]:
+    """Outcomes of each episode, by name `[M, n, B]`: of its steps' values the largest, …, or that of its last step.
+
+    An episode has succeeded if any of its steps has: `success` is `max`.
+
+    Args:
+        rollout: n consecutive episodes in each environment.
+        reductions: of each outcome, see `metarl_run.env.base.TaskFamily`.
+    """
+    found = {}
+    for name, reduction in reductions.items():
+        x = rollout.outcomes[name]
+        if reduction == "last":
+            found[name] = episode_sums(torch.where(rollout.ended, x, 0.0), rollout)
+            continue
+        episode, n = _episodes(rollout)
+        empty = x.new_zeros(x.shape[0], n + 1, x.shape[2])
+        found[name] = empty.scatter_reduce(1, episode, x, REDUCTIONS[reduction], include_self=False)[:, :n]
+    return found
 
 
 def rows_of(
@@ -54,12 +86,14 @@ def rows_of(
     expected: Sequence[Sequence[float | None]] | None,
     optimal: Sequence[float] | None,
     reward_unit: float = 1.0,
+    reductions: Mapping[str, Reduction] | None = None,
 ) -> list[dict[str, Any]]:
     """The adaptation rows of one lifetime in each task.
 
     Row k of a task is its mean return over environments after k adaptations: after k rollouts, or, for an agent that
     remembers, after k episodes. `episodes_seen` and `env_steps_seen` count the experience of that agent: earlier
-    rollouts in all environments, and earlier episodes of its own environment.
+    rollouts in all environments, and earlier episodes of its own environment. Each outcome of the family has a column,
+    its mean over environments as well: of `success`, the fraction of episodes that succeeded at any of their steps.
 
     Args:
         lifetime: of M tasks.
@@ -68,12 +102,14 @@ def rows_of(
         expected: expected return of each agent in each task, `[k][task]`, if known.
         optimal: of each task, if known.
         reward_unit: see `TaskFamily.reward_unit`.
+        reductions: of each outcome, see `episode_outcomes`.
     """
     steps_before = torch.zeros(len(lifetime.rollouts[0].reward))
     episodes_before = step = 0
     rows: list[dict[str, Any]] = []
     for rollout in lifetime.rollouts:
         returns = episode_sums(rollout.reward, rollout).mean(-1) * reward_unit
+        outcomes = {name: x.mean(-1).T.tolist() for name, x in episode_outcomes(rollout, reductions or {}).items()}
         steps = episode_sums(rollout.alive.float(), rollout)
         seen = steps_before.unsqueeze(-1) + (steps.cumsum(1) - steps).mean(-1).cpu()
         for episode, (values, steps_seen) in enumerate(zip(returns.T.tolist(), seen.T.tolist(), strict=True)):
@@ -89,6 +125,7 @@ def rows_of(
                     "expected_return": expected[step][task] if expected else None,
                     "optimal_return": optimal[task] if optimal else None,
                     "seed": seed,
+                    **{name: x[episode][task] for name, x in outcomes.items()},
                 }
                 for task, value in enumerate(values)
             ]
@@ -144,6 +181,7 @@ def evaluate(
                 expected=expected,
                 optimal=optimal_returns(family, task),
                 reward_unit=family.reward_unit,
+                reductions=family.outcomes,
             ),
             lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers, reward_unit=family.reward_unit),
             task_hashes=task.hashes(),

@@ -162,6 +162,21 @@ class DistributionsByName:
         return next((f"{key}: {p}" for key, entry in value.items() if (p := distribution_problem(entry))), None)
 
 
+Reduction = Literal["max", "min", "mean", "sum", "last"]
+"""The value of an episode, of those of its steps."""
+
+
+class Reductions:
+    """A mapping from any names to reductions."""
+
+    def problem(self, value: object) -> str | None:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            return f"must be a mapping from names to reductions, got {value!r}"
+        if odd := [key for key in value if not key.isidentifier()]:
+            return f"must have plain words as keys, got {odd[0]!r}"
+        return next((f"{key}: {p}" for key, entry in value.items() if (p := problem(Reduction, entry))), None)
+
+
 DISTRIBUTION_NAMES = ("constant", "uniform", "log_uniform", "normal", "choice")
 
 

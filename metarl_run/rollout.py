@@ -74,6 +74,8 @@ def collect(
     terminated, truncated = (torch.zeros(M, T, B, dtype=torch.bool, device=device) for _ in range(2))
     alive = torch.ones(M, T, B, dtype=torch.bool, device=device)
 
+    outcomes = {name: torch.zeros(M, T, B, device=device) for name in env.family.outcomes}
+
     # Views of every time slice, built once.
     observations, actions, rewards = observation.unbind(1), action.unbind(1), reward.unbind(1)
     terminateds, truncateds, alives = terminated.unbind(1), truncated.unbind(1), alive.unbind(1)
@@ -108,6 +110,8 @@ def collect(
                 truncateds[t].copy_(step.truncated)
             if step.alive is not None:
                 alives[t].copy_(step.alive)
+            for name, x in step.outcomes.items():
+                outcomes[name][:, t].copy_(x)
             last = Percept(observations[t + 1], actions[t], rewards[t], step.ended)
             agent = agent._replace(memory=memory)
     taken = int(alive.any(-1).any(0).sum())
@@ -121,6 +125,7 @@ def collect(
         truncated[:, :taken],
         alive[:, :taken],
         {name: tensor.clone() for name, tensor in agent.memory.items()},
+        {name: x[:, :taken] for name, x in outcomes.items()},
     )
 
 

@@ -10,7 +10,7 @@ The B episodes of a task run in parallel, each in an environment (env) of its ow
 Code for one task reads `[T, B, …]`; where a stack of tasks passes through it, the leading `M` is carried along.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,6 +66,7 @@ class Rollout(NamedTuple):
         truncated: the episode limit ended it at step t; the return would go on.
         alive: the step is no padding.
         memory: the agent's memory after its last step.
+        outcomes: of every step, by name, see `metarl_run.env.base.TaskFamily`; anything where not alive.
     """
 
     observation: Float[Tensor, "*M T1 B D"]
@@ -75,6 +76,12 @@ class Rollout(NamedTuple):
     truncated: Bool[Tensor, "*M T B"]
     alive: Bool[Tensor, "*M T B"]
     memory: Memory
+    outcomes: Mapping[str, Float[Tensor, "*M T B"]] = {}
+
+    @property
+    def of_steps(self) -> tuple[Tensor, ...]:
+        """Observation, action, reward, terminated, truncated, alive."""
+        return self[:6]
 
     @property
     def ended(self) -> Bool[Tensor, "*M T B"]:
@@ -101,20 +108,24 @@ class Rollout(NamedTuple):
 
     def merged(self) -> "Rollout":
         """The environments of all tasks as those of one: `[M, T, B, …]` → `[T, M·B, …]`; without the memory."""
-        return Rollout._make([*map(merged, self[:-1]), {}])
+        return self._each(merged)
 
     def tasks(self, index: slice) -> "Rollout":
         """The experience of some tasks."""
-        return Rollout._make([*(x[index] for x in self[:-1]), {name: x[index] for name, x in self.memory.items()}])
+        return self._each(lambda x: x[index], {name: x[index] for name, x in self.memory.items()})
 
     def envs(self, index: slice) -> "Rollout":
         """The experience of some environments of one task: `[T, B, …]` → `[T, b, …]`; without the memory."""
-        return Rollout._make([*(x[:, index].contiguous() for x in self[:-1]), {}])
+        return self._each(lambda x: x[:, index].contiguous())
 
     def first_envs(self, num_envs: int) -> "Rollout":
         """The experience of the first `num_envs` environments of every task."""
-        parts = {name: getattr(self, name)[:, :, :num_envs] for name in self._fields if name != "memory"}
-        return self._replace(**parts)
+        return self._each(lambda x: x[:, :, :num_envs], self.memory)
+
+    def _each(self, function: Callable[[Tensor], Tensor], memory: Memory | None = None) -> "Rollout":
+        """The tensors of all steps, each changed by `function`, with this memory."""
+        outcomes = {name: function(x) for name, x in self.outcomes.items()}
+        return Rollout._make([*map(function, self.of_steps), memory or {}, outcomes])
 
     @property
     def env_steps(self) -> int:

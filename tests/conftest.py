@@ -20,8 +20,20 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by torch: two threads in each of two tests would fight for two cores
 
-OUTSIDE = {"gymnasium"}
-"""Families whose states live outside, in environments of others; tests/env/test_gymnasium.py has their tests."""
+OUTSIDE = {"gymnasium", "metaworld"}
+"""Families whose states live outside, in environments of others; tests/env has tests for each of them."""
+
+VARIANTS = {
+    "ant_dir_promp",
+    "ant_dir_varibad",
+    "ant_forward_backward",
+    "half_cheetah_dir_promp",
+    "half_cheetah_vel_maml",
+    "half_cheetah_vel_pearl",
+    "half_cheetah_vel_promp",
+}
+"""Options of MuJoCo's that differ from others in numbers alone, to run which takes long: they are composed, built and
+stepped, but go through neither the contracts of families nor the real command."""
 
 LIMIT = 15 * 60
 """Seconds after which a test counts as hanging, however busy the machine; nothing else that waits has a limit."""
@@ -57,7 +69,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture(params=sorted({path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")} - OUTSIDE))
+@pytest.fixture(params=sorted({path.stem for path in (CONFIG_DIR / "env").glob("*.yaml")} - OUTSIDE - VARIANTS))
 def env_option(request: pytest.FixtureRequest) -> str:
     """Each option of the group `env` in turn whose dynamics are functions of tensors."""
     return request.param

@@ -50,7 +50,7 @@ def meta_objective(meta_params, steps, rollouts=ROLLOUTS):
     learner, network, _ = parts()
 
     def loss(params, rollout, task):
-        one = Rollout(*(field[task] for field in rollout[:-1]), memory={})
+        one = Rollout(*(field[task] for field in rollout.of_steps), memory={})
         return learner.loss(network(params, one.observation, {})[0], one)[0]
 
     total = 0.0

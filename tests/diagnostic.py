@@ -1,7 +1,7 @@
 """Small families and agents whose returns are known without running anything."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -52,6 +52,15 @@ class PaysAction(TaskFamily):
 
     def observe(self, task: Bonus, state: Clock) -> Tensor:
         return state.time.unsqueeze(-1).clone()
+
+
+class Succeeds(PaysAction):
+    """Its second step succeeds and no other, so that episodes of one step never do; `time` counts the steps."""
+
+    outcomes: ClassVar = {"success": "max", "time": "last"}
+
+    def outcomes_of(self, task: Bonus, state: Clock) -> dict[str, Tensor]:
+        return {"success": (state.time == 2).float(), "time": state.time.clone()}
 
 
 def surely(action: Tensor) -> Categorical:

@@ -118,7 +118,7 @@ class Experience(NamedTuple):
     dynamics: Tensor
 
     def at(self, index: Tensor) -> "Experience":
-        fields = (field[index] for field in self.rollout[:-1])  # all but the memory, which has no entries
+        fields = (field[index] for field in self.rollout.of_steps)
         return Experience(Rollout(*fields, memory={}), self.dynamics[index])
 
 
@@ -405,7 +405,7 @@ class Estimator:
 
         # Each meta-batch by itself: the entries of the enumeration are alternatives, not tasks of one batch.
         by_batch = [{name: φ.view(X, M, *φ.shape[1:]) for name, φ in agent.params.items()} for agent in agents]
-        records = [[x.view(X, M, *x.shape[1:]) for x in rollout[:-1]] for rollout in rollouts]
+        records = [[x.view(X, M, *x.shape[1:]) for x in rollout.of_steps] for rollout in rollouts]
         losses = torch.vmap(meta_loss)(by_batch, records)
         (gradient,) = torch.autograd.grad(losses.sum(), stack)
         return Sampled(p.detach().view(X, M).prod(-1), -gradient.view(X, M, -1).sum(1))

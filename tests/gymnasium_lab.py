@@ -47,7 +47,8 @@ class Toy(gymnasium.Env):
             if self.fault == "die":
                 os._exit(9)
         reward = self.bonus + self.scale * self.steps
-        return self.observation_space.sample(), reward, self.steps >= self.length, False, {}
+        info = {"is_success": self.steps == 2, "steps": self.steps, "name": "toy"}
+        return self.observation_space.sample(), reward, self.steps >= self.length, False, info
 
 
 class WithTask(Toy):

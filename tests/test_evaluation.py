@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from diagnostic import CountsAdaptations, PaysAction
+from diagnostic import CountsAdaptations, CountsEpisodes, PaysAction, Succeeds
+from two_episodes import one_task
 
 from metarl_run.config.compose import compose_points
-from metarl_run.evaluation import evaluate, joined, task_counts
+from metarl_run.evaluation import episode_outcomes, evaluate, joined, task_counts
 from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.maths.statistics import (
     COLUMNS,
@@ -95,3 +96,61 @@ def test_as_many_tasks_run_side_by_side_as_their_environments_allow(envs: int, t
         episodes_per_task=envs,
     )
     assert [len(part.task_hashes) for part in parts] == tasks_of_parts
+
+
+X = [[[0.0, 5.0], [2.0, 3.0], [-1.0, 9.0]]]
+"""One task, three steps of two envs: the first has episodes of two steps and of one, the second of one and of one."""
+
+
+@pytest.mark.parametrize(
+    ("reduction", "wanted"),
+    [
+        ("max", [[2.0, 5.0], [-1.0, 3.0]]),
+        ("min", [[0.0, 5.0], [-1.0, 3.0]]),
+        ("sum", [[2.0, 5.0], [-1.0, 3.0]]),
+        ("mean", [[1.0, 5.0], [-1.0, 3.0]]),
+        ("last", [[2.0, 5.0], [-1.0, 3.0]]),
+    ],
+)
+def test_the_outcome_of_an_episode_follows_from_those_of_its_own_steps(reduction: Any, wanted: list[Any]) -> None:
+    alive = [[True, True], [True, True], [True, False]]
+    ends = [[False, True], [True, True], [True, False]]
+    rollout = one_task(reward=[[0.0, 0.0]] * 3, terminated=ends, alive=alive, action=[[0, 0]] * 3)
+    rollout = rollout._replace(**{name: x.unsqueeze(0) for name, x in rollout._asdict().items() if torch.is_tensor(x)})
+    rollout = rollout._replace(outcomes={"x": torch.tensor(X)})
+    assert episode_outcomes(rollout, {"x": reduction})["x"].tolist() == [wanted]
+
+
+@pytest.mark.parametrize("algo", [CountsAdaptations(), CountsEpisodes()])
+def test_rows_have_a_column_for_each_outcome_after_all_others(algo: Any) -> None:
+    """Env b ends after b + 1 steps: the first of three never gets to the second step, which succeeds."""
+    held_out = {"num_tasks": 2, "adaptation_steps": 1, "episodes_per_task": 3}
+    streams = Streams(0, torch.device("cpu"))
+    parts = evaluate(algo, Succeeds(horizon=5, uneven=True), streams, split="meta_test", iteration=0, **held_out)
+    rows = joined(list(parts)).rows
+    assert [tuple(row) for row in rows] == [(*COLUMNS, "success", "time")] * 4
+    assert [row["success"] for row in rows] == pytest.approx([2 / 3] * 4)
+    assert [row["time"] for row in rows] == [2.0] * 4
+    curve = curve_of(rows)
+    assert curve["success"] == pytest.approx([2 / 3] * 2) and curve["time"] == curve["time_low"] == [2.0, 2.0]
+
+
+def test_outcomes_change_nothing_else() -> None:
+    held_out = {"num_tasks": 2, "adaptation_steps": 1, "episodes_per_task": 3}
+    with_and_without = [
+        joined(
+            list(
+                evaluate(
+                    CountsAdaptations(),
+                    kind(horizon=5),
+                    Streams(0, torch.device("cpu")),
+                    split="meta_test",
+                    iteration=0,
+                    **held_out,
+                )
+            )
+        ).rows
+        for kind in (Succeeds, PaysAction)
+    ]
+    told, plain = with_and_without
+    assert [{name: row[name] for name in COLUMNS} for row in told] == plain

@@ -135,7 +135,7 @@ def rollout_of(begin: Percept, rows: Recorded, memory: Memory, chosen: list[Dist
             type(rows.policy)(*step) for step in zip(*(x[:, :taken].unbind(1) for x in rows.policy), strict=True)
         )
     observation, *others = (x[:, :taken] for x in rows[:-1])
-    return Rollout._make([torch.cat([begin.observation.unsqueeze(1), observation], 1), *others, memory])
+    return Rollout._make([torch.cat([begin.observation.unsqueeze(1), observation], 1), *others, memory, {}])
 
 
 class Steps:

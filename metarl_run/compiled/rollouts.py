@@ -5,8 +5,8 @@ It is dense, so that it does the same whatever happens: an environment whose epi
 state, and its steps are padding.
 
 Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do rollouts of several
-episodes. For agents with memory see `metarl_run.compiled.lifetimes`, and where start states are drawn,
-`metarl_run.compiled.act`.
+episodes and families with outcomes. For agents with memory see `metarl_run.compiled.lifetimes`, and where start states
+are drawn, `metarl_run.compiled.act`.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,8 @@ class CompiledRollouts:
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
         with torch.no_grad():
-            if self.algo.compilable and env.family.compilable and env.family.normalisation is None:
+            plain = env.family.normalisation is None and not env.family.outcomes
+            if self.algo.compilable and env.family.compilable and plain:
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
                 if self.algo.remembers and env.family.fixed_starts:
@@ -88,7 +89,7 @@ class CompiledRollouts:
             truncated[:, -1] = alive[:, -1] & ~terminated[:, -1]
         taken = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :taken] for x in (action, reward, terminated, truncated, alive))
-        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}])
+        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}, {}])
 
 
 class Carry(NamedTuple):

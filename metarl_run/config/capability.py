@@ -41,6 +41,12 @@ class Chosen:
     arguments: Mapping[str, Any]
 
 
+def outcomes_of(components: Sequence[Chosen]) -> list[str]:
+    """Outcomes of the configured task family, such as `success`: an argument, or declared by its class."""
+    (env,) = (one for one in components if one.path == "env")
+    return [*(env.arguments.get("outcomes") or env.signature.declared.outcomes)]
+
+
 def check_capabilities(
     components: Sequence[Chosen], choices: Mapping[str, str], offers: Callable[[], Mapping[str, Set[str]]]
 ) -> None:

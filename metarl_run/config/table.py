@@ -8,14 +8,17 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
+from metarl_run.config.capability import Chosen, outcomes_of
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 from metarl_run.kinds import Count, Fraction, ListOf, Names, NonNegative, Real, Several, Whole, problem
 
 Seeds = Annotated[Sequence[int], ListOf(Whole, at_least=1)]
-Validate = Callable[[Mapping[str, Any], Mapping[str, str]], object]
+Validate = Callable[[Mapping[str, Any], Mapping[str, str]], Sequence[Chosen]]
+OF_RETURNS = ("lifetime_return", "fraction_of_optimum")
+"""Measures; every other is an outcome of the task family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,8 @@ class Table:
         notes: what a reader must know to compare.
         key: names of the parts of a row's key, such as n and k of `10,5`.
         measure: what the paper prints: the sum of rewards over a lifetime, mean over tasks; or that divided by n times
-            the value of an episode by value iteration, mean over the same tasks.
+            the value of an episode by value iteration, mean over the same tasks; or an outcome of the task family, such
+            as `success`, in the last episode of a lifetime, mean over tasks.
         planning_discount: γ of this value iteration; 1 makes it the return that the best policies expect.
         blocks: by name, a variant of the whole table: by column, arguments of `algo` that differ; the first holds all
             columns, others those that they name.
@@ -101,7 +105,7 @@ class Table:
     source: str
     notes: Names
     key: Names
-    measure: Literal["lifetime_return", "fraction_of_optimum"]
+    measure: str
     planning_discount: Fraction
     blocks: Mapping[str, Mapping[str, Mapping[str, Any]]]
     not_compared: Names
@@ -119,6 +123,11 @@ class Table:
     jobs: Count | None
     output: str | None
     report_only: bool
+
+    @property
+    def outcome(self) -> str | None:
+        """The outcome that is measured; None if it is the return."""
+        return None if self.measure in OF_RETURNS else self.measure
 
     def compared(self, block: str, column: str) -> bool:
         """The paper's numbers are those of this agent."""
@@ -165,9 +174,17 @@ def check_table(config: Mapping[str, Any], choices: Mapping[str, str], validate:
     table = table_of(config["table"])
     for where, column, variant in _variants(config, table):
         try:
-            validate(variant, {**choices, "algo": choices.get(f"algo@table.agents.{column}.algo", "")})
+            components = validate(variant, {**choices, "algo": choices.get(f"algo@table.agents.{column}.algo", "")})
         except ConfigError as error:
             raise ConfigError(f"{where}.{error.where}", error.reason, error.hint) from error
+        _check_measure(table, outcomes_of(components))
+
+
+def _check_measure(table: Table, outcomes: Sequence[str]) -> None:
+    known = (*OF_RETURNS, *outcomes)
+    if table.measure not in known:
+        reason = f"must be one of {', '.join(known)}, got {table.measure!r}"
+        raise ConfigError("table.measure", reason, hint(table.measure, known))
 
 
 def variant_of(config: Mapping[str, Any], *, env: Mapping[str, Any], algo: Mapping[str, Any]) -> dict[str, Any]:

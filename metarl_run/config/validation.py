@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from metarl_run.config.capability import Chosen, check_capabilities, check_chunk
+from metarl_run.config.capability import Chosen, check_capabilities, check_chunk, outcomes_of
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
 from metarl_run.config.nearest import hint, leaves
@@ -70,7 +70,6 @@ def validate(
             raise ConfigError("plugins", f"must be names of packages, got {name!r}")
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
-    check_objective(config.get("objective", Settings.objective))
     packages = ("metarl_run", *config["plugins"])
     components: list[Chosen] = []
     for group in GROUPS:
@@ -79,6 +78,7 @@ def validate(
         for name, node in whole.items():
             path = group if group != "logger" else f"logger.{name}"
             components += _components(node, path, BASES[group], within)
+    check_objective(config.get("objective", Settings.objective), outcomes_of(components))
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
     check_episodes(config, components)

@@ -44,7 +44,8 @@ class AntDir(Ant):
         meta_train: the distribution of the angle in meta-training.
         meta_test: the same in meta-testing.
 
-    Source: Rakelly et al. (2019), arXiv:1903.08254, Ant-2D; forward and backward, Finn et al. (2017), arXiv:1703.03400.
+    Source: the code of Rothfuss et al. (2019), arXiv:1810.06784, AntRandDirec2D, and of Rakelly et al. (2019),
+    arXiv:1903.08254, ant-dir; forward and backward, Finn et al. (2017), arXiv:1703.03400.
     """
 
     meta_train: Angles

@@ -7,6 +7,7 @@ training, testing, planning and Gymnasium. Time limits, resets and `alive` belon
 import functools
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 
 from metarl_run.component import Component, field
-from metarl_run.kinds import Count
+from metarl_run.errors import ConfigError
+from metarl_run.kinds import Count, Reduction
+from metarl_run.maths.statistics import COLUMNS, CURVE
 
 Split = Literal["meta_train", "meta_test"]
 
@@ -75,6 +78,8 @@ class TaskFamily(Component, ABC):
         requires: capabilities that other components must provide.
         sizes: arguments and numbers whose product is the size of a `task` or an `observation`, see
             `metarl_run.config.size`.
+        outcomes: what an episode may be judged by besides its return, such as `success`: names, and how an episode's
+            value follows from those of its steps, which `outcomes_of` gives.
         observation_space: of one environment: a Box of floats with one axis, D features.
         action_space: of one environment: Discrete, or a Box of floats with one axis; see `step`.
         starts_alike: start states have the same distribution in all tasks.
@@ -89,6 +94,7 @@ class TaskFamily(Component, ABC):
     provides: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {}
+    outcomes: ClassVar[Mapping[str, Reduction]] = {}
     horizon: Count
     observation_space: gymnasium.spaces.Box = field(init=False)
     action_space: gymnasium.spaces.Space[Any] = field(init=False)
@@ -103,6 +109,11 @@ class TaskFamily(Component, ABC):
     def reward_unit(self) -> float:
         """Task's units of reward in one of the agent's."""
         return 1.0 if self.normalisation is None else float(self.normalisation.reward_unit)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if taken := [name for name in self.outcomes if name in {*COLUMNS, *CURVE}]:
+            raise ConfigError("env.outcomes", f"must have names that no column has, got {taken[0]}")
 
     @abstractmethod
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Task:
@@ -135,6 +146,10 @@ class TaskFamily(Component, ABC):
     @abstractmethod
     def observe(self, task: Any, state: Any) -> Tensor:
         """The observation of `state`: float32 `[M, B, D]`, not a view of it."""
+
+    def outcomes_of(self, task: Any, state: Any) -> dict[str, Tensor]:
+        """Outcomes of the step that led to `state`, each `[M, B]`; called only if there are any."""
+        raise NotImplementedError(f"{type(self).__name__} declares outcomes and must define outcomes_of")
 
     def render(self, task: Any, state: Any) -> np.ndarray | None:
         """A picture of the state of one environment of one task, uint8 `[height, width, 3]`; None if there is none."""

@@ -83,6 +83,13 @@ class _Check:
             self.tensor("step", f"state.{name}", x, tuple(shape), dtype)
         self.tensor("step", "reward", reward, (M, B), torch.float32)
         self.tensor("step", "terminated", terminated, (M, B), torch.bool)
+        outcomes = family.outcomes_of(task, state) if family.outcomes else {}
+        if outcomes.keys() != family.outcomes.keys():
+            self.fail(
+                "outcomes_of", f"must return {', '.join(family.outcomes)}, got {', '.join(outcomes) or 'nothing'}"
+            )
+        for name, x in outcomes.items():
+            self.tensor("outcomes_of", name, x, (M, B), torch.float32)
         self.observation(state)
 
     def observation(self, state: Any) -> None:
@@ -140,7 +147,7 @@ def _described(x: Any) -> str:
 
 
 def require_finite(family: TaskFamily, rollout: Rollout) -> None:
-    """Raise NumericalError if an observation or a reward is not finite, naming the earliest.
+    """Raise NumericalError if an observation, a reward or an outcome is not finite, naming the earliest.
 
     Where all are finite, one sum of each tells so.
 
@@ -148,20 +155,24 @@ def require_finite(family: TaskFamily, rollout: Rollout) -> None:
         family: the origin of both.
         rollout: collected in M tasks × B envs.
     """
-    if all_finite(rollout.observation, rollout.reward):
+    if all_finite(rollout.observation, rollout.reward, *rollout.outcomes.values()):
         return
     reached = torch.nn.functional.pad(rollout.alive, (0, 0, 1, 0))  # row t + 1 is what step t led to
     reached[:, :-1] |= rollout.alive
     bad = {}
-    for name, x, among in (("observation", rollout.observation, reached), ("reward", rollout.reward, rollout.alive)):
+    told = {"reward": rollout.reward, **rollout.outcomes}
+    for name, x, among in (
+        ("observation", rollout.observation, reached),
+        *((name, x, rollout.alive) for name, x in told.items()),
+    ):
         found = first_not_finite(x.transpose(0, 1), among.transpose(0, 1))
         if found is not None:
             (step, task, env, *_), got = found
             bad[name] = (step, task, env, got)
     if bad:
-        name = min(bad, key=lambda name: (bad[name][0], name))  # a step's reward comes after what was acted on
+        name = min(bad, key=lambda name: (bad[name][0], name in told))  # what a step tells comes after what it acted on
         step, task, env, got = bad[name]
-        method = "step" if name == "reward" else "reset and observe" if step == 0 else "step and observe"
+        method = "step" if name in told else "reset and observe" if step == 0 else "step and observe"
         raise NumericalError(
             f"{name} of {type(family).__name__}",
             f"must be finite, got {got}",

@@ -21,11 +21,12 @@ from metarl_run.env.gymnasium_pool import MISSING, Maker, Pool, at_path, flat_ac
 from metarl_run.env.parameter import sample
 from metarl_run.env.vector import TaskVectorEnv, Transition
 from metarl_run.errors import ConfigError
-from metarl_run.kinds import Count, DistributionsByName, Names, Positive
+from metarl_run.kinds import Count, DistributionsByName, Names, Positive, Reduction, Reductions
 
 log = logging.getLogger(__name__)
 
 Vary = Annotated[dict[str, Any], DistributionsByName()]
+Outcomes = Annotated[dict[str, Reduction], Reductions()]
 SEEDS = 2**31
 WORDS = {"make": "function", "wrappers": "Wrapper"}
 
@@ -53,6 +54,7 @@ class GymnasiumFamily(TaskFamily):
         wrappers: `package.module:Class` of each wrapper around it, the innermost first, as trusted as `make`.
         vary: the distribution of each parameter in meta-training.
         vary_in_meta_test: the same in meta-testing.
+        outcomes: entries of the `info` that every step returns, see `TaskFamily`.
         vector: `sync` steps all environments in this process, `async` in worker processes; the result is the same.
         workers: processes with `async`; null is one per CPU.
         timeout: seconds after which a worker that does not answer ends the run.
@@ -69,6 +71,7 @@ class GymnasiumFamily(TaskFamily):
     kwargs: dict[str, Any] | None
     vary: Vary | None
     vary_in_meta_test: Vary | None
+    outcomes: Outcomes = {}  # type: ignore[misc]  # noqa: RUF012 - of the environment; older runs have none
     vector: Literal["sync", "async"]
     workers: Count | None
     timeout: Positive
@@ -103,6 +106,7 @@ class GymnasiumFamily(TaskFamily):
             self.make,
             arguments,
             sorted(vary),
+            outcomes=list(self.outcomes),
             whole=whole,
             wrappers=self.wrappers or (),
             action_repeat=self.action_repeat,
@@ -111,6 +115,7 @@ class GymnasiumFamily(TaskFamily):
         try:
             size = spaces.flatdim(example.observation_space)
             self.action_space = flat_action_space(example.action_space)
+            self._require_outcomes(example)
         except (ValueError, NotImplementedError) as error:
             what = str(error) or f"{example.observation_space} cannot be flattened"
             reason = f"the spaces of {self.id or self.make} cannot be used: {what}"
@@ -160,6 +165,18 @@ class GymnasiumFamily(TaskFamily):
                 reason = f"{self.id or self.make} has neither a keyword nor an attribute {name!r}"
                 raise ConfigError("env.vary", reason, f"its numbers are {', '.join(_numbers(example.unwrapped))}")
         return example
+
+    def _require_outcomes(self, example: gymnasium.Env[Any, Any]) -> None:
+        if not self.outcomes:
+            return
+        example.reset(seed=0)
+        info = example.step(example.action_space.sample())[-1]
+        numbers = [name for name, value in info.items() if isinstance(value, float | int | np.generic)]
+        for name in self.outcomes:
+            if name not in numbers:
+                reason = f"a step of {self.id or self.make} does not report {name!r}"
+                offered = f"it reports {', '.join(numbers)}" if numbers else "it reports no number"
+                raise ConfigError("env.outcomes", reason, offered)
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> GymnasiumTask:
         columns = [sample(self.varied[split][name], num_tasks, generator) for name in self.maker.names]
@@ -237,9 +254,10 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         self._pool = self.family.pool(self.num_envs)
         device = self.generator.device
         tasks = self.task.values.repeat_interleave(self.episodes_per_task, 0).double().cpu().numpy()
+        (self._width,) = self.family.observation_space.shape
         self._left = np.full(self.num_envs, episodes)
         self._now, self._first_limit = 0, self.horizon
-        self._limit = np.full(self.num_envs, self.horizon)  # time of the next truncation
+        self._cut = np.full(self.num_envs, self.horizon)  # time of the next truncation
         self._observation = self._begin(np.ones(self.num_envs, bool), tasks)
         shape = self.num_tasks, self.episodes_per_task
         self._alive = torch.ones(shape, dtype=torch.bool, device=device)
@@ -259,17 +277,18 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         self._now += 1
         if not self._all_alive or self._now >= self._first_limit or rows[:, -2:].any():
             return self._where_some_end(rows)
-        self._observation = rows[:, :-3]
+        self._observation = rows[:, : self._width]
         shaped = self._shaped(rows)
-        return Transition(shaped[..., :-3], shaped[..., -3], self._nowhere, None, None)
+        outcomes = {name: shaped[..., self._width + i] for i, name in enumerate(self.family.outcomes)}
+        return Transition(shaped[..., : self._width], shaped[..., -3], self._nowhere, None, None, outcomes)
 
     def _where_some_end(self, rows: np.ndarray) -> Transition:
         """The outcome of a step after which some environment is not alive, or was not before."""
         alive, all_alive = self._left > 0, self._all_alive
         rows[~alive, -3:] = 0.0
-        observation = np.where(alive[:, None], rows[:, :-3], self._observation)
+        observation = np.where(alive[:, None], rows[:, : self._width], self._observation)
         terminated = rows[:, -2] > 0
-        truncated = ((rows[:, -1] > 0) | (self._limit <= self._now)) & ~terminated & alive
+        truncated = ((rows[:, -1] > 0) | (self._cut <= self._now)) & ~terminated & alive
         ended = terminated | truncated
         if ended.any():
             self._left -= ended
@@ -277,9 +296,9 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             anew = ended & left
             if anew.any():
                 observation = np.where(anew[:, None], self._begin(anew), observation)
-            self._limit[ended] = self._now + self.horizon
+            self._cut[ended] = self._now + self.horizon
             self._alive, self._all_alive = self._shaped(left), bool(left.all())
-            self._first_limit = int(self._limit.min())
+            self._first_limit = int(self._cut.min())
         self._observation = observation
         return Transition(
             self._shaped(observation),
@@ -287,13 +306,14 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
             None if all_alive else self._shaped(alive),
+            {name: self._shaped(rows[:, self._width + i]) for i, name in enumerate(self.family.outcomes)},
         )
 
     def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[np.ndarray, "N D"]:
         """First observations of new episodes, each with a seed of its own, whichever worker resets it."""
         draws = torch.randint(SEEDS, (self.num_envs,), generator=self.generator, device=self.generator.device)
         seeds = np.where(envs, draws.cpu().numpy(), -1)
-        return self._pool.reset(seeds, tasks)[: self.num_envs, :-3].copy()
+        return self._pool.reset(seeds, tasks)[: self.num_envs, : self._width].copy()
 
     def _chosen(self, action: Tensor) -> np.ndarray:
         """Actions of the environments' own space, `[N, d]`: of a Discrete one with its start."""

@@ -33,6 +33,7 @@ class Maker:
         factory: `package.module:function` that makes one instead, or None.
         arguments: keywords of either.
         names: task parameters, in the order of their values.
+        outcomes: entries of a step's `info` that are kept.
         whole: those of them that are integers.
         wrappers: `package.module:Class` of each wrapper around it, the innermost first.
         action_repeat: steps for which an action is held.
@@ -42,6 +43,7 @@ class Maker:
     factory: str | None
     arguments: Mapping[str, Any]
     names: Sequence[str]
+    outcomes: Sequence[str] = ()
     whole: Sequence[str] = ()
     wrappers: Sequence[str] = ()
     action_repeat: int = 1
@@ -255,7 +257,7 @@ def _failure(index: int, method: str, error: Exception) -> dict[str, Any]:
 class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
     """Environments `first`, `first + stride`, … of a pool, stepped one after another, as one environment.
 
-    Its observation holds a row for each: features, reward, terminated, truncated.
+    Its observation holds a row for each: features, outcomes, reward, terminated, truncated.
 
     Args:
         maker: makes each of them.
@@ -270,10 +272,10 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
         example = maker.make()
         self.inner_observation, self.inner_action = example.observation_space, example.action_space
         example.close()
-        width = spaces.flatdim(self.inner_observation)
+        self.width, self.outcomes = spaces.flatdim(self.inner_observation), maker.outcomes
         chosen = flat_action_space(self.inner_action)
-        self.rows = np.zeros((number, width + 3), np.float32)
-        self._of_features, self._of_step = list(self.rows[:, :-3]), list(self.rows[:, -3:])
+        self.rows = np.zeros((number, self.width + len(self.outcomes) + 3), np.float32)
+        self._of_features, self._of_rest = list(self.rows[:, : self.width]), list(self.rows[:, self.width :])
         inner = self.inner_observation, self.inner_action
         self._vector, floats = (space.dtype if _is_vector(space) else None for space in inner)
         self._as_they_are = floats if floats is not None and floats.kind == "f" else None
@@ -304,7 +306,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
                 features = self._features(observation)
             except Exception as error:
                 return self.rows, _failure(index, "reset", error)
-            self.rows[i, :-3], self.rows[i, -3:] = features, 0.0
+            self.rows[i, : self.width], self.rows[i, self.width :] = features, 0.0
         return self.rows, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -315,11 +317,11 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
                 env = self.envs[i].env
                 assert env is not None
                 taken = chosen[i] if self._as_they_are else from_flat(self.inner_action, chosen[i])
-                observation, reward, terminated, truncated, _ = env.step(taken)
-                features = self._features(observation)
+                observation, reward, terminated, truncated, info = env.step(taken)
+                features, outcomes = self._features(observation), [info[name] for name in self.outcomes]
             except Exception as error:
                 return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
-            self._of_features[i][:], self._of_step[i][:] = features, (reward, terminated, truncated)
+            self._of_features[i][:], self._of_rest[i][:] = features, (*outcomes, reward, terminated, truncated)
         return self.rows, 0.0, False, False, {}
 
     def _features(self, observation: Any) -> Any:
@@ -355,7 +357,7 @@ class Pool:
         self.chunks = AsyncVectorEnv(made, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(self, seeds: np.ndarray, tasks: np.ndarray | None = None) -> np.ndarray:
-        """Reset environments; rows of all, `[number, D + 3]`: features, reward, terminated, truncated.
+        """Reset environments; rows of all: features, outcomes, reward, terminated, truncated.
 
         Args:
             seeds: one for each of the first environments; −1 leaves one alone.

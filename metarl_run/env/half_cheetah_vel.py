@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl_run.env.base import Split, Task
 from metarl_run.env.mujoco.half_cheetah import HalfCheetah
 from metarl_run.env.mujoco.simulator import MujocoState
-from metarl_run.env.parameter import sample
+from metarl_run.env.parameter import listed, sample_alone
 from metarl_run.kinds import Distributions
 
 Velocities = Annotated[dict[str, Any], Distributions("velocity")]
@@ -48,7 +48,11 @@ class HalfCheetahVel(HalfCheetah):
         self.velocities: dict[Split, Velocities] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> HalfCheetahVelTask:
-        return HalfCheetahVelTask(velocity=sample(self.velocities[split]["velocity"], num_tasks, generator))
+        return HalfCheetahVelTask(velocity=sample_alone(self.velocities[split]["velocity"], num_tasks, generator))
+
+    def all_tasks(self, split: Split) -> HalfCheetahVelTask | None:
+        values = listed(self.velocities[split]["velocity"])
+        return None if values is None else HalfCheetahVelTask(velocity=values)
 
     def reward(self, task: HalfCheetahVelTask, before: MujocoState, after: MujocoState) -> Float64[Tensor, "M B"]:
         return -(self.velocity(before, after) - task.velocity.unsqueeze(1)).abs()

@@ -2,18 +2,16 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
-import gymnasium
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.drawing import GOAL, PALE, Canvas
+from metarl_run.env.base import Split, Task
 from metarl_run.env.parameter import sample
-from metarl_run.kinds import Distributions, NonNegative, Positive
+from metarl_run.env.point import Point, PointState
+from metarl_run.kinds import Distributions, NonNegative
 
 Places = Annotated[dict[str, Any], Distributions("goal_x", "goal_y", "start_x", "start_y")]
 
@@ -36,22 +34,15 @@ class NavigationTask(Task):
         return torch.stack([self.start_x, self.start_y], -1).unsqueeze(1)
 
 
-class NavigationState(NamedTuple):
-    """Position of the point: x and y."""
-
-    position: Float[Tensor, "M B 2"]
-
-
-class Navigation(TaskFamily):
+class Navigation(Point):
     """Move to a goal that only the reward reveals.
 
         p′ = p + a,        r = −‖p′ − goal‖        or        r = −‖p′ − goal‖²
 
-    Task: goal and start, four coordinates, each with a distribution of its own. Observation: p. Action: a in [−v, v]².
-    Termination: ‖p′ − goal‖ < goal_radius. Optimal return: `optimal_return`.
+    Task: goal and start, four coordinates, each with a distribution of its own. Observation: p. Action: a in [−v, v]²,
+    v = `max_step`. Termination: ‖p′ − goal‖ < goal_radius. Optimal return: `optimal_return`.
 
     Args:
-        max_step: v, the longest step along each axis.
         reward: minus the distance or minus its square.
         goal_radius: distance from the goal within which an episode ends; 0 is never.
         meta_train: the distribution of each coordinate in meta-training.
@@ -61,23 +52,18 @@ class Navigation(TaskFamily):
     (2017), arXiv:1707.09835.
     """
 
-    max_step: Positive
     reward: Literal["distance", "squared_distance"]
     goal_radius: NonNegative
     meta_train: Places
     meta_test: Places
 
-    provides: ClassVar[tuple[str, ...]] = ("continuous_actions",)
     fixed_starts: ClassVar[bool] = True
-    compilable: ClassVar[bool] = True
-    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"observation": (2,)}
+    view: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.squared = self.reward == "squared_distance"
         self.places: dict[Split, Places] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,))
-        self.action_space = gymnasium.spaces.Box(-self.max_step, self.max_step, (2,))
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> NavigationTask:
         places = self.places[split]
@@ -89,40 +75,23 @@ class Navigation(TaskFamily):
             start_y=sample(places["start_y"], num_tasks, generator),
         )
 
-    def reset(self, task: NavigationTask, num_episodes: int, generator: torch.Generator) -> NavigationState:
-        return NavigationState(task.start.repeat(1, num_episodes, 1))
+    def reset(self, task: NavigationTask, num_episodes: int, generator: torch.Generator) -> PointState:
+        return PointState(task.start.repeat(1, num_episodes, 1))
 
-    def step(
-        self, task: NavigationTask, state: NavigationState, action: Float[Tensor, "M B 2"], noise: None
-    ) -> tuple[NavigationState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
-        state.position.add_(action)
-        distance = torch.linalg.vector_norm(state.position - task.goal, dim=-1)
-        return state, self._reward(distance), distance < self.goal_radius
+    def reward_at(self, distance: Tensor) -> Tensor:
+        return distance.square().neg_() if self.squared else distance.neg()
 
-    def observe(self, task: NavigationTask, state: NavigationState) -> Float[Tensor, "M B 2"]:
-        return state.position.clone()
-
-    def render(self, task: NavigationTask, state: NavigationState) -> np.ndarray:
-        canvas = Canvas(-1.0, 1.0)
-        canvas.line([(-1, 0), (1, 0)], PALE, 1)
-        canvas.line([(0, -1), (0, 1)], PALE, 1)
-        canvas.dot(task.goal[0, 0].tolist(), 8, GOAL, filled=False)
-        canvas.dot(state.position[0, 0].tolist(), 5)
-        return canvas.array()
+    def ends_at(self, distance: Tensor) -> Tensor:
+        return distance < self.goal_radius
 
     def optimal_return(self, task: NavigationTask) -> Float[Tensor, " M"]:
         """The largest sum of an episode's rewards in each task.
 
             G = Σₜ −dₜ        or        Σₜ −dₜ²,        dₜ = ‖max(|goal − start| − t v, 0)‖,        t = 1, 2, …, H
 
-        up to the first t with dₜ < goal_radius. Axes are clipped separately, so going straight along each minimises
-        every distance at once, and the time to the end too.
+        up to the first t with dₜ < goal_radius, which going straight along each axis reaches first too.
         """
-        t = torch.arange(1, self.horizon + 1).to(task.goal).view(-1, 1)
-        distance = ((task.goal - task.start).abs() - t * self.max_step).clamp(min=0).norm(dim=-1)
-        reward = self._reward(distance)
+        distance = self.smallest_distances(task.start, task.goal)
+        reward = self.reward_at(distance)
         reward[:, 1:] *= distance[:, :-1] >= self.goal_radius
         return reward.sum(1)
-
-    def _reward(self, distance: Tensor) -> Tensor:
-        return distance.square().neg_() if self.squared else distance.neg()

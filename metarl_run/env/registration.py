@@ -15,6 +15,8 @@ from metarl_run.folders import CONFIG_DIR
 
 NAMESPACE = "metarl_run"
 ENTRY_POINT = "metarl_run.env.standalone:FamilyEnv"
+OUTSIDE = ("gymnasium", "metaworld")
+"""Families of environments that Gymnasium has already."""
 VECTOR_ENTRY_POINT = "metarl_run.env.standalone:FamilyVectorEnv"
 
 
@@ -23,7 +25,7 @@ def register() -> None:
     for path in sorted((CONFIG_DIR / "env").glob("*.yaml")):
         module, _, name = configuration(path.stem).get("_target_", "").rpartition(".")
         env_id = f"{NAMESPACE}/{name}-v0"
-        own = module.endswith(f".{path.stem}") and path.stem != "gymnasium"  # whose environments Gymnasium has already
+        own = module.endswith(f".{path.stem}") and path.stem not in OUTSIDE
         if own and env_id not in gymnasium.registry:
             gymnasium.register(
                 env_id,

@@ -9,6 +9,7 @@ from a final state, and the padding that such an environment produces is finite.
 it is put back to its start state, which draws nothing; otherwise it is reset like the others.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -34,6 +35,7 @@ class Transition(NamedTuple):
         terminated: the MDP ended.
         truncated: only the episode limit ended it; None if that happened nowhere.
         alive: the step is no padding: its environment had an episode left; None if all had.
+        outcomes: `[M, B]` by name, see `TaskFamily.outcomes`; anything where not alive.
     """
 
     observation: Float[Tensor, "M B D"]
@@ -41,6 +43,7 @@ class Transition(NamedTuple):
     terminated: Bool[Tensor, "M B"]
     truncated: Bool[Tensor, "M B"] | None
     alive: Bool[Tensor, "M B"] | None
+    outcomes: Mapping[str, Float[Tensor, "M B"]] = {}
 
     @property
     def ended(self) -> Bool[Tensor, "M B"]:
@@ -139,6 +142,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         noise = self.family.noise(self.num_tasks, self.episodes_per_task, self.generator)
         padding = (alive,) if self.family.simulated and not all_alive else ()
         self._state, reward, terminated = self.dynamics(self.task, self._state, action, noise, *padding)
+        outcomes = self.family.outcomes_of(self.task, self._state) if self.family.outcomes else {}
         self._now += 1
         ended, truncated = terminated, None
         if self._now == self._first_limit:  # a comparison costs more than most of a step
@@ -153,9 +157,9 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._now == self._first_limit:
             self._first_limit = int(self._limit.min())
         if all_alive:
-            return Transition(observation, reward, terminated, truncated, None)
+            return Transition(observation, reward, terminated, truncated, None, outcomes)
         truncated = None if truncated is None else truncated & alive
-        return Transition(observation, reward * alive, terminated & alive, truncated, alive)
+        return Transition(observation, reward * alive, terminated & alive, truncated, alive, outcomes)
 
     def _retire(self, envs: Bool[Tensor, "M B"]) -> None:
         """End the only episode of some environments."""

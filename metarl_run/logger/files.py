@@ -13,7 +13,7 @@ from typing import Any
 from metarl_run.errors import StateError
 from metarl_run.files import plain_only, read_bytes
 from metarl_run.logger.base import Position, RunInfo, Sink
-from metarl_run.maths.statistics import COLUMNS
+from metarl_run.maths.statistics import COLUMNS, outcome_columns
 from metarl_run.system.atomic import refusals
 
 TABLES = ("metrics", "timing", "adaptation")
@@ -98,7 +98,8 @@ class Files(Sink):
             self.tables[table].append(["iteration", *cells], [[iteration, *cells.values()]])
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        self.tables["adaptation"].append(COLUMNS, map(itemgetter(*COLUMNS), rows))
+        columns = (*COLUMNS, *(outcome_columns(rows[0]) if rows else ()))
+        self.tables["adaptation"].append(columns, map(itemgetter(*columns), rows))
 
     def position(self) -> Position:
         lengths = {name: table.position() for name, table in self.tables.items()}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from metarl_run.kinds import Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import few
+from metarl_run.maths.statistics import outcomes_in
 from metarl_run.report.folder import evenly, short
 
 log = logging.getLogger(__name__)
@@ -124,8 +125,13 @@ class Wandb(Sink):
                 named = zip(curve, values, strict=True)
                 self.send(do="log", row={f"{split}/{name}": value for name, value in named})
         else:
-            steps = zip(few(curve["adaptation_step"]), few(curve["mean"]), strict=True)
-            means = {f"{split}/return_after_{step}_steps": mean for step, mean in steps}
+            shown = {"return": curve["mean"], **{name: curve[name] for name in outcomes_in(curve)}}
+            steps = few(curve["adaptation_step"])
+            means = {
+                f"{split}/{what}_after_{step}_steps": mean
+                for what, values in shown.items()
+                for step, mean in zip(steps, few(values), strict=True)
+            }
             self.send(do="log", row={"iteration": rows[0]["iteration"], **means})
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:

@@ -3,7 +3,8 @@
 A curve is a mapping of equally long lists: `adaptation_step`, `episodes_seen`, `env_steps_seen` (of one task, averaged
 over tasks), and over tasks the `mean`, the interquartile mean `iqm`, and `low`, `high`: the 95 % bootstrap interval of
 the mean, None for a single task. Where returns can be computed instead of sampled, it also has their mean `expected`,
-and the mean `optimum` of the optimal policies; see `metarl_run.exact`.
+and the mean `optimum` of the optimal policies; see `metarl_run.exact`. Every further column of the rows, such as
+`success`, adds its mean and the ends of its interval: `success`, `success_low`, `success_high`.
 """
 
 import math
@@ -27,8 +28,12 @@ COLUMNS = (
 """Columns of an adaptation row: one per task and adaptation step.
 
 `episode_return` is sampled. `expected_return` is its expectation, and `optimal_return` the largest expectation of any
-policy in the task; each is None where it cannot be computed.
+policy in the task; each is None where it cannot be computed. Further columns are the family's outcomes, such as
+`success`, see `metarl_run.env.base.TaskFamily`.
 """
+
+CURVE = ("adaptation_step", "episodes_seen", "env_steps_seen", "mean", "iqm", "low", "high", "expected", "optimum")
+"""Names of a curve's parts, its outcomes aside."""
 
 EXACT = {"expected": "expected_return", "optimum": "optimal_return"}
 """Parts of a curve that exist only if every row has the column."""
@@ -147,6 +152,16 @@ def by_step(rows: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, An
     return dict(sorted(found.items()))
 
 
+def outcome_columns(row: Mapping[str, Any]) -> list[str]:
+    """Names of the outcomes in an adaptation row."""
+    return [name for name in row if name not in COLUMNS]
+
+
+def outcomes_in(curve: Mapping[str, Any]) -> list[str]:
+    """Names of the outcomes in a curve."""
+    return [name for name in curve if f"{name}_low" in curve]
+
+
 def curve_of(rows: Sequence[Mapping[str, Any]], *, same_tasks: bool = False) -> dict[str, list[Any]]:
     """The adaptation curve of rows of one evaluation, over one or several seeds; the bootstrap has a fixed seed.
 
@@ -173,6 +188,10 @@ def curve_of(rows: Sequence[Mapping[str, Any]], *, same_tasks: bool = False) -> 
         for name in exact:
             curve[name].append(float(np.mean([v.mean() for v in strata(here, EXACT[name])])))
     curve["low"], curve["high"] = intervals(returns, same_tasks=same_tasks)
+    for name in outcome_columns(rows[0]) if rows else []:
+        outcomes = [strata(here, name) for here in by_step(rows).values()]
+        curve[name] = [float(np.mean([v.mean() for v in values])) for values in outcomes]
+        curve[f"{name}_low"], curve[f"{name}_high"] = intervals(outcomes, same_tasks=same_tasks)
     return curve
 
 

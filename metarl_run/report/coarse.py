@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from metarl_run.maths.statistics import by_step
+from metarl_run.maths.statistics import by_step, outcome_columns
 
 MOST_POINTS = 50
 """Maximum number of points of a line in a picture."""
@@ -51,7 +51,7 @@ def coarse_rows(rows: Sequence[Mapping[str, Any]], at_most: int) -> list[dict[st
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Mean of each averaged column; None where a row lacks a value, as in older tables without the column."""
-    return {name: mean_or_none([row.get(name) for row in rows]) for name in AVERAGED}
+    return {name: mean_or_none([row.get(name) for row in rows]) for name in (*AVERAGED, *outcome_columns(rows[0]))}
 
 
 def mean_or_none(values: Sequence[float | None]) -> float | None:

@@ -58,6 +58,12 @@ def few_ticks(axes: "Axes", x: Sequence[float]) -> None:
         axes.set_xticks(x, [f"{value:g}" for value in x])
 
 
+def fractions(axes: "Axes", values: Sequence[float]) -> None:
+    """Let the axis of fractions, such as a success rate, show all of [0, 1]."""
+    if all(0 <= value <= 1 for value in values):
+        axes.set_ylim(-0.04, 1.04)
+
+
 def draw_optimum(axes: "Axes", optimum: float, label: str, colour: str = FAINT) -> None:
     """Draw a horizontal line at the return of the best policy, labelled to the right of the axes.
 

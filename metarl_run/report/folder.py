@@ -25,7 +25,9 @@ NUMBER_OF: dict[str, Callable[[str], Any]] = {
     "expected_return": optional_number,
     "optimal_return": optional_number,
     "seed": int,
+    "split": str,
 }
+"""All other columns are outcomes."""
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
     with open(folder / "adaptation.csv", encoding="utf-8", newline="", opener=plain_only) as file:
         table = csv.reader(file)  # a DictReader takes twice the time, and there may be a million rows
         names = next(table, [])
-        kinds = [NUMBER_OF.get(name, str) for name in names]
+        kinds = [NUMBER_OF.get(name, float) for name in names]
         split_column = names.index("split")
         for cells in table:
             if len(cells) != len(names):

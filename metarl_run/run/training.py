@@ -19,7 +19,7 @@ from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import parallel
 from metarl_run.errors import ContractError, NumericalError, StateError, located
-from metarl_run.evaluation import Evaluation, episode_sums, evaluate, joined, lifetime_returns
+from metarl_run.evaluation import Evaluation, episode_outcomes, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.lifetime import LOWER_INNER_LR, live
 from metarl_run.logger.base import Sink
 from metarl_run.maths.finite import all_finite, first_not_finite
@@ -217,12 +217,14 @@ class Training:
             episode_sums(rollout.reward, rollout) * self.family.reward_unit for rollout in (rollouts[0], rollouts[-1])
         )
         before, after = float(first[:, 0].mean()), float(last[:, -1].mean())  # one rollout may hold several episodes
+        outcomes = episode_outcomes(rollouts[-1], self.family.outcomes)
         seconds = time.perf_counter() - start
         row = {
             "env_steps": self.env_steps,
             "meta_train/return_before": before,
             "meta_train/return_after": after,
             **self._lifetime_return(lifetimes),
+            **{f"meta_train/{name}": float(x[:, -1].mean()) for name, x in outcomes.items()},  # after adaptation
             **{f"meta_train/{name}": float(value) for name, value in metrics.items()},
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,

@@ -65,6 +65,11 @@ class EvaluationJob:
         return [range(first, min(first + self.tasks_at_once, self.tasks)) for first in starts]
 
     @property
+    def outcome(self) -> str | None:
+        """The outcome whose value in the last of the episodes is reported; None for the sum of rewards over them."""
+        return self.identity.get("outcome")
+
+    @property
     def drawn_from(self) -> dict[str, Any]:
         """The part of the identity that determines the tasks and their order."""
         return {key: self.identity.get(key) for key in ("env", "table_seed", "tasks_at_once", "phase", "device")}
@@ -108,7 +113,8 @@ def shared_identity(table: Table, seed: int) -> dict[str, Any]:
         seed: the table's seed.
     """
     discount = table.planning_discount if table.measure == "fraction_of_optimum" else None
-    return {"table_seed": seed, "tasks_at_once": table.tasks_at_once, "planning_discount": discount}
+    identity = {"table_seed": seed, "tasks_at_once": table.tasks_at_once, "planning_discount": discount}
+    return identity if table.outcome is None else {**identity, "outcome": table.outcome}
 
 
 def slug(words: Sequence[object]) -> str:

@@ -15,7 +15,7 @@ from metarl_run.config.secret import masked
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import parallel
 from metarl_run.errors import NumericalError, RunError
-from metarl_run.evaluation import episode_sums
+from metarl_run.evaluation import episode_outcomes, episode_sums
 from metarl_run.lifetime import live
 from metarl_run.maths.planning import optimal_value
 from metarl_run.run.agent import load_trained, set_up
@@ -75,6 +75,8 @@ def returns_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sum of rewards over the first n episodes in each task of a part, for each reported n.
 
+    Where an outcome such as `success` is asked for: its value in the n-th episode.
+
     Tasks and randomness depend only on the seed, the phase and the part, so all agents meet the same tasks, and the
     first n episodes of a longer lifetime equal a lifetime of n episodes.
 
@@ -94,6 +96,11 @@ def returns_of(
     env = parallel(family, task, episodes_per_task=1, generator=streams(f"{name}/env", index))
     with torch.no_grad():
         lifetime = live(algo, env, streams(f"{name}/actions", index), adaptation_steps=job.episodes[-1] - 1)
+    if job.outcome is not None:
+        asked = {job.outcome: family.outcomes[job.outcome]}
+        found = [episode_outcomes(rollout, asked)[job.outcome] for rollout in lifetime.rollouts]
+        outcomes = torch.cat(found, 1).squeeze(-1).double()[:, [n - 1 for n in job.episodes]]
+        return outcomes.cpu().numpy(), np.empty(0)
     by_episode = torch.cat([episode_sums(rollout.reward, rollout) for rollout in lifetime.rollouts], 1).squeeze(-1)
     totals = by_episode.double().cumsum(1)[:, [n - 1 for n in job.episodes]] * family.reward_unit
     return totals.cpu().numpy(), planned_value(family, task, job.planning_discount)

@@ -33,7 +33,7 @@ WITH_MEMORY = ["gru", "lstm", "transformer"]
 
 def replay(rollout):
     """`live` on recorded lifetimes, one env in each of N tasks."""
-    stack = Rollout(*(x.transpose(0, 1).unsqueeze(2) for x in rollout[:-1]), memory={})
+    stack = Rollout(*(x.transpose(0, 1).unsqueeze(2) for x in rollout.of_steps), memory={})
     policy = Categorical(torch.zeros(*stack.reward.shape, A))
     return lambda adaptation_steps: Lifetime([], [stack], policy=policy)
 

@@ -42,7 +42,8 @@ def history(family, steps, episodes=2, **sizes):
     env = env_of(family, **sizes)
     seen = [env.start(episodes)]
     for _ in range(steps):
-        seen += [x for x in env.advance(action(env)) if x is not None]
+        *step, outcomes = env.advance(action(env))
+        seen += [x for x in (*step, *outcomes.values()) if x is not None]
     return seen
 
 
@@ -238,6 +239,8 @@ def test_a_worker_that_dies_is_named():
         ({"vary_in_meta_test": {"scale": 1}}, "env.vary_in_meta_test", "must name the parameters of vary, nothing"),
         ({"kwargs": {"action": "tuple"}}, "env", "must be Discrete, MultiDiscrete, MultiBinary or Box"),
         ({"kwargs": {"nonsense": 1}}, "env", "cannot be made: TypeError"),
+        ({"outcomes": {"name": "max"}}, "env.outcomes", "does not report 'name'\nhint: it reports is_success, steps"),
+        ({"outcomes": {"seed": "max"}}, "env.outcomes", "must have names that no column has, got seed"),
         ({"wrappers": ["gymnasium:make"]}, "env", "gymnasium:make must be a gymnasium.Wrapper"),
         ({"wrappers": ["gymnasium_lab.Negative"]}, "env.wrappers", "must be package.module:Wrapper"),
         ({"wrappers": ["gymnasium_lab:Negative"], "make": "six:x", "plugins": ["six"]}, "env.wrappers", "plugins"),
@@ -259,6 +262,17 @@ def test_an_action_is_held_and_the_rewards_are_added():
     assert first.reward[0, 0] == 3 and not first.ended.any()
     assert second.reward[0, 0] == 3 and second.ended.all()
     assert make_family("gymnasium", id="Acrobot-v1", action_repeat=3).horizon == 167  # of 500 steps
+
+
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_outcomes_are_what_each_step_reports(vector):
+    """Of the step itself, also where another episode begins at once."""
+    env = env_of(toy(vector=vector, workers=2, outcomes={"is_success": "max", "steps": "last"}))
+    first = env.start(2)
+    assert torch.equal(first, env_of(toy()).start(2))
+    told = [env.advance(action(env)).outcomes for _ in range(4)]
+    assert [x["is_success"][2, 1].item() for x in told] == [0, 1, 0, 0]
+    assert [x["steps"][0, 0].item() for x in told] == [1, 2, 3, 1]
 
 
 def test_a_registered_environment_ends_where_its_family_says():

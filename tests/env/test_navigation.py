@@ -9,7 +9,8 @@ import torch
 
 from metarl_run.env.actions import dynamics_of
 from metarl_run.env.check import CHECKED
-from metarl_run.env.navigation import Navigation, NavigationState, NavigationTask
+from metarl_run.env.navigation import Navigation, NavigationTask
+from metarl_run.env.point import PointState
 from metarl_run.env.vector import TaskVectorEnv
 
 MAML = {"goal_x": ["uniform", -0.5, 0.5], "goal_y": ["uniform", -0.5, 0.5], "start_x": 0, "start_y": 0}
@@ -226,4 +227,4 @@ def test_states_are_consumed_but_neither_tasks_nor_actions_are():
     assert task.hashes() == hashes and task.start.tolist() == [[[0.1, 0.2]]] and (action == 7).all()
     again = family.observe(task, family.reset(task, 4, NO_RANDOMNESS))
     assert torch.equal(again, torch.tensor([0.1, 0.2], dtype=torch.float64).expand(1, 4, 2))
-    assert not torch.equal(family.observe(task, NavigationState(state.position)), again)
+    assert not torch.equal(family.observe(task, PointState(state.position)), again)

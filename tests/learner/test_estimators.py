@@ -61,7 +61,7 @@ def test_the_listed_trajectories_are_all_there_are(kind, seed):
     assert p.sum().item() == pytest.approx(1, abs=1e-12)
     assert len(p) == (86 if "ending" in kind else 72)  # 2·3·2·3·2, and 2 + 12 that end before the last step
     rollout = lab.trajectories.rollout
-    assert len({str(x) for x in zip(*(f.tolist() for f in rollout[:-1]), strict=True)}) == len(p)
+    assert len({str(x) for x in zip(*(f.tolist() for f in rollout.of_steps), strict=True)}) == len(p)
 
 
 @pytest.mark.parametrize("kind", LABS)
@@ -301,7 +301,7 @@ def drawn_episodes(num, seed=0, **mdp):
     """A lab and `num` of its episodes, in parallel envs of one task."""
     lab = Lab(random_mdp(0, **mdp))
     chosen = torch.randint(len(lab.trajectories.dynamics), (num,), generator=torch.Generator().manual_seed(seed))
-    fields = (torch.cat(field[chosen].unsqueeze(1).unbind(0), 2) for field in lab.trajectories.rollout[:-1])
+    fields = (torch.cat(field[chosen].unsqueeze(1).unbind(0), 2) for field in lab.trajectories.rollout.of_steps)
     return lab, Rollout(*fields, memory={})
 
 
@@ -315,7 +315,7 @@ def loss_derivatives(estimator, θ, rollout):
 
 
 def envs(rollout, index):
-    return Rollout(*(field[:, :, index] for field in rollout[:-1]), memory={})
+    return Rollout(*(field[:, :, index] for field in rollout.of_steps), memory={})
 
 
 @pytest.mark.parametrize("num", [1, 20])
@@ -340,7 +340,7 @@ def one_after_another(rollout):
 
     observation = line(rollout.observation[:, :-1])
     last = torch.zeros_like(observation[:, :1])
-    return Rollout(torch.cat([observation, last], 1), *(line(field) for field in rollout[1:-1]), memory={})
+    return Rollout(torch.cat([observation, last], 1), *(line(field) for field in rollout.of_steps[1:]), memory={})
 
 
 @pytest.mark.parametrize("average", ["episodes", "steps"])

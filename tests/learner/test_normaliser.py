@@ -111,7 +111,7 @@ def test_rounding_noise_of_equal_returns_is_not_amplified(together):
     """Every episode returns the same, and a baseline that was fitted misses it by parts in a million."""
     learner = reinforce(standardise=True)
     rollout = rollout_of([[200.0]] * 8, [1] * 8)
-    merged = Rollout._make([*(x.unsqueeze(0) for x in rollout.merged()[:-1]), {}])
+    merged = Rollout(*(x.unsqueeze(0) for x in rollout.merged().of_steps), memory={})
     noise = 8e-6 * torch.randn(1, 1, 8, generator=torch.Generator().manual_seed(0))
     returns = torch.full((1, 1, 8), 200.0)
     baseline = returns + noise

@@ -30,10 +30,7 @@ def test_sweeps_over_all_transitions_lead_to_the_optimal_values():
     steps = [(s, a, (s + a) % 3, float(s == 2 and a == 0)) for s in range(3) for a in range(2)]
     learner = TabularQLearning(discount=γ, epsilon=0.1, epochs=1)
     rollouts = [tabular([r], state=[s, after], action=[a], num_states=3) for s, a, after, r in steps]
-    side_by_side = {
-        name: torch.cat([getattr(r, name) for r in rollouts], 1) for name in Rollout._fields if name != "memory"
-    }
-    rollout = Rollout(**side_by_side, memory={})
+    rollout = Rollout(*(torch.cat(x, 1) for x in zip(*(r.of_steps for r in rollouts), strict=True)), memory={})
     table = torch.zeros(3, 2)
     for _ in range(300):
         table.requires_grad_()

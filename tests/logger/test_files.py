@@ -10,6 +10,7 @@ import pytest
 from metarl_run.errors import ResourceError, StateError
 from metarl_run.logger.base import Position, RunInfo
 from metarl_run.logger.files import Files
+from metarl_run.maths.statistics import COLUMNS
 
 
 def opened(folder: Path, position: Position | None = None) -> Files:
@@ -85,3 +86,15 @@ def test_rows_that_cannot_be_written_are_told_once(tmp_path):
         sink.close()  # what is left in its buffer is not written either
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_outcomes_are_columns_after_all_others(tmp_path):
+    row = dict.fromkeys(COLUMNS, 1)
+    for folder, more in (("with", {"success": 0.5}), ("without", {})):
+        (tmp_path / folder).mkdir()
+        sink = opened(tmp_path / folder)
+        sink.evaluation([{**row, **more}], {})
+        sink.close()
+    header, line = (tmp_path / "without/adaptation.csv").read_text().splitlines()
+    assert header == ",".join(COLUMNS)
+    assert (tmp_path / "with/adaptation.csv").read_text() == f"{header},success\n{line},0.5\n"

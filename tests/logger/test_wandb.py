@@ -346,6 +346,18 @@ def test_validations_of_long_lifetimes_are_few_numbers(monkeypatch: pytest.Monke
     assert sent == [{"do": "log", "row": {"iteration": 2, **means}}]
 
 
+def test_validations_tell_outcomes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(Wandb, "send", lambda self, **order: sent.append(order["row"]))
+    curve = {"adaptation_step": [0, 1], "mean": [3.0, 4.0], "success": [0.1, 0.5], "success_low": [0, 0]}
+    Wandb(mode="offline", project="t", timeout=1.0).evaluation([{"split": "meta_validation", "iteration": 2}], curve)
+    (row,) = sent
+    assert {key: row[key] for key in row if "success" in key} == {
+        "meta_validation/success_after_0_steps": 0.1,
+        "meta_validation/success_after_1_steps": 0.5,
+    }
+
+
 @pytest.mark.parametrize(("at_most", "steps"), [(40, [0, 1, 2, 3]), (30, [0, 1, 3]), (1, [0, 3]), (0, [0, 3])])
 def test_a_table_too_long_for_a_browser_has_fewer_steps_of_all_tasks(at_most: int, steps: list[int]) -> None:
     rows = [{"task": task, "adaptation_step": step} for step in range(4) for task in range(10)]

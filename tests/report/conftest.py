@@ -58,10 +58,11 @@ def make_run() -> MakeRun:
         lifetime_returns: Sequence[float] | None = None,
         published: Mapping[str, Any] | None = None,
         task_hashes: Sequence[str] | None = None,
+        success: Sequence[Sequence[float]] | None = None,
     ) -> Path:
-        """One list per adaptation step, one number per task, in `returns` and `expected`; one `optimum` for all tasks.
+        """One list per adaptation step, one number per task, in `returns`, `expected` and `success`.
 
-        A step is 20 episodes of 100 steps.
+        There is one `optimum` for all tasks. A step is 20 episodes of 100 steps.
         """
         folder.mkdir(parents=True)
         rows = [
@@ -70,8 +71,11 @@ def make_run() -> MakeRun:
             for task, value in enumerate(values)
             for numbers in [(value, expected[step][task] if expected else None, optimum)]
         ]
+        if success:
+            flat = [value for values in success for value in values]
+            rows = [{**row, "success": value} for row, value in zip(rows, flat, strict=True)]
         with (folder / "adaptation.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, [*rows[0]])
             writer.writeheader()
             writer.writerow(rows[0] | {"split": "meta_validation", "episode_return": -999.0})
             writer.writerows(rows)

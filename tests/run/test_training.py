@@ -10,12 +10,13 @@ from diagnostic import CountsEpisodes, PaysAction
 from metarl_run.algo.base import MetaLearner
 from metarl_run.algo.meta_optimizer.sgd import SGD
 from metarl_run.config.compose import compose_points
-from metarl_run.errors import NumericalError
+from metarl_run.errors import NumericalError, StateError
+from metarl_run.evaluation import evaluate, joined
 from metarl_run.logger.base import RunInfo
 from metarl_run.logger.files import Files
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
-from metarl_run.run.agent import build_agent
+from metarl_run.run.agent import build_agent, load_trained
 from metarl_run.run.training import Training
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import Interrupted, StopRequest
@@ -31,6 +32,7 @@ def config(options):
 PAIRS = [
     {"algo": "maml", "env": "cartpole_family", "learner": "reinforce", "network": "mlp"},
     {"algo": "reptile", "env": "random_mdp", "learner": "actor_critic", "network": "table"},
+    {"algo": "fomaml", "env": "pendulum_family", "normalise": "{observations:true,rewards:true}"},
 ]
 
 
@@ -116,6 +118,27 @@ def test_a_stopped_and_resumed_run_is_the_run_that_was_never_stopped(tmp_path, o
         training.meta_train()  # and here the process dies
         finish(make(folder, options))
         assert record(folder) == record(tmp_path / "whole")
+
+
+def test_statistics_of_observations_are_loaded_with_the_meta_parameters(tmp_path):
+    """Trap 14: the loaded agent earns what the trained one did, to the last bit."""
+    training = finish(make(tmp_path / "run", PAIRS[-1]))
+    family, algo = build_agent(config(PAIRS[-1]), training.streams)
+    load_trained(algo, family, tmp_path / "run", "this agent")
+    found, expected = (
+        joined(list(evaluate(*agent, training.streams, split="meta_test", iteration=4, **SMALL)))
+        for agent in ((algo, family), (training.algo, training.family))
+    )
+    assert family.normalisation.reward_unit != 1.0
+    assert found == expected
+
+
+def test_a_checkpoint_without_statistics_is_refused_where_they_are_needed(tmp_path):
+    plain = {key: value for key, value in PAIRS[-1].items() if key != "normalise"}
+    finish(make(tmp_path / "run", plain))
+    family, algo = build_agent(config(PAIRS[-1]), Streams(0, torch.device("cpu")))
+    with pytest.raises(StateError, match="its statistics do not fit"):
+        load_trained(algo, family, tmp_path / "run", "this agent")
 
 
 def test_rows_written_after_the_last_checkpoint_are_neither_lost_nor_doubled(tmp_path, options):

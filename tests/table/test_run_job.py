@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diagnostic import CountsAdaptations, Succeeds
 
 from metarl_run.algo.random import Random
-from metarl_run.errors import NumericalError
+from metarl_run.config.table import check_table, table_of
+from metarl_run.config.validation import validate
+from metarl_run.errors import ConfigError, NumericalError
 from metarl_run.maths.planning import optimal_value
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
@@ -19,7 +22,7 @@ from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
 from metarl_run.table.job import EvaluationJob, identity_of
 from metarl_run.table.reproduce import Work
-from metarl_run.table.run_job import run_job
+from metarl_run.table.run_job import returns_of, run_job
 
 Completed = Callable[[dict[str, Any]], tuple[Work, list[str]]]
 TheJob = Callable[..., EvaluationJob]
@@ -220,3 +223,29 @@ def test_the_identity_holds_influences_only(config: dict[str, Any], work_of: Any
     assert identity_of(config, table, "reporting") == identity_of(other, table, "reporting")
     assert identity_of(config, table, "reporting") != identity_of(config, table, "tuning")
     assert Random.remembers is False  # the case of an agent whose episodes are rollouts of their own is covered above
+
+
+def test_an_outcome_is_that_of_the_last_episode(
+    config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob
+) -> None:
+    job = the_job(work_of(config), "Random")
+    asked = replace(job, identity={**job.identity, "outcome": "time"}, episodes=(1, 3))
+    family, streams = Succeeds(horizon=4), Streams(0, torch.device("cpu"))
+    found, optimum = returns_of(CountsAdaptations(), family, streams, asked, 0, 5)
+    assert found.tolist() == [[4.0, 4.0]] * 5 and not len(optimum)
+
+
+def test_a_measure_is_an_outcome_of_the_family_or_one_of_returns(config: dict[str, Any]) -> None:
+    config["table"] |= {"measure": "success"}
+    with pytest.raises(ConfigError, match="must be one of lifetime_return, fraction_of_optimum, got 'success'"):
+        check_table(config, {}, validate)
+    known = [
+        replace(c, arguments={**c.arguments, "outcomes": {"success": "max"}})
+        for c in validate({**config, "table": None}, {})
+    ]
+    check_table(config, {}, lambda *_: known)
+    assert table_of(config["table"]).outcome == "success"
+    assert identity_of(config, table_of(config["table"]), "reporting")["outcome"] == "success"
+    assert "outcome" not in identity_of(
+        config, table_of({**config["table"], "measure": "lifetime_return"}), "reporting"
+    )

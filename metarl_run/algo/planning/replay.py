@@ -8,7 +8,7 @@ from metarl_run.algo.base import Later
 from metarl_run.component import Component
 from metarl_run.types import Rollout
 
-FIELDS = Rollout._fields[:-1]
+FIELDS = Rollout._fields[:6]
 
 
 class Replay(Component):
@@ -51,7 +51,7 @@ class Replay(Component):
     def sample(self, number: int, generator: torch.Generator) -> Rollout:
         """Lifetimes drawn with replacement, `[T, number, …]`."""
         place = torch.randint(len(self), (number,), generator=generator, device=generator.device)
-        return Rollout._make([*(self.kept[name][:, place] for name in FIELDS), {}])
+        return Rollout._make([*(self.kept[name][:, place] for name in FIELDS), {}, {}])
 
     def state(self) -> dict[str, Tensor]:
         """The contents, and the number of lifetimes ever added."""

@@ -28,6 +28,7 @@ class Declaration:
         advice: argument → the hint that goes with a refused value.
         sizes: `task`, `observation` or `parameters` → arguments and numbers whose product is a lower bound of how many
             numbers it consists of, see `metarl_run.config.size`.
+        outcomes: outcome → reduction, of a task family.
     """
 
     provides: Capabilities = ()
@@ -36,6 +37,7 @@ class Declaration:
     requires_if: CapabilitiesIf = field(default_factory=dict)
     advice: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
         """Capabilities that a component with these arguments provides."""
@@ -57,7 +59,8 @@ def declaration(lineage: Lineage) -> Declaration:
         requires=_literal("requires", lineage, _is_capabilities, "tuple of strings", ()),
         provides_if=_literal("provides_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
-        advice=_literal("advice", lineage, _is_advice, "{argument: hint}", {}),
+        advice=_literal("advice", lineage, _is_words, "{argument: hint}", {}),
+        outcomes=_literal("outcomes", lineage, _is_words, "{outcome: reduction}", {}),
         sizes=_literal("sizes", lineage, _is_sizes, "{part: (argument or number, …)}", {}),
     )
 
@@ -106,7 +109,7 @@ def _is_capabilities_if(literal: object) -> bool:
     )
 
 
-def _is_advice(literal: object) -> bool:
+def _is_words(literal: object) -> bool:
     return isinstance(literal, dict) and all(isinstance(word, str) for pair in literal.items() for word in pair)
 
 

@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_run.maths.statistics import by_step, curve_of
+from metarl_run.maths.statistics import by_step, curve_of, outcomes_in
 from metarl_run.report.coarse import MOST_POINTS, block_size, coarse_rows
-from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, save
+from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, fractions, save
 from metarl_run.report.folder import read_rows, read_summary
 from metarl_run.report.run.terminal import number
 from metarl_run.report.tasks import held_out, tasks_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SPREAD = (0.1, 0.9)
 """Quantiles over tasks that bound the faint band."""
+
+HEIGHT, OUTCOME_HEIGHT = 3.9, 1.7
+"""Inches of the panel of returns, and of each outcome's."""
 
 FEWEST_VALUES = 10
 """Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
@@ -30,7 +34,7 @@ def write(folder: Path) -> list[Path]:
     if averaged > 1:
         rows = coarse_rows(rows, MOST_POINTS)
         curve = curve_of(rows)
-    x, mean, iqm = curve["episodes_seen"], curve["mean"], curve["iqm"]
+    x, iqm = curve["episodes_seen"], curve["iqm"]
     steps = by_step(rows)
     returns = [[row["episode_return"] for row in steps[k]] for k in curve["adaptation_step"]]
     spread = np.array([np.quantile(of_tasks, SPREAD) for of_tasks in returns])
@@ -38,22 +42,27 @@ def write(folder: Path) -> list[Path]:
     tasks = tasks_text(held_out(summary) or {"number": num_tasks, "distinct": num_tasks, "new": None})
     few, sure = len(x) <= 20, None not in curve["low"]
     varied = len({row["episode_return"] for row in rows}) >= min(FEWEST_VALUES, len(rows))
+    outcomes = outcomes_in(curve)
+    heights = [HEIGHT, *(OUTCOME_HEIGHT for _ in outcomes)]
+
+    def with_interval(axes: "Axes", name: str, low: str, high: str) -> Any:
+        """A line of means, with bars if there are few."""
+        if not few:
+            return axes.plot(x, curve[name], color=COLOURS[0], linewidth=2)[0]
+        # Rounding can put the mean of equal numbers slightly outside its interval.
+        ends = (np.subtract(curve[name], curve[low]), np.subtract(curve[high], curve[name])) if sure else None
+        bars = None if ends is None else np.clip(ends, 0.0, None)
+        mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+        return axes.errorbar(x, curve[name], bars, color=COLOURS[0], linewidth=2, capsize=3, **mark)
 
     def draw(figure: "Figure") -> None:
-        axes = figure.add_subplot()
+        panels = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        axes = figure.add_subplot(panels[0])
         blue = COLOURS[0]
-        line: Any
         dashes = "o--" if len(x) == 1 else "--"
         if varied:
             (middle,) = axes.plot(x, iqm, dashes, color="#444444", linewidth=1.1, markersize=3, zorder=3)
-        if few:
-            # Rounding can put the mean of equal numbers slightly outside its interval.
-            ends = (np.subtract(mean, curve["low"]), np.subtract(curve["high"], mean)) if sure else None
-            bars = None if ends is None else np.clip(ends, 0.0, None)
-            mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
-            line = axes.errorbar(x, mean, bars, color=blue, linewidth=2, capsize=3, **mark)
-        else:
-            (line,) = axes.plot(x, mean, color=blue, linewidth=2)
+        line = with_interval(axes, "mean", "low", "high")
         entries: dict[str, Any] = {"mean, 95 % interval" if sure else "one task: no interval": line}
         if "expected" in curve:
             marks: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"} if few else {}
@@ -70,11 +79,19 @@ def write(folder: Path) -> list[Path]:
                 entries["tasks, 10th to 90th percentile"] = faint
         few_ticks(axes, x)
         axes.margins(x=0.04)
-        axes.set_xlabel("episodes seen in the task")
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")
         axes.set_title(f"{summary['algo']} on {summary['env']}", loc="left", fontweight="bold", pad=20)
         about = f"{tasks} · {summary['learner']} · seed {summary['seed']}"
         axes.text(0, 1.025, about, transform=axes.transAxes, color=FAINT, fontsize=9)
         axes.legend(list(entries.values()), list(entries), loc="best")
+        for panel, outcome in enumerate(outcomes, start=1):
+            axes = figure.add_subplot(panels[panel], sharex=axes)
+            with_interval(axes, outcome, f"{outcome}_low", f"{outcome}_high")
+            if len(x) > 1 and sure:
+                low, high = curve[f"{outcome}_low"], curve[f"{outcome}_high"]
+                axes.fill_between(x, low, high, color=blue, alpha=0.28, linewidth=0)
+            fractions(axes, curve[outcome])
+            axes.set_ylabel(outcome)
+        axes.set_xlabel("episodes seen in the task")
 
-    return save(folder / "adaptation_curve", 6.0, 3.9, draw)
+    return save(folder / "adaptation_curve", 6.0, sum(heights), draw)

@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metarl_run.maths.statistics import outcomes_in
 from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.folder import evenly, short
 from metarl_run.report.published import precise, published_text, verdict
@@ -65,11 +66,14 @@ def headline(summary: Mapping[str, Any]) -> str:
     curve = summary["meta_test"]
     mean, steps, episodes = curve["mean"], curve["adaptation_step"], curve["episodes_seen"]
     name = f"{summary['algo']} on {summary['env']}"
+    ends = {outcome: list(dict.fromkeys((curve[outcome][0], curve[outcome][-1]))) for outcome in outcomes_in(curve)}
+    outcomes = "".join(f" · {outcome} {' → '.join(map(number, values))}" for outcome, values in ends.items())
     if len(mean) == 1:
-        return f"{name}: return {number(mean[0])} without adaptation"
+        return f"{name}: return {number(mean[0])} without adaptation{outcomes}"
     seen = "1 episode" if episodes[1] == 1 else f"{episodes[1]:g} episodes"
     sentence = f"{name}: {number(mean[0])} → {number(mean[1])} after one step ({seen})"
-    return sentence if len(mean) == 2 else f"{sentence}, {number(mean[-1])} after {steps[-1]}"
+    last = "" if len(mean) == 2 else f", {number(mean[-1])} after {steps[-1]}"
+    return f"{sentence}{last}{outcomes}"
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,8 @@ def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", border_style="dim", pad_edge=False, padding=(0, 1))
     step = "adaptation step" if width >= 70 else "step"
     exact = ["exact"] if "expected" in curve and width >= 80 else []
-    for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM", *exact):
+    outcomes = outcomes_in(curve)
+    for title in (step, "episodes", "env steps", "mean", "95 % interval", "IQM", *exact, *outcomes):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     for i in evenly(len(curve["mean"]), 12):
         table.add_row(
@@ -188,6 +193,7 @@ def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "
             ends({"low": curve["low"][i], "high": curve["high"][i]}, number, missing),
             number(curve["iqm"][i]),
             *(number(curve["expected"][i]) for _ in exact),
+            *(number(curve[name][i]) for name in outcomes),
         )
     return table
 

@@ -37,6 +37,11 @@ class Columns:
             return "Return after at most e episodes in the task"
         return "Return after k adaptation steps"
 
+    @property
+    def last(self) -> "Columns":
+        """The last column alone."""
+        return Columns(self.by_episodes, self.positions[-1:])
+
     def points(self, group: Group) -> list[Point | None]:
         """The point of a group's curve in each column; None where the curve has none."""
         if not self.by_episodes:

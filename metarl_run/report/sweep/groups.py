@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl_run.maths.statistics import curve_of, lifetime_statistics
+from metarl_run.maths.statistics import curve_of, lifetime_statistics, outcomes_in
 from metarl_run.report.coarse import mean_or_none
 from metarl_run.report.sweep.jobs import Job
 from metarl_run.report.tasks import TaskCounts
@@ -67,6 +67,11 @@ class Group:
         return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
 
     @property
+    def outcomes(self) -> list[str]:
+        """Names of the outcomes in the curve, such as `success`."""
+        return outcomes_in(self.curve or {})
+
+    @property
     def num_finished(self) -> int:
         return len(self.seeds) - len(self.failed_seeds)
 
@@ -88,6 +93,11 @@ def grouped(jobs: Sequence[Job]) -> list[Group]:
             variants.setdefault(variant, []).append(job)
         groups += [group_of(algo, env, variant, same) for variant, same in sorted(variants.items())]
     return groups
+
+
+def outcomes_of(groups: Sequence[Group]) -> list[str]:
+    """Names of all outcomes of the groups."""
+    return list(dict.fromkeys(name for group in groups for name in group.outcomes))
 
 
 def variants_of(members: Sequence[Job]) -> list[str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl_run.report.coarse import MOST_POINTS, coarse_curve
-from metarl_run.report.figure import FAINT, draw_optimum, few_ticks, look, save
+from metarl_run.report.figure import FAINT, draw_optimum, few_ticks, fractions, look, save
 from metarl_run.report.run.terminal import number
 from metarl_run.report.sweep.columns import ladder
-from metarl_run.report.sweep.groups import Group
+from metarl_run.report.sweep.groups import Group, outcomes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,15 +28,24 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
     found = {(group.env, group.panel) for group in drawn}
     panels: list[tuple[str, str | None]] = [(env, x) for env in envs for x in names if (env, x) in found]
     panels = panels or [(env, None) for env in envs]
-    columns = min(3, len(panels))
-    lines = math.ceil(len(panels) / columns)
+    shown = [
+        (env, panel, outcome, members)
+        for env, panel in panels
+        for outcome in (None, *outcomes_of(drawn))
+        if (
+            members := [
+                g for g in drawn if g.env == env and g.panel in (panel, None) and outcome in (None, *g.outcomes)
+            ]
+        )
+    ]
+    columns = min(3, len(shown))
+    lines = math.ceil(len(shown) / columns)
 
     def on(figure: "Figure") -> None:
-        for i, (env, panel) in enumerate(panels):
+        for i, (env, panel, outcome, members) in enumerate(shown):
             axes = figure.add_subplot(lines, columns, i + 1)
             axes.set_title(env if panel is None else f"{env}: {panel}", loc="left", fontweight="bold")
-            members = [group for group in drawn if group.env == env and group.panel in (panel, None)]
-            draw_panel(axes, members, looks, panel)
+            draw_panel(axes, members, looks, panel, outcome)
 
     return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)
 
@@ -51,25 +60,33 @@ def looks_of(drawn: Sequence[Group]) -> dict[str, Mapping[str, Any]]:
 
 
 def draw_panel(
-    axes: "Axes", members: Sequence[Group], looks: Mapping[str, Mapping[str, Any]], panel: str | None
+    axes: "Axes",
+    members: Sequence[Group],
+    looks: Mapping[str, Mapping[str, Any]],
+    panel: str | None,
+    outcome: str | None = None,
 ) -> None:
-    """Draw the curves of one env, or of one part of a listed sweep on it."""
+    """Draw the curves of one env, or of one part of a listed sweep on it: returns or another outcome."""
     axes.set_xlabel("episodes seen in the task")
-    axes.set_ylabel("episode return")
+    axes.set_ylabel(outcome or "episode return")
+    name, lower, upper = ("mean", "low", "high") if outcome is None else (outcome, f"{outcome}_low", f"{outcome}_high")
     axes.margins(x=0.04)
     curves = [coarse_curve(group.curve or {}, MOST_POINTS) for group in members]
     greys = iter(("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2))) * len(members))
     for group, curve in zip(members, curves, strict=True):
-        x, mean = curve["episodes_seen"], curve["mean"]
+        x, mean = curve["episodes_seen"], curve[name]
         apart = group.panel is None and panel is not None
         style = {"color": FAINT, "linestyle": next(greys)} if apart else looks[group.label]
         seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
         if None not in curve["low"]:
-            axes.fill_between(x, curve["low"], curve["high"], color=style["color"], alpha=0.18, linewidth=0)
+            axes.fill_between(x, curve[lower], curve[upper], color=style["color"], alpha=0.18, linewidth=0)
         marker = "o" if len(x) <= 20 and not apart else ""
         width = 1.1 if apart else 1.8
         axes.plot(x, mean, marker=marker, markersize=4, linewidth=width, label=group.label + seeds, **style)
-    draw_optima(axes, members, looks)
+    if outcome is None:
+        draw_optima(axes, members, looks)
+    else:
+        fractions(axes, [value for curve in curves for value in curve[name]])
     longest = max(curves, key=lambda curve: curve["episodes_seen"][-1])
     last = longest["episodes_seen"][-1]
     if panel is not None and last >= MANY_EPISODES:

@@ -22,7 +22,7 @@ from metarl_run.report.output import standard_output
 from metarl_run.report.published import Verdict, precise, verdict
 from metarl_run.report.run.terminal import duration, in_ascii, number, thousands
 from metarl_run.report.sweep.columns import Columns, columns_of
-from metarl_run.report.sweep.groups import Group, grouped
+from metarl_run.report.sweep.groups import Group, grouped, outcomes_of
 from metarl_run.report.sweep.jobs import Job, read_jobs
 from metarl_run.report.sweep.panels import draw
 from metarl_run.report.tasks import remarkable, tasks_text
@@ -92,14 +92,14 @@ def write(sweep_folder: Path) -> SweepReport:
 def csv_of(groups: Sequence[Group]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *STATISTICS, *EXACT, "seeds_finished", "seeds"])
+    outcomes = [f"{name}{end}" for name in outcomes_of(groups) for end in ("", "_low", "_high")]
+    writer.writerow([*CSV_COLUMNS, *STATISTICS, *EXACT, "seeds_finished", "seeds", *outcomes])
     for group in groups:
         for point in group.points:
             numbers = [point[name] for name in (*CSV_COLUMNS[3:], *STATISTICS)]
-            exact = [point.get(name) for name in EXACT]  # None makes an empty cell
-            writer.writerow(
-                [group.algo, group.env, group.variant, *numbers, *exact, group.num_finished, len(group.seeds)]
-            )
+            exact, beside = ([point.get(name) for name in names] for names in (EXACT, outcomes))  # None: an empty cell
+            seeds = (group.num_finished, len(group.seeds))
+            writer.writerow([group.algo, group.env, group.variant, *numbers, *exact, *seeds, *beside])
     return text.getvalue()
 
 
@@ -138,6 +138,23 @@ def cells_of(group: Group, columns: Columns, sign: str) -> list[str]:
         missing(sign) if point is None else f"{number(point['mean'])}{plus_minus(point, number, sign)}"
         for point in columns.points(group)
     ]
+
+
+def outcome_cells(group: Group, names: Sequence[str], columns: Columns, sign: str) -> list[str]:
+    """Each outcome in the last column: the mean, ± half of its 95 % interval."""
+    (point,) = columns.last.points(group) or [None]
+    return [
+        missing(sign)
+        if point is None or name not in point
+        else number(point[name])
+        + plus_minus({"low": point[f"{name}_low"], "high": point[f"{name}_high"]}, number, sign)
+        for name in names
+    ]
+
+
+def outcome_titles(names: Sequence[str], columns: Columns) -> list[str]:
+    """`success k=3`."""
+    return [f"{name} {columns.titles[-1]}" for name in names if columns.titles]
 
 
 def missing(sign: str) -> str:
@@ -208,8 +225,8 @@ def optima_of(groups: Sequence[Group]) -> dict[str, str]:
 def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
     """The comparison for a terminal: a block per env, and as many columns as fit."""
     names = max((len(name) for group in groups for name in (group.env, group.label)), default=0)
-    lifetimes = lifetimes_of(groups, sign)
-    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True))
+    lifetimes, outcomes = lifetimes_of(groups, sign), outcomes_of(groups)
+    taken = sum(3 + max(map(len, cells)) for cells in zip(*lifetimes, strict=True)) + 13 * len(outcomes)
     room = (width - names - 28 - taken) // 12
     counts = 2 if room > ROOM_FOR_COUNTS + 2 else 0
     room -= counts
@@ -225,7 +242,8 @@ def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
         title_justify="left",
     )
     table.add_column("")
-    titles = [title.replace(" ", "\n") for title in LIFETIMES if taken]
+    titles = [title.replace(" ", "\n") for title in outcome_titles(outcomes, columns)]
+    titles += [title.replace(" ", "\n") for title in LIFETIMES if any(lifetimes)]
     for title in (*columns.titles, *titles, "seeds", *(title.replace(" ", "\n") for title in COST[:counts]), COST[-1]):
         table.add_column(title, justify="right", no_wrap=True, overflow="crop")
     shown = None
@@ -238,6 +256,7 @@ def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
         table.add_row(
             f"  {group.label}",
             *cells_of(group, columns, sign),
+            *outcome_cells(group, outcomes, columns, sign),
             *lifetime,
             Text(group.finished, "red" if group.failed_seeds else ""),
             *cost_of(group, sign)[0 if counts else -1 :],
@@ -247,12 +266,22 @@ def table_of(groups: Sequence[Group], width: int, sign: str) -> Table:
 
 def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Path) -> str:
     columns = columns_of(groups, 8)
-    lifetimes = lifetimes_of(groups, "±")
-    titles = ["env", "algo", *columns.titles, *(title for title in LIFETIMES if any(lifetimes)), "seeds", *COST]
+    lifetimes, outcomes = lifetimes_of(groups, "±"), outcomes_of(groups)
+    beside = outcome_titles(outcomes, columns)
+    titles = [
+        "env",
+        "algo",
+        *columns.titles,
+        *beside,
+        *(title for title in LIFETIMES if any(lifetimes)),
+        "seeds",
+        *COST,
+    ]
     rows = [
         [
             *(group.env, group.label),
             *cells_of(group, columns, "±"),
+            *outcome_cells(group, outcomes, columns, "±"),
             *lifetime,
             *(finished_of(group), *cost_of(group, "±")),
         ]

@@ -14,11 +14,13 @@ ABOUT = {
     "fraction_of_optimum": "Total reward of a lifetime divided by value iteration's, mean over {tasks} tasks with its "
     "95 % interval.",
 }
+ABOUT_OUTCOME = "{outcome} in the last episode of a lifetime, mean over {tasks} tasks with its 95 % interval."
 
 
 def about(record: TableRecord) -> str:
     """Meaning of the numbers, and the coverage of learned columns' intervals."""
-    meaning = ABOUT[record["measure"]].format(tasks=max(cell["tasks"] for cell in record["cells"]))
+    tasks, measure = max(cell["tasks"] for cell in record["cells"]), record["measure"]
+    meaning = ABOUT.get(measure, ABOUT_OUTCOME).format(tasks=tasks, outcome=str(measure).capitalize())
     learned = [len(cell["seeds"]) for cell in record["cells"] if cell["one_sided"] and cell["ours"] is not None]
     return f"{meaning} {coverage_note(learned)}".strip()
 

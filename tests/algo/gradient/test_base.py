@@ -42,7 +42,7 @@ def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_p
     with torch.no_grad():
         ours = algo.adapt(algo.start(M), ROLLOUTS[0]).params
     for task in range(M):
-        one = Rollout(*(field[task] for field in ROLLOUTS[0][:-1]), memory={})
+        one = Rollout(*(field[task] for field in ROLLOUTS[0].of_steps), memory={})
         φ = {name: p.detach().clone().requires_grad_() for name, p in θ.items()}
         behaviour = learner.behaviour(network(φ, one.observation, {})[0])
         for _ in range(epochs):
@@ -57,7 +57,7 @@ def test_one_adaptation_by_ppo_is_as_many_steps_as_epochs_each_relative_to_the_p
 def test_tasks_do_not_see_one_another():
     algo = make(MAML, adaptation_steps=1, first_order=False, meta_optimizer=Recorder())
     order = torch.tensor([2, 0, 1])
-    shuffled = Rollout(*(field[order] for field in ROLLOUTS[0][:-1]), memory={})
+    shuffled = Rollout(*(field[order] for field in ROLLOUTS[0].of_steps), memory={})
     straight, permuted = (algo.adapt(algo.start(M), rollout).params for rollout in (ROLLOUTS[0], shuffled))
     for name in straight:
         torch.testing.assert_close(straight[name][order], permuted[name])

@@ -212,3 +212,35 @@ def test_nothing_is_written_beside_the_run(tmp_path, monkeypatch, capfd):
     state = family.reset(task, 1, generator)
     family.step(task, state._replace(qvel=state.qvel + 1e12), torch.ones(1, 1, 6), None)
     assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", "")
+
+
+def test_pearls_tasks_are_those_of_its_code():
+    """130 draws of numpy's legacy generator: the first 100 are for meta-training, the last 30 for meta-testing."""
+    draws = np.random.RandomState(1337).uniform(0, 3, 130)
+    family = make_family("half_cheetah_vel_pearl")
+    for split, wanted in (("meta_train", draws[:100]), ("meta_test", draws[-30:])):
+        np.testing.assert_allclose(family.all_tasks(split).velocity, np.sort(wanted), atol=6e-5)
+        drawn = family.sample(len(wanted), split, torch.Generator().manual_seed(0)).velocity
+        np.testing.assert_allclose(drawn.sort().values, family.all_tasks(split).velocity)
+
+
+@pytest.mark.parametrize(
+    ("option", "features", "horizon"),
+    [
+        ("half_cheetah_vel", 20, 200),  # 8 angles and heights, 9 velocities, 3 coordinates of the torso
+        ("half_cheetah_vel_promp", 17, 100),
+        ("half_cheetah_dir_promp", 17, 100),
+        ("ant_dir", 27, 200),  # 13 positions, 14 velocities
+        ("ant_dir_promp", 27 + 6 * 13, 100),  # forces and torques on 13 bodies
+        ("ant_goal", 29 + 6 * 13, 200),
+    ],
+)
+def test_variants_observe_what_the_published_code_does(option, features, horizon):
+    family = make_family(option)
+    assert family.observation_space.shape == (features,) and family.horizon == horizon
+
+
+def test_varibads_ants_run_one_radian_to_either_side():
+    directions = make_family("ant_dir_varibad").all_tasks("meta_test").direction[:, 0]
+    right, up = math.cos(1), math.sin(1)
+    np.testing.assert_allclose(directions, [[right, -up], [right, up]])

@@ -155,3 +155,14 @@ def test_equal_returns_can_be_drawn_though_their_mean_is_rounded(
     make_run: MakeRun, tmp_path: Path, level: float
 ) -> None:
     assert len(curve.write(make_run(tmp_path / "run", returns=[[level] * 100] * 2))) == 2
+
+
+@pytest.mark.parametrize("steps", [2, 60])
+def test_an_outcome_has_a_panel_of_its_own_below(make_run: MakeRun, drawn: Drawn, tmp_path: Path, steps: int) -> None:
+    returns, success = [[10.0, 30.0]] * steps, [[0.0, 1.0], *[[1.0, 1.0]] * (steps - 1)]
+    run = make_run(tmp_path / "run", returns=returns, success=success)
+    above, below = drawn(curve, run).axes
+    assert (above.get_ylabel().partition(",")[0], below.get_ylabel()) == ("episode return", "success")
+    assert (above.get_xlabel(), below.get_xlabel()) == ("", "episodes seen in the task")
+    assert below.lines[0].get_ydata()[0] == (0.5 if steps == 2 else 0.75)  # 60 steps in pairs
+    assert below.get_ylim() == pytest.approx((-0.04, 1.04))

@@ -230,3 +230,14 @@ def test_evenly(count: int, at_most: int) -> None:
     assert len(chosen) == min(count, at_most) == len(set(chosen))
     assert chosen == sorted(chosen)
     assert not count or (chosen[0], chosen[-1]) == (0, count - 1)
+
+
+def test_an_outcome_has_a_column_and_a_word_in_the_headline(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", success=((0.0, 0.25), (0.5, 1.0)))
+    summary = json.loads((folder / "summary.json").read_text())
+    told = "maml on cartpole_family: 20.0 → 35.0 after one step (20 episodes)"
+    assert headline(summary) == f"{told} · success 0.12 → 0.75"
+    lines = printed(RunReport(summary, folder))
+    (titles,) = (line for line in lines if "95 %" in line)
+    assert titles.split()[-1] == "success"
+    assert [line.split()[-1] for line in lines if re.match(r" *[01] ", line)] == ["0.12", "0.75"]

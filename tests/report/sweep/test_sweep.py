@@ -365,3 +365,25 @@ def test_a_summary_that_no_run_wrote_is_a_failed_job(
     report = sweep.write(tmp_path)
     (failed,) = report.failed
     assert failed.name == "1" and f"{entry}" in str(failed.problem)
+
+
+def test_outcomes_stand_beside_returns(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    """In an env whose runs have them; the other's cells and files are as they would be without."""
+    for seed, last in ((0, (0.5, 1.0)), (1, (0.0, 0.5))):
+        make_run(tmp_path / f"maml_arm_{seed}_{seed}", env="arm", seed=seed, success=((0.0, 0.0), last))
+    make_run(tmp_path / "maml_bandit_0_2", env="bandit")
+    report = sweep.write(tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    assert [*rows[0]][-3:] == ["success", "success_low", "success_high"]
+    assert [(row["env"], row["success"]) for row in rows] == [
+        ("arm", "0.0"),
+        ("arm", "0.5"),
+        ("bandit", ""),
+        ("bandit", ""),
+    ]
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "| k=0 | k=1 | success k=1 | seeds |" in markdown
+    assert "0.50 ±" in markdown and "| – | 1/1 |" in markdown
+    assert "success" in printed(report, 120)
+    titles = [(axes.get_title(loc="left"), axes.get_ylabel()) for axes in drawn(sweep, tmp_path).axes]
+    assert titles == [("arm", "episode return"), ("arm", "success"), ("bandit", "episode return")]
