@@ -6,6 +6,8 @@ Workloads:
     maml      one meta-iteration with exact second derivatives, same sizes
     rl2       networks with memory, 512 lifetimes × 100 steps: rollout, and PPO update
     tables    a classical agent in 1000 random MDPs
+    mujoco    robots with a model for each task, 800 at a time, beside Gymnasium's in a Python loop
+    pool      env=gymnasium, in this process and in two workers (--threads 2), beside the bare environments in a loop
     startup   time until the command answers
     overhead  share of meta-training outside meta-updates
 
@@ -33,7 +35,7 @@ from rich.table import Table
 from metarl_run.report.output import standard_output
 from metarl_run.system.json_text import json_text
 
-WORKLOADS = ("step", "rollout", "maml", "rl2", "tables", "startup", "overhead")
+WORKLOADS = ("step", "rollout", "maml", "rl2", "tables", "mujoco", "pool", "startup", "overhead")
 REPEATS = 7
 PROJECT = "metarl-run"
 

@@ -271,59 +271,80 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         self._pool = self.family.pool(self.num_envs)
         device = self.generator.device
         tasks = self.task.values.repeat_interleave(self.episodes_per_task, 0).double().cpu().numpy()
-        self._steps = torch.zeros(self.num_envs, dtype=torch.int64)
-        self._left = torch.full((self.num_envs,), episodes)
+        (self._width,) = self.family.observation_space.shape
+        self._left = np.full(self.num_envs, episodes)
+        self._now, self._first_limit = 0, self.horizon
+        self._cut = np.full(self.num_envs, self.horizon)  # time of the next truncation
         self._observation = self._begin(np.ones(self.num_envs, bool), tasks)
-        self._alive = torch.ones(self.num_tasks, self.episodes_per_task, dtype=torch.bool, device=device)
+        shape = self.num_tasks, self.episodes_per_task
+        self._alive = torch.ones(shape, dtype=torch.bool, device=device)
+        self._nowhere, self._all_alive = torch.zeros_like(self._alive), True
         return self._shaped(self._observation)
 
     def advance(self, action: Tensor) -> Transition:
-        alive = self._left > 0
+        """See `TaskVectorEnv.advance`.
+
+        Where the environments themselves take long, every operation between their steps finds an empty cache: so most
+        steps, in which all are alive and nothing ends, get along with few, and on arrays, where they cost less.
+        """
         chosen = self._chosen(action)
-        chosen[~alive.numpy()] = np.nan
-        rows = torch.from_numpy(self._pool.step(chosen)[: self.num_envs].copy())
-        width = self._observation.shape[1]
+        if not self._all_alive:
+            chosen[self._left == 0] = np.nan
+        rows = self._pool.step(chosen)[: self.num_envs].copy()
+        self._now += 1
+        if not self._all_alive or self._now >= self._first_limit or rows[:, -2:].any():
+            return self._where_some_end(rows)
+        self._observation = rows[:, : self._width]
+        shaped = self._shaped(rows)
+        outcomes = {name: shaped[..., self._width + i] for i, name in enumerate(self.family.outcomes)}
+        return Transition(shaped[..., : self._width], shaped[..., -3], self._nowhere, None, None, outcomes)
+
+    def _where_some_end(self, rows: np.ndarray) -> Transition:
+        """The outcome of a step after which some environment is not alive, or was not before."""
+        alive, all_alive = self._left > 0, self._all_alive
         rows[~alive, -3:] = 0.0
-        self._steps += alive
+        observation = np.where(alive[:, None], rows[:, : self._width], self._observation)
         terminated = rows[:, -2] > 0
-        truncated = ((rows[:, -1] > 0) | (self._steps >= self.horizon)) & ~terminated & alive
+        truncated = ((rows[:, -1] > 0) | (self._cut <= self._now)) & ~terminated & alive
         ended = terminated | truncated
-        self._left -= ended.long()
-        self._observation = torch.where(alive.unsqueeze(1), rows[:, :width], self._observation)
-        anew = (ended & (self._left > 0)).numpy()
-        if anew.any():
-            first = self._begin(anew)
-            self._observation = torch.where(torch.from_numpy(anew).unsqueeze(1), first, self._observation)
-            self._steps[torch.from_numpy(anew)] = 0
-        self._alive = self._shaped(self._left > 0)
+        if ended.any():
+            self._left -= ended
+            left = self._left > 0
+            anew = ended & left
+            if anew.any():
+                observation = np.where(anew[:, None], self._begin(anew), observation)
+            self._cut[ended] = self._now + self.horizon
+            self._alive, self._all_alive = self._shaped(left), bool(left.all())
+            self._first_limit = int(self._cut.min())
+        self._observation = observation
         return Transition(
-            self._shaped(self._observation),
+            self._shaped(observation),
             self._shaped(rows[:, -3]),
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
-            None if alive.all() else self._shaped(alive),
-            {name: self._shaped(rows[:, width + i]) for i, name in enumerate(self.family.outcomes or {})},
+            None if all_alive else self._shaped(alive),
+            {name: self._shaped(rows[:, self._width + i]) for i, name in enumerate(self.family.outcomes or {})},
         )
 
-    def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[Tensor, "N D"]:
+    def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[np.ndarray, "N D"]:
         """First observations of new episodes, each with a seed of its own, whichever worker resets it."""
         draws = torch.randint(SEEDS, (self.num_envs,), generator=self.generator, device=self.generator.device)
         seeds = np.where(envs, draws.cpu().numpy(), -1)
-        (width,) = self.family.observation_space.shape
-        return torch.from_numpy(self._pool.reset(seeds, tasks)[: self.num_envs, :width].copy())
+        return self._pool.reset(seeds, tasks)[: self.num_envs, : self._width].copy()
 
     def _chosen(self, action: Tensor) -> np.ndarray:
         """Actions of the environments' own space, `[N, d]`: of a Discrete one with its start."""
-        flat = action.reshape(self.num_envs, -1).double().cpu().numpy()
+        flat = action.reshape(self.num_envs, -1).cpu()
         match self.single_action_space:
             case spaces.Discrete(start=start):
-                return flat + int(start)
+                return flat.double().numpy() + int(start)
             case spaces.Box(low=low, high=high):
-                return np.asarray(np.clip(flat, low, high))
+                return flat.numpy().clip(low, high)
         raise AssertionError(self.single_action_space)
 
-    def _shaped(self, x: Tensor) -> Tensor:
-        return x.view(self.num_tasks, self.episodes_per_task, *x.shape[1:]).to(self.generator.device)
+    def _shaped(self, x: np.ndarray) -> Tensor:
+        shape = (self.num_tasks, self.episodes_per_task, *x.shape[1:])
+        return torch.from_numpy(x).view(shape).to(self.generator.device)
 
 
 GymnasiumFamily.envs = GymnasiumVectorEnv

@@ -10,6 +10,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from statistics import fmean
 from typing import Any
 
@@ -255,6 +256,10 @@ def from_flat(space: spaces.Space[Any], action: np.ndarray) -> Any:
     return action.reshape(space.shape).astype(space.dtype)
 
 
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) == 1
+
+
 # --- Many environments ---
 
 
@@ -287,6 +292,10 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
         self.width, self.outcomes = spaces.flatdim(self.inner_observation), maker.outcomes
         chosen = flat_action_space(self.inner_action)
         self.rows = np.zeros((number, self.width + len(self.outcomes) + 3), np.float32)
+        self._of_features, self._of_rest = list(self.rows[:, : self.width]), list(self.rows[:, self.width :])
+        inner = self.inner_observation, self.inner_action
+        self._vector, floats = (space.dtype if _is_vector(space) else None for space in inner)
+        self._as_they_are = floats if floats is not None and floats.kind == "f" else None
         self.observation_space = spaces.Box(-np.inf, np.inf, self.rows.shape)
         size = 1 if isinstance(chosen, spaces.Discrete) else chosen.shape[0]
         self.action_space = spaces.Box(-np.inf, np.inf, (number, size), np.float64)
@@ -311,7 +320,7 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
                     env.set_task(tasks[index])
                 assert env.env is not None
                 observation, _ = env.env.reset(seed=int(seeds[index]))
-                features: Any = spaces.flatten(self.inner_observation, observation)
+                features = self._features(observation)
             except Exception as error:
                 return self.rows, _failure(index, "reset", error)
             self.rows[i, : self.width], self.rows[i, self.width :] = features, 0.0
@@ -319,18 +328,24 @@ class Chunk(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Step every environment whose action is not NaN."""
+        chosen: Any = action if self._as_they_are is None else action.astype(self._as_they_are, copy=False)
         for i in np.flatnonzero(~np.isnan(action[:, 0])).tolist():
             try:
                 env = self.envs[i].env
                 assert env is not None
-                observation, reward, terminated, truncated, info = env.step(from_flat(self.inner_action, action[i]))
-                features: Any = spaces.flatten(self.inner_observation, observation)
-                told = [info[name] for name in self.outcomes]
+                taken = chosen[i] if self._as_they_are else from_flat(self.inner_action, chosen[i])
+                observation, reward, terminated, truncated, info = env.step(taken)
+                features, outcomes = self._features(observation), [info[name] for name in self.outcomes]
             except Exception as error:
                 return self.rows, 0.0, False, False, _failure(self.first + i * self.stride, "step", error)
-            self.rows[i, : self.width], self.rows[i, self.width : -3] = features, told
-            self.rows[i, -3:] = reward, terminated, truncated
+            self._of_features[i][:], self._of_rest[i][:] = features, (*outcomes, reward, terminated, truncated)
         return self.rows, 0.0, False, False, {}
+
+    def _features(self, observation: Any) -> Any:
+        """The observation as `spaces.flatten` makes it, which takes longer than a comparison of types."""
+        if type(observation) is np.ndarray and observation.ndim == 1 and observation.dtype == self._vector:
+            return observation
+        return spaces.flatten(self.inner_observation, observation)
 
     def close(self) -> None:
         for env in self.envs:
@@ -378,8 +393,10 @@ class Pool:
             actions: of each of the first environments; NaN leaves one alone.
         """
         n = self._size
-        padded = np.full((n, actions.shape[1]), np.nan)
-        padded[: len(actions)] = actions
+        padded = actions
+        if len(actions) < n:
+            padded = np.full((n, actions.shape[1]), np.nan)
+            padded[: len(actions)] = actions
         if not self.workers:
             return self._rows(lambda: self.chunks.step(padded))
         by_worker = padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1)
@@ -419,6 +436,8 @@ class Pool:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             if self.workers:
+                if isinstance(error, EOFError | ConnectionError):  # a pipe is closed before its process has ended
+                    connection.wait([process.sentinel for process in self.chunks.processes], timeout=self.timeout)
                 dead = [w for w, process in enumerate(self.chunks.processes) if not process.is_alive()]
                 late = [w for w, pipe in enumerate(self.chunks.parent_pipes) if pipe is not None and not pipe.poll()]
                 if isinstance(error, EOFError | ConnectionError | BrokenPipeError) and dead:
