@@ -258,7 +258,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         assert family.horizon is not None
         self.family, self.task, self.generator = family, task, generator
         self.num_tasks, self.episodes_per_task, self.horizon = task.num_tasks, episodes_per_task, family.horizon
-        self.num_envs = self.num_tasks * episodes_per_task
+        self.num_envs, self._outcomes = self.num_tasks * episodes_per_task, list(family.outcomes or ())
         self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
         self._state = None
 
@@ -296,7 +296,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             return self._where_some_end(rows)
         self._observation = rows[:, : self._width]
         shaped = self._shaped(rows)
-        outcomes = {name: shaped[..., self._width + i] for i, name in enumerate(self.family.outcomes)}
+        outcomes = {name: shaped[..., self._width + i] for i, name in enumerate(self._outcomes)}
         return Transition(shaped[..., : self._width], shaped[..., -3], self._nowhere, None, None, outcomes)
 
     def _where_some_end(self, rows: np.ndarray) -> Transition:
@@ -323,7 +323,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
             self._shaped(terminated),
             self._shaped(truncated) if truncated.any() else None,
             None if all_alive else self._shaped(alive),
-            {name: self._shaped(rows[:, self._width + i]) for i, name in enumerate(self.family.outcomes or {})},
+            {name: self._shaped(rows[:, self._width + i]) for i, name in enumerate(self._outcomes)},
         )
 
     def _begin(self, envs: Bool[np.ndarray, " N"], tasks: np.ndarray | None = None) -> Float[np.ndarray, "N D"]:
