@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -102,7 +103,14 @@ class AnyTask(gymnasium.Env[np.ndarray, np.ndarray]):
         return observation, float(reward), terminated, truncated, info
 
     def render(self) -> Any:
-        return self.inner.render()
+        """A picture, by EGL where there is no screen and `MUJOCO_GL` says nothing."""
+        if not os.environ.get("DISPLAY"):
+            os.environ.setdefault("MUJOCO_GL", "egl")
+        mujoco = mujoco_quietly()
+        try:
+            return self.inner.render()
+        except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
+            raise ConfigError("film", f"MuJoCo cannot draw here: {error}", "MUJOCO_GL=egl or osmesa") from error
 
     def close(self) -> None:
         """Give the environment back, for the next `AnyTask`; one that draws has a window to close."""
