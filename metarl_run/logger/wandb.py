@@ -131,6 +131,7 @@ class Wandb(Sink):
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         columns = list(self.table[0]) if self.table else []
         kept = ("status", "wall_seconds", "env_steps", "env_steps_per_second", "lifetime_return", "published")
+        kept += ("family_version", "tasks_hash")
         self.send(
             do="finish",
             columns=columns,
