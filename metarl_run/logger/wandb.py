@@ -136,7 +136,9 @@ class Wandb(Sink):
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         columns = list(self.table[0]) if self.table else []
-        kept = ("status", "wall_seconds", "env_steps", "env_steps_per_second", "lifetime_return", "published")
+        benchmark = ("family_version", "tasks_hash")
+        costs = ("wall_seconds", "env_steps", "env_steps_per_second")
+        kept = ("status", *costs, "lifetime_return", "published", *benchmark)
         self.send(
             do="finish",
             columns=columns,
