@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 SPACES = {
     "box": spaces.Box(-np.inf, np.inf, (2, 3)),
+    "vector": spaces.Box(-1, 1, (2,)),
     "bytes": spaces.Box(0, 255, (4, 4, 3), np.uint8),
     "discrete": spaces.Discrete(5, start=3),
     "multi_discrete": spaces.MultiDiscrete([2, 3], start=[1, 0]),

@@ -370,8 +370,9 @@ class Pool:
             return
         each = -(-number // self.workers)
         made = [_MakeChunk(maker, each, w, self.workers) for w in range(self.workers)]
-        # Neither the parent's memory nor its open files: a worker must notice when the parent is gone.
-        self.chunks = AsyncVectorEnv(made, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        # Neither the parent's memory nor its open files: a worker must notice when the parent is gone. Rows are copied
+        # once, by those who ask for them.
+        self.chunks = AsyncVectorEnv(made, copy=False, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
 
     def reset(self, seeds: np.ndarray, tasks: np.ndarray | None = None) -> np.ndarray:
         """Reset environments; rows of all: features, outcomes, reward, terminated, truncated.
@@ -387,7 +388,7 @@ class Pool:
         return self._rows(lambda: self.chunks.reset_wait(timeout=self.timeout))
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Step environments; rows as of `reset`.
+        """Step environments; rows as of `reset`, which the next call overwrites.
 
         Args:
             actions: of each of the first environments; NaN leaves one alone.
@@ -399,9 +400,14 @@ class Pool:
             padded[: len(actions)] = actions
         if not self.workers:
             return self._rows(lambda: self.chunks.step(padded))
-        by_worker = padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1)
-        self._answer(lambda: self.chunks.step_async(np.ascontiguousarray(by_worker)))
-        return self._rows(lambda: self.chunks.step_wait(timeout=self.timeout))
+        by_worker = np.ascontiguousarray(padded.reshape(-1, self.workers, actions.shape[1]).swapaxes(0, 1))
+
+        def step() -> tuple[Any, ...]:
+            self.chunks.step_async(by_worker)
+            answer: tuple[Any, ...] = self.chunks.step_wait(timeout=self.timeout)
+            return answer
+
+        return self._rows(step)
 
     @property
     def _size(self) -> int:

@@ -41,7 +41,8 @@ def project(option: str, tasks: int) -> Work:
     if "params" not in option:
         mass = torch.from_numpy(family.model.body_mass.copy())
         masses = {"body_mass": mass * (0.5 + torch.rand(tasks, len(mass), generator=generator))}
-        family.parameters = lambda task: masses  # type: ignore[method-assign]
+        all_tasks = lambda task: masses if task.num_tasks == tasks else {}  # noqa: E731 - not the one of resets
+        family.parameters = all_tasks  # type: ignore[method-assign]
     env = batch(family, tasks, EPISODES)
     low, high = (torch.from_numpy(bound) for bound in (family.action_space.low, family.action_space.high))
     draws = torch.rand(STEPS, tasks, EPISODES, len(low), generator=generator)

@@ -1,4 +1,4 @@
-"""`env=gymnasium` beside the same environments in a plain Python loop: 40 HalfCheetahs, 100 steps after a reset.
+"""`env=gymnasium` beside the same environments in a plain Python loop: 200 HalfCheetahs, 20 steps after a reset.
 
 All subjects take the same actions from the same states; what the loop needs is what the environments themselves take,
 so its ratio is the project's share of their speed. Two worker processes need `--threads 2` and the wall clock.
@@ -14,7 +14,7 @@ from benchmarks.timing import PROJECT, Case, Work
 from metarl_run.env.gymnasium import SEEDS
 from metarl_run.env.vector import parallel
 
-TASKS, EPISODES, STEPS = 20, 2, 100
+TASKS, EPISODES, STEPS = 10, 20, 20
 ENV = "HalfCheetah-v5"
 LOOP, ASYNC = "gymnasium", f"{PROJECT} async"
 

@@ -82,6 +82,17 @@ def test_every_choice_of_a_policy_is_an_action_of_the_environment(name):
     env.advance(action(env))  # the toy asserts that it is in its space
 
 
+def test_a_vector_of_actions_is_clipped_and_kept_by_the_environment():
+    """It gets a part of an array with all actions, which the next step must not overwrite."""
+    env = env_of(toy(kwargs={"action": "vector"}))
+    env.start()
+    for value in (0.25, 5.0):
+        env.advance(torch.full((3, 2, 2), value))
+    for each in env.family._pool.chunks.envs[:6]:
+        assert [taken.tolist() for taken in each.env.unwrapped.actions] == [[0.25, 0.25], [1.0, 1.0]]
+        assert {taken.dtype for taken in each.env.unwrapped.actions} == {np.dtype(np.float32)}
+
+
 def test_episodes_in_a_row_count_every_step_once():
     """Episodes of three steps: rewards 1, 2, 3, 1, 2, 3, no step lost or counted twice at a reset (trap 8)."""
     env = env_of(toy())
