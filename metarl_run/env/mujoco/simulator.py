@@ -1,5 +1,6 @@
 """MuJoCo as a function of tensors: full physics states go in and come out, stepped by one native call."""
 
+import copy
 import importlib
 import logging
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ class Simulator:
         if self._renderer is None:
             draw_without_screen()
             try:
-                self._renderer = mujoco.Renderer(self.model, SIZE, SIZE)
+                self._renderer = mujoco.Renderer(_with_endless_floor(self.model), SIZE, SIZE)
             except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as error:
                 raise ConfigError("film", f"MuJoCo cannot draw here: {error}", "MUJOCO_GL=egl or osmesa") from error
         data.qpos[:] = state.qpos[0, 0].cpu().numpy()
@@ -161,6 +162,18 @@ def _compiled(model_file: str, *, contact_forces: bool) -> Any:
     spec.body("torso").add_site(name="torso_site")
     spec.add_sensor(type=mujoco.mjtSensor.mjSENS_ACCELEROMETER, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="torso_site")
     return spec.compile()
+
+
+def _with_endless_floor(model: Any) -> Any:
+    """The same model, from whose floor no robot can run in a picture; in the physics, planes have no end anyway."""
+    mujoco, model = _mujoco(), copy.copy(model)
+    for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+        width, material = 2 * model.geom_size[floor, :2], model.geom_matid[floor]
+        if material >= 0:  # tiles of the same size
+            model.mat_texrepeat[material] /= width
+            model.mat_texuniform[material] = 1
+        model.geom_size[floor, :2] = 0.0
+    return model
 
 
 def _mujoco() -> Any:

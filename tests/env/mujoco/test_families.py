@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl_run.env.mujoco.simulator import _with_endless_floor
 from metarl_run.env.standalone import make_family
 from metarl_run.env.vector import TaskVectorEnv
 
@@ -244,3 +245,11 @@ def test_varibads_ants_run_one_radian_to_either_side():
     directions = make_family("ant_dir_varibad").all_tasks("meta_test").direction[:, 0]
     right, up = math.cos(1), math.sin(1)
     np.testing.assert_allclose(directions, [[right, -up], [right, up]])
+
+
+def test_the_floor_in_pictures_has_no_end():
+    """A robot that has run 40 m would leave the model's; the physics keeps it."""
+    model = make_family("half_cheetah_dir").model
+    drawn = _with_endless_floor(model)
+    floor = model.geom("floor").id
+    assert model.geom_size[floor, :2].tolist() == [40, 40] and drawn.geom_size[floor, :2].tolist() == [0, 0]
