@@ -48,6 +48,8 @@ class Toy(gymnasium.Env):
             if self.fault == "die":
                 os._exit(9)
         reward = self.bonus + self.scale * self.steps
+        if self.fault == "nan" and self.steps == self.at:
+            reward = float("nan")
         info = {"is_success": self.steps == 2, "steps": self.steps, "name": "toy"}
         return self.observation_space.sample(), reward, self.steps >= self.length, False, info
 

@@ -10,10 +10,13 @@ import torch
 from gymnasium import spaces
 from gymnasium_lab import SPACES, Toy
 
+from metarl_run.algo.random import Random
 from metarl_run.env.gymnasium_pool import flat_action_space, from_flat
+from metarl_run.env.normalisation import Normalisation
 from metarl_run.env.standalone import make_family
 from metarl_run.env.vector import parallel
-from metarl_run.errors import ConfigError, ResourceError
+from metarl_run.errors import ConfigError, NumericalError, ResourceError
+from metarl_run.lifetime import live
 
 
 def toy(**changes):
@@ -214,6 +217,19 @@ def test_an_environment_that_raises_is_named(vector):
     with pytest.raises(ResourceError, match=r"env 0: step: ValueError: broken gearbox"):
         env.advance(action(env))
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_a_reward_that_is_not_a_number_is_named_by_task_and_step(normalise):
+    family = toy(kwargs={"fault": "nan", "observation": "vector"})
+    if normalise:
+        family.normalisation = Normalisation(
+            2, torch.device("cpu"), observations=True, rewards=True, reward_unit=1.0, discount=1.0
+        )
+    algo = Random(action_space=family.action_space)
+    with pytest.raises(NumericalError, match=r"reward of GymnasiumFamily.*nan") as caught:
+        live(algo, env_of(family), torch.Generator().manual_seed(0), adaptation_steps=0)
+    assert caught.value.task == 0
 
 
 def test_a_worker_that_hangs_is_given_up_after_its_time_out():
