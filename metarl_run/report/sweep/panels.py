@@ -19,6 +19,10 @@ MANY_EPISODES = 20
 """Number of episodes from which the axis is logarithmic: agents with memory learn most in the first few."""
 
 
+CROWDED = 1.3
+"""Ratio to the last tick below which the numbers of two would overlap."""
+
+
 def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
     """Draw one line per algo, alike in all panels; groups without a panel are grey in every panel of their env."""
     drawn = [group for group in groups if group.curve]
@@ -44,7 +48,7 @@ def draw(name: Path, groups: Sequence[Group]) -> list[Path]:
     def on(figure: "Figure") -> None:
         for i, (env, panel, outcome, members) in enumerate(shown):
             axes = figure.add_subplot(lines, columns, i + 1)
-            axes.set_title(env if panel is None else f"{env}: {panel}", loc="left", fontweight="bold")
+            axes.set_title(env if panel in (None, env) else f"{env}: {panel}", loc="left", fontweight="bold")
             draw_panel(axes, members, looks, panel, outcome)
 
     return save(name, 0.5 + 4.6 * columns, 3.7 * lines, on)
@@ -91,7 +95,7 @@ def draw_panel(
     last = longest["episodes_seen"][-1]
     if panel is not None and last >= MANY_EPISODES:
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-        ticks = list(ladder(int(last)))
+        ticks = [tick for tick in ladder(int(last)) if tick == int(last) or CROWDED * tick < last]
         axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
         axes.minorticks_off()
     else:
