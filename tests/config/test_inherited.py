@@ -133,7 +133,7 @@ def test_an_experiments_own_options_and_parents_are_said(tmp_path: Path) -> None
     child.write_text(f"{head}  - parent\n  - _self_\nnetwork: {{activation: tanh}}\n")
     trained("network.activation=relu", "network.hidden=[8]", "learner.discount=0.5")
     (point,) = compose_points([f"--config-dir={tmp_path / 'conf'}", FILES, "experiment=child"]).points
-    assert point.config["network"] | {"_target_": 0} == {"_target_": 0, "hidden": [8], "activation": "tanh"}
+    assert (point.config["network"]["hidden"], point.config["network"]["activation"]) == ([8], "tanh")
     assert point.config["learner"]["discount"] == 0.75 and point.choices["env"] == "random_mdp"
 
 

@@ -149,7 +149,7 @@ def test_values_that_do_not_go_together(overrides: str, where: str, said: str) -
         ("env.meta_test.gravty", "did you mean gravity?"),
         ("meta_test.tasks", "did you mean num_tasks?"),
         ("published.sources", "did you mean source?"),
-        ("network.size", "there is hidden, activation"),
+        ("network.size", "there is hidden, activation, initial_weights"),
         ("logger.files.path", None),
         ("xyzzy", None),
         ("algo._args_", None),
