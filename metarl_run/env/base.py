@@ -168,5 +168,8 @@ class TaskFamily(Component, ABC):
         return None
 
     def for_pictures(self) -> "TaskFamily":
-        """The same family, able to draw its states if it ever is."""
+        """The same family, able to draw its states if it ever is; its user closes it."""
         return self
+
+    def close(self) -> None:  # noqa: B027  # most hold nothing
+        """Give back what the family holds besides tensors, such as environments of another library."""

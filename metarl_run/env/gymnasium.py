@@ -220,6 +220,11 @@ class GymnasiumFamily(TaskFamily):
         family.vector, family._pool = "sync", None
         return family
 
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
     def reset(self, task: Task, num_episodes: int, generator: torch.Generator) -> Any:
         raise NotImplementedError("states live in Gymnasium's environments; see GymnasiumVectorEnv")
 

@@ -1,5 +1,6 @@
 """Film of one held-out task: the agent before adaptation and after each step, side by side."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def film(
     task = family.sample(index + 1, "meta_test", streams("meta_test/tasks")).select(slice(index, index + 1))
     env = parallel(family, task, episodes_per_task=episodes_per_task, generator=streams("film/env"))
     camera = Camera(env, task)
-    with torch.no_grad():
+    with contextlib.closing(family), torch.no_grad():
         lifetime = live(algo, env, streams("film/actions"), adaptation_steps=adaptation_steps)
     episodes = [frames for frames in camera.episodes if frames][: adaptation_steps + 1]
     if not episodes:
