@@ -171,5 +171,5 @@ class TaskFamily(Component, ABC):
         """The same family, able to draw its states if it ever is; its user closes it."""
         return self
 
-    def close(self) -> None:  # noqa: B027  # most hold nothing
+    def close(self) -> None:
         """Give back what the family holds besides tensors, such as environments of another library."""
