@@ -18,7 +18,9 @@ from torch import Tensor
 
 from metarl_run.component import field
 from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.gymnasium_pool import MISSING, Maker, Pool, at_path, flat_action_space, is_reproducible, spec_of
+from metarl_run.env.gymnasium_maker import MISSING, Maker, at_path, is_reproducible, spec_of
+from metarl_run.env.gymnasium_pool import Pool
+from metarl_run.env.gymnasium_spaces import flat_action_space
 from metarl_run.env.parameter import sample
 from metarl_run.env.vector import TaskVectorEnv, Transition
 from metarl_run.errors import ConfigError

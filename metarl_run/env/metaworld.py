@@ -15,7 +15,8 @@ from metarl_run.component import field
 from metarl_run.config.nearest import hint
 from metarl_run.env.base import Split, TaskFamily
 from metarl_run.env.gymnasium import GymnasiumFamily, GymnasiumTask, Vary
-from metarl_run.env.gymnasium_pool import Maker, Pool
+from metarl_run.env.gymnasium_maker import Maker
+from metarl_run.env.gymnasium_pool import Pool
 from metarl_run.env.metaworld_envs import BenchmarkTask, metaworld_package
 from metarl_run.env.parameter import in_turn
 from metarl_run.errors import ConfigError

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.project import batch, built
+from benchmarks.project import batch, built, stepping
 from benchmarks.timing import PROJECT, Case, Work
 
 TASKS, EPISODES, STEPS = 40, 20, 20
@@ -47,15 +47,7 @@ def project(option: str, tasks: int) -> Work:
     low, high = (torch.from_numpy(bound) for bound in (family.action_space.low, family.action_space.high))
     draws = torch.rand(STEPS, tasks, EPISODES, len(low), generator=generator)
     actions = (low + draws * (high - low)).unbind()
-    with torch.inference_mode():
-        env.start(episodes=2**30)
-
-    def work() -> None:
-        with torch.inference_mode():
-            for action in actions:
-                env.advance(action)
-
-    return work
+    return stepping(env, actions)
 
 
 def gymnasium(env_id: str, arguments: dict[str, bool], envs: int, steps: int) -> Work:

@@ -1,9 +1,11 @@
 """The project's objects, built as in a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from benchmarks.timing import Work
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.config.compose import compose_points
 from metarl_run.env.base import TaskFamily
@@ -33,3 +35,16 @@ def batch(family: TaskFamily, num_tasks: int, episodes_per_task: int) -> TaskVec
     generator = torch.Generator().manual_seed(0)
     tasks = family.sample(num_tasks, "meta_train", generator)
     return TaskVectorEnv(family, tasks, episodes_per_task=episodes_per_task, generator=generator)
+
+
+def stepping(env: TaskVectorEnv, actions: Sequence[torch.Tensor]) -> Work:
+    """One step of all environments with each of these actions, in episodes without end."""
+    with torch.inference_mode():
+        env.start(episodes=2**30)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for action in actions:
+                env.advance(action)
+
+    return work

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.project import batch, built
+from benchmarks.project import batch, built, stepping
 from benchmarks.timing import PROJECT, Case, Work
 
 STEPS = 100
@@ -39,15 +39,7 @@ def project(num_tasks: int, episodes: int) -> Work:
     env = batch(family, num_tasks, episodes)
     generator = torch.Generator().manual_seed(1)
     actions = torch.randint(2, (STEPS, num_tasks, episodes), generator=generator).unbind()
-    with torch.inference_mode():
-        env.start(episodes=2**30)
-
-    def work() -> None:
-        with torch.inference_mode():
-            for action in actions:
-                env.advance(action)
-
-    return work
+    return stepping(env, actions)
 
 
 def gymnasium(envs: int) -> Work:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium_lab import SPACES, Toy
 
 from metarl_run.algo.random import Random
-from metarl_run.env.gymnasium_pool import flat_action_space, from_flat
+from metarl_run.env.gymnasium_spaces import flat_action_space, from_flat
 from metarl_run.env.normalisation import Normalisation
 from metarl_run.env.standalone import make_family
 from metarl_run.env.vector import parallel
