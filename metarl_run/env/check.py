@@ -160,19 +160,20 @@ def require_finite(family: TaskFamily, rollout: Rollout) -> None:
     reached = torch.nn.functional.pad(rollout.alive, (0, 0, 1, 0))  # row t + 1 is what step t led to
     reached[:, :-1] |= rollout.alive
     bad = {}
-    told = {"reward": rollout.reward, **rollout.outcomes}
+    returned = {"reward": rollout.reward, **rollout.outcomes}
     for name, x, among in (
         ("observation", rollout.observation, reached),
-        *((name, x, rollout.alive) for name, x in told.items()),
+        *((name, x, rollout.alive) for name, x in returned.items()),
     ):
         found = first_not_finite(x.transpose(0, 1), among.transpose(0, 1))
         if found is not None:
             (step, task, env, *_), got = found
             bad[name] = (step, task, env, got)
     if bad:
-        name = min(bad, key=lambda name: (bad[name][0], name in told))  # what a step tells comes after what it acted on
+        # What a step returns comes after what it acted on.
+        name = min(bad, key=lambda name: (bad[name][0], name in returned))
         step, task, env, got = bad[name]
-        method = "step" if name in told else "reset and observe" if step == 0 else "step and observe"
+        method = "step" if name in returned else "reset and observe" if step == 0 else "step and observe"
         raise NumericalError(
             f"{name} of {type(family).__name__}",
             f"must be finite, got {got}",

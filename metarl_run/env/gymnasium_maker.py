@@ -102,15 +102,15 @@ class ActionRepeat(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.n, self.outcomes = n, outcomes
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        total, told = 0.0, list[dict[str, Any]]()
+        total, infos = 0.0, list[dict[str, Any]]()
         for _ in range(self.n):
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
-            told.append(info)
+            infos.append(info)
             if terminated or truncated:
                 break
         reduced = {
-            name: REDUCTIONS[reduction]([float(info[name]) for info in told])
+            name: REDUCTIONS[reduction]([float(info[name]) for info in infos])
             for name, reduction in self.outcomes.items()
         }
         return observation, total, terminated, truncated, {**info, **reduced}

@@ -101,13 +101,13 @@ def runs(place: Path, algo: str, iterations: int) -> dict[str, Any]:
     reached = iterations_done(killed)
     done(place, f"resume={killed}")
     done(place, *options, "env.vector=async", "env.workers=2", f"hydra.run.dir={workers}")
-    told = summary(whole)["meta_test"]
+    result = summary(whole)["meta_test"]
     return {
         "killed_after": reached,
         "resumed_is_equal": without_config(killed) == without_config(whole),
         "async_is_equal": without_config(workers) == without_config(whole),
-        "return": told["mean"],
-        "success": told["success"],
+        "return": result["mean"],
+        "success": result["success"],
     }
 
 
@@ -123,9 +123,9 @@ def benchmark(place: Path, name: str) -> dict[str, Any]:
         *(place, "algo=fomaml", *TINY, f"env.benchmark={name}", "env.task=null", "meta_iterations=1"),
         f"hydra.run.dir={folder}",
     )
-    told = summary(folder)
+    result = summary(folder)
     shutil.rmtree(folder)
-    return {"held_out": told["held_out_tasks"]["meta_test"], "seconds": time.monotonic() - begun}
+    return {"held_out": result["held_out_tasks"]["meta_test"], "seconds": time.monotonic() - begun}
 
 
 def done(place: Path, *arguments: str) -> None:
