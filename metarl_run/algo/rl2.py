@@ -1,11 +1,13 @@
 """RL²: a recurrent policy whose memory implements the learning algorithm."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.memory.outer_update import Outer
@@ -13,13 +15,17 @@ from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
 from metarl_run.kinds import Count, Positive
 from metarl_run.learner.actor_critic import Critic
-from metarl_run.learner.inputs import encoded, encoded_size
+from metarl_run.learner.base import action_size
+from metarl_run.learner.inputs import encoded, encoded_size, observation_size, transition
 from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
 from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 MakeNetwork = Callable[[int, Mapping[str, int], Mapping[str, int]], tuple[Network, Params]]
 """(input features, sizes of heads, sizes of constants) → the configured network and its initial parameters."""
+
+BEFORE = "last_observation"
+"""Key of the memory: sₜ₋₁."""
 
 
 class RL2(MetaLearner):
@@ -39,6 +45,8 @@ class RL2(MetaLearner):
         episodes: n ≥ 1, per lifetime in meta-training.
         minibatches: optimiser steps per pass.
         max_kl: limit on the policy's KL divergence per meta-iteration, nats.
+        encoding: `step` as above, or with the last `transition`: one-hot (sₜ₋₁, aₜ₋₁), and rₜ₋₁ times it, as
+            additional inputs, so that a cell can store what it saw without first keeping sₜ₋₁ for a step.
         meta_optimizer: updates θ.
 
     Differs from the paper: PPO with early stopping at `max_kl` instead of first-order TRPO; one network with a policy
@@ -47,8 +55,9 @@ class RL2(MetaLearner):
     Source: Duan et al. (2016), arXiv:1611.02779; Wang et al. (2016), arXiv:1611.05763.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"encoding": {"transition": ("tabular",)}}
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True
@@ -61,6 +70,7 @@ class RL2(MetaLearner):
     episodes: Count
     minibatches: Count
     max_kl: Positive
+    encoding: Literal["step", "transition"] = field(default="step")
     meta_params: Params = field(init=False)
     meta_optimizer: GradientRule
 
@@ -76,7 +86,11 @@ class RL2(MetaLearner):
         )
 
     def start(self, num_tasks: int) -> AgentState:
-        return AgentState(params={}, memory=self.network.initial_memory(self.meta_params, num_tasks))
+        memory = self.network.initial_memory(self.meta_params, num_tasks)
+        if self.encoding == "transition":
+            θ = next(iter(self.meta_params.values()))
+            memory[BEFORE] = θ.new_zeros(num_tasks, 1, observation_size(self.observation_space))
+        return AgentState(params={}, memory=memory)
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Distribution, Memory]:
         return self.act_by(self.meta_params, agent, percept)
@@ -97,12 +111,23 @@ class RL2(MetaLearner):
 
     def num_inputs(self) -> int:
         """Number of features of one input, F."""
-        return encoded_size(self.observation_space, self.action_space)
+        size = encoded_size(self.observation_space, self.action_space)
+        pairs = observation_size(self.observation_space) * action_size(self.action_space)
+        return size + 2 * pairs if self.encoding == "transition" else size
 
     def sense(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
         """The network's input from `percept`, and any memory kept beside the network's own."""
-        return encoded(percept, self.action_space), {}
+        x = encoded(percept, self.action_space)
+        if self.encoding == "step":
+            return x, {}
+        before = memory[BEFORE].expand_as(percept.observation)
+        return torch.cat([x, transition(before, percept, self.action_space)], -1), {BEFORE: percept.observation}
 
     def senses(self, lifetimes: Rollout) -> Float[Tensor, "T N F"]:
         """The inputs along whole lifetimes, equal to those from `sense` step by step."""
-        return encoded(lifetimes.percepts(), self.action_space)
+        percepts = lifetimes.percepts()
+        x = encoded(percepts, self.action_space)
+        if self.encoding == "step":
+            return x
+        before = pad(percepts.observation[:-1], (0, 0, 0, 0, 1, 0))
+        return torch.cat([x, transition(before, percepts, self.action_space)], -1)

@@ -65,7 +65,7 @@ class VariBAD(MetaLearner):
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
