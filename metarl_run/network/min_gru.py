@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl_run.network.recurrent import Recurrent
 from metarl_run.types import Memory, Params
 
-CACHED = 2**16
+CACHED = 2**18
 """Elements of one tensor of a whole sequence of a few lifetimes: the gates and h then fit into a core's L2 cache."""
 
 LONGEST = 99

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import linear
 
 from metarl_run.types import Params
 
@@ -50,7 +50,7 @@ class StateRead:
             return torch.empty(rows, columns, device=device).uniform_(-bound, bound, generator=generator)
 
         params = {
-            "read.states": uniform(H, S * W, H + W),
+            "read.states": uniform(S * H, W, H + W).view(S, H, W),
             "read.weight": uniform(known, U, known + U),
             "read.bias": torch.zeros(1, U, device=device),
         }
@@ -67,15 +67,52 @@ class StateRead:
     ) -> dict[str, Float[Tensor, "... outputs"]]:
         """The value of each head."""
         rows, inputs = h.flatten(0, -2), x.flatten(0, -2)
-        state = inputs[:, : self.num_states].argmax(-1)
-        table = (rows @ params["read.states"]).view(-1, self.width)  # h Wₛ of every state; one row of it is read
-        y = table.index_select(0, torch.arange(len(state), device=state.device) * self.num_states + state)
-        known = torch.cat([y, inputs], -1)
-        u = linear(known, params["read.weight"].mT, params["read.bias"][0]).relu()
-        # One product for all heads: narrow ones are slow
+        y = read(rows, params["read.states"], inputs[:, : self.num_states].argmax(-1))
+        A_y, A_x = params["read.weight"].tensor_split([self.width])
         W, V, b = (
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("weight", "shortcut", "bias")
         )
-        out = torch.cat([u, known], -1) @ torch.cat([W, V]) + b
+        V_y, V_x = V.tensor_split([self.width])
+        # One product for what the layer and all heads read of x: narrow ones are slow
+        of_x, shortcut = (inputs @ torch.cat([A_x, V_x], -1)).tensor_split([self.units], -1)
+        u = (torch.addmm(params["read.bias"], y, A_y) + of_x).relu()
+        out = torch.addmm(b, torch.cat([u, y], -1), torch.cat([W, V_y])) + shortcut
         parts = torch.split(out.view(*x.shape[:-1], -1), list(self.heads.values()), -1)
         return dict(zip(self.heads, parts, strict=True))
+
+
+def read(
+    h: Float[Tensor, "N H"], W: Float[Tensor, "S H W"], state: Int[Tensor, " N"]
+) -> Float[Tensor, "N W"]:
+    """h Wₛ of each row's own state."""
+    if not torch.is_grad_enabled():
+        S, H, width = W.shape
+        table = (h @ W.transpose(0, 1).reshape(H, S * width)).view(-1, width)  # of every state; one row of it is read
+        return table.index_select(0, torch.arange(len(state), device=state.device) * S + state)
+    y: Tensor = Read.apply(h, W, state)  # type: ignore[no-untyped-call]
+    return y
+
+
+class Read(torch.autograd.Function):
+    """`read`, with a product for the rows of each state instead of one for every row in every state."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, W: Tensor, state: Tensor) -> Tensor:
+        order = state.argsort()
+        counts = torch.bincount(state, minlength=len(W)).tolist()
+        there = h.index_select(0, order)
+        ordered = torch.cat([rows @ of for rows, of in zip(there.split(counts), W.unbind(0), strict=True)])
+        ctx.save_for_backward(there, W, order)
+        ctx.counts = counts
+        return torch.empty_like(ordered).index_copy_(0, order, ordered)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        there, W, order = ctx.saved_tensors
+        ordered = dy.index_select(0, order)
+        dh, dW = torch.empty_like(there), torch.empty_like(W)
+        every = (there.split(ctx.counts), ordered.split(ctx.counts), dh.split(ctx.counts), W.unbind(0), dW.unbind(0))
+        for rows, d, to_h, of, to_W in zip(*every, strict=True):
+            torch.mm(d, of.mT, out=to_h)
+            torch.mm(rows.mT, d, out=to_W)
+        return torch.empty_like(dh).index_copy_(0, order, dh), dW, None

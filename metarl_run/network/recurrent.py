@@ -105,7 +105,8 @@ class Recurrent(Network):
         return params
 
     def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
+        names = frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
+        return names | {"read.states", "read.weight", "read.bias"} if self.by_state else names
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
