@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from metarl_run.algo.base import Live, MetaLearner
-from metarl_run.algo.memory.outer_update import Outer
+from metarl_run.algo.memory.annealing import Annealing
+from metarl_run.algo.memory.outer_update import Outer, with_end
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
-from metarl_run.kinds import Count, Positive
+from metarl_run.kinds import Count, NonNegative, Positive, Whole
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import encoded, encoded_size, observation_size, transition
@@ -47,6 +48,9 @@ class RL2(MetaLearner):
         max_kl: limit on the policy's KL divergence per meta-iteration, nats.
         encoding: `step` as above, or with the last `transition`: one-hot (sₜ₋₁, aₜ₋₁), and rₜ₋₁ times it, as
             additional inputs, so that a cell can store what it saw without first keeping sₜ₋₁ for a step.
+        final_lr: step size of the last meta-iteration, approached geometrically; None keeps that of `meta_optimizer`.
+        final_entropy_weight: of the last meta-iteration, approached linearly; None keeps the learner's.
+        meta_iterations: number of meta-updates over which these change.
         meta_optimizer: updates θ.
 
     Differs from the paper: PPO with early stopping at `max_kl` instead of first-order TRPO; one network with a policy
@@ -71,6 +75,9 @@ class RL2(MetaLearner):
     minibatches: Count
     max_kl: Positive
     encoding: Literal["step", "transition"] = field(default="step")
+    final_lr: Positive | None = field(default=None)
+    final_entropy_weight: NonNegative | None = field(default=None)
+    meta_iterations: Whole = field(default=1)
     meta_params: Params = field(init=False)
     meta_optimizer: GradientRule
 
@@ -84,6 +91,7 @@ class RL2(MetaLearner):
         self.outer = Outer(
             learner=self.learner, optimizer=self.meta_optimizer, minibatches=self.minibatches, max_kl=self.max_kl
         )
+        self.annealing = Annealing(self.outer, self.meta_iterations, self.final_lr, self.final_entropy_weight)
 
     def start(self, num_tasks: int) -> AgentState:
         memory = self.network.initial_memory(self.meta_params, num_tasks)
@@ -105,7 +113,14 @@ class RL2(MetaLearner):
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         lifetimes, policy = live(self.episodes - 1).merged()
         x = self.senses(lifetimes)
+        self.annealing.advance()
         return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes, policy)
+
+    @torch.no_grad()
+    def appraise(self, lifetimes: Rollout) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:
+        """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
+        output = with_end(self.network.sequence(self.meta_params, self.senses(lifetimes)))
+        return self.learner.appraise(output, lifetimes._replace(terminated=lifetimes.terminated | lifetimes.last))
 
     # --- Network inputs ---
 
@@ -131,3 +146,12 @@ class RL2(MetaLearner):
             return x
         before = pad(percepts.observation[:-1], (0, 0, 0, 0, 1, 0))
         return torch.cat([x, transition(before, percepts, self.action_space)], -1)
+
+    # --- Saving and resuming ---
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), **self.annealing.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.annealing.load_state(state)

@@ -91,7 +91,7 @@ class Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, W, h, *gates = ctx.saved_tensors
-        T, N, D = x.shape
+        D = x.shape[-1]
         W_n, W_z = W.chunk(2, -1)
         H = W_n.shape[1]
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
@@ -104,7 +104,7 @@ class Scan(torch.autograd.Function):
             dz = torch.sub(hs, n).mul_(dn)  # zₜ (hₜ₋₁ − nₜ) = hₜ − nₜ
             rows, dn, dz = xs.reshape(-1, D), dn.view(-1, H), dz.view(-1, H)
             ones = rows.new_ones(1, len(rows))  # a product sums rows faster than `sum`
-            for place, by, of in ((slice(H), dn, W_n), (slice(H, None), dz, W_z)):
+            for place, by in ((slice(H), dn), (slice(H, None), dz)):
                 dW[:, place].addmm_(rows.mT, by)
                 db[:, place].addmm_(ones, by)
             if dx is not None:

@@ -81,9 +81,7 @@ class StateRead:
         return dict(zip(self.heads, parts, strict=True))
 
 
-def read(
-    h: Float[Tensor, "N H"], W: Float[Tensor, "S H W"], state: Int[Tensor, " N"]
-) -> Float[Tensor, "N W"]:
+def read(h: Float[Tensor, "N H"], W: Float[Tensor, "S H W"], state: Int[Tensor, " N"]) -> Float[Tensor, "N W"]:
     """h Wₛ of each row's own state."""
     if not torch.is_grad_enabled():
         S, H, width = W.shape

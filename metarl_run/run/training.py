@@ -266,7 +266,13 @@ class Training:
         """
         with self.stop.obeyed_at_once():
             parts = evaluate(
-                self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
+                self.algo,
+                self.family,
+                self.streams,
+                split="meta_test",
+                iteration=self.iteration,
+                diagnosed=True,
+                **self.meta_test_plan,
             )
             evaluation = joined(list(parts))
         self._show(evaluation)

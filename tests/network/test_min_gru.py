@@ -38,7 +38,11 @@ def test_one_unit_by_hand():
         "value.shortcut": torch.zeros(1, 1),
         "value.bias": torch.zeros(1, 1),
     }
-    assert network.sequence(params, torch.tensor([8.0, 2.0, -1.0]).view(3, 1, 1))["value"].flatten().tolist() == [4, 3, 1]
+    assert network.sequence(params, torch.tensor([8.0, 2.0, -1.0]).view(3, 1, 1))["value"].flatten().tolist() == [
+        4,
+        3,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("length", [1, T])

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.kinds import Positive
 
 
 class SGD(GradientRule):
@@ -12,8 +11,6 @@ class SGD(GradientRule):
     Args:
         lr: β.
     """
-
-    lr: Positive
 
     def update(self, gradients: list[Tensor]) -> None:
         for θ, g in zip(self.tensors, gradients, strict=True):
