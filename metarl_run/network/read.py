@@ -99,7 +99,7 @@ class Read(torch.autograd.Function):
         order = state.argsort()
         counts = torch.bincount(state, minlength=len(W)).tolist()
         there = h.index_select(0, order)
-        ordered = torch.cat([rows @ of for rows, of in zip(there.split(counts), W.unbind(0), strict=True)])
+        ordered = torch.cat([rows @ of for rows, of in zip(torch.split(there, counts), W.unbind(0), strict=True)])
         ctx.save_for_backward(there, W, order)
         ctx.counts = counts
         return torch.empty_like(ordered).index_copy_(0, order, ordered)
@@ -109,7 +109,7 @@ class Read(torch.autograd.Function):
         there, W, order = ctx.saved_tensors
         ordered = dy.index_select(0, order)
         dh, dW = torch.empty_like(there), torch.empty_like(W)
-        every = (there.split(ctx.counts), ordered.split(ctx.counts), dh.split(ctx.counts), W.unbind(0), dW.unbind(0))
+        every = (*(torch.split(x, ctx.counts) for x in (there, ordered, dh)), W.unbind(0), dW.unbind(0))
         for rows, d, to_h, of, to_W in zip(*every, strict=True):
             torch.mm(d, of.mT, out=to_h)
             torch.mm(rows.mT, d, out=to_W)

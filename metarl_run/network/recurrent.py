@@ -93,7 +93,7 @@ class Recurrent(Network):
         if self.by_state:
             return self.by_state.init(generator)
         D, H, device = self.num_inputs, self.hidden, generator.device
-        params = {}
+        params: Params = {}
         for head, outputs in self.heads.items():
             bound = (6 / (H + outputs)) ** 0.5 * LAST_LAYER_SCALE
             weight = torch.empty(H, outputs, device=device).uniform_(-bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""A state-space network with input-dependent decay: one pass over a sequence, or a memory of fixed size step by step."""
+"""A state-space network whose memory decays as the input tells: whole sequences in one pass, or step by step."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -103,7 +103,7 @@ class SSD(Network):
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         memory = {name: S.expand(x.shape[1], 1, -1)[:, 0] for name, S in self.initial_memory(params, 1).items()}
         parts = []
-        for part in x.split(CHUNK):
+        for part in torch.split(x, CHUNK):
             output, memory = self._read(params, part, memory)
             parts.append(output)
         return {head: torch.cat([part[head] for part in parts]) for head in self.heads}

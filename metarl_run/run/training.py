@@ -251,7 +251,13 @@ class Training:
     def _validate(self) -> None:
         plan = self.meta_validation
         parts = evaluate(
-            self.algo, self.family, self.streams, split="meta_validation", iteration=self.iteration, **plan
+            self.algo,
+            self.family,
+            self.streams,
+            split="meta_validation",
+            iteration=self.iteration,
+            diagnosed=False,
+            **plan,
         )
         evaluation = joined(list(parts))
         curve = self._show(evaluation)

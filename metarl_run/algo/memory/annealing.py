@@ -1,5 +1,6 @@
 """Step size and entropy bonus that fall over meta-training."""
 
+import copy
 from typing import Any
 
 import torch
@@ -42,8 +43,9 @@ class Annealing:
             self.outer.optimizer.lr = self.first["lr"] * (self.final_lr / self.first["lr"]) ** f
         if self.final_entropy_weight is not None:
             first = self.first["entropy_weight"]
-            weight = first + (self.final_entropy_weight - first) * f
-            self.outer.learner = self.outer.learner.with_hyperparameters({"entropy_weight": weight})
+            learner = copy.copy(self.outer.learner)  # the configured one acts, too
+            learner.entropy_weight = first + (self.final_entropy_weight - first) * f
+            self.outer.learner = learner
 
     def state(self) -> dict[str, Any]:
         """Meta-iterations so far; empty if nothing changes with them."""
