@@ -250,9 +250,8 @@ class RunReport:
             if published:
                 yield line(("published        ", "dim"), published_text(published))
         if told := summary.get("memory"):
-            yield line(
-                ("actions depend on", "dim"), f" state {on(told, 'states'):.2f}, memory {on(told, 'memory'):.2f}"
-            )
+            state, memory = on(told, "states"), on(told, "memory")
+            yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")
         yield line(
             ("wall time        ", "dim"),
             duration(summary["wall_seconds"]),

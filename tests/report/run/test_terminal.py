@@ -128,9 +128,9 @@ def test_what_actions_depend_on_is_told(make_run: MakeRun, tmp_path: Path) -> No
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     shares = {"action_share": [0.836], "action_share_states_shuffled": [0.84], "action_share_memory_shuffled": [0.5]}
-    told = "actions depend on state 0.00, memory 0.34"
+    told = "actions follow   the state 0.00, the memory 0.34; of 1 at most"
     assert told in printed(RunReport(summary | {"memory": shares}, folder))
-    assert not any("depend" in line for line in printed(RunReport(summary, folder)))
+    assert not any("follow" in line for line in printed(RunReport(summary, folder)))
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0])
