@@ -33,7 +33,7 @@ class Annealing:
             self.first["lr"] = outer.optimizer.lr
         if final_entropy_weight is not None:
             self.first["entropy_weight"] = outer.learner.entropy_weight
-        self.iteration = torch.zeros((), dtype=torch.int64)
+        self.iteration = torch.zeros((), dtype=torch.int64, device="cpu")
 
     def advance(self) -> None:
         """Set the values of the next meta-iteration."""
