@@ -12,11 +12,12 @@ from torch.nn.functional import pad
 from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.memory.annealing import Annealing
 from metarl_run.algo.memory.outer_update import Outer, with_end
+from metarl_run.algo.memory.prediction import REWARD, reward_error
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
 from metarl_run.kinds import Count, NonNegative, Positive, Whole
 from metarl_run.learner.actor_critic import Critic
-from metarl_run.learner.base import action_size
+from metarl_run.learner.base import Output, action_size
 from metarl_run.learner.inputs import encoded, encoded_size, observation_size, transition
 from metarl_run.maths.distributions import Distribution
 from metarl_run.network.base import Network
@@ -48,6 +49,9 @@ class RL2(MetaLearner):
         max_kl: limit on the policy's KL divergence per meta-iteration, nats.
         encoding: `step` as above, or with the last `transition`: one-hot (sₜ₋₁, aₜ₋₁), and rₜ₋₁ times it, as
             additional inputs, so that a cell can store what it saw without first keeping sₜ₋₁ for a step.
+        predict: `nothing`, or the `reward` of every action, by one more head of the network, see
+            `metarl_run.algo.memory.prediction`.
+        prediction_weight: w ≥ 0, of the prediction's squared error in the loss.
         final_lr: step size of the last meta-iteration, approached geometrically; None keeps that of `meta_optimizer`.
         final_entropy_weight: of the last meta-iteration, approached linearly; None keeps the learner's.
         meta_iterations: number of meta-updates over which these change.
@@ -61,7 +65,10 @@ class RL2(MetaLearner):
 
     provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
-    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"encoding": {"transition": ("tabular",)}}
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "encoding": {"transition": ("tabular",)},
+        "predict": {"reward": ("discrete_actions",)},
+    }
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True
@@ -75,6 +82,8 @@ class RL2(MetaLearner):
     minibatches: Count
     max_kl: Positive
     encoding: Literal["step", "transition"] = field(default="step")
+    predict: Literal["nothing", "reward"] = field(default="nothing")
+    prediction_weight: NonNegative = field(default=1.0)
     final_lr: Positive | None = field(default=None)
     final_entropy_weight: NonNegative | None = field(default=None)
     meta_iterations: Whole = field(default=1)
@@ -84,12 +93,18 @@ class RL2(MetaLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         heads, constants = self.learner.heads(self.action_space), self.learner.constants(self.action_space)
+        if self.predict == "reward":
+            heads = {**heads, REWARD: action_size(self.action_space)}
         self.network, self.meta_params = self.make_network(self.num_inputs(), heads, constants)
         for θ in self.meta_params.values():
             θ.requires_grad_()
         self.meta_optimizer.attach(self.meta_params)
         self.outer = Outer(
-            learner=self.learner, optimizer=self.meta_optimizer, minibatches=self.minibatches, max_kl=self.max_kl
+            learner=self.learner,
+            optimizer=self.meta_optimizer,
+            minibatches=self.minibatches,
+            max_kl=self.max_kl,
+            auxiliary=self.prediction_loss if self.predict == "reward" else None,
         )
         self.annealing = Annealing(self.outer, self.meta_iterations, self.final_lr, self.final_entropy_weight)
 
@@ -115,6 +130,11 @@ class RL2(MetaLearner):
         x = self.senses(lifetimes)
         self.annealing.advance()
         return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes, policy)
+
+    def prediction_loss(self, output: Output, lifetimes: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """w times the squared error of predicted rewards, and the error itself."""
+        error = reward_error(output, lifetimes)
+        return self.prediction_weight * error, {"reward_error": error.detach()}
 
     @torch.no_grad()
     def appraise(self, lifetimes: Rollout) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:

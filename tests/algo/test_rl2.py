@@ -524,6 +524,34 @@ def test_meta_training_collects_lifetimes_of_as_many_episodes_as_configured(algo
         agent.meta_update(live)
 
 
+# --- Predicted rewards ---
+
+
+def test_predicting_rewards_adds_its_weighted_gradient_and_leaves_the_rest_alone():
+    """One optimiser step: with weight 0 that of an agent that predicts nothing, else the head and the memory move."""
+    told = ["env.horizon=3", "algo.minibatches=1", "learner.epochs=1"]
+
+    def updated(*more):
+        family, algo = built("random_mdp", "gru", *told, *more)
+        for name, θ in algo.meta_params.items():  # the same, whether there is one more head or not
+            seed = sum(map(ord, name))
+            θ.data = 0.3 * torch.randn(θ.shape, generator=torch.Generator().manual_seed(seed))
+        metrics = algo.meta_update(lambda _: lifetimes(family, algo, algo.episodes)[0])
+        return algo.meta_params, metrics
+
+    plain, without = updated()
+    still, ignored = updated("algo.predict=reward", "algo.prediction_weight=0")
+    moved, told_error = updated("algo.predict=reward", "algo.prediction_weight=10")
+    assert "reward_error" not in without and still.keys() - plain.keys() == {
+        f"reward.{part}" for part in ("weight", "shortcut", "bias")
+    }
+    for name, θ in plain.items():
+        torch.testing.assert_close(still[name], θ, rtol=0, atol=1e-5)
+    assert told_error["reward_error"] == pytest.approx(ignored["reward_error"].item(), rel=1e-5)
+    assert told_error["loss"] - ignored["loss"] == pytest.approx(10 * told_error["reward_error"].item(), rel=1e-4)
+    assert not torch.equal(moved["memory.weight"], still["memory.weight"])
+
+
 # --- Step size and entropy bonus along meta-training ---
 
 
