@@ -15,7 +15,7 @@ from metarl_run.algo.memory.outer_update import Outer, with_end
 from metarl_run.algo.memory.prediction import REWARD, reward_error
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.component import field
-from metarl_run.kinds import Count, NonNegative, Positive, Whole
+from metarl_run.kinds import Count, Fraction, NonNegative, Positive, Whole
 from metarl_run.learner.actor_critic import Critic
 from metarl_run.learner.base import Output, action_size
 from metarl_run.learner.inputs import encoded, encoded_size, observation_size, transition
@@ -54,6 +54,7 @@ class RL2(MetaLearner):
         prediction_weight: w ≥ 0, of the prediction's squared error in the loss.
         final_lr: step size of the last meta-iteration, approached geometrically; None keeps that of `meta_optimizer`.
         final_entropy_weight: of the last meta-iteration, approached linearly; None keeps the learner's.
+        final_discount: γ of the last meta-iteration, approached linearly; None keeps the learner's.
         meta_iterations: number of meta-updates over which these change.
         meta_optimizer: updates θ.
 
@@ -86,6 +87,7 @@ class RL2(MetaLearner):
     prediction_weight: NonNegative = field(default=1.0)
     final_lr: Positive | None = field(default=None)
     final_entropy_weight: NonNegative | None = field(default=None)
+    final_discount: Fraction | None = field(default=None)
     meta_iterations: Whole = field(default=1)
     meta_params: Params = field(init=False)
     meta_optimizer: GradientRule
@@ -106,7 +108,9 @@ class RL2(MetaLearner):
             max_kl=self.max_kl,
             auxiliary=self.prediction_loss if self.predict == "reward" else None,
         )
-        self.annealing = Annealing(self.outer, self.meta_iterations, self.final_lr, self.final_entropy_weight)
+        self.annealing = Annealing(
+            self.outer, self.meta_iterations, self.final_lr, self.final_entropy_weight, self.final_discount
+        )
 
     def start(self, num_tasks: int) -> AgentState:
         memory = self.network.initial_memory(self.meta_params, num_tasks)
@@ -140,7 +144,7 @@ class RL2(MetaLearner):
     def appraise(self, lifetimes: Rollout) -> tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]]:
         """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
         output = with_end(self.network.sequence(self.meta_params, self.senses(lifetimes)))
-        return self.learner.appraise(output, lifetimes._replace(terminated=lifetimes.terminated | lifetimes.last))
+        return self.outer.learner.appraise(output, lifetimes._replace(terminated=lifetimes.terminated | lifetimes.last))
 
     # --- Network inputs ---
 

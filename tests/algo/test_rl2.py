@@ -556,27 +556,31 @@ def test_predicting_rewards_adds_its_weighted_gradient_and_leaves_the_rest_alone
 
 
 def test_step_size_and_entropy_fall_as_they_are_told_and_go_on_where_they_were():
-    """Three meta-iterations: geometrically from .1 over √(.1 · .001) to .001, linearly from .2 over .1 to 0."""
+    """Three meta-iterations: geometrically from .1 over √(.1 · .001) to .001, linearly from .2 over .1 to 0, and γ."""
     told = ["meta_iterations=3", "algo.final_lr=0.001", "algo.final_entropy_weight=0.0", "learner.entropy_weight=0.2"]
     told += ["algo.meta_optimizer.lr=0.1", "algo.minibatches=1", "learner.epochs=1", "env.horizon=2"]
+    told += ["learner.discount=0.5", "algo.final_discount=0.9"]
 
     def values(algo, times):
         seen = []
         for _ in range(times):
             algo.meta_update(lambda _: lifetimes(family, algo, algo.episodes)[0])
-            seen += [(algo.meta_optimizer.lr, algo.outer.learner.entropy_weight)]
+            learner = algo.outer.learner
+            assert learner.lifetime_discount == learner.discount
+            seen += [(algo.meta_optimizer.lr, learner.entropy_weight, learner.discount)]
         return seen
 
     family, algo = built("random_mdp", "gru", *told)
-    wanted = [(0.1, 0.2), (0.01, 0.1), (0.001, 0.0), (0.001, 0.0)]
+    wanted = [(0.1, 0.2, 0.5), (0.01, 0.1, 0.7), (0.001, 0.0, 0.9), (0.001, 0.0, 0.9)]
     for seen, pair in zip(values(algo, 4), wanted, strict=True):
         assert seen == pytest.approx(pair)
     _, first = built("random_mdp", "gru", *told)
     values(first, 1)
     _, again = built("random_mdp", "gru", *told)
     again.load_state(first.state())
+    assert again.outer.learner.discount == 0.5
     assert values(again, 1)[0] == pytest.approx(wanted[1])
-    assert algo.learner.entropy_weight == 0.2, "the learner itself stays as configured"
+    assert (algo.learner.entropy_weight, algo.learner.discount) == (0.2, 0.5), "the learner itself stays as configured"
 
 
 def test_an_agent_that_is_not_annealed_has_the_state_that_it_always_had():
