@@ -32,6 +32,7 @@ class MinGRU(Recurrent):
     bias.
     """
 
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": (2, "hidden")}
     gates: ClassVar[int] = 2
 
     def init(self, generator: torch.Generator) -> Params:
