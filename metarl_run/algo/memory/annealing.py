@@ -38,7 +38,9 @@ class Annealing:
         ends = {"entropy_weight": final_entropy_weight, "discount": final_discount}
         if learner.lifetime_discount == learner.discount:
             ends["lifetime_discount"] = final_discount
-        self.first_lr = outer.optimizer.lr
+        self.first_lr: float | None = getattr(outer.optimizer, "lr", None)
+        if final_lr is not None and self.first_lr is None:
+            raise ValueError(f"final_lr must be null with {type(outer.optimizer).__name__}, which has no lr")
         self.ends = {name: (getattr(learner, name), last) for name, last in ends.items() if last is not None}
         self.iteration = torch.zeros((), dtype=torch.int64, device="cpu")
 
@@ -49,8 +51,8 @@ class Annealing:
 
     def _set(self) -> None:
         f = min(int(self.iteration - 1) / max(self.meta_iterations - 1, 1), 1.0)
-        if self.final_lr is not None:
-            self.outer.optimizer.lr = self.first_lr * (self.final_lr / self.first_lr) ** f
+        if self.final_lr is not None and self.first_lr is not None:
+            vars(self.outer.optimizer)["lr"] = self.first_lr * (self.final_lr / self.first_lr) ** f
         if self.ends:
             self.outer.learner = copy.copy(self.outer.learner)  # the configured one stays as it is
             for name, (first, last) in self.ends.items():

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from metarl_run.algo.meta_optimizer.base import GradientRule
-from metarl_run.kinds import NonNegative
+from metarl_run.kinds import NonNegative, Positive
 from metarl_run.types import Params
 
 
@@ -21,6 +21,7 @@ class Adam(GradientRule):
     Source: Kingma and Ba (2015), arXiv:1412.6980; Robbins and Monro (1951), for the decay.
     """
 
+    lr: Positive
     decay: NonNegative
 
     def attach(self, meta_params: Params) -> None:

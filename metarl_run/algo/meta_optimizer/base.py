@@ -61,11 +61,9 @@ class GradientRule(MetaOptimizer):
     """A first-order rule θ ← θ + step(meta-gradient).
 
     Args:
-        lr: β, step size.
         max_grad_norm: the meta-gradient is scaled down to this norm.
     """
 
-    lr: Positive
     max_grad_norm: Positive
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from metarl_run.algo.meta_optimizer.base import GradientRule
+from metarl_run.kinds import Positive
 
 
 class SGD(GradientRule):
@@ -11,6 +12,8 @@ class SGD(GradientRule):
     Args:
         lr: β.
     """
+
+    lr: Positive
 
     def update(self, gradients: list[Tensor]) -> None:
         for θ, g in zip(self.tensors, gradients, strict=True):
