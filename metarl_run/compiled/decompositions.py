@@ -82,6 +82,20 @@ OPERATIONS.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]
 by_onednn = torch.ops.metarl_run.product.default
 
 
+def lower_products() -> None:
+    """Tell Inductor how to call oneDNN for the custom operation."""
+    from torch._inductor.ir import ExternKernel, FixedLayout, TensorBox
+    from torch._inductor.lowering import permute, register_lowering
+    from torch._inductor.mkldnn_ir import LinearUnary
+
+    @register_lowering(by_onednn, type_promotion_kind=None)
+    def lowered(x: Any, weight: Any) -> Any:
+        x, w = ExternKernel.require_contiguous(ExternKernel.realize_input(x)), permute(weight, [1, 0])
+        layout = FixedLayout(x.get_device(), x.get_dtype(), [x.get_size()[0], w.get_size()[0]])
+        inputs = [x, ExternKernel.realize_input(w)]
+        return TensorBox.create(LinearUnary(layout=layout, inputs=inputs, constant_args=[None, "none", [-1], ""]))
+
+
 # --- Functions ---
 
 
