@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def compiled(graph: torch.fx.GraphModule, tensors: Sequence[Tensor], options: Ma
                 node.meta.clear()
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     like = tuple(mode.from_tensor(x, static_shapes=True) for x in tensors)
-    return Path(_inductor.aot_compile(graph, like, options={**options, "aot_inductor.package": False}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the compiler itself
+        return Path(_inductor.aot_compile(graph, like, options={**options, "aot_inductor.package": False}))
 
 
 def hash_of(path: Path) -> str:

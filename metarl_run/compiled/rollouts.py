@@ -4,9 +4,9 @@ On a few hundred environments an operation takes less time than its launch from 
 It is dense, so that it does the same whatever happens: an environment whose episode is over continues from the start
 state, and its steps are padding.
 
-Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do rollouts of several
-episodes and families with outcomes. For agents with memory see `metarl_run.compiled.lifetimes`, and where start states
-are drawn, `metarl_run.compiled.act`.
+Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do families with outcomes
+and rollouts of several episodes. For agents with memory see `metarl_run.compiled.lifetimes`, and where the environment
+cannot be compiled, `metarl_run.compiled.act`.
 """
 
 from typing import NamedTuple
@@ -58,7 +58,7 @@ class CompiledRollouts:
             if self.algo.compilable and traceable:
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
-                if self.algo.remembers and env.family.fixed_starts:
+                if self.algo.remembers:
                     rollout = self.lifetimes(env, agent, generator, episodes, chosen)
                     if rollout is not None:
                         return rollout
@@ -68,7 +68,9 @@ class CompiledRollouts:
     def _collect(self, env: TaskVectorEnv, act: Act, params: Params, generator: torch.Generator) -> Rollout:
         M, B, T = env.num_tasks, env.episodes_per_task, env.horizon
         first = env.start()
-        carry = Carry(torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(env.state))
+        carry = Carry(
+            torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(x.clone() for x in env.state)
+        )
         noise = sampling_noise(env.single_action_space, (T, M, B), generator)
         noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program may go beyond T
         chunks = (
@@ -77,7 +79,7 @@ class CompiledRollouts:
         )
         if self.scan is None:
             self.scan = Scan(Step(env, act), threads=self.threads)
-        _, rows = self.scan(env, params, carry, chunks)
+        _, rows = self.scan(env, params, carry.state, carry, chunks)
         observation, action, reward, terminated, alive = (x[:, :T] for x in rows)
         truncated = torch.zeros_like(terminated)
         if alive.shape[1] == T:

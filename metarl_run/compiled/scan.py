@@ -22,7 +22,7 @@ class Inputs(NamedTuple):
     Attributes:
         params: of the agents, or their meta-parameters.
         task: the tasks' fields and all that is computed from them once, see `Task.restored`.
-        start: the family's state at the start of the episodes.
+        start: the family's state at the start of an episode; with an axis of episodes after the envs' where it differs.
     """
 
     params: Params
@@ -70,21 +70,34 @@ class Scan:
         self.workers: ThreadPoolExecutor | None = None
 
     def __call__(
-        self, env: TaskVectorEnv, params: Params, carry: Any, chunks: Iterable[Noise], *, shared: bool = False
+        self,
+        env: TaskVectorEnv,
+        params: Params,
+        starts: Sequence[Tensor],
+        carry: Any,
+        chunks: Iterable[Noise],
+        *,
+        shared: bool = False,
     ) -> tuple[Any, Any]:
         """The last record of what steps hand on, and what happened in each step, `[M, T, …]`.
 
         Args:
-            env: whose tasks and start states are used.
+            env: of the tasks.
             params: of an agent for each task, `[M, …]`.
+            starts: see `Inputs.start`, for all tasks.
             carry: what the first step is handed.
             chunks: noise of several steps at a time, taken only as long as an environment is alive.
             shared: the parameters are the same for all tasks, without an axis for them.
         """
         blocks = blocks_of(env.num_tasks, env.episodes_per_task, self.threads)
-        inputs = [inputs_of({} if shared else params, env, block) for block in blocks]
-        if shared:
-            inputs = [each._replace(params=params) for each in inputs]
+        inputs = [
+            Inputs(
+                {name: φ.detach() if shared else φ.detach()[block] for name, φ in params.items()},
+                env.task.select(block).computed(),
+                tuple(x[block] for x in starts),
+            )
+            for block in blocks
+        ]
         unchanged = [contiguous(tree_leaves(each)) for each in inputs]
         carried = [contiguous([x[block] for x in tree_leaves(carry)]) for block in blocks]
         steps = list[Sequence[Tensor]]()
@@ -133,12 +146,6 @@ def blocks_of(num_tasks: int, num_envs: int, threads: int) -> list[slice]:
         n for n in range(1, threads + 1) if n == 1 or (num_tasks % n == 0 and num_tasks // n * num_envs >= ENVS)
     )
     return [slice(first, first + size) for first in range(0, num_tasks, size)]
-
-
-def inputs_of(params: Params, env: TaskVectorEnv, block: slice) -> Inputs:
-    """The inputs of a rollout that has just been started in `env`."""
-    own = {name: φ.detach()[block] for name, φ in params.items()}
-    return Inputs(own, env.task.select(block).computed(), tuple(x[block].clone() for x in env.state))
 
 
 def dynamics_noise(env: TaskVectorEnv, steps: int, padded: int) -> tuple[Tensor, ...]:
