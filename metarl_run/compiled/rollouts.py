@@ -18,6 +18,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.compiled.act import CompiledAct
 from metarl_run.compiled.lifetimes import CompiledLifetimes
 from metarl_run.compiled.scan import Inputs, Noise, Scan, dynamics_noise
+from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv, put_back
 from metarl_run.maths.distributions import Distribution, sampling_noise
 from metarl_run.rollout import Act, Draw, collect
@@ -53,9 +54,7 @@ class CompiledRollouts:
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
         with torch.no_grad():
-            family = env.family
-            traceable = family.compilable and family.normalisation is None and not family.outcomes
-            if self.algo.compilable and traceable:
+            if traceable(self.algo, env.family):
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
                 if self.algo.remembers:
@@ -87,6 +86,11 @@ class CompiledRollouts:
         taken = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :taken] for x in (action, reward, terminated, truncated, alive))
         return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}, {}])
+
+
+def traceable(algo: MetaAlgorithm, family: TaskFamily) -> bool:
+    """Whether whole steps of these agents in these tasks can be compiled."""
+    return algo.compilable and family.compilable and family.normalisation is None and not family.outcomes
 
 
 class Carry(NamedTuple):
