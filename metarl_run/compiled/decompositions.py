@@ -10,7 +10,7 @@ FEW = 4
 """Inputs up to which a product is unrolled and fused with the operations that follow."""
 THIN = 20
 """Inputs up to which a product of one matrix is faster as sums than in oneDNN or MKL."""
-ROWS = 5
+ROWS = 10
 """Largest number of rows that a generated product computes at a time."""
 SMALL = 2**13
 """Elements of a matrix that fit into a core's L1 cache."""
