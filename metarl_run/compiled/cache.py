@@ -115,7 +115,7 @@ def compiled(graph: torch.fx.GraphModule, tensors: Sequence[Tensor], options: Ma
     like = tuple(mode.from_tensor(x, static_shapes=True) for x in tensors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the compiler itself
-        return Path(_inductor.aot_compile(graph, like, options={**options, "aot_inductor.package": False}))
+        return Path(str(_inductor.aot_compile(graph, like, options={**options, "aot_inductor.package": False})))
 
 
 def hash_of(path: Path) -> str:

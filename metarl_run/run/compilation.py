@@ -52,8 +52,8 @@ def seconds_saved(config: Mapping[str, Any], algo: MetaAlgorithm, family: TaskFa
         return 0.0
     episodes = getattr(algo, "episodes", 1) if algo.remembers else getattr(algo, "adaptation_steps", 0) + 1
     envs = config["meta_batch_size"] * config["episodes_per_task"]
-    steps: int = config["meta_iterations"] * episodes * family.horizon
-    return steps * (SAVED_PER_STEP + SAVED_PER_ENV * envs)
+    steps = int(config["meta_iterations"]) * episodes * family.horizon
+    return float(steps * (SAVED_PER_STEP + SAVED_PER_ENV * envs))
 
 
 def _compiler_works() -> bool:
