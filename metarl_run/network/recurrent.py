@@ -1,7 +1,7 @@
 """Common part of recurrent networks: one trunk with memory, linear heads, one step or a whole sequence."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -113,11 +113,27 @@ class Recurrent(Network):
 
 # --- Derivatives through time ---
 
+Weights = tuple[Tensor, ...]
+"""The terms of a few lifetimes in the derivatives by all weights."""
+
 
 def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tensor, ...]]:
-    """The same few lifetimes of each tensor at a time, so few that intermediate results stay in the cache."""
-    size = CACHED // width if tensors[0].device.type == "cpu" else tensors[0].shape[1]
-    return zip(*(torch.split(tensor, max(size, 1), 1) for tensor in tensors), strict=True)
+    """The same few lifetimes of each tensor at a time, so few that intermediate results stay in the cache.
+
+    So many that fill the cache are two blocks, for two threads: one thread takes 1.05 times as long.
+    """
+    size = N = tensors[0].shape[1]
+    if tensors[0].device.type == "cpu" and (most := max(CACHED // width, 1)) <= N:
+        size = -(-N // max(-(-N // most), 2))
+    return zip(*(torch.split(tensor, size, 1) for tensor in tensors), strict=True)
+
+
+def sums_of(terms: Sequence[Weights]) -> Iterator[Tensor]:
+    """The derivatives by all weights: sums over blocks, in their order whatever thread took which."""
+    for first, *others in zip(*terms, strict=True):
+        for other in others:
+            first += other
+        yield first
 
 
 def steps(*tensors: Float[Tensor, "T _ _"]) -> Iterator[tuple[Tensor, ...]]:

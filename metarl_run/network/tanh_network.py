@@ -19,7 +19,7 @@ CACHED = 2**18
 """Elements of one activation at a time, which fit into a core's L2 cache; 2¹⁷ take 1.03 times as long."""
 
 Maybe = Tensor | None
-Stacks = list[Any]
+Stacks = Sequence[Any]
 """Tensors of a few tasks, or None, by layer."""
 
 
@@ -94,7 +94,7 @@ class Back(torch.autograd.Function):
         again = any(ctx.needs_input_grad)
         vs = [torch.empty_like(x) if needs_dx else None, *(torch.empty_like(y) if again else None for y in ys[:-1])]
 
-        def down(u: Stacks, Ws: Stacks, hs: Stacks, to_bs: Stacks, to_Ws: Stacks, to_vs: Stacks, extras: Stacks) -> None:
+        def down(u: Stacks, Ws: Stacks, hs: Stacks, to_bs: Stacks, to_Ws: Stacks, to_vs: Stacks, extras: Stacks):
             v = extras[-1]
             for k in reversed(range(len(Ws))):
                 below, W = (hs[k - 1] if k else u[0]), Ws[k]
