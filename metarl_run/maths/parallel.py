@@ -109,7 +109,7 @@ def in_parallel(function: Callable[..., Any], blocks: Iterable[tuple[Any, ...]])
     """
     global _team
     blocks = [*blocks]
-    if _size == 1 or len(blocks) < 2 or _traced():
+    if _size == 1 or len(blocks) < 2 or traced():
         return [function(*block) for block in blocks]
     team = _team = _team or Team(_size)
     if not team.free.acquire(blocking=False):
@@ -120,8 +120,8 @@ def in_parallel(function: Callable[..., Any], blocks: Iterable[tuple[Any, ...]])
         team.free.release()
 
 
-def _traced() -> bool:
-    """True while operations are recorded, which sees those of one thread alone."""
+def traced() -> bool:
+    """True while operations are recorded, of the one thread that asks: then there should be one block."""
     return torch._C._len_torch_dispatch_stack() > 0
 
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from metarl_run.maths.parallel import in_parallel
-from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, sums_of, through_sigmoid, through_tanh
+from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
 
@@ -124,7 +125,7 @@ class Scan(torch.autograd.Function):
             return dW, dU, dc
 
         of_blocks = in_parallel(backwards, blocks(H, gate, h, dy, x, inner, x if dx is None else dx))
-        return dx, *sums_of(of_blocks)
+        return dx, *map(sum_in_order, zip(*of_blocks, strict=True))
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:
