@@ -88,7 +88,7 @@ class Scan(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, W, U, gate, h, cell = ctx.saved_tensors
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None

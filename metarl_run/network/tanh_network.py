@@ -94,7 +94,8 @@ class Back(torch.autograd.Function):
         again = any(ctx.needs_input_grad)
         vs = [torch.empty_like(x) if needs_dx else None, *(torch.empty_like(y) if again else None for y in ys[:-1])]
 
-        def down(u: Stacks, Ws: Stacks, hs: Stacks, to_bs: Stacks, to_Ws: Stacks, to_vs: Stacks, extras: Stacks):
+        def down(u: Stacks, Ws: Stacks, hs: Stacks, to_bs: Stacks, to_Ws: Stacks, *outs: Stacks) -> None:
+            to_vs, extras = outs
             v = extras[-1]
             for k in reversed(range(len(Ws))):
                 below, W = (hs[k - 1] if k else u[0]), Ws[k]
