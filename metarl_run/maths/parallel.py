@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class Team:
@@ -118,6 +119,11 @@ def in_parallel(function: Callable[..., Any], blocks: Iterable[tuple[Any, ...]])
         return team.run(function, blocks)
     finally:
         team.free.release()
+
+
+def divisible(x: Tensor) -> bool:
+    """True where outputs without a graph may be computed by blocks of the rows of x, and should be, if it is large."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not traced()
 
 
 def traced() -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from metarl_run.kinds import Count
-from metarl_run.maths.parallel import in_parallel, traced
+from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
@@ -86,7 +86,7 @@ class Recurrent(Network):
             return *self._heads(params, state["h"], x).values(), *state.values()
 
         inputs = [x.reshape(M * B, -1), *(tensor.expand(M, B, -1).reshape(M * B, -1) for tensor in memory.values())]
-        size = M * B if torch.is_grad_enabled() or traced() else in_groups(STEPPED // self.hidden)
+        size = in_groups(STEPPED // self.hidden) if divisible(x) else M * B
         of_rows = in_parallel(after, zip(*(torch.split(rows, size) for rows in inputs), strict=True))
         found = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*of_rows, strict=True)]
         found = [tensor.view(M, B, -1) for tensor in found]

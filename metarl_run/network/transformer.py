@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from metarl_run.kinds import Count, MultipleOfTwice
-from metarl_run.maths.parallel import in_parallel, traced
+from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.base import Network
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import LAST_LAYER_SCALE
@@ -98,7 +98,7 @@ class Transformer(Network):
         past = {name: tensor.expand(M, B, -1, -1).flatten(0, 1) for name, tensor in memory.items()}
         t, x = past["0.keys"].shape[1], x.reshape(M * B, 1, D)
         size = max(STEPPED // ((t + 1) * self.hidden), 1)
-        if torch.is_grad_enabled() or traced() or size >= M * B:
+        if size >= M * B or not divisible(x):
             output, now = self._read(params, x, past)
         else:
             now = {name: x.new_empty(M * B, t + 1, self.hidden) for name in past}

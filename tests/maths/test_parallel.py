@@ -45,6 +45,7 @@ def small_blocks(monkeypatch):
         (transformer, "CACHED", T * 5 * H),
         (transformer, "STEPPED", 5 * H),
         (tanh_network, "CACHED", 1),
+        (tanh_network, "ROLLED_OUT", 1),
     ):
         monkeypatch.setattr(module, name, size)
 
@@ -96,6 +97,22 @@ def test_steps_have_the_same_bytes(kind, small_blocks):
     with torch.no_grad():
         blocks, after = network(params, x[0], network.initial_memory(params, N))
     torch.testing.assert_close((dict(whole), memory), (dict(blocks), after))
+
+
+def test_policies_of_a_stack_have_the_same_bytes(small_blocks):
+    network = MLP(num_inputs=D, heads=HEADS, hidden=[H, H], activation="tanh")
+    params = {name: normals(M, *θ.shape) for name, θ in network.init(torch.Generator().manual_seed(0)).items()}
+    x = normals(M, N, D)
+
+    def outputs():
+        with torch.inference_mode():
+            return list(network(params, x, {})[0].values())
+
+    assert same(with_threads(outputs))
+    with torch.inference_mode():
+        for m in range(M):
+            alone = network({name: φ[m] for name, φ in params.items()}, x[m], {})[0]
+            torch.testing.assert_close(list(alone.values()), [y[m] for y in outputs()])
 
 
 def test_second_derivatives_have_the_same_bytes(small_blocks):
