@@ -69,6 +69,17 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class OrAuto:
+    """The word `auto`, or a number in an interval."""
+
+    numbers: Interval
+
+    def problem(self, value: object) -> str | None:
+        wrong = None if value == "auto" else self.numbers.problem(value)
+        return wrong and wrong.replace("must be ", "must be auto or ", 1)
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list whose every entry is of one kind, with at least `at_least` entries."""
 
@@ -318,7 +329,7 @@ Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
 BelowOne = Annotated[float, Interval(float, 0.0, 1.0, open_high=True)]
 Whole = Annotated[int, Interval(int, 0)]
 Count = Annotated[int, Interval(int, 1, LARGEST)]
-Threads = Annotated[int, Interval(int, 1, 4096)]
+Threads = Annotated[int | Literal["auto"], OrAuto(Interval(int, 1, 4096))]
 Several = Annotated[int, Interval(int, 2)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]

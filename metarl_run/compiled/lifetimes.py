@@ -27,12 +27,10 @@ class CompiledLifetimes:
 
     Args:
         algo: of the agents.
-        threads: CPU threads of the programs.
     """
 
-    def __init__(self, algo: MetaAlgorithm, *, threads: int = 1) -> None:
+    def __init__(self, algo: MetaAlgorithm) -> None:
         self.algo: Any = algo
-        self.threads = threads
         self.scan: Scan | None = None
         self.shapes: dict[tuple[int, int], Mapping[str, torch.Size] | None] = {}
 
@@ -62,7 +60,7 @@ class CompiledLifetimes:
         carry = Carry(torch.ones_like(percept.last_ended), age + episodes, age, percept, tuple(env.state), memory)
         chunks = _noise(env, generator, T, steps)
         if self.scan is None:
-            self.scan = Scan(Step(self.algo, env), threads=self.threads)
+            self.scan = Scan(Step(self.algo, env))
         constants = {name: θ.detach() for name, θ in self.algo.meta_params.items()}
         last, rows = self.scan(env, constants, starts_of(env, episodes), carry, chunks, shared=True)
         return rollout_of(percept, rows, last.memory, chosen)

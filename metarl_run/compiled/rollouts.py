@@ -33,12 +33,11 @@ class CompiledRollouts:
 
     Args:
         algo: of the agents.
-        threads: CPU threads of the programs.
     """
 
-    def __init__(self, algo: MetaAlgorithm, *, threads: int = 1) -> None:
-        self.algo, self.threads = algo, threads
-        self.act, self.lifetimes = CompiledAct(algo), CompiledLifetimes(algo, threads=threads)
+    def __init__(self, algo: MetaAlgorithm) -> None:
+        self.algo = algo
+        self.act, self.lifetimes = CompiledAct(algo), CompiledLifetimes(algo)
         self.scan: Scan | None = None
 
     def __call__(
@@ -77,7 +76,7 @@ class CompiledRollouts:
             for t, of_actions in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True)
         )
         if self.scan is None:
-            self.scan = Scan(Step(env, act), threads=self.threads)
+            self.scan = Scan(Step(env, act))
         _, rows = self.scan(env, params, carry.state, carry, chunks)
         observation, action, reward, terminated, alive = (x[:, :T] for x in rows)
         truncated = torch.zeros_like(terminated)

@@ -1,7 +1,6 @@
 """A step in all environments repeated over time as a compiled program, for blocks of tasks side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from metarl_run.compiled.compiler import Program, contiguous, scanned
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.maths.parallel import in_parallel, num_threads
 from metarl_run.types import Params
 
 ENVS = 128
@@ -61,13 +61,11 @@ class Scan:
     Args:
         step: pure function of `Inputs`, a record that one step hands to the next, whose first entry tells which
             environments are alive, and `Noise`; returns the next such record, and one of what happened.
-        threads: blocks that run at a time.
     """
 
-    def __init__(self, step: Callable[[Inputs, Any, Noise], tuple[Any, Any]], *, threads: int) -> None:
-        self.step, self.threads = step, threads
+    def __init__(self, step: Callable[[Inputs, Any, Noise], tuple[Any, Any]]) -> None:
+        self.step = step
         self.programs: dict[tuple[torch.Size, ...], Program] = {}
-        self.workers: ThreadPoolExecutor | None = None
 
     def __call__(
         self,
@@ -89,7 +87,7 @@ class Scan:
             chunks: noise of several steps at a time, taken only as long as an environment is alive.
             shared: the parameters are the same for all tasks, without an axis for them.
         """
-        blocks = blocks_of(env.num_tasks, env.episodes_per_task, self.threads)
+        blocks = blocks_of(env.num_tasks, env.episodes_per_task, num_threads())
         inputs = [
             Inputs(
                 {name: φ.detach() if shared else φ.detach()[block] for name, φ in params.items()},
@@ -107,7 +105,7 @@ class Scan:
             arguments = [
                 (*given, *state, *tree_leaves(xs)) for given, state, xs in zip(unchanged, carried, noises, strict=True)
             ]
-            outputs = self._side_by_side(program, arguments)
+            outputs = in_parallel(program, arguments)
             number = len(carried[0])
             carried = [list(output[:number]) for output in outputs]
             steps.append([torch.cat(x, 1) for x in zip(*(output[number:] for output in outputs), strict=True)])
@@ -121,13 +119,6 @@ class Scan:
         if shapes not in self.programs:
             self.programs[shapes] = Program(scanned(self.step), *records)
         return self.programs[shapes]
-
-    def _side_by_side(self, program: Program, arguments: Sequence[Sequence[Tensor]]) -> list[Sequence[Tensor]]:
-        if self.threads == 1 or len(arguments) == 1:
-            return [program(*each) for each in arguments]
-        if self.workers is None:
-            self.workers = ThreadPoolExecutor(self.threads)
-        return list(self.workers.map(lambda each: program(*each), arguments))
 
 
 ALIVE = 0

@@ -99,7 +99,7 @@ class Settings:
     Attributes:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
-        threads: CPU threads of torch; part of the result, since it orders sums.
+        threads: CPU threads; `auto` takes one for each CPU that the process may use, shared among runs side by side.
         compile: run meta-training's rollouts as compiled programs; `auto` where that saves time.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
@@ -128,7 +128,7 @@ class Settings:
 
     seed: Whole = affects("training", with_table=True)
     device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
-    threads: Threads = affects("agent", with_table=True)
+    threads: Threads = affects("nothing", with_table=True)
     compile: Literal["auto", True, False] = affects("training")
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
+from metarl_run.maths.parallel import in_parallel
+from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
 
@@ -64,7 +66,8 @@ class Scan(torch.autograd.Function):
         gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
         one, W_rz = x.new_ones(()), W[:, P : P + 2 * H]
         W_nv = torch.cat([-2 * W[:, P + 2 * H :], W[:, :P]], -1)
-        for xs, gates, *written in blocks(H, x, gate, y, h, inner):
+
+        def forwards(xs: Tensor, gates: Tensor, *written: Tensor) -> None:
             m = torch.zeros_like(gates[0])
             m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
             before = torch.zeros_like(m_n)
@@ -80,16 +83,19 @@ class Scan(torch.autograd.Function):
                 weight, product = wide if left else narrow  # only heads read the last memory
                 torch.mm(before, weight, out=product)
                 torch.add(v, head, out=out)
+
+        in_parallel(forwards, blocks(H, x, gate, y, h, inner))
         ctx.save_for_backward(x, W, U, gate, h, inner)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, W, U, gate, h, inner = ctx.saved_tensors
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
-        for gates, hs, dys, xs, inners, to_xs in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
+
+        def backwards(gates: Tensor, hs: Tensor, dys: Tensor, xs: Tensor, inners: Tensor, to_xs: Tensor) -> Weights:
+            dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
             N = gates.shape[1]
             d, e, q = (h.new_zeros(N, H) for _ in range(3))  # d: what reaches hₜ, q = (1 − z) d
             both = h.new_empty(N, H + P + 3 * H)
@@ -116,7 +122,10 @@ class Scan(torch.autograd.Function):
                 if dx is not None:
                     torch.mm(di, Wt, out=to_x)
                 back, weight, to_U = dm, Ut, dU
-        return dx, dW, dU, dc
+            return dW, dU, dc
+
+        of_blocks = in_parallel(backwards, blocks(H, gate, h, dy, x, inner, x if dx is None else dx))
+        return dx, *map(sum_in_order, zip(*of_blocks, strict=True))
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:

@@ -23,6 +23,7 @@ from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
+from metarl_run.system import machine
 from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
@@ -75,7 +76,7 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         StateError: if there are changes, and `allow_changes` does not allow them.
     """
     if not (folder / "run.json").exists():
-        _write_plan(plan, folder, {"versions": versions()})
+        _write_plan(plan, folder, {"versions": versions(), "threads": machine.threads(plan.config["threads"])})
         return False
     changed = changes(plan, folder)
     if not changed:
@@ -132,6 +133,13 @@ def warn_of_other_versions(folder: Path) -> None:
     changed = [f"{name} {before.get(name)} → {now}" for name, now in versions().items() if before.get(name) != now]
     if changed:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
+
+
+def warn_of_other_sums(plan: Plan, folder: Path) -> None:
+    """Say so if the run was begun when threads still ordered sums: it may end in other last digits."""
+    number = plan.config["threads"]
+    if number not in ("auto", 1) and "threads" not in read_record(folder):
+        log.warning("%s was begun with sums in the order of %d threads, and goes on with those of one", folder, number)
 
 
 def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
@@ -21,6 +20,7 @@ from metarl_run.config.plan import Plan
 from metarl_run.errors import ConfigError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.maths.parallel import num_threads
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
 from metarl_run.report.run import curve as curve_report
 from metarl_run.report.run import learned as learned_report
@@ -41,6 +41,7 @@ from metarl_run.run.folder import (
     require_own,
     require_unedited,
     versions,
+    warn_of_other_sums,
     warn_of_other_versions,
 )
 from metarl_run.run.training import Training
@@ -75,6 +76,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
             stop.last_wish = partial(_leave, plan, folder)
             stack.callback(setattr, stop, "last_wish", None)
             warn_of_other_versions(folder)
+            warn_of_other_sums(plan, folder)
             if changed:
                 log.info("goes on with changes, see run.json")
             _live(plan, folder, stop)
@@ -103,7 +105,7 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
     compiled = compiles(config, algo, family, folder)
     training = Training(
         algo=algo,
-        collect=CompiledRollouts(algo, threads=config["threads"]) if compiled else collect,
+        collect=CompiledRollouts(algo) if compiled else collect,
         family=family,
         streams=streams,
         sinks=sinks,
@@ -189,7 +191,7 @@ def _summary(
         "env_steps": env_steps,
         "env_steps_per_second": training.session_env_steps / seconds,
         "versions": versions(),
-        "threads": torch.get_num_threads(),
+        "threads": num_threads(),
         "device": str(training.streams.device),
         "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
         "tasks_hash": {"meta_test": hash_of_tasks(evaluation.task_hashes)},

@@ -197,4 +197,5 @@ def _fingerprint(run_folder: Path) -> str:
 def _mark(plan: Plan) -> str:
     """Hash of the keys that affect training, so that a run is never continued with another configuration."""
     matters = {key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")}
+    matters["threads"] = 1  # when it still ordered sums it was among them: folders keep their names
     return hashlib.blake2b(json.dumps(with_former_targets(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -26,9 +26,9 @@ def prepare(threads: int) -> None:
     flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    import torch
+    from metarl_run.maths.parallel import use_threads
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
 
 
 def described(threads: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from metarl_run.compiled.act import CompiledAct
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.env.vector import TaskVectorEnv, by_env
 from metarl_run.lifetime import live
+from metarl_run.maths.parallel import use_threads
 from metarl_run.rollout import collect
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
@@ -20,13 +21,13 @@ M, B = 3, 4
 CARTPOLES = ("algo=maml", "env=cartpole_family", "network.hidden=[8]")
 
 
-def lived(compiles, *overrides, steps=1, threads=1, kind=None):
+def lived(compiles, *overrides, steps=1, kind=None):
     """A lifetime, what its generators draw afterwards, and how many programs were made."""
     family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
     dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
     kind = kind or (TaskVectorEnv if compiles or not algo.remembers else StartsInAdvance)
     env = kind(family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics)
-    how = CompiledRollouts(algo, threads=threads) if compiles else collect
+    how = CompiledRollouts(algo) if compiles else collect
     lifetime = live(algo, env, actions, adaptation_steps=steps, collect=how)
     drawn = [torch.rand(3, generator=generator) for generator in (dynamics, actions)]
     return lifetime, drawn, len(programs(how)) if compiles else 0
@@ -88,7 +89,11 @@ def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
     monkeypatch.setattr(scan, "ENVS", B)
     monkeypatch.setattr(decompositions, "LARGE", 1)  # oneDNN's products, where there are any
     eager, drawn, _ = lived(False, *overrides)
-    found, drawn_too, number = lived(True, *overrides, threads=3)
+    use_threads(3)
+    try:
+        found, drawn_too, number = lived(True, *overrides)
+    finally:
+        use_threads(1)
     assert number == 1
     assert any((rollout.terminated | rollout.truncated).any() for rollout in eager.rollouts)
     assert_same(found, eager)

@@ -112,9 +112,18 @@ def test_finished_jobs_are_not_run_again(config: dict[str, Any], completed: Comp
     work, first = completed(config)
     assert len(first) == len(set(first)) and sum("tuning" in name for name in first) == 4  # two settings, two blocks
     before = {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()}
-    _, again = completed(config)
+    _, again = completed({**config, "threads": 3})
     assert again == []
     assert {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()} == before
+
+
+def test_jobs_of_the_time_when_threads_ordered_sums_are_not_run_again(
+    config: dict[str, Any], completed: Completed
+) -> None:
+    work, _ = completed(config)
+    for path in work.root.rglob("life.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "threads": 1}))
+    assert completed(config)[1] == []
 
 
 def test_fewer_rows_are_read_from_the_longer_lifetime(config: dict[str, Any], completed: Completed) -> None:
