@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl_run.network.product import COMPILED, in_use
+
 FEW = 4
 """Inputs up to which a product is unrolled and fused with the operations that follow."""
 THIN = 20
@@ -15,8 +17,7 @@ ROWS = 5
 SMALL = 2**13
 """Elements of a matrix that fit into a core's L1 cache."""
 LARGE = 2**23
-"""Multiplications from which oneDNN is faster than MKL, although it is called through Python."""
-ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+"""Multiplications from which oneDNN, where it is in use, is faster than MKL although it is called through Python."""
 
 
 # --- Products ---
@@ -48,8 +49,8 @@ def mm(x: Tensor, weight: Tensor) -> Any:
     R = together(len(x))
     if R and len(weight) <= THIN:
         return sums(x.unsqueeze(0), weight.unsqueeze(0), R).squeeze(0)
-    large = len(x) * weight.numel() >= LARGE
-    return by_onednn(x, weight) if large and ONEDNN and x.dtype == torch.float32 else NotImplemented
+    large = len(x) * weight.numel() >= LARGE and in_use(COMPILED) == "onednn"
+    return by_onednn(x, weight) if large and x.dtype == torch.float32 else NotImplemented
 
 
 def together(rows: int) -> int:

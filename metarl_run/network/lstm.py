@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.network.product import addmm_, mm
 from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
@@ -37,7 +38,7 @@ class LSTM(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         H = self.hidden
-        m = g + state["h"] @ params["memory.weight"]
+        m = g + mm(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid().chunk(3, -1)
         c = torch.addcmul(f * state["c"], i, tanh(m[:, 3 * H :]))
         return {"h": o * tanh(c), "c": c}
@@ -73,11 +74,11 @@ class Scan(torch.autograd.Function):
             of_steps = steps(xs, gates, gates[..., P:], *written, *parts(gates, H))
             for u, a, ifon, out, into, c, v, i, f, o, n in of_steps:
                 left -= 1
-                torch.mm(u, scaled_W, out=a)
+                mm(u, scaled_W, out=a)
                 ifon.add_(m_gates).sigmoid_()
                 old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
                 weight, product = wide if left else narrow  # only heads read the last memory
-                torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
+                mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
                 torch.add(v, head, out=out)
         ctx.save_for_backward(x, W, U, gate, h, cell)
         return y
@@ -97,8 +98,8 @@ class Scan(torch.autograd.Function):
             of_steps = zip(olds, steps(cells, hs.mT, dys, xs.mT, to_xs, *parts(gates, H)[1:]), strict=True)
             for old, (c, now_t, from_y, u_t, to_x, i, f, o, n) in reversed(list(of_steps)):
                 to_head.copy_(from_y)
-                torch.mm(back, weight, out=d)
-                to_U.addmm_(now_t, back)
+                mm(back, weight, out=d)
+                addmm_(to_U, now_t, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -106,9 +107,9 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dW.addmm_(u_t, da)
+                addmm_(dW, u_t, da)
                 if dx is not None:
-                    torch.mm(da, Wt, out=to_x)
+                    mm(da, Wt, out=to_x)
                 back, weight, to_U = da, Ut, dU
         return dx, dW, dU
 

@@ -13,6 +13,7 @@ from metarl_run.kinds import Count
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.product import addmm
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
@@ -73,7 +74,7 @@ class Recurrent(Network):
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
         x = x.reshape(M * B, -1)
-        g = torch.addmm(params["input.bias"], x, params["input.weight"])
+        g = addmm(params["input.bias"], x, params["input.weight"])
         state = {name: tensor.expand(M, B, -1).reshape(M * B, -1) for name, tensor in memory.items()}
         state = self.step(params, g, state)
         output = {head: value.view(M, B, -1) for head, value in self._heads(params, state["h"], x).items()}

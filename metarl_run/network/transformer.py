@@ -11,6 +11,7 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from metarl_run.kinds import Count, MultipleOfTwice
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.product import addmm, matmul
 from metarl_run.types import Memory, Params
 
 LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first source
@@ -102,7 +103,7 @@ class Transformer(Network):
         y = affine(params, "input", x) + positions(t, t + L, self.hidden, x)
         now: Memory = {}
         for layer in range(self.layers):
-            q, k, v = (norm(params, f"{layer}.look.norm", y) @ params[f"{layer}.look.weight"]).chunk(3, -1)
+            q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)
             k, v = torch.cat([past[f"{layer}.keys"], k], 1), torch.cat([past[f"{layer}.values"], v], 1)
             now |= {f"{layer}.keys": k, f"{layer}.values": v}
             q, k, v = self._apart(q), self._apart(k), self._apart(v)
@@ -119,7 +120,7 @@ class Transformer(Network):
 
 
 def affine(params: Params, name: str, x: Float[Tensor, "N L D"]) -> Float[Tensor, "N L E"]:
-    y = torch.addmm(params[f"{name}.bias"], x.flatten(0, 1), params[f"{name}.weight"])
+    y = addmm(params[f"{name}.bias"], x.flatten(0, 1), params[f"{name}.weight"])
     return y.view(*x.shape[:-1], -1)
 
 

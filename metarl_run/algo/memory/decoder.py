@@ -6,13 +6,13 @@ import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from metarl_run.component import Component
 from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.mlp import MLP
+from metarl_run.network.product import linear, matmul
 from metarl_run.types import Params, Rollout
 
 
@@ -87,7 +87,7 @@ class Decoder(Component):
         network = self.networks[name]
         # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
         weight, bias = params[f"{name}.0.weight"], params[f"{name}.0.bias"]
-        x = (m @ weight[: self.latent]).unsqueeze(1) + (known @ weight[self.latent :] + bias)
+        x = matmul(m, weight[: self.latent]).unsqueeze(1) + (matmul(known, weight[self.latent :]) + bias)
         for layer in range(1, len(network.widths[name]) - 1):
-            x = linear(network.activation(x), params[f"{name}.{layer}.weight"].t(), params[f"{name}.{layer}.bias"][0])
+            x = linear(network.activation(x), params[f"{name}.{layer}.weight"], params[f"{name}.{layer}.bias"])
         return x
