@@ -40,7 +40,8 @@ def choice_of_run(config: Mapping[str, Any], folder: Path, shared: Path | None) 
     asked = config.get("products", "auto")
     if asked == "auto" and "products" in record:
         chosen = choice_in(record, folder / "run.json")
-        _warn_if_slow(chosen, folder)
+        if not on_gpu(config):
+            _warn_if_slow(chosen, folder)
         return chosen
     if asked in FIXED:
         found = Measured(FIXED[asked], {})
@@ -97,8 +98,12 @@ def choice_in(record: Mapping[str, Any], path: Path) -> Choice:
 def _chosen(config: Mapping[str, Any], shared: Path | None) -> Measured:
     if shared is not None and shared.exists():
         return _read(shared)
-    on_gpu = config["device"] != "cpu" and torch.cuda.is_available()
-    return Measured(LEVEL, {}) if on_gpu else measured()
+    return Measured(LEVEL, {}) if on_gpu(config) else measured()
+
+
+def on_gpu(config: Mapping[str, Any]) -> bool:
+    """True of a run whose products no library of the CPU takes."""
+    return config["device"] != "cpu" and torch.cuda.is_available()
 
 
 def _read(path: Path) -> Measured:

@@ -114,6 +114,13 @@ def test_a_record_that_no_run_wrote_is_refused(stored, folder):
             choice_of_job(AUTO, folder / FILE)
 
 
+def test_on_a_gpu_nothing_is_measured(folder, measures, monkeypatch):
+    count = measures(ONEDNN, FAST)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for _ in range(2):
+        assert choice_of_run({**AUTO, "device": "auto"}, folder, None) == LEVEL and not count
+
+
 def test_a_library_that_torch_lacks_is_refused_in_one_line(monkeypatch):
     train._refuse_absent_library({"products": "onednn"})
     monkeypatch.setattr(product, "AVAILABLE", False)
