@@ -7,11 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarl_run.network.product import AVAILABLE, CLASSES, COMPILED, LEVEL, MKL, ONEDNN, Choice, Library, bmm, mm, using
+from metarl_run.network.product import AVAILABLE, COMPILED, KINDS, LEVEL, MKL, ONEDNN, Choice, Library, bmm, mm, using
 
 FASTER = 1.3
 """A library is taken instead of the usual one if it is so many times as fast: where both are level, measurements that
 scatter must not decide, since the same command has to give the same bytes."""
+NO_FASTER = 1.15
+"""Where oneDNN is less than so many times as fast in plain products, it is not measured in others."""
 
 SHAPES: Mapping[str, tuple[int, int, int]] = {"medium": (2048, 64, 64), "large": (256, 256, 256)}
 """Rows, inputs and columns of the products that stand for each size."""
@@ -21,7 +23,7 @@ TASKS = 2
 """Products in a stack that is measured."""
 
 Rates = Mapping[str, Mapping[Library, float]]
-"""GFLOP/s of each library for each class that is measured."""
+"""GFLOP/s of each library, for each class that was measured."""
 
 
 class Measured(NamedTuple):
@@ -29,7 +31,7 @@ class Measured(NamedTuple):
 
     Attributes:
         choice: the faster library of each class.
-        gflops: the rates; empty where there is no second library.
+        gflops: the rates that it follows from; empty where there is no second library.
     """
 
     choice: Choice
@@ -37,7 +39,7 @@ class Measured(NamedTuple):
 
 
 def measured() -> Measured:
-    """Measure both libraries on one core, in some 50 ms.
+    """Measure both libraries on one core, in some 50 ms, or 10 ms if oneDNN is no faster in plain products.
 
     Runs of one sweep may have different numbers of threads, and share the result.
     """
@@ -56,8 +58,8 @@ def measured() -> Measured:
 def choice_by(found: Rates) -> Choice:
     """The usual library of each class, or one that is `FASTER` times as fast."""
     large = found["plain, large"]
-    chosen: dict[str, Library] = {name: faster(LEVEL[name], found.get(name, large)) for name in CLASSES}
-    return chosen
+    chosen: dict[str, Library] = {name: faster(LEVEL[name], found[name]) for name in found}
+    return {**LEVEL, **chosen, COMPILED: faster(LEVEL[COMPILED], large)}
 
 
 def faster(usual: Library, rate: Mapping[Library, float]) -> Library:
@@ -72,18 +74,19 @@ def slower_classes(choice: Choice, found: Rates) -> list[str]:
 
 
 def rates() -> Rates:
-    """GFLOP/s of both libraries for every class: the minimum of interleaved rounds."""
-    found = {}
-    for name in CLASSES:
-        if name != COMPILED:
-            kind, _, size = name.rpartition(", ")
+    """GFLOP/s of both libraries for the classes that have to be measured, at their best in interleaved rounds."""
+    found: dict[str, Mapping[Library, float]] = {}
+    for kind in KINDS:
+        if kind != "plain" and all(rate["onednn"] < NO_FASTER * rate["mkl"] for rate in found.values()):
+            break
+        for size in SHAPES:
             rows, k, n = SHAPES[size]
             tasks = TASKS if kind.startswith("per task") else 1
             x, W, y = (torch.ones(tasks, *shape) for shape in ((rows, k), (k, n), (rows, n)))
             factors = (x.mT, y, W) if kind.endswith("transposed") else (x, W, y)
             seconds = best(*(factors if tasks > 1 else [factor[0] for factor in factors]))
             operations = 2e-9 * tasks * rows * k * n
-            found[name] = {library: operations / each for library, each in seconds.items()}
+            found[f"{kind}, {size}"] = {library: operations / each for library, each in seconds.items()}
     return found
 
 

@@ -35,13 +35,22 @@ def test_a_choice_that_is_slow_here_is_told_by_its_classes():
     assert slower_classes(ONEDNN, rates(140.0, 100.0)) == KINDS
 
 
-def test_every_class_is_measured_and_nothing_is_left_behind():
+def test_every_class_is_measured_and_nothing_is_left_behind(monkeypatch):
+    monkeypatch.setattr(product_speed, "NO_FASTER", 0.0)
     torch.set_num_threads(1)
     before = IN_USE.choice
     choice, gflops = measured()
     assert {*choice} == {*CLASSES} and [*gflops] == KINDS
     assert all(0 < rate < 1e5 for of in gflops.values() for rate in of.values())
     assert IN_USE.choice == before and torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("onednn", "classes"), [(1.2, KINDS), (1.1, KINDS[:2]), (0.5, KINDS[:2])])
+def test_where_onednn_is_no_faster_in_plain_products_no_others_are_measured(onednn, classes, monkeypatch):
+    monkeypatch.setattr(product_speed, "best", lambda *factors: {"mkl": 1.0, "onednn": 1.0 / onednn})
+    choice, gflops = measured()
+    assert [*gflops] == classes
+    assert choice == (MKL if onednn == 0.5 else LEVEL)
 
 
 def test_without_a_second_library_nothing_is_measured(monkeypatch):
