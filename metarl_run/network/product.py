@@ -122,7 +122,7 @@ def baddbmm(
     if out is None:
         return torch.add(bias, by_onednn(x, weight), alpha=alpha)
     for b, one, W, into in zip(*(t.unbind() for t in (bias.expand(len(x), -1, -1), x, weight, out)), strict=True):
-        torch.add(b, LINEAR(one, W.mT, None, "none", [], ""), alpha=alpha, out=into)
+        torch.add(b, onednn(one, W), alpha=alpha, out=into)
     return out
 
 
@@ -178,13 +178,21 @@ def by_onednn(x: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
         y: Tensor = Product.apply(x, weight)  # type: ignore[no-untyped-call]
         return y
     if x.dim() == 2:
-        y = LINEAR(x, weight.mT, None, "none", [], "")
+        y = onednn(x, weight)
         return y if out is None else out.copy_(y)
     if out is None:
         out = x.new_empty(*x.shape[:-1], weight.shape[-1])
     for one, W, into in zip(x.unbind(), weight.unbind(), out.unbind(), strict=True):
-        into.copy_(LINEAR(one, W.mT, None, "none", [], ""))
+        into.copy_(onednn(one, W))
     return out
+
+
+def onednn(x: Tensor, weight: Tensor) -> Tensor:
+    """x W of two matrices without a graph: with one, it would crash."""
+    if not (weight.is_contiguous() or weight.mT.is_contiguous()):
+        weight = weight.contiguous()  # or oneDNN takes a thousand times as long, for want of a kernel
+    y: Tensor = LINEAR(x, weight.mT, None, "none", [], "")
+    return y
 
 
 class Product(torch.autograd.Function):

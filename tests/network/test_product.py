@@ -36,6 +36,7 @@ def calls(monkeypatch):
 
     def counted(x, weight, *others):
         assert not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))  # it would crash
+        assert weight.is_contiguous() or weight.mT.is_contiguous()  # or it would take a thousand times as long
         found.append((*x.shape, len(weight)))
         return linear(x, weight, *others)
 
@@ -120,6 +121,15 @@ def test_one_matrix_multiplies_all_rows_of_any_shape(calls):
     close(product.matmul(known, W), known @ W)
     close(product.linear(known, W, b), known @ W + b)
     assert calls == [(1024, 64, 64)] * 2
+
+
+def test_weights_whose_rows_or_columns_lie_apart_are_copied_first(calls):
+    """As `calls` asserts: oneDNN has no kernel for them but its reference."""
+    x, wide = normals(1024, 64), normals(64, 200, seed=1)
+    use(ONEDNN)
+    for W in (wide[:, 100:164], wide[:, ::3], normals(64, 200, seed=2)[:, :64].mT, normals(64, 1).expand(64, 64)):
+        close(product.mm(x, W), torch.mm(x, W))
+    assert len(calls) == 4
 
 
 @pytest.mark.parametrize(
