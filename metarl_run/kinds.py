@@ -337,7 +337,8 @@ def problem(kind: Any, value: object) -> str | None:
     if get_origin(kind) is Literal:
         words = get_args(kind)
         right = any(value == word and type(value) is type(word) for word in words)
-        return None if right else f"must be one of {', '.join(map(str, words))}, got {value!r}"
+        shown = (str(word).lower() if isinstance(word, bool) else str(word) for word in words)
+        return None if right else f"must be one of {', '.join(shown)}, got {value!r}"
     if get_args(kind) and type(None) in get_args(kind):
         others = [option for option in get_args(kind) if option is not type(None)]
         return None if value is None else problem(others[0], value) if len(others) == 1 else None

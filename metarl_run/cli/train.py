@@ -398,7 +398,7 @@ def _refuse_absent_library(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if not config["compile"]:
+    if config["compile"] is not True:  # auto does without
         return
     if config["device"] == "cpu":
         require_cxx()

@@ -12,7 +12,7 @@ FEW = 4
 """Inputs up to which a product is unrolled and fused with the operations that follow."""
 THIN = 20
 """Inputs up to which a product of one matrix is faster as sums than in oneDNN or MKL."""
-ROWS = 5
+ROWS = 10
 """Largest number of rows that a generated product computes at a time."""
 SMALL = 2**13
 """Elements of a matrix that fit into a core's L1 cache."""
@@ -80,6 +80,20 @@ OPERATIONS.define("product(Tensor x, Tensor weight) -> Tensor")
 OPERATIONS.impl("product", product, "CPU")
 OPERATIONS.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]), "Meta")
 by_onednn = torch.ops.metarl_run.product.default
+
+
+def lower_products() -> None:
+    """Tell Inductor how to call oneDNN for the custom operation."""
+    from torch._inductor.ir import ExternKernel, FixedLayout, TensorBox
+    from torch._inductor.lowering import permute, register_lowering
+    from torch._inductor.mkldnn_ir import LinearUnary
+
+    @register_lowering(by_onednn, type_promotion_kind=None)
+    def lowered(x: Any, weight: Any) -> Any:
+        x, w = ExternKernel.require_contiguous(ExternKernel.realize_input(x)), permute(weight, [1, 0])
+        layout = FixedLayout(x.get_device(), x.get_dtype(), [x.get_size()[0], w.get_size()[0]])
+        inputs = [x, ExternKernel.realize_input(w)]
+        return TensorBox.create(LinearUnary(layout=layout, inputs=inputs, constant_args=[None, "none", [-1], ""]))
 
 
 # --- Functions ---

@@ -67,6 +67,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         "family_versions": list,
         "products": dict,
         "gflops": dict,
+        "compiled": bool,
     }
     if not isinstance(record, dict) or any(not isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
         raise ValueError("run.json is not one that a run wrote")

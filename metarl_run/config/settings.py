@@ -101,7 +101,7 @@ class Settings:
         device: `auto` takes a GPU if there is one.
         threads: CPU threads of torch; part of the result, since it orders sums.
         products: library that multiplies in networks; `auto` measures which is fast on this processor, and records it.
-        compile: run meta-training's rollouts as compiled programs; of agents with memory, single steps.
+        compile: run meta-training's rollouts as compiled programs; `auto` where that saves time.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
@@ -131,7 +131,7 @@ class Settings:
     device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
     threads: Threads = affects("agent", with_table=True)
     products: Literal["auto", "mkl", "onednn"] = affects("training", with_table=True, default="auto")
-    compile: bool = affects("training")
+    compile: Literal["auto", True, False] = affects("training")
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")
     meta_batch_chunk: Count | None = affects("training")

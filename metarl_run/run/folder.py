@@ -145,8 +145,7 @@ def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
     Returns:
         The version, `1`, or those on which it was trained one after the other, `1, then 2`: about which it is warned.
     """
-    record = read_record(folder)
-    before = [str(each) for each in record.get("family_versions", [])]
+    before = [str(each) for each in recorded(folder, "family_versions") or []]
     if goes_on and before and before[-1] != version:
         log.warning(
             "%s was trained on version %s of its task family so far, and goes on with version %s: its result "
@@ -157,9 +156,20 @@ def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
         )
     found = before if goes_on and version in before[-1:] else [*(before if goes_on else []), version]
     if found != before:
-        record["family_versions"] = found
-        write_atomically(folder / "run.json", json_bytes({**record, SEAL: seal(record)}))
+        remember(folder, "family_versions", found)
     return ", then ".join(found)
+
+
+def recorded(folder: Path, name: str) -> Any:
+    """An entry of run.json; None if it has none of that name."""
+    return read_record(folder).get(name)
+
+
+def remember(folder: Path, name: str, value: Any) -> None:
+    """Write an entry to run.json."""
+    record = read_record(folder)
+    record[name] = value
+    write_atomically(folder / "run.json", json_bytes({**record, SEAL: seal(record)}))
 
 
 def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:

@@ -29,6 +29,7 @@ from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
+from metarl_run.run.compilation import compiles
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
     is_complete,
@@ -107,9 +108,10 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
         for name, sink in config["logger"].items()
     }
+    compiled = compiles(config, algo, family, folder)
     training = Training(
         algo=algo,
-        collect=CompiledRollouts(algo) if config["compile"] else collect,
+        collect=CompiledRollouts(algo, threads=config["threads"]) if compiled else collect,
         family=family,
         streams=streams,
         sinks=sinks,

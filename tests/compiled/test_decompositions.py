@@ -28,7 +28,7 @@ def test_the_rational_function_is_the_logistic_one():
 
 
 @pytest.mark.parametrize("inputs", [1, FEW, FEW + 1, SMALL // 5 + 1])
-@pytest.mark.parametrize("rows", [1, 2, 7, 12, 15])
+@pytest.mark.parametrize("rows", [1, 2, 11, 12, 15])
 def test_a_product_of_stacks(inputs, rows):
     bias, x, weight = (normals(*shape) for shape in [(M, 1, 5), (M, rows, inputs), (M, inputs, 5)])
 
@@ -37,12 +37,12 @@ def test_a_product_of_stacks(inputs, rows):
 
     found, operations = decomposed(function, bias, x, weight)
     torch.testing.assert_close(found, function(bias, x, weight))
-    generated = inputs <= FEW or (inputs * 5 <= SMALL and rows not in (1, 7))
+    generated = inputs <= FEW or (inputs * 5 <= SMALL and rows not in (1, 11))
     assert ("aten.bmm.default" in operations) == (not generated)
 
 
 @pytest.mark.parametrize("inputs", [1, THIN, THIN + 1])
-@pytest.mark.parametrize("rows", [7, 12])
+@pytest.mark.parametrize("rows", [11, 12])
 @pytest.mark.parametrize("columns", [70, LARGE // (THIN + 1) // 12 + 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_product_of_matrices(inputs, rows, columns, dtype):
