@@ -63,8 +63,9 @@ def pairs(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Pair]:
     """Rows of either in order; the project's own, whose ratio is 1, are left out."""
     ratios = [{tuple(row[name] for name in NAMED): row["ratio"] for row in of["rows"]} for of in (here, there)]
     names = [name for name in dict.fromkeys([*ratios[0], *ratios[1]]) if name[2] != PROJECT]
-    order = {workload: place for place, workload in reversed([*enumerate(name[0] for name in names)])}
-    return [Pair(*name, *(of.get(name) for of in ratios)) for name in sorted(names, key=lambda name: order[name[0]])]
+    workloads, cases = [name[0] for name in names], [name[:2] for name in names]
+    names.sort(key=lambda name: (workloads.index(name[0]), cases.index(name[:2])))
+    return [Pair(*name, *(of.get(name) for of in ratios)) for name in names]
 
 
 def headings(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
@@ -77,7 +78,8 @@ def described(machine: Mapping[str, Any]) -> str:
     if isinstance(threads, int):
         parts.append(f"{threads} thread{'s' * (threads > 1)}")
     if isinstance(products, dict):
-        parts.append(f"products by {' and '.join(sorted(map(str, {*products.values()})))}")
+        eager = {str(library) for name, library in products.items() if name != "compiled"}
+        parts.append(f"products by {' and '.join(sorted(eager))}")
     return ", ".join([*parts, *rates_of(machine.get("gflops"))])
 
 

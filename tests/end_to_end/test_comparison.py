@@ -23,7 +23,7 @@ HERE = {
         "family": 26,
         "model": 2,
         "threads": 2,
-        "products": {"plain, medium": "mkl", "plain, large": "onednn"},
+        "products": {"plain, medium": "onednn", "plain, large": "onednn", "compiled": "mkl"},
         "gflops": {"plain, large": {"mkl": 107.0, "onednn": 231.0}},
     },
     "rows": [
@@ -31,6 +31,7 @@ HERE = {
         row("maml", "small", "jax", 1.5),
         row("rl2", "gru", "jax", 0.84),
         row("maml", "large", "jax", 2.0),
+        row("maml", "small", "torch", 3.0),
     ],
 }
 THERE = {"machine": {"processor": "Xeon|A"}, "rows": [row("rl2", "gru", "jax", 1.2), row("maml", "small", "jax", 1.2)]}
@@ -41,6 +42,7 @@ def test_ratios_stand_side_by_side_with_the_ratio_of_both(scripts):
     found = comparison.pairs(HERE, THERE)
     assert [pair.cells for pair in found] == [
         ["maml", "small", "jax", "1.50×", "1.20×", "1.25"],
+        ["maml", "small", "torch", "3.00×", "–", "–"],
         ["maml", "large", "jax", "2.00×", "–", "–"],
         ["rl2", "gru", "jax", "0.84×", "1.20×", "0.70"],
     ]
@@ -50,8 +52,7 @@ def test_machines_are_named_with_generation_libraries_and_rates(scripts):
     comparison, _ = scripts
     lines = comparison.headings(HERE, THERE)
     assert lines == [
-        "here: AMD EPYC (family 26, model 2: Zen 5), 2 threads, products by mkl and onednn, "
-        "mkl 107.0 and onednn 231.0 GFLOP/s",
+        "here: AMD EPYC (family 26, model 2: Zen 5), 2 threads, products by onednn, mkl 107.0 and onednn 231.0 GFLOP/s",
         "there: Xeon|A",
     ]
     text = comparison.as_markdown(lines, comparison.pairs(HERE, THERE)).splitlines()
