@@ -100,6 +100,7 @@ class Settings:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
         threads: CPU threads; `auto` takes one for each CPU that the process may use, shared among runs side by side.
+        products: library that multiplies in networks; `auto` measures which is fast on this processor, and records it.
         compile: run meta-training's rollouts as compiled programs; `auto` where that saves time.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
@@ -129,6 +130,7 @@ class Settings:
     seed: Whole = affects("training", with_table=True)
     device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
     threads: Threads = affects("nothing", with_table=True)
+    products: Literal["auto", "mkl", "onednn"] = affects("training", with_table=True, default="auto")
     compile: Literal["auto", True, False] = affects("training")
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")
@@ -152,6 +154,13 @@ class Settings:
     panel: str | None = affects("nothing")
     sweep: object = affects("nothing")
     table: Mapping[str, Any] | None = affects("nothing", with_table=True)
+
+
+def of_older_runs() -> dict[str, Any]:
+    """Values of the keys that older run folders lack, as plain containers."""
+    defaults = {key.name: key.default for key in dataclasses.fields(Settings)}
+    plain = {name: dataclasses.asdict(x) if dataclasses.is_dataclass(x) else x for name, x in defaults.items()}  # type: ignore[arg-type]
+    return {name: value for name, value in plain.items() if value is not dataclasses.MISSING}
 
 
 def keys_that_affect(*what: Affects) -> tuple[str, ...]:

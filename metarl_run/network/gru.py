@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_run.maths.parallel import in_parallel
 from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.product import addmm_, mm
 from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
@@ -35,7 +36,7 @@ class GRU(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         h, H = state["h"], self.hidden
-        m = h @ params["memory.weight"]
+        m = mm(h, params["memory.weight"])
         r, z = (m[:, : 2 * H] + g[:, : 2 * H]).sigmoid().chunk(2, -1)
         n = tanh(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
         return {"h": torch.lerp(n, h, z)}
@@ -76,12 +77,12 @@ class Scan(torch.autograd.Function):
             of_steps = steps(xs, *written, *torch.split(gates, [2 * H, H + P], -1), *parts(gates, H))
             for u, out, into, of, rz, nv, r, z, n, v in of_steps:
                 left -= 1
-                torch.sigmoid(m_rz.addmm_(u, W_rz), out=rz)
-                torch.mm(u, W_nv, out=nv)
+                torch.sigmoid(addmm_(m_rz, u, W_rz), out=rz)
+                mm(u, W_nv, out=nv)
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
                 weight, product = wide if left else narrow  # only heads read the last memory
-                torch.mm(before, weight, out=product)
+                mm(before, weight, out=product)
                 torch.add(v, head, out=out)
 
         in_parallel(forwards, blocks(H, x, gate, y, h, inner))
@@ -110,17 +111,17 @@ class Scan(torch.autograd.Function):
             ):
                 gate_now.copy_(i)
                 to_head.copy_(from_y)
-                d.addmm_(back, weight)
-                to_U.addmm_(now_t, back)
+                addmm_(d, back, weight)
+                addmm_(to_U, now_t, back)
                 torch.addcmul(d, d, z, value=-1, out=q)
                 d.sub_(q)
                 torch.mul(torch.sub(now, n, out=e), q, out=dz)  # (hₜ₋₁ − n) z = hₜ − n
                 through_tanh(q, n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
-                dc.addmm_(sums, torch.mul(dn, r, out=dm_n))
-                dW.addmm_(u_t, di)
+                addmm_(dc, sums, torch.mul(dn, r, out=dm_n))
+                addmm_(dW, u_t, di)
                 if dx is not None:
-                    torch.mm(di, Wt, out=to_x)
+                    mm(di, Wt, out=to_x)
                 back, weight, to_U = dm, Ut, dU
             return dW, dU, dc
 

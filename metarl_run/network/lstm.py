@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_run.maths.parallel import in_parallel
 from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.product import addmm_, mm
 from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
@@ -39,7 +40,7 @@ class LSTM(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         H = self.hidden
-        m = g + state["h"] @ params["memory.weight"]
+        m = g + mm(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid().chunk(3, -1)
         c = torch.addcmul(f * state["c"], i, tanh(m[:, 3 * H :]))
         return {"h": o * tanh(c), "c": c}
@@ -76,11 +77,11 @@ class Scan(torch.autograd.Function):
             of_steps = steps(xs, gates, gates[..., P:], *written, *parts(gates, H))
             for u, a, ifon, out, into, c, v, i, f, o, n in of_steps:
                 left -= 1
-                torch.mm(u, scaled_W, out=a)
+                mm(u, scaled_W, out=a)
                 ifon.add_(m_gates).sigmoid_()
                 old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
                 weight, product = wide if left else narrow  # only heads read the last memory
-                torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
+                mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
                 torch.add(v, head, out=out)
 
         in_parallel(forwards, blocks(H, x, gate, y, h, cell))
@@ -103,8 +104,8 @@ class Scan(torch.autograd.Function):
             of_steps = zip(olds, steps(cells, hs.mT, dys, xs.mT, to_xs, *parts(gates, H)[1:]), strict=True)
             for old, (c, now_t, from_y, u_t, to_x, i, f, o, n) in reversed(list(of_steps)):
                 to_head.copy_(from_y)
-                torch.mm(back, weight, out=d)
-                to_U.addmm_(now_t, back)
+                mm(back, weight, out=d)
+                addmm_(to_U, now_t, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -112,9 +113,9 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dW.addmm_(u_t, da)
+                addmm_(dW, u_t, da)
                 if dx is not None:
-                    torch.mm(da, Wt, out=to_x)
+                    mm(da, Wt, out=to_x)
                 back, weight, to_U = da, Ut, dU
             return dW, dU
 

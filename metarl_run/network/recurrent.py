@@ -14,6 +14,7 @@ from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.product import addmm
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
@@ -81,7 +82,7 @@ class Recurrent(Network):
         M, B, _ = x.shape
 
         def after(x: Float[Tensor, "N D"], *old: Float[Tensor, "N H"]) -> tuple[Tensor, ...]:
-            g = torch.addmm(params["input.bias"], x, params["input.weight"])
+            g = addmm(params["input.bias"], x, params["input.weight"])
             state = self.step(params, g, dict(zip(memory, old, strict=True)))
             return *self._heads(params, state["h"], x).values(), *state.values()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import NARROW, affine, by_columns, outer
+from metarl_run.network.product import baddbmm, baddbmm_, bmm
 from metarl_run.network.tanh import one_minus_twice_
 
 CACHED = 2**18
@@ -49,7 +50,7 @@ def tanh_network(x: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor],
     def up(x: Tensor, *layers: Tensor) -> Tensor:
         bs, Ws = layers[:L], layers[L:]
         for b, W in zip(bs[:hidden], Ws[:hidden], strict=True):
-            x = one_minus_twice_(torch.baddbmm(b, x, W, beta=-2, alpha=-2).sigmoid())
+            x = one_minus_twice_(baddbmm(b, x, W, beta=-2, alpha=-2).sigmoid())
         return affine(bs[-1], x, Ws[-1]) if linear else x
 
     most = x.shape[1] * max(W.shape[2] for W in weights)
@@ -72,9 +73,9 @@ class Forward(torch.autograd.Function):
             y = u[0]
             for k, (b, W, out) in enumerate(zip(bs, Ws, outs, strict=True)):
                 if linear and k == len(Ws) - 1:
-                    torch.bmm(y, by_columns(W), out=out).add_(b)
+                    bmm(y, by_columns(W), out=out).add_(b)
                 else:
-                    one_minus_twice_(torch.baddbmm(b, y, W, beta=-2, alpha=-2, out=out).sigmoid_())
+                    one_minus_twice_(baddbmm(b, y, W, beta=-2, alpha=-2, out=out).sigmoid_())
                 y = out
 
         in_parallel(up, blocks([x], biases, weights, ys))
@@ -118,9 +119,9 @@ class Back(torch.autograd.Function):
                 if k or needs_dx:
                     v = torch.empty_like(below) if to_vs[k] is None else to_vs[k]
                     if k and extras[k - 1] is not None:
-                        torch.baddbmm(extras[k - 1], a, W.mT, out=v)
+                        baddbmm(extras[k - 1], a, W.mT, out=v)
                     else:
-                        torch.bmm(a, W.mT, out=v)
+                        bmm(a, W.mT, out=v)
 
         in_parallel(down, blocks([x], weights, ys, dbs, dWs, vs, dys))
         ctx.save_for_backward(x, *rest, *vs)
@@ -154,13 +155,13 @@ class Back(torch.autograd.Function):
                 below, to_below = (hs[k - 1], outs_y[k - 1]) if k else (u, to_u)
                 a = v if straight else torch.ops.aten.tanh_backward(v, h)
                 if k:
-                    to_below.baddbmm_(a, Λ.mT)
+                    baddbmm_(to_below, a, Λ.mT)
                 elif needs_x:
-                    torch.bmm(a, Λ.mT, out=to_below)
-                ā = torch.bmm(below, by_columns(Λ)).add_(κ) if W.shape[2] < NARROW else torch.baddbmm(κ, below, Λ)
+                    bmm(a, Λ.mT, out=to_below)
+                ā = bmm(below, by_columns(Λ)).add_(κ) if W.shape[2] < NARROW else baddbmm(κ, below, Λ)
                 if ζ is not None:
                     outer(ζ, a, out=outs_W[k])
-                    ā.baddbmm_(ζ, by_columns(W))
+                    baddbmm_(ā, ζ, by_columns(W))
                 if not straight:
                     torch.mul(ā, v, out=outs_y[k]).mul_(h).mul_(-2)
                     torch.ops.aten.tanh_backward.grad_input(ā, h, grad_input=ā)
@@ -186,8 +187,8 @@ def through(
         a = v if ctx.linear and k == len(Ws) - 1 else torch.ops.aten.tanh_backward(v, hs[k])
         dbs.insert(0, a.sum(1, keepdim=True))
         under: Any = hs[k - 1] if k else below
-        dWs.insert(0, torch.bmm(under.mT, a))
-        v = torch.bmm(a, Ws[k].mT)
+        dWs.insert(0, bmm(under.mT, a))
+        v = bmm(a, Ws[k].mT)
         if k and extras[k - 1] is not None:
             v = v + extras[k - 1]
     outputs, cotangents = [*dbs, *dWs], list(rest)

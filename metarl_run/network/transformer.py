@@ -13,6 +13,7 @@ from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.base import Network
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.product import addmm, matmul
 from metarl_run.types import Memory, Params
 
 LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first source
@@ -133,7 +134,7 @@ class Transformer(Network):
         y = affine(params, "input", x) + positions(t, t + L, self.hidden, x)
         now: Memory = {}
         for layer in range(self.layers):
-            q, k, v = (norm(params, f"{layer}.look.norm", y) @ params[f"{layer}.look.weight"]).chunk(3, -1)
+            q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)
             keys, values = f"{layer}.keys", f"{layer}.values"
             k, v = (torch.cat([past[of], new], 1, out=into.get(of)) for of, new in ((keys, k), (values, v)))
             now |= {keys: k, values: v}
@@ -151,7 +152,7 @@ class Transformer(Network):
 
 
 def affine(params: Params, name: str, x: Float[Tensor, "N L D"]) -> Float[Tensor, "N L E"]:
-    y = torch.addmm(params[f"{name}.bias"], x.flatten(0, 1), params[f"{name}.weight"])
+    y = addmm(params[f"{name}.bias"], x.flatten(0, 1), params[f"{name}.weight"])
     return y.view(*x.shape[:-1], -1)
 
 

@@ -19,7 +19,7 @@ from metarl_run import __version__
 from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
-from metarl_run.config.settings import keys_that_affect
+from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.errors import ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
@@ -182,7 +182,7 @@ def remember(folder: Path, name: str, value: Any) -> None:
 
 def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Dotted keys that affect the result, and are not what the run in `folder` has: its value, and the plan's."""
-    before, now = (flat(p.config) for p in (stored_plan(folder), plan))
+    before, now = (flat({**of_older_runs(), **p.config}) for p in (stored_plan(folder), plan))
     return {
         key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())

@@ -137,12 +137,13 @@ def work(pipe: Connection, root: Path, side_by_side: int) -> None:
 
 
 def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:
+    from metarl_run.run import products
     from metarl_run.table.run_job import run_job
 
     if job.training is not None:
         stop.install()  # training saves before it exits; otherwise TERM ends the process without losing a part
     try:
-        run_job(root / job.folder, job, stop)
+        run_job(root / job.folder, job, stop, shared=root / products.FILE)
     except RunError as error:
         return f"{error.where}: {error.reason}"
     except Interrupted as request:

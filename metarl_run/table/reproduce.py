@@ -120,6 +120,8 @@ def _run_missing(work: Work, stop: StopRequest) -> None:
             jobs = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
             unique = {job.folder: job for job in jobs if job.folder not in failed}
             missing = [job for job in unique.values() if not store.read(work.root / job.folder, job).complete]
+            if missing and work.config["products"] == "auto":
+                _choose_products(work.root)
             display.begin(missing)
             for ended in run_all(missing, work.root, num_workers, stop):
                 if ended is not None:
@@ -128,3 +130,10 @@ def _run_missing(work: Work, stop: StopRequest) -> None:
                     if problem is not None:
                         failed.add(job.folder)
                 display.update()
+
+
+def _choose_products(root: Path) -> None:
+    """Choose the libraries that multiply once, for all workers."""
+    from metarl_run.run import products  # imports torch, which refusals of bad configurations must not
+
+    products.share(root, begun=any(root.rglob("life.json")))

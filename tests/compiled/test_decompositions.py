@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metarl_run.compiled import decompositions
 from metarl_run.compiled.decompositions import FEW, LARGE, ON_CPU, SMALL, THIN, sigmoid
+from metarl_run.network.product import MKL, using
 
 M = 3
 
@@ -69,10 +69,10 @@ def test_products_of_views():
     torch.testing.assert_close(found, x @ weight)
 
 
-def test_without_onednn_a_product_is_torchs(monkeypatch):
-    monkeypatch.setattr(decompositions, "ONEDNN", False)
+def test_where_onednn_is_not_in_use_a_product_is_torchs():
     x, weight = normals(200, 300, dtype=torch.float32), normals(300, 200, dtype=torch.float32)
-    assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
+    with using(MKL):
+        assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
 
 
 @pytest.mark.parametrize("right", [False, True])

@@ -6,7 +6,6 @@ import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from metarl_run.component import Component
 from metarl_run.kinds import Count, Widths
@@ -14,6 +13,7 @@ from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import MLP
+from metarl_run.network.product import linear, matmul
 from metarl_run.types import Params, Rollout
 
 CACHED = 2**19
@@ -94,9 +94,9 @@ class Decoder(Component):
 
         def predicted(m: Float[Tensor, "_ N L"], known: Float[Tensor, "T N F"], *θ: Tensor) -> tuple[Tensor]:
             # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
-            x = (m @ θ[0][: self.latent]).unsqueeze(1) + (known @ θ[0][self.latent :] + θ[1])
+            x = matmul(m, θ[0][: self.latent]).unsqueeze(1) + (matmul(known, θ[0][self.latent :]) + θ[1])
             for weight, bias in zip(θ[2::2], θ[3::2], strict=True):
-                x = linear(network.activation(x), weight.t(), bias[0])
+                x = linear(network.activation(x), weight, bias)
             return (x,)
 
         one = known[..., 0].numel() * max(self.hidden, default=1)
