@@ -69,6 +69,17 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class OrAuto:
+    """The word `auto`, or a number in an interval."""
+
+    numbers: Interval
+
+    def problem(self, value: object) -> str | None:
+        wrong = None if value == "auto" else self.numbers.problem(value)
+        return wrong and wrong.replace("must be ", "must be auto or ", 1)
+
+
+@dataclass(frozen=True)
 class ListOf:
     """A list whose every entry is of one kind, with at least `at_least` entries."""
 
@@ -331,7 +342,7 @@ Fraction = Annotated[float, Interval(float, 0.0, 1.0)]
 BelowOne = Annotated[float, Interval(float, 0.0, 1.0, open_high=True)]
 Whole = Annotated[int, Interval(int, 0)]
 Count = Annotated[int, Interval(int, 1, LARGEST)]
-Threads = Annotated[int, Interval(int, 1, 4096)]
+Threads = Annotated[int | Literal["auto"], OrAuto(Interval(int, 1, 4096))]
 Several = Annotated[int, Interval(int, 2)]
 Reals = Annotated[Sequence[float], ListOf(Real, at_least=1)]
 Widths = Annotated[Sequence[int], ListOf(Count)]
@@ -350,7 +361,8 @@ def problem(kind: Any, value: object) -> str | None:
     if get_origin(kind) is Literal:
         words = get_args(kind)
         right = any(value == word and type(value) is type(word) for word in words)
-        return None if right else f"must be one of {', '.join(map(str, words))}, got {value!r}"
+        shown = (str(word).lower() if isinstance(word, bool) else str(word) for word in words)
+        return None if right else f"must be one of {', '.join(shown)}, got {value!r}"
     if get_args(kind) and type(None) in get_args(kind):
         others = [option for option in get_args(kind) if option is not type(None)]
         return None if value is None else problem(others[0], value) if len(others) == 1 else None

@@ -3,7 +3,6 @@
 import functools
 import importlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from metarl_run.errors import ResourceError, RunError
 from metarl_run.report.figure import draw_optimum, rendered
 from metarl_run.run import run as _imported_before_forking  # noqa: F401
 from metarl_run.run.folder import record_failure
+from metarl_run.system import machine
 from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child, Died, wait_for_any
 from metarl_run.system.crash import bug
@@ -60,9 +60,8 @@ class ForkingLauncher(Launcher):
     failed: ClassVar[bool] = False
 
     def __init__(self, n_jobs: int | None = 1, **options: Any) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = 1 if n_jobs is None else n_jobs
-        self.at_once = wanted if wanted > 0 else max(1, cores + 1 + wanted)
+        self.at_once = wanted if wanted > 0 else max(1, machine.cpus() + 1 + wanted)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.function, self.config = hydra_context, task_function, config
@@ -77,6 +76,7 @@ class ForkingLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         log.info(f"Launching {len(job_overrides)} jobs locally")
         jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
+        machine.side_by_side = min(self.at_once, len(jobs))
         waiting, running, signalled = [*reversed(jobs)], dict[Child, Job](), False
         try:
             while waiting or running:

@@ -131,6 +131,7 @@ def _resume(composed: Composed) -> int:
         overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
         plan = Plan(changed.config, changed.choices, overrides)
     _refuse_absent_device(plan.config)
+    _refuse_absent_library(plan.config)
     _refuse_absent_compiler(plan.config)
     from metarl_run.run.run import run
 
@@ -181,6 +182,7 @@ def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
 def _sweep(composed: Composed, argv: Sequence[str]) -> int:
     from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
+    from metarl_run.run import products
 
     stop.install()
     first, finished = composed.points[0], False
@@ -195,6 +197,8 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
     else:
         arguments += for_search(first, composed.arguments)
     ours = launcher.replacing(composed.points, stop)
+    if any(point.config["products"] == "auto" for point in composed.points):
+        products.share(Path(folder), begun=any(Path(folder).glob("*/run.json")))
     arguments, stop.nothing_to_save = [*arguments, *ours], not ours
     try:
         # Hydra printed what is wrong with the sweep before it left; its jobs are reported
@@ -284,6 +288,7 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
 def _run_here(cfg: DictConfig) -> None:
     """Run what Hydra composed in the folder that it made."""
     hydra_files.require_written()
+    from metarl_run.run import products
     from metarl_run.run.run import run
 
     chosen = HydraConfig.get()
@@ -291,13 +296,10 @@ def _run_here(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
-    plan = Plan(
-        config,
-        choices,
-        [str(text) for text in chosen.overrides.task],
-        in_sweep=chosen.mode is RunMode.MULTIRUN,
-    )
-    run(plan, Path(chosen.runtime.output_dir), stop)
+    in_sweep = chosen.mode is RunMode.MULTIRUN
+    plan = Plan(config, choices, [str(text) for text in chosen.overrides.task], in_sweep=in_sweep)
+    shared = Path(chosen.sweep.dir, products.FILE) if in_sweep else None
+    run(plan, Path(chosen.runtime.output_dir), stop, shared=shared)
 
 
 def _nothing(cfg: DictConfig) -> None:
@@ -341,6 +343,7 @@ def _refuse_impossible(composed: Composed) -> None:
         require_free(Path(str(composed.points[0].config["resume"] or composed.points[0].folder)))
     for point in composed.points:
         _refuse_absent_device(point.config)
+        _refuse_absent_library(point.config)
         _refuse_absent_compiler(point.config)
         require_writer(point.config["film"] or "gif")
         if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
@@ -385,8 +388,17 @@ def _refuse_absent_device(config: Mapping[str, Any]) -> None:
             raise ConfigError("device", reason, "device=cpu; device=auto takes a GPU where there is one")
 
 
+def _refuse_absent_library(config: Mapping[str, Any]) -> None:
+    if config.get("products") == "onednn":
+        from metarl_run.network import product
+
+        if not product.AVAILABLE:
+            reason = "must be one of the libraries that torch was built with: mkl, got onednn"
+            raise ConfigError("products", reason, "products=auto takes oneDNN where there is one that is faster")
+
+
 def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if not config["compile"]:
+    if config["compile"] is not True:  # auto does without
         return
     if config["device"] == "cpu":
         require_cxx()

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
+from metarl_run.compiled.cache import cached
 from metarl_run.compiled.decompositions import ON_CPU
 from metarl_run.errors import ConfigError
 from metarl_run.system.cxx import HINT
@@ -14,7 +15,11 @@ from metarl_run.system.cxx import HINT
 Flat = Callable[..., Sequence[Tensor]]
 """A function from tensors to tensors."""
 
-OPTIONS = {"cpp.enable_floating_point_contract_flag": "fast"}  # a · b + c is rounded once
+OPTIONS = {
+    "cpp.enable_floating_point_contract_flag": "fast",  # a · b + c is rounded once
+    "cpp.threads": 1,  # programs run side by side instead: threads within one would wait for each other at every step
+}
+"""Of Inductor."""
 
 
 class Program:
@@ -64,12 +69,55 @@ def contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [x.contiguous() for x in tensors]
 
 
-def of_kernels(graph: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> Flat:
-    """Call Inductor directly: `torch.compile` re-checks all tensors at every call, a ninth of the time."""
-    from torch import _inductor  # takes a second too
+def scanned(step: Callable[[Any, Any, Any], tuple[Any, Any]]) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
+    """A function's repeated application, for `Program`.
 
-    program: Flat = _inductor.compile(graph, list(tensors), options=OPTIONS)
-    return program
+        carryₜ₊₁, rowₜ = step(inputs, carryₜ, xₜ)
+
+    On a CPU the step is compiled once and looped over in the program; on a GPU it is unrolled, since a loop would wait
+    for the device.
+
+    Args:
+        step: what it returns as carry has the form of the carry that it is given.
+
+    Returns:
+        (inputs, carry₀, x) → (carry_T, rows), x and rows stacked over T steps along a first axis.
+    """
+
+    def scan(inputs: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
+        from torch._higher_order_ops.scan import scan_op
+
+        (given, given_form), (carried, form), (moving, moving_form) = map(tree_flatten, (inputs, carry, xs))
+        row_forms: list[TreeSpec] = []
+
+        def once(*tensors: Tensor) -> list[Tensor]:
+            begin, end = len(carried), len(carried) + len(moving)
+            state, x, constants = tensors[:begin], tensors[begin:end], tensors[end:]
+            after, row = step(
+                tree_unflatten(constants, given_form), tree_unflatten(state, form), tree_unflatten(x, moving_form)
+            )
+            leaves, of_row = tree_flatten(row)
+            row_forms.append(of_row)
+            return [x.contiguous().clone() for x in (*tree_leaves(after), *leaves)]  # outputs may not share memory
+
+        if moving[0].is_cuda:
+            rows = []
+            for x in zip(*(each.unbind() for each in moving), strict=True):
+                outputs = once(*carried, *x, *given)
+                carried, row = outputs[: len(carried)], outputs[len(carried) :]
+                rows.append(row)
+            stacks = [torch.stack(each) for each in zip(*rows, strict=True)]
+        else:
+            outputs = scan_op(once, carried, moving, given)
+            carried, stacks = outputs[: len(carried)], outputs[len(carried) :]
+        return tree_unflatten(carried, form), tree_unflatten(stacks, row_forms[0])
+
+    return scan
+
+
+def of_kernels(graph: torch.fx.GraphModule, tensors: Sequence[Tensor]) -> Flat:
+    """Compile ahead of time, so that a whole program is one call without Python, and may be kept for later runs."""
+    return cached(graph, tensors, OPTIONS)
 
 
 def of_cuda_graphs(graph: torch.fx.GraphModule) -> Flat:

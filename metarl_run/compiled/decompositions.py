@@ -6,17 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl_run.network.product import COMPILED, in_use, onednn
+
 FEW = 4
 """Inputs up to which a product is unrolled and fused with the operations that follow."""
 THIN = 20
 """Inputs up to which a product of one matrix is faster as sums than in oneDNN or MKL."""
-ROWS = 5
+ROWS = 10
 """Largest number of rows that a generated product computes at a time."""
 SMALL = 2**13
 """Elements of a matrix that fit into a core's L1 cache."""
 LARGE = 2**23
-"""Multiplications from which oneDNN is faster than MKL, although it is called through Python."""
-ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+"""Multiplications from which oneDNN, where it is in use, is faster than MKL although it is called through Python."""
 
 
 # --- Products ---
@@ -48,8 +49,8 @@ def mm(x: Tensor, weight: Tensor) -> Any:
     R = together(len(x))
     if R and len(weight) <= THIN:
         return sums(x.unsqueeze(0), weight.unsqueeze(0), R).squeeze(0)
-    large = len(x) * weight.numel() >= LARGE
-    return by_onednn(x, weight) if large and ONEDNN and x.dtype == torch.float32 else NotImplemented
+    large = len(x) * weight.numel() >= LARGE and in_use(COMPILED) == "onednn"
+    return by_onednn(x, weight) if large and x.dtype == torch.float32 else NotImplemented
 
 
 def together(rows: int) -> int:
@@ -70,8 +71,7 @@ def sums(x: Tensor, weight: Tensor, R: int) -> Tensor:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x W by oneDNN, as in XLA: 0.94 of MKL's time on an AMD EPYC ([512, 256] · [256, 768])."""
-    y: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight.mT, None, "none", [], "")
-    return y
+    return onednn(x, weight)
 
 
 # A custom operation, because torch's compiler uses oneDNN's only for constant weights.
@@ -80,6 +80,21 @@ OPERATIONS.define("product(Tensor x, Tensor weight) -> Tensor")
 OPERATIONS.impl("product", product, "CPU")
 OPERATIONS.impl("product", lambda x, weight: x.new_empty(len(x), weight.shape[1]), "Meta")
 by_onednn = torch.ops.metarl_run.product.default
+
+
+def lower_products() -> None:
+    """Tell Inductor how to call oneDNN for the custom operation."""
+    from torch._inductor.ir import ExternKernel, FixedLayout, TensorBox
+    from torch._inductor.lowering import permute, register_lowering
+    from torch._inductor.mkldnn_ir import LinearUnary
+
+    @register_lowering(by_onednn, type_promotion_kind=None)
+    def lowered(x: Any, weight: Any) -> Any:
+        x, weight = (ExternKernel.require_contiguous(ExternKernel.realize_input(each)) for each in (x, weight))
+        w = permute(weight, [1, 0])
+        layout = FixedLayout(x.get_device(), x.get_dtype(), [x.get_size()[0], w.get_size()[0]])
+        inputs = [x, ExternKernel.realize_input(w)]
+        return TensorBox.create(LinearUnary(layout=layout, inputs=inputs, constant_args=[None, "none", [-1], ""]))
 
 
 # --- Functions ---

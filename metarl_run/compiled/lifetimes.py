@@ -1,26 +1,25 @@
-"""Lifetimes of agents with memory as compiled programs, each of several steps: for families with fixed start states.
+"""Lifetimes of agents with memory as compiled programs.
 
-The program is dense: an episode that ends is put back to its start state, and steps of an environment without an
-episode left are padding.
+The program is dense: an episode that ends continues from the next start state, and steps of an environment without an
+episode left are padding. Start states are drawn in advance, as many for each environment as it has episodes.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from metarl_run.algo.base import MetaAlgorithm
-from metarl_run.compiled.compiler import Program, contiguous
-from metarl_run.compiled.inputs import Inputs, dynamics_noise, inputs_of
+from metarl_run.compiled.scan import Inputs, Noise, Scan, dynamics_noise
 from metarl_run.env.vector import TaskVectorEnv, put_back
-from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise, stacked
+from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
-STEPS = 5
-"""Steps of one program, at most: a divisor of a lifetime. 5 of a GRU of 256 units take 40 s to compile, 10 take 60."""
+STEPS = 50
+"""Steps of one program, about: a divisor of a lifetime. After each it is seen whether any environment is alive."""
 
 
 class CompiledLifetimes:
@@ -32,7 +31,7 @@ class CompiledLifetimes:
 
     def __init__(self, algo: MetaAlgorithm) -> None:
         self.algo: Any = algo
-        self.programs: dict[tuple[int, int, int], Program] = {}
+        self.scan: Scan | None = None
         self.shapes: dict[tuple[int, int], Mapping[str, torch.Size] | None] = {}
 
     def __call__(
@@ -43,36 +42,28 @@ class CompiledLifetimes:
         episodes: int,
         chosen: list[Distribution] | None,
     ) -> Rollout | None:
-        """See `metarl_run.rollout.collect`; None if the memory changes its shape."""
+        """See `metarl_run.rollout.collect`; None if the memory changes its shape.
+
+        The random numbers are those of `collect`, except where start states are drawn.
+        """
         M, B, T = env.num_tasks, env.episodes_per_task, episodes * env.horizon
-        steps = max(n for n in range(1, STEPS + 1) if T % n == 0)
-        percept = first(env, episodes)
+        steps = min((n for n in range(1, T + 1) if T % n == 0), key=lambda n: abs(math.log(n / STEPS)))
         if (M, B) not in self.shapes:
-            self.shapes[M, B] = self._shapes(agent, percept)
+            nothing = torch.zeros(M, B, *env.family.observation_space.shape, device=generator.device)
+            self.shapes[M, B] = self._shapes(agent, begin(env, nothing))
         shapes = self.shapes[M, B]
         if shapes is None:
             return None
+        percept = begin(env, env.start(episodes))
         memory = {name: x.detach().expand(shapes[name]) for name, x in agent.memory.items()}
         age = torch.zeros(M, B, dtype=torch.int32, device=generator.device)
         carry = Carry(torch.ones_like(percept.last_ended), age + episodes, age, percept, tuple(env.state), memory)
-        inputs = inputs_of(self.algo.meta_params, env)
-        unchanged, carried = contiguous(tree_leaves(inputs)), contiguous(tree_leaves(carry))
-        noise, parts = list[Tensor](), list[Sequence[Tensor]]()
-        for t in range(0, T, steps):
-            if t and not carried[ALIVE].any():
-                break
-            while len(noise) < steps:
-                noise.extend(sampling_noise(env.single_action_space, (env.horizon, M, B), generator))
-            drawn, action_noise = dynamics_noise(env, steps, steps), torch.stack(noise[:steps])
-            del noise[:steps]
-            if (M, B, steps) not in self.programs:
-                self.programs[M, B, steps] = Program(Steps(self.algo, env), inputs, carry, drawn, action_noise)
-            outputs = self.programs[M, B, steps](*unchanged, *carried, *drawn, action_noise)
-            carried, part = list(outputs[: len(carried)]), outputs[len(carried) :]
-            parts.append(part)
-        program = self.programs[M, B, steps]
-        rows: Recorded = program.record(1, [torch.cat(x, 1) for x in zip(*parts, strict=True)])
-        return rollout_of(percept, rows, program.record(0, carried).memory, chosen)
+        chunks = _noise(env, generator, T, steps)
+        if self.scan is None:
+            self.scan = Scan(Step(self.algo, env))
+        constants = {name: θ.detach() for name, θ in self.algo.meta_params.items()}
+        last, rows = self.scan(env, constants, starts_of(env, episodes), carry, chunks, shared=True)
+        return rollout_of(percept, rows, last.memory, chosen)
 
     def _shapes(self, agent: AgentState, percept: Percept) -> Mapping[str, torch.Size] | None:
         """Shapes of the memory from the first step on; None if they go on changing."""
@@ -82,9 +73,27 @@ class CompiledLifetimes:
         return shapes if shapes == {name: x.shape for name, x in twice.items()} else None
 
 
-def first(env: TaskVectorEnv, episodes: int) -> Percept:
-    """Start the lifetimes; their first percepts."""
-    observation = env.start(episodes)
+def _noise(env: TaskVectorEnv, generator: torch.Generator, T: int, steps: int) -> Iterator[Noise]:
+    """Noise of T steps, so many at a time, drawn as `collect` draws it: for an episode's actions at once."""
+    shape = (env.horizon, env.num_tasks, env.episodes_per_task)
+    drawn = list[Tensor]()
+    for _ in range(0, T, steps):
+        while len(drawn) < steps:
+            drawn.extend(sampling_noise(env.single_action_space, shape, generator))
+        yield Noise(torch.stack(drawn[:steps]), dynamics_noise(env, steps, steps))
+        del drawn[:steps]
+
+
+def starts_of(env: TaskVectorEnv, episodes: int) -> list[Tensor]:
+    """Start states of so many episodes, `[M, B, episodes, …]`, the present ones first; one if all are the same."""
+    family, states = env.family, [tuple(x.clone() for x in env.state)]
+    if not family.fixed_starts:
+        states += [tuple(family.reset(env.task, env.episodes_per_task, env.generator)) for _ in range(1, episodes)]
+    return [torch.stack(x, 2) for x in zip(*states, strict=True)]
+
+
+def begin(env: TaskVectorEnv, observation: Tensor) -> Percept:
+    """The first percepts of lifetimes."""
     M, B = env.num_tasks, env.episodes_per_task
     reward = torch.zeros(M, B, device=observation.device)
     action = empty_actions(env.single_action_space, (M, B), observation.device)
@@ -111,12 +120,8 @@ class Carry(NamedTuple):
     memory: Memory
 
 
-ALIVE = 0
-"""Place of `alive` among the tensors of a `Carry`, which is looked at between programs."""
-
-
 class Recorded(NamedTuple):
-    """Record of several steps, `[M, steps, B, …]`, see `metarl_run.types.Rollout`, and the policy at each."""
+    """Record of a step, see `metarl_run.types.Rollout`, and the policy at it."""
 
     observation: Tensor
     action: Tensor
@@ -127,7 +132,7 @@ class Recorded(NamedTuple):
     policy: Any
 
 
-def rollout_of(begin: Percept, rows: Recorded, memory: Memory, chosen: list[Distribution] | None) -> Rollout:
+def rollout_of(first: Percept, rows: Recorded, memory: Memory, chosen: list[Distribution] | None) -> Rollout:
     """The record up to the last step that any environment took; the policy at each step goes to `chosen`."""
     taken = int(rows.alive.any(-1).any(0).sum())
     if chosen is not None:
@@ -135,11 +140,11 @@ def rollout_of(begin: Percept, rows: Recorded, memory: Memory, chosen: list[Dist
             type(rows.policy)(*step) for step in zip(*(x[:, :taken].unbind(1) for x in rows.policy), strict=True)
         )
     observation, *others = (x[:, :taken] for x in rows[:-1])
-    return Rollout._make([torch.cat([begin.observation.unsqueeze(1), observation], 1), *others, memory, {}])
+    return Rollout._make([torch.cat([first.observation.unsqueeze(1), observation], 1), *others, memory, {}])
 
 
-class Steps:
-    """Several steps in every environment as a pure function.
+class Step:
+    """A step in every environment as a pure function.
 
     Args:
         algo: of the agents.
@@ -150,29 +155,37 @@ class Steps:
         self.algo, self.family, self.dynamics, self.horizon = algo, env.family, env.dynamics, env.horizon
         self.task_class, self.state_class = type(env.task), type(env.state)
 
-    def __call__(self, inputs: Inputs, carry: Carry, drawn: list[Tensor], noise: Tensor) -> tuple[Carry, Recorded]:
-        θ, values, start = inputs
+    def __call__(self, inputs: Inputs, carry: Carry, noise: Noise) -> tuple[Carry, Recorded]:
+        θ, values, starts = inputs
         alive, episodes_left, age, percept, carried, memory = carry
-        names = list(memory)
         task, state = self.task_class.restored(values), self.state_class(*(x.clone() for x in carried))
-        recorded, policies = [], []
-        for t, action_noise in enumerate(noise.unbind()):
-            policy, memory = self.algo.act_by(θ, AgentState({}, memory), percept)
-            action = policy.sample(action_noise)
-            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
-            age = age + 1
-            truncated = (age >= self.horizon) & ~terminated
-            ended = terminated | truncated
-            final = self.family.observe(task, state)
-            put_back(state, ended, start)
-            episodes_left, age = episodes_left - ended.int(), age * ~ended
-            goes_on = episodes_left > 0
-            observation = torch.where(goes_on.unsqueeze(-1), self.family.observe(task, state), final)
-            counted = (reward * alive, terminated & alive, truncated & alive)
-            recorded.append((observation, action, *counted, alive))
-            policies.append(policy)
-            percept = Percept(observation, action, counted[0], ended & alive)
-            alive = goes_on
-        memory = {name: memory[name] for name in names}
-        rows = Recorded._make([*(torch.stack(x, 1) for x in zip(*recorded, strict=True)), stacked(policies, 1)])
-        return Carry(alive, episodes_left, age, percept, tuple(state), memory), rows
+        policy, after = self.algo.act_by(θ, AgentState({}, memory), percept)
+        action = policy.sample(noise.of_action)
+        state, reward, terminated = self.dynamics(task, state, action, noise.next)
+        age = age + 1
+        truncated = (age >= self.horizon) & ~terminated
+        ended = terminated | truncated
+        final = self.family.observe(task, state)
+        episodes_left, age = episodes_left - ended.int(), age * ~ended
+        put_back(state, ended, [start_of(x, episodes_left) for x in starts])
+        goes_on = episodes_left > 0
+        observation = torch.where(goes_on.unsqueeze(-1), self.family.observe(task, state), final)
+        counted = (reward * alive, terminated & alive, truncated & alive)
+        row = Recorded(observation, action, *counted, alive, policy)
+        percept = Percept(observation, action, counted[0], ended & alive)
+        memory = {name: after[name] for name in memory}
+        return Carry(goes_on, episodes_left, age, percept, tuple(state), memory), row
+
+
+def start_of(states: Tensor, episodes_left: Tensor) -> Tensor:
+    """The state that the next episode of each environment starts from, `[M, B, …]`; any after the last one.
+
+    Args:
+        states: `[M, B, episodes, …]`, or one for all episodes.
+        episodes_left: `[M, B]`, the next one included.
+    """
+    E = states.shape[2]
+    if E == 1:
+        return states[:, :, 0]
+    number = (E - episodes_left).clamp(max=E - 1).long().view(*episodes_left.shape, *[1] * (states.dim() - 2))
+    return states.gather(2, number.expand(*states.shape[:2], 1, *states.shape[3:])).squeeze(2)

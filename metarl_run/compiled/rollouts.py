@@ -4,30 +4,28 @@ On a few hundred environments an operation takes less time than its launch from 
 It is dense, so that it does the same whatever happens: an environment whose episode is over continues from the start
 state, and its steps are padding.
 
-Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do rollouts of several
-episodes and families with outcomes. For agents with memory see `metarl_run.compiled.lifetimes`, and where start states
-are drawn, `metarl_run.compiled.act`.
+Agents that cannot be traced, since they draw or read values, fall back to eager mode, and so do families with outcomes
+and rollouts of several episodes. For agents with memory see `metarl_run.compiled.lifetimes`, and where the environment
+cannot be compiled, `metarl_run.compiled.act`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.compiled.act import CompiledAct
-from metarl_run.compiled.compiler import Program, contiguous
-from metarl_run.compiled.inputs import Inputs, dynamics_noise, inputs_of
 from metarl_run.compiled.lifetimes import CompiledLifetimes
+from metarl_run.compiled.scan import Inputs, Noise, Scan, dynamics_noise
+from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv, put_back
 from metarl_run.maths.distributions import Distribution, sampling_noise
 from metarl_run.rollout import Act, Draw, collect
 from metarl_run.types import AgentState, Params, Percept, Rollout
 
-STEPS = 10
-"""Steps of one program: 8 take 1.05 times as long, and more take longer to compile."""
+STEPS = 20
+"""Steps of one program, after which it is seen whether any environment is still alive."""
 
 
 class CompiledRollouts:
@@ -38,8 +36,9 @@ class CompiledRollouts:
     """
 
     def __init__(self, algo: MetaAlgorithm) -> None:
-        self.algo, self.act, self.lifetimes = algo, CompiledAct(algo), CompiledLifetimes(algo)
-        self.programs: dict[tuple[int, int], Program] = {}
+        self.algo = algo
+        self.act, self.lifetimes = CompiledAct(algo), CompiledLifetimes(algo)
+        self.scan: Scan | None = None
 
     def __call__(
         self,
@@ -54,12 +53,10 @@ class CompiledRollouts:
     ) -> Rollout:
         """See `metarl_run.rollout.collect`."""
         with torch.no_grad():
-            family = env.family
-            traceable = family.compilable and family.normalisation is None and not family.outcomes
-            if self.algo.compilable and traceable:
+            if traceable(self.algo, env.family):
                 if not self.algo.remembers and episodes == 1:
                     return self._collect(env, act, agent.params, generator)
-                if self.algo.remembers and env.family.fixed_starts:
+                if self.algo.remembers:
                     rollout = self.lifetimes(env, agent, generator, episodes, chosen)
                     if rollout is not None:
                         return rollout
@@ -69,28 +66,30 @@ class CompiledRollouts:
     def _collect(self, env: TaskVectorEnv, act: Act, params: Params, generator: torch.Generator) -> Rollout:
         M, B, T = env.num_tasks, env.episodes_per_task, env.horizon
         first = env.start()
-        carry = Carry(torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(env.state))
-        inputs = inputs_of(params, env)
-        unchanged, carried = contiguous(tree_leaves(inputs)), contiguous(tree_leaves(carry))
+        carry = Carry(
+            torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(x.clone() for x in env.state)
+        )
         noise = sampling_noise(env.single_action_space, (T, M, B), generator)
         noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program may go beyond T
-        parts: list[Sequence[Tensor]] = []
-        for t, action_noise in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True):
-            if t and not carried[ALIVE].any():
-                break
-            drawn = dynamics_noise(env, min(STEPS, T - t), STEPS)
-            if (M, B) not in self.programs:
-                self.programs[M, B] = Program(Steps(env, act), inputs, carry, drawn, action_noise)
-            outputs = self.programs[M, B](*unchanged, *carried, *drawn, action_noise)
-            carried, part = list(outputs[: len(carried)]), outputs[len(carried) :]
-            parts.append(part)
-        observation, action, reward, terminated, alive = (torch.cat(x, 1)[:, :T] for x in zip(*parts, strict=True))
+        chunks = (
+            Noise(of_actions, dynamics_noise(env, min(STEPS, T - t), STEPS))
+            for t, of_actions in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True)
+        )
+        if self.scan is None:
+            self.scan = Scan(Step(env, act))
+        _, rows = self.scan(env, params, carry.state, carry, chunks)
+        observation, action, reward, terminated, alive = (x[:, :T] for x in rows)
         truncated = torch.zeros_like(terminated)
         if alive.shape[1] == T:
             truncated[:, -1] = alive[:, -1] & ~terminated[:, -1]
         taken = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :taken] for x in (action, reward, terminated, truncated, alive))
         return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}, {}])
+
+
+def traceable(algo: MetaAlgorithm, family: TaskFamily) -> bool:
+    """Whether whole steps of these agents in these tasks can be compiled."""
+    return algo.compilable and family.compilable and family.normalisation is None and not family.outcomes
 
 
 class Carry(NamedTuple):
@@ -101,12 +100,8 @@ class Carry(NamedTuple):
     state: tuple[Tensor, ...]
 
 
-ALIVE = 0
-"""Place of `alive` among the tensors of a `Carry`, which is looked at between programs."""
-
-
 class Recorded(NamedTuple):
-    """Record of several steps, `[M, steps, B, …]`, see `metarl_run.types.Rollout`."""
+    """Record of a step, see `metarl_run.types.Rollout`."""
 
     observation: Tensor
     action: Tensor
@@ -115,8 +110,8 @@ class Recorded(NamedTuple):
     alive: Tensor
 
 
-class Steps:
-    """Several steps in every environment as a pure function.
+class Step:
+    """A step in every environment as a pure function.
 
     Args:
         env: of the tasks.
@@ -127,20 +122,16 @@ class Steps:
         self.family, self.dynamics, self.act = env.family, env.dynamics, act
         self.task_class, self.state_class = type(env.task), type(env.state)
 
-    def __call__(self, inputs: Inputs, carry: Carry, drawn: list[Tensor], noise: Tensor) -> tuple[Carry, Recorded]:
+    def __call__(self, inputs: Inputs, carry: Carry, noise: Noise) -> tuple[Carry, Recorded]:
         params, values, start = inputs
         alive, observation, carried = carry
         task, state = self.task_class.restored(values), self.state_class(*(x.clone() for x in carried))
         # An agent without memory looks at the observation alone.
         nothing = torch.zeros_like(alive, dtype=observation.dtype)
-        recorded = []
-        for t, action_noise in enumerate(noise.unbind()):
-            percept = Percept(observation, nothing.long(), nothing, ~alive)
-            action = self.act(AgentState(params, {}), percept)[0].sample(action_noise)
-            state, reward, terminated = self.dynamics(task, state, action, drawn[0][t] if drawn else None)
-            observation = self.family.observe(task, state)
-            recorded.append(Recorded(observation, action, reward * alive, terminated & alive, alive))
-            put_back(state, terminated, start)
-            alive = alive & ~terminated
-        rows = Recorded._make(torch.stack(x, 1) for x in zip(*recorded, strict=True))
-        return Carry(alive, observation, tuple(state)), rows
+        percept = Percept(observation, nothing.long(), nothing, ~alive)
+        action = self.act(AgentState(params, {}), percept)[0].sample(noise.of_action)
+        state, reward, terminated = self.dynamics(task, state, action, noise.next)
+        observation = self.family.observe(task, state)
+        row = Recorded(observation, action, reward * alive, terminated & alive, alive)
+        put_back(state, terminated, start)
+        return Carry(alive & ~terminated, observation, tuple(state)), row

@@ -21,7 +21,7 @@ INHERITED = (
     *("meta_iterations", "meta_batch_size", "meta_batch_chunk", "episodes_per_task"),
     *("normalise", "meta_test", "meta_validation", "validate_every"),
 )
-COMPARED = (*INHERITED, "seed", "device", "threads", "compile")
+COMPARED = (*INHERITED, "seed", "device", "products", "compile")
 """Keys whose differences are reported; all others concern storage and logging."""
 
 ABSENT = object()

@@ -65,6 +65,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         "configs": list,
         "changes": list,
         "family_versions": list,
+        "products": dict,
+        "gflops": dict,
+        "compiled": bool,
     }
     if not isinstance(record, dict) or any(not isinstance(record.get(k, kind()), kind) for k, kind in kinds.items()):
         raise ValueError("run.json is not one that a run wrote")

@@ -99,8 +99,9 @@ class Settings:
     Attributes:
         seed: the one source of randomness.
         device: `auto` takes a GPU if there is one.
-        threads: CPU threads of torch; part of the result, since it orders sums.
-        compile: run meta-training's rollouts as compiled programs; of agents with memory, single steps.
+        threads: CPU threads; `auto` takes one for each CPU that the process may use, shared among runs side by side.
+        products: library that multiplies in networks; `auto` measures which is fast on this processor, and records it.
+        compile: run meta-training's rollouts as compiled programs; `auto` where that saves time.
         meta_iterations: meta-updates.
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
@@ -128,8 +129,9 @@ class Settings:
 
     seed: Whole = affects("training", with_table=True)
     device: Literal["auto", "cpu", "cuda"] = affects("agent", with_table=True)
-    threads: Threads = affects("agent", with_table=True)
-    compile: bool = affects("training")
+    threads: Threads = affects("nothing", with_table=True)
+    products: Literal["auto", "mkl", "onednn"] = affects("training", with_table=True, default="auto")
+    compile: Literal["auto", True, False] = affects("training")
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")
     meta_batch_chunk: Count | None = affects("training")
@@ -152,6 +154,13 @@ class Settings:
     panel: str | None = affects("nothing")
     sweep: object = affects("nothing")
     table: Mapping[str, Any] | None = affects("nothing", with_table=True)
+
+
+def of_older_runs() -> dict[str, Any]:
+    """Values of the keys that older run folders lack, as plain containers."""
+    defaults = {key.name: key.default for key in dataclasses.fields(Settings)}
+    plain = {name: dataclasses.asdict(x) if dataclasses.is_dataclass(x) else x for name, x in defaults.items()}  # type: ignore[arg-type]
+    return {name: value for name, value in plain.items() if value is not dataclasses.MISSING}
 
 
 def keys_that_affect(*what: Affects) -> tuple[str, ...]:

@@ -64,8 +64,8 @@ def parts(config: Mapping[str, Any], components: Mapping[str, Chosen]) -> Iterat
     """The largest parts of a run that are allocated for certain."""
     env, algo = components["env"], components["algo"]
     learns = LEARNS in algo.signature.bases and config["meta_iterations"] > 0
-    task, observed = _product(env, "task"), {} if config["compile"] else _product(env, "observation")
-    step = NUMBER if config["compile"] else NUMBER * _constant(env, "observation")
+    task, observed = _product(env, "task"), {} if config["compile"] is True else _product(env, "observation")
+    step = NUMBER if config["compile"] is True else NUMBER * _constant(env, "observation")
     horizon = {"env.horizon": env.arguments["horizon"]} if env.arguments.get("horizon") else {}
     if learns:
         tasks = {"meta_batch_size": config["meta_batch_size"]}

@@ -96,7 +96,7 @@ class Table:
         budget: of these runs, if their experiment has budgets.
         checkpoints: folder with finished runs to take instead of training.
         train: meta-train what no finished run was found for.
-        jobs: worker processes of one thread; null for one on each core.
+        jobs: worker processes; null for one on each core.
         output: folder of the table; null for one named after it under `output_root`.
         report_only: run nothing; report what is there.
     """

@@ -183,7 +183,7 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         where = where.view(-1)
         last = self.family.observe(self.task, self._state) if self._sure_episodes <= 1 else None
         if number == self.num_envs:
-            self._state = self.family.reset(self.task, self.episodes_per_task, self.generator)
+            self._state = self._first_states()
         else:
             if self._viewed is not self._state:
                 self._viewed, self._views = self._state, by_env(self._state)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarl_run.network.product import matmul
+
 NARROW = 12
 """Products with fewer columns are slow in MKL on an AMD EPYC unless their second factor is column-major: five times as
 slow for 40 × 2000 rows from 64 to 2."""
@@ -24,7 +26,7 @@ def affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         if x.dim() == 3 and weight.shape[-1] < NARROW:
             return torch.baddbmm(bias.mT, weight.mT.contiguous(), x.mT).mT.contiguous()
-        return torch.matmul(x, by_columns(weight)).add_(bias)  # baddbmm would first copy b to every row
+        return matmul(x, by_columns(weight)).add_(bias)  # baddbmm would first copy b to every row
     y: Tensor = Affine.apply(bias, x, weight)  # type: ignore[no-untyped-call]
     return y
 
@@ -36,12 +38,12 @@ class Affine(torch.autograd.Function):
     def forward(ctx: Any, bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.one_bias = bias.shape[-2] == 1
-        return torch.matmul(x, by_columns(weight)).add_(bias)
+        return matmul(x, by_columns(weight)).add_(bias)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         x, weight = ctx.saved_tensors
-        dx = torch.matmul(dy, weight.mT) if ctx.needs_input_grad[1] else None
+        dx = matmul(dy, weight.mT) if ctx.needs_input_grad[1] else None
         db = dy.sum(-2, keepdim=True) if ctx.one_bias else dy
         return db, dx, SumOfOuterProducts.apply(x, dy)  # type: ignore[no-untyped-call]
 
@@ -62,14 +64,14 @@ class SumOfOuterProducts(torch.autograd.Function):
     def backward(ctx: Any, dP: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y = ctx.saved_tensors
         needs_x, needs_y = ctx.needs_input_grad
-        return torch.matmul(y, dP.mT) if needs_x else None, torch.matmul(x, by_columns(dP)) if needs_y else None
+        return matmul(y, dP.mT) if needs_x else None, matmul(x, by_columns(dP)) if needs_y else None
 
 
 def outer(x: Tensor, y: Tensor, *, out: Tensor) -> Tensor:
     """xᵀ y, written into `out`."""
     if y.shape[-1] < NARROW:
-        return out.copy_(torch.matmul(y.mT, x).mT)
-    return torch.matmul(x.mT, y, out=out)
+        return out.copy_(matmul(y.mT, x).mT)
+    return matmul(x.mT, y, out=out)
 
 
 def by_columns(factor: Tensor) -> Tensor:

@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
+from metarl_run.maths.parallel import in_parallel
+from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.product import addmm_, mm
+from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh
 from metarl_run.types import Memory, Params
 
@@ -33,7 +36,7 @@ class GRU(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         h, H = state["h"], self.hidden
-        m = h @ params["memory.weight"]
+        m = mm(h, params["memory.weight"])
         r, z = (m[:, : 2 * H] + g[:, : 2 * H]).sigmoid().chunk(2, -1)
         n = tanh(torch.addcmul(g[:, 2 * H :], r, m[:, 2 * H :] + params["memory.bias"]))
         return {"h": torch.lerp(n, h, z)}
@@ -64,7 +67,8 @@ class Scan(torch.autograd.Function):
         gate = x.new_empty(T, N, 3 * H + P)  # r, z, n of every step, and v
         one, W_rz = x.new_ones(()), W[:, P : P + 2 * H]
         W_nv = torch.cat([-2 * W[:, P + 2 * H :], W[:, :P]], -1)
-        for xs, gates, *written in blocks(H, x, gate, y, h, inner):
+
+        def forwards(xs: Tensor, gates: Tensor, *written: Tensor) -> None:
             m = torch.zeros_like(gates[0])
             m_n, head, m_rz = torch.split(m, [H, P, 2 * H], -1)
             before = torch.zeros_like(m_n)
@@ -73,23 +77,26 @@ class Scan(torch.autograd.Function):
             of_steps = steps(xs, *written, *torch.split(gates, [2 * H, H + P], -1), *parts(gates, H))
             for u, out, into, of, rz, nv, r, z, n, v in of_steps:
                 left -= 1
-                torch.sigmoid(m_rz.addmm_(u, W_rz), out=rz)
-                torch.mm(u, W_nv, out=nv)
+                torch.sigmoid(addmm_(m_rz, u, W_rz), out=rz)
+                mm(u, W_nv, out=nv)
                 n.addcmul_(r, torch.add(m_n, c, out=of), value=-2).sigmoid_()  # σ(−2 a): tanh a = 1 − 2 σ(−2 a)
                 before = torch.lerp(torch.sub(one, n, alpha=2, out=n), before, z, out=into)
                 weight, product = wide if left else narrow  # only heads read the last memory
-                torch.mm(before, weight, out=product)
+                mm(before, weight, out=product)
                 torch.add(v, head, out=out)
+
+        in_parallel(forwards, blocks(H, x, gate, y, h, inner))
         ctx.save_for_backward(x, W, U, gate, h, inner)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, W, U, gate, h, inner = ctx.saved_tensors
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
-        for gates, hs, dys, xs, inners, to_xs in blocks(H, gate, h, dy, x, inner, x if dx is None else dx):
+
+        def backwards(gates: Tensor, hs: Tensor, dys: Tensor, xs: Tensor, inners: Tensor, to_xs: Tensor) -> Weights:
+            dW, dU, dc = torch.zeros_like(W), torch.zeros_like(U), U.new_zeros(1, H)
             N = gates.shape[1]
             d, e, q = (h.new_zeros(N, H) for _ in range(3))  # d: what reaches hₜ, q = (1 − z) d
             both = h.new_empty(N, H + P + 3 * H)
@@ -104,19 +111,22 @@ class Scan(torch.autograd.Function):
             ):
                 gate_now.copy_(i)
                 to_head.copy_(from_y)
-                d.addmm_(back, weight)
-                to_U.addmm_(now_t, back)
+                addmm_(d, back, weight)
+                addmm_(to_U, now_t, back)
                 torch.addcmul(d, d, z, value=-1, out=q)
                 d.sub_(q)
                 torch.mul(torch.sub(now, n, out=e), q, out=dz)  # (hₜ₋₁ − n) z = hₜ − n
                 through_tanh(q, n, out=dn)
                 through_sigmoid(torch.mul(dn, of, out=e), r, out=dr)
-                dc.addmm_(sums, torch.mul(dn, r, out=dm_n))
-                dW.addmm_(u_t, di)
+                addmm_(dc, sums, torch.mul(dn, r, out=dm_n))
+                addmm_(dW, u_t, di)
                 if dx is not None:
-                    torch.mm(di, Wt, out=to_x)
+                    mm(di, Wt, out=to_x)
                 back, weight, to_U = dm, Ut, dU
-        return dx, dW, dU, dc
+            return dW, dU, dc
+
+        of_blocks = in_parallel(backwards, blocks(H, gate, h, dy, x, inner, x if dx is None else dx))
+        return dx, *map(sum_in_order, zip(*of_blocks, strict=True))
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:

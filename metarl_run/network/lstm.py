@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.network.recurrent import Recurrent, blocks, steps, through_sigmoid, through_tanh
+from metarl_run.maths.parallel import in_parallel
+from metarl_run.network.by_rows import sum_in_order
+from metarl_run.network.product import addmm_, mm
+from metarl_run.network.recurrent import Recurrent, Weights, blocks, steps, through_sigmoid, through_tanh
 from metarl_run.network.tanh import tanh, tanh_
 from metarl_run.types import Memory, Params
 
@@ -37,7 +40,7 @@ class LSTM(Recurrent):
 
     def step(self, params: Params, g: Float[Tensor, "N GH"], state: Memory) -> Memory:
         H = self.hidden
-        m = g + state["h"] @ params["memory.weight"]
+        m = g + mm(state["h"], params["memory.weight"])
         i, f, o = m[:, : 3 * H].sigmoid().chunk(3, -1)
         c = torch.addcmul(f * state["c"], i, tanh(m[:, 3 * H :]))
         return {"h": o * tanh(c), "c": c}
@@ -64,7 +67,8 @@ class Scan(torch.autograd.Function):
         one, scaled_W, scaled_U = x.new_ones(()), W.clone(), U.clone()
         for weight in (scaled_W, scaled_U):
             weight[:, P + 3 * H :] *= -2  # tanh a = 1 − 2 σ(−2 a)
-        for xs, gates, *written in blocks(H, x, gate, y, h, cell):
+
+        def forwards(xs: Tensor, gates: Tensor, *written: Tensor) -> None:
             m = torch.zeros_like(gates[0])
             head, m_gates = torch.split(m, [P, 4 * H], -1)
             old = torch.zeros_like(written[2][0])
@@ -73,22 +77,25 @@ class Scan(torch.autograd.Function):
             of_steps = steps(xs, gates, gates[..., P:], *written, *parts(gates, H))
             for u, a, ifon, out, into, c, v, i, f, o, n in of_steps:
                 left -= 1
-                torch.mm(u, scaled_W, out=a)
+                mm(u, scaled_W, out=a)
                 ifon.add_(m_gates).sigmoid_()
                 old = torch.mul(f, old, out=c).addcmul_(i, torch.sub(one, n, alpha=2, out=n))
                 weight, product = wide if left else narrow  # only heads read the last memory
-                torch.mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
+                mm(tanh_(into.copy_(c)).mul_(o), weight, out=product)
                 torch.add(v, head, out=out)
+
+        in_parallel(forwards, blocks(H, x, gate, y, h, cell))
         ctx.save_for_backward(x, W, U, gate, h, cell)
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, W, U, gate, h, cell = ctx.saved_tensors
         H, P, Ut, Wt = len(U), dy.shape[-1], U.t().contiguous(), W.t()
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dW, dU = torch.zeros_like(W), torch.zeros_like(U)
-        for gates, hs, cells, dys, xs, to_xs in blocks(H, gate, h, cell, dy, x, x if dx is None else dx):
+
+        def backwards(gates: Tensor, hs: Tensor, cells: Tensor, dys: Tensor, xs: Tensor, to_xs: Tensor) -> Weights:
+            dW, dU = torch.zeros_like(W), torch.zeros_like(U)
             c_0, d, e, s, dc = (h.new_zeros(hs.shape[1:]) for _ in range(5))  # d, dc: derivatives by hₜ and cₜ
             da = torch.empty_like(gates[0])
             to_head, di, df, do, dn = parts(da, H)
@@ -97,8 +104,8 @@ class Scan(torch.autograd.Function):
             of_steps = zip(olds, steps(cells, hs.mT, dys, xs.mT, to_xs, *parts(gates, H)[1:]), strict=True)
             for old, (c, now_t, from_y, u_t, to_x, i, f, o, n) in reversed(list(of_steps)):
                 to_head.copy_(from_y)
-                torch.mm(back, weight, out=d)
-                to_U.addmm_(now_t, back)
+                mm(back, weight, out=d)
+                addmm_(to_U, now_t, back)
                 tanh_(s.copy_(c))
                 through_sigmoid(torch.mul(d, s, out=e), o, out=do)
                 dc += through_tanh(d.mul_(o), s, out=e)
@@ -106,11 +113,14 @@ class Scan(torch.autograd.Function):
                 through_sigmoid(torch.mul(dc, old, out=e), f, out=df)
                 through_tanh(torch.mul(dc, i, out=e), n, out=dn)
                 dc *= f
-                dW.addmm_(u_t, da)
+                addmm_(dW, u_t, da)
                 if dx is not None:
-                    torch.mm(da, Wt, out=to_x)
+                    mm(da, Wt, out=to_x)
                 back, weight, to_U = da, Ut, dU
-        return dx, dW, dU
+            return dW, dU
+
+        of_blocks = in_parallel(backwards, blocks(H, gate, h, cell, dy, x, x if dx is None else dx))
+        return dx, *map(sum_in_order, zip(*of_blocks, strict=True))
 
 
 def parts(gate: Tensor, H: int) -> Sequence[Tensor]:

@@ -12,17 +12,25 @@ from torch.nn.functional import pad
 
 from metarl_run.component import field
 from metarl_run.kinds import Count
+from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.product import addmm
 from metarl_run.network.read import StateRead
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
 """Products whose columns are no multiple of this take 1.07 times as long (MKL on an AMD EPYC, 768 and 6)."""
 
+ROWS = 16
+"""Rows of a product that are computed together, or a multiple (at most 14 in kernels for AVX-512)."""
+
 CACHED = 2**15
 """Elements of one tensor at one step: the dozen tensors of a step then fit into a core's L2 cache."""
+
+STEPPED = 2**16
+"""Elements of the memory that one thread steps at a time; with half as many, one thread takes 1.05 times as long."""
 
 
 class Recurrent(Network):
@@ -110,12 +118,18 @@ class Recurrent(Network):
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
-        x = x.reshape(M * B, -1)
-        g = torch.addmm(params["input.bias"], x, params["input.weight"])
-        state = {name: tensor.expand(M, B, -1).reshape(M * B, -1) for name, tensor in memory.items()}
-        state = self.step(params, g, state)
-        output = {head: value.view(M, B, -1) for head, value in self._heads(params, state["h"], x).items()}
-        return output, {name: tensor.view(M, B, -1) for name, tensor in state.items()}
+
+        def after(x: Float[Tensor, "N D"], *old: Float[Tensor, "N H"]) -> tuple[Tensor, ...]:
+            g = addmm(params["input.bias"], x, params["input.weight"])
+            state = self.step(params, g, dict(zip(memory, old, strict=True)))
+            return *self._heads(params, state["h"], x).values(), *state.values()
+
+        inputs = [x.reshape(M * B, -1), *(tensor.expand(M, B, -1).reshape(M * B, -1) for tensor in memory.values())]
+        size = in_groups(STEPPED // self.hidden) if divisible(x) else M * B
+        of_rows = in_parallel(after, zip(*(torch.split(rows, size) for rows in inputs), strict=True))
+        found = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*of_rows, strict=True)]
+        found = [tensor.view(M, B, -1) for tensor in found]
+        return dict(zip(self.heads, found, strict=False)), dict(zip(memory, found[len(self.heads) :], strict=True))
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
         if self.by_state:
@@ -160,11 +174,24 @@ class Recurrent(Network):
 
 # --- Derivatives through time ---
 
+Weights = tuple[Tensor, ...]
+"""The terms of a few lifetimes in the derivatives by all weights."""
+
 
 def blocks(width: int, *tensors: Float[Tensor, "T N _"]) -> Iterator[tuple[Tensor, ...]]:
-    """The same few lifetimes of each tensor at a time, so few that intermediate results stay in the cache."""
-    size = CACHED // width if tensors[0].device.type == "cpu" else tensors[0].shape[1]
-    return zip(*(torch.split(tensor, max(size, 1), 1) for tensor in tensors), strict=True)
+    """The same few lifetimes of each tensor at a time, so few that intermediate results stay in the cache.
+
+    So many that fill the cache are two blocks, for two threads: one thread takes 1.05 times as long.
+    """
+    size = N = tensors[0].shape[1]
+    if tensors[0].device.type == "cpu" and (most := max(CACHED // width, 1)) <= N:
+        size = in_groups(-(-N // max(-(-N // most), 2)))
+    return zip(*(torch.split(tensor, size, 1) for tensor in tensors), strict=True)
+
+
+def in_groups(rows: int) -> int:
+    """So many rows, or a few more: the last ones of products, which come in groups, may be rounded otherwise."""
+    return -(-max(rows, 1) // ROWS) * ROWS
 
 
 def steps(*tensors: Float[Tensor, "T _ _"]) -> Iterator[tuple[Tensor, ...]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metarl_run.kinds import Real
 from metarl_run.network.base import Network
+from metarl_run.network.product import matmul
 from metarl_run.types import Memory, Params
 
 
@@ -35,4 +36,4 @@ class Table(Network):
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         task_axes = next(iter(params.values())).dim() - 2
         rows = x.flatten(task_axes, -2)
-        return {head: (rows @ params[head]).view(*x.shape[:-1], -1) for head in self.heads}, memory
+        return {head: matmul(rows, params[head]).view(*x.shape[:-1], -1) for head in self.heads}, memory

@@ -17,11 +17,14 @@ from metarl_run.env.check import require_supported_spaces
 from metarl_run.env.normalisation import Normalisation
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.learner.base import BaseLearner
+from metarl_run.maths.parallel import use_threads
 from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
+from metarl_run.network.product import LEVEL, Choice, use
 from metarl_run.run import checkpoint
 from metarl_run.run.form import kind_of, mismatch
 from metarl_run.seeding import Streams
+from metarl_run.system import machine
 from metarl_run.types import Params
 
 
@@ -34,14 +37,16 @@ class SetUp(NamedTuple):
     algo: MetaAlgorithm
 
 
-def set_up(config: Mapping[str, Any], *, seed: int | None = None) -> SetUp:
-    """Threads, device, random streams, task family and agent, from a resolved configuration.
+def set_up(config: Mapping[str, Any], *, seed: int | None = None, products: Choice = LEVEL) -> SetUp:
+    """Threads, libraries, device, random streams, task family and agent, from a resolved configuration.
 
     Args:
         config: of a run, or of the family and the agent of one.
         seed: of the streams; None for the configuration's own.
+        products: libraries that multiply, see `metarl_run.run.products`.
     """
-    torch.set_num_threads(config["threads"])
+    use(products)
+    use_threads(machine.threads(config["threads"]))
     device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
     streams = Streams(config["seed"] if seed is None else seed, device)
     return SetUp(device, streams, *build_agent(config, streams))

@@ -19,10 +19,11 @@ from metarl_run import __version__
 from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
-from metarl_run.config.settings import keys_that_affect
+from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.errors import ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
+from metarl_run.system import machine
 from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.json_text import json_text
@@ -75,7 +76,7 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         StateError: if there are changes, and `allow_changes` does not allow them.
     """
     if not (folder / "run.json").exists():
-        _write_plan(plan, folder, {"versions": versions()})
+        _write_plan(plan, folder, {"versions": versions(), "threads": machine.threads(plan.config["threads"])})
         return False
     changed = changes(plan, folder)
     if not changed:
@@ -134,6 +135,13 @@ def warn_of_other_versions(folder: Path) -> None:
         log.warning("%s was begun with other versions: %s", folder, ", ".join(changed))
 
 
+def warn_of_other_sums(plan: Plan, folder: Path) -> None:
+    """Say so if the run was begun when threads still ordered sums: it may end in other last digits."""
+    number = plan.config["threads"]
+    if number not in ("auto", 1) and "threads" not in read_record(folder):
+        log.warning("%s was begun with sums in the order of %d threads, and goes on with those of one", folder, number)
+
+
 def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
     """Write the version of the task family to run.json.
 
@@ -145,8 +153,7 @@ def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
     Returns:
         The version, `1`, or those on which it was trained one after the other, `1, then 2`: about which it is warned.
     """
-    record = read_record(folder)
-    before = [str(each) for each in record.get("family_versions", [])]
+    before = [str(each) for each in recorded(folder, "family_versions") or []]
     if goes_on and before and before[-1] != version:
         log.warning(
             "%s was trained on version %s of its task family so far, and goes on with version %s: its result "
@@ -157,14 +164,25 @@ def remember_family(folder: Path, version: str, *, goes_on: bool) -> str:
         )
     found = before if goes_on and version in before[-1:] else [*(before if goes_on else []), version]
     if found != before:
-        record["family_versions"] = found
-        write_atomically(folder / "run.json", json_bytes({**record, SEAL: seal(record)}))
+        remember(folder, "family_versions", found)
     return ", then ".join(found)
+
+
+def recorded(folder: Path, name: str) -> Any:
+    """An entry of run.json; None if it has none of that name."""
+    return read_record(folder).get(name)
+
+
+def remember(folder: Path, name: str, value: Any) -> None:
+    """Write an entry to run.json."""
+    record = read_record(folder)
+    record[name] = value
+    write_atomically(folder / "run.json", json_bytes({**record, SEAL: seal(record)}))
 
 
 def changes(plan: Plan, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Dotted keys that affect the result, and are not what the run in `folder` has: its value, and the plan's."""
-    before, now = (flat(p.config) for p in (stored_plan(folder), plan))
+    before, now = (flat({**of_older_runs(), **p.config}) for p in (stored_plan(folder), plan))
     return {
         key: (before.get(key), now.get(key))
         for key in sorted(before.keys() | now.keys())

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
@@ -21,13 +20,16 @@ from metarl_run.config.plan import Plan
 from metarl_run.errors import ConfigError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
+from metarl_run.maths.parallel import num_threads
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
+from metarl_run.network.product import IN_USE
 from metarl_run.report.run import curve as curve_report
 from metarl_run.report.run import learned as learned_report
 from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
+from metarl_run.run.compilation import compiles
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
     is_complete,
@@ -40,8 +42,10 @@ from metarl_run.run.folder import (
     require_own,
     require_unedited,
     versions,
+    warn_of_other_sums,
     warn_of_other_versions,
 )
+from metarl_run.run.products import choice_of_run
 from metarl_run.run.training import Training
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
@@ -51,8 +55,14 @@ from metarl_run.system.lock import locked, remove_lock
 log = logging.getLogger(__name__)
 
 
-def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
+def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = None) -> None:
     """Bring the run in `folder` to its end.
+
+    Args:
+        plan: what to run.
+        folder: of the run.
+        stop: stop requests.
+        shared: file with the libraries of the sweep or table that the run is part of, see `metarl_run.run.products`.
 
     Raises:
         RunError: see `metarl_run.errors`; it is recorded in summary.json, too.
@@ -74,9 +84,10 @@ def run(plan: Plan, folder: Path, stop: StopRequest) -> None:
             stop.last_wish = partial(_leave, plan, folder)
             stack.callback(setattr, stop, "last_wish", None)
             warn_of_other_versions(folder)
+            warn_of_other_sums(plan, folder)
             if changed:
                 log.info("goes on with changes, see run.json")
-            _live(plan, folder, stop)
+            _live(plan, folder, stop, shared)
 
 
 def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
@@ -88,10 +99,10 @@ def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
 # --- The run itself ---
 
 
-def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
+def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
-    _, streams, family, algo = set_up(config)
+    _, streams, family, algo = set_up(config, products=choice_of_run(config, folder, shared))
     if config["checkpoint"]:
         take_over(algo, family, Path(config["checkpoint"]), plan.choices)
 
@@ -99,9 +110,10 @@ def _live(plan: Plan, folder: Path, stop: StopRequest) -> None:
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
         for name, sink in config["logger"].items()
     }
+    compiled = compiles(config, algo, family, folder)
     training = Training(
         algo=algo,
-        collect=CompiledRollouts(algo) if config["compile"] else collect,
+        collect=CompiledRollouts(algo) if compiled else collect,
         family=family,
         streams=streams,
         sinks=sinks,
@@ -188,7 +200,8 @@ def _summary(
         "env_steps": env_steps,
         "env_steps_per_second": training.session_env_steps / seconds,
         "versions": versions(),
-        "threads": torch.get_num_threads(),
+        "threads": num_threads(),
+        "products": {**IN_USE.choice},
         "device": str(training.streams.device),
         "held_out_tasks": {"meta_test": task_counts(evaluation.task_hashes, training.family)},
         "tasks_hash": {"meta_test": hash_of_tasks(evaluation.task_hashes)},

@@ -1,10 +1,10 @@
-"""Memory and threads, set before torch is loaded."""
+"""Memory and threads: some of it is set before torch is loaded."""
 
 import ctypes
 import os
 import sys
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
 """Parameters of glibc's mallopt, by its malloc.h."""
 MADV_HUGEPAGE = 14
 """Value in Linux' mman.h."""
@@ -13,6 +13,23 @@ HEAP = 2**30
 """Bytes of address space that the heap takes at once; memory itself is taken as it is used."""
 HUGE_PAGE = 2**21
 """Bytes, on x86-64 and on arm64 with small pages of 4 KiB."""
+
+side_by_side = 1
+"""Runs that share this machine's CPUs: this process's and those of others, as whoever starts them knows."""
+
+
+def cpus() -> int:
+    """Number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(chosen: int | str) -> int:
+    """The number of threads of a run.
+
+    Args:
+        chosen: it, or `auto`.
+    """
+    return max(cpus() // side_by_side, 1) if isinstance(chosen, str) else chosen
 
 
 def prepare() -> None:
@@ -34,6 +51,7 @@ def _keep_memory(libc: ctypes.CDLL) -> None:
     where filling 39 MB takes 5, and a fifth of a PPO update on a GRU. Huge pages save another fifth of MAML's update.
     """
     libc.mallopt(MMAP_MAX, 0)
+    libc.mallopt(ARENA_MAX, 1)  # threads take their memory here, too
     libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
     libc.mallopt(TOP_PAD, HEAP)
     libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = (

@@ -99,6 +99,7 @@ def identity_of(config: Mapping[str, Any], table: Table, phase: Phase, **more: A
     """
     return {
         **{key: config[key] for key in INFLUENTIAL},
+        **({} if (products := config.get("products", "auto")) == "auto" else {"products": products}),
         **shared_identity(table, config["seed"]),
         "phase": phase,
         **more,

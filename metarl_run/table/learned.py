@@ -64,8 +64,9 @@ def _point(table: Table, config: Mapping[str, Any], cell: Cell, seed: int, argum
     name = table.agents[cell.column].experiments[cell.row]
     budget = [f"budget={table.budget}"] if table.budget is not None else []
     try:
-        overrides = [f"experiment={name}", *budget, f"seed={seed}", "logger=files", f"threads={config['threads']}"]
-        point = compose_points([*arguments, *overrides, f"device={config['device']}"]).points[0]
+        overrides = [f"experiment={name}", *budget, f"seed={seed}", "logger=files"]
+        shared = [f"{key}={config[key]}" for key in ("threads", "products", "device") if key in config]
+        point = compose_points([*arguments, *overrides, *shared]).points[0]
     except ConfigError as error:
         where = f"table.agents.{cell.column}.experiments.{cell.row}"
         raise ConfigError(where, f"{error.where}: {error.reason}", error.hint) from error
@@ -197,4 +198,9 @@ def _fingerprint(run_folder: Path) -> str:
 def _mark(plan: Plan) -> str:
     """Hash of the keys that affect training, so that a run is never continued with another configuration."""
     matters = {key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")}
+    matters["threads"] = 1  # when it still ordered sums it was among them: folders keep their names
+    if matters.get("products") == "auto":  # recorded in the table's folder; marks are older than the key
+        del matters["products"]
+    if matters.get("compile") == "auto":  # the default was false when folders were named
+        matters["compile"] = False
     return hashlib.blake2b(json.dumps(with_former_targets(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -50,11 +50,12 @@ def run_all(
         Interrupted: on a stop request, after all workers have exited.
     """
     waiting, workers = list(reversed(jobs)), list[Worker]()
+    side_by_side = max(min(num_workers, len(jobs)), 1)
     try:
         while waiting or workers:
             stop.check()
             while waiting and len(workers) < num_workers:
-                workers.append(_started(root))
+                workers.append(_started(root, side_by_side))
                 _hand_over(workers[-1], waiting.pop())
             ready = wait([worker.pipe for worker in workers], timeout=SECONDS_BETWEEN_LOOKS)
             for worker in [worker for worker in workers if worker.pipe in ready]:
@@ -97,10 +98,10 @@ def _died(worker: Worker, job: EvaluationJob, folder: Path) -> str:
     return f"worker process: {reason}"
 
 
-def _started(root: Path) -> Worker:
+def _started(root: Path, side_by_side: int) -> Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, root), daemon=True)
+    process = context.Process(target=work, args=(theirs, root, side_by_side), daemon=True)
     # The terminal sends Ctrl-C to the whole group; workers inherit the blocked signal and never see it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -122,9 +123,10 @@ def _dismiss(worker: Worker) -> None:
     worker.process.join()
 
 
-def work(pipe: Connection, root: Path) -> None:
-    """Main loop of a worker: run jobs until the pipe is closed."""
+def work(pipe: Connection, root: Path, side_by_side: int) -> None:
+    """Main loop of one of so many workers: run jobs until the pipe is closed."""
     machine.prepare()
+    machine.side_by_side = side_by_side
     stop = StopRequest()
     leave_with_parent()
     with contextlib.suppress(EOFError, OSError), open(os.devnull, "w") as nowhere:
@@ -135,12 +137,13 @@ def work(pipe: Connection, root: Path) -> None:
 
 
 def _outcome(job: EvaluationJob, root: Path, stop: StopRequest) -> str | None:
+    from metarl_run.run import products
     from metarl_run.table.run_job import run_job
 
     if job.training is not None:
         stop.install()  # training saves before it exits; otherwise TERM ends the process without losing a part
     try:
-        run_job(root / job.folder, job, stop)
+        run_job(root / job.folder, job, stop, shared=root / products.FILE)
     except RunError as error:
         return f"{error.where}: {error.reason}"
     except Interrupted as request:

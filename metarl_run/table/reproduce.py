@@ -3,7 +3,6 @@
 Finished jobs are read from the folder, so an interrupted table resumes.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from metarl_run.config.table import Table, table_of
 from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, StateError
+from metarl_run.system import machine
 from metarl_run.system.atomic import refusals
 from metarl_run.system.interruption import StopRequest
 from metarl_run.system.lock import locked
@@ -111,7 +111,7 @@ def planned(config: Mapping[str, Any], root: Path, arguments: Sequence[str]) -> 
 def _run_missing(work: Work, stop: StopRequest) -> None:
     """Run missing jobs: first those known now, then those of the settings that tuning has chosen."""
     table = work.table
-    num_workers = table.jobs or _cores()
+    num_workers = table.jobs or machine.cpus()
     to_tune = [job for jobs in work.tuning.values() for job in jobs]
     to_train = [job for jobs in work.learned.values() for job in jobs]
     failed: set[str] = set()
@@ -120,6 +120,8 @@ def _run_missing(work: Work, stop: StopRequest) -> None:
             jobs = [*to_tune, *work.reporting(work.choices()).values(), *to_train]
             unique = {job.folder: job for job in jobs if job.folder not in failed}
             missing = [job for job in unique.values() if not store.read(work.root / job.folder, job).complete]
+            if missing and work.config["products"] == "auto":
+                _choose_products(work.root)
             display.begin(missing)
             for ended in run_all(missing, work.root, num_workers, stop):
                 if ended is not None:
@@ -130,6 +132,8 @@ def _run_missing(work: Work, stop: StopRequest) -> None:
                 display.update()
 
 
-def _cores() -> int:
-    """Number of cores available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _choose_products(root: Path) -> None:
+    """Choose the libraries that multiply once, for all workers."""
+    from metarl_run.run import products  # imports torch, which refusals of bad configurations must not
+
+    products.share(root, begun=any(root.rglob("life.json")))

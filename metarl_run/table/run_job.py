@@ -21,6 +21,7 @@ from metarl_run.maths.planning import optimal_value
 from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.run.agent import load_trained, set_up
 from metarl_run.run.folder import versions
+from metarl_run.run.products import choice_of_job
 from metarl_run.run.run import run
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import refusals
@@ -30,8 +31,14 @@ from metarl_run.table import store
 from metarl_run.table.job import EvaluationJob
 
 
-def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+def run_job(folder: Path, job: EvaluationJob, stop: StopRequest, *, shared: Path | None = None) -> None:
     """Finish `job` in `folder` and record there that it is complete, or how it failed.
+
+    Args:
+        folder: of the job.
+        job: what to do.
+        stop: stop requests.
+        shared: file with the libraries that multiply in all jobs of the table, see `metarl_run.run.products`.
 
     Raises:
         RunError: see `metarl_run.errors`.
@@ -42,7 +49,7 @@ def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
     about = {name: getattr(job, name) for name in names}
     try:
         with Contained(folder, job.config["plugins"]):
-            _run_parts(folder, job, stop)
+            _run_parts(folder, job, stop, shared)
     except RunError as error:
         details = {"where": error.where, "reason": masked(error.reason), "exit_code": error.exit_code}
         store.write_outcome(folder, {"status": "failed", **about, "error": details})
@@ -50,12 +57,12 @@ def run_job(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
     store.write_outcome(folder, {"status": "complete", **about, "versions": versions()})
 
 
-def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest) -> None:
+def _run_parts(folder: Path, job: EvaluationJob, stop: StopRequest, shared: Path | None) -> None:
     if job.training is not None and job.trained_in is not None:
         with refusals(job.trained_in, "make"):
             job.trained_in.mkdir(parents=True, exist_ok=True)
-        run(job.training, job.trained_in, stop)
-    _, streams, family, algo = set_up(job.config, seed=job.seed)
+        run(job.training, job.trained_in, stop, shared=shared)
+    _, streams, family, algo = set_up(job.config, seed=job.seed, products=choice_of_job(job.config, shared))
     if isinstance(algo, MetaLearner) and job.trained_in is not None:
         load_trained(algo, family, job.trained_in, f"the run of {job.column} in {job.family}")
     for index, part in enumerate(job.parts):

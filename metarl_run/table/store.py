@@ -138,7 +138,10 @@ def stored_identity(folder: Path) -> dict[str, Any] | None:
         found = read_json(folder / "life.json")
     except (OSError, ValueError, StateError):
         return None
-    return with_current_targets(found, warn=False) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    found.pop("threads", None)  # of older ones: it ordered sums
+    return with_current_targets(found, warn=False)
 
 
 def _error(folder: Path) -> Mapping[str, Any] | None:

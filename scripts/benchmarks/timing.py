@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from benchmarks import machine
 from metarl_run.errors import ConfigError
+from metarl_run.network.product import IN_USE, MKL, ONEDNN, Choice, in_use, mm, using
 
 PROJECT = "metarl-run"
 COMPILED = "metarl-run compiled"
@@ -53,23 +55,27 @@ def processor() -> float:
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": processor}
 
 
+LIBRARIES: Mapping[str, Choice] = {"mkl": MKL, "onednn": ONEDNN}
+
+
 class Product:
-    """A matrix product, to measure the machine's current speed."""
+    """A matrix product by each library, to measure the machine's current speed."""
 
     def __init__(self, clock: Clock, size: int = 1024) -> None:
         self.clock = clock
         self.a, self.b, self.out = (torch.randn(size, size) for _ in range(3))
         self.operations = 2 * size**3
 
-    def __call__(self) -> float:
-        """Operations per second."""
-        self.multiply()  # lets the previous subject's work finish and evicts its data from caches
-        start = self.clock()
-        self.multiply()
-        return self.operations / (self.clock() - start)
+    def __call__(self) -> dict[str, float]:
+        """Operations per second of each library."""
+        return {name: self.operations / self.seconds(choice) for name, choice in LIBRARIES.items()}
 
-    def multiply(self) -> None:
-        torch.mm(self.a, self.b, out=self.out)
+    def seconds(self, choice: Choice) -> float:
+        with torch.no_grad(), using(choice):
+            mm(self.a, self.b, out=self.out)  # lets the previous work finish and evicts its data from caches
+            start = self.clock()
+            mm(self.a, self.b, out=self.out)
+            return self.clock() - start
 
 
 @dataclass
@@ -80,14 +86,14 @@ class Subject:
         work: the work.
         calls: calls per repetition, enough to be measurable.
         seconds: seconds per call, for each repetition.
-        rates: rate of the matrix product, for each repetition.
+        rates: rate of the matrix product by each library, for each repetition.
         entries: entries that the work returned, for each repetition.
     """
 
     work: Work
     calls: int
     seconds: list[float]
-    rates: list[float]
+    rates: list[dict[str, float]]
     entries: list[Mapping[str, float]]
 
     def repeat(self, product: Product) -> None:
@@ -135,7 +141,10 @@ def compared(case: Case, repeats: int, clock: str, *, least_seconds: float) -> I
             "steps_per_second": case.steps / median if case.steps else None,
             "spread": (high - low) / median,
             **ratios(subject, subjects[PROJECT]),
-            "matmul_gflops": statistics.median(subject.rates) / 1e9,
+            "matmul_gflops": gflops(subject, "mkl"),
+            "onednn_gflops": gflops(subject, "onednn"),
+            "processor": machine.label(machine.described_processor()),
+            "products": {**IN_USE.choice},
             **shares(case, name, subject),
             "repeats": repeats,
             **{key: statistics.median(entries[key] for entries in subject.entries) for key in subject.entries[0]},
@@ -156,8 +165,14 @@ def shares(case: Case, name: str, subject: Subject) -> dict[str, float]:
     """Share of the matrix product's rate that the project's products reach, all else included."""
     if case.operations is None or name != PROJECT:
         return {}
-    each = [case.operations / s / rate for s, rate in zip(subject.seconds, subject.rates, strict=True)]
+    library = in_use("plain, large")
+    each = [case.operations / s / rate[library] for s, rate in zip(subject.seconds, subject.rates, strict=True)]
     return {"share_of_product": statistics.median(each)}
+
+
+def gflops(subject: Subject, library: str) -> float:
+    """Rate of the matrix product by a library; torch's own where oneDNN is absent."""
+    return statistics.median(rates[library] for rates in subject.rates) / 1e9
 
 
 def ratios(subject: Subject, project: Subject) -> dict[str, float]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metarl_run.compiled import decompositions
 from metarl_run.compiled.decompositions import FEW, LARGE, ON_CPU, SMALL, THIN, sigmoid
+from metarl_run.network.product import MKL, using
 
 M = 3
 
@@ -28,7 +28,7 @@ def test_the_rational_function_is_the_logistic_one():
 
 
 @pytest.mark.parametrize("inputs", [1, FEW, FEW + 1, SMALL // 5 + 1])
-@pytest.mark.parametrize("rows", [1, 2, 7, 12, 15])
+@pytest.mark.parametrize("rows", [1, 2, 11, 12, 15])
 def test_a_product_of_stacks(inputs, rows):
     bias, x, weight = (normals(*shape) for shape in [(M, 1, 5), (M, rows, inputs), (M, inputs, 5)])
 
@@ -37,12 +37,12 @@ def test_a_product_of_stacks(inputs, rows):
 
     found, operations = decomposed(function, bias, x, weight)
     torch.testing.assert_close(found, function(bias, x, weight))
-    generated = inputs <= FEW or (inputs * 5 <= SMALL and rows not in (1, 7))
+    generated = inputs <= FEW or (inputs * 5 <= SMALL and rows not in (1, 11))
     assert ("aten.bmm.default" in operations) == (not generated)
 
 
 @pytest.mark.parametrize("inputs", [1, THIN, THIN + 1])
-@pytest.mark.parametrize("rows", [7, 12])
+@pytest.mark.parametrize("rows", [11, 12])
 @pytest.mark.parametrize("columns", [70, LARGE // (THIN + 1) // 12 + 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_product_of_matrices(inputs, rows, columns, dtype):
@@ -69,10 +69,10 @@ def test_products_of_views():
     torch.testing.assert_close(found, x @ weight)
 
 
-def test_without_onednn_a_product_is_torchs(monkeypatch):
-    monkeypatch.setattr(decompositions, "ONEDNN", False)
+def test_where_onednn_is_not_in_use_a_product_is_torchs():
     x, weight = normals(200, 300, dtype=torch.float32), normals(300, 200, dtype=torch.float32)
-    assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
+    with using(MKL):
+        assert decomposed(torch.mm, x, weight)[1] == {"aten.mm.default"}
 
 
 @pytest.mark.parametrize("right", [False, True])

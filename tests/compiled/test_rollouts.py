@@ -4,12 +4,12 @@ import pytest
 import torch
 from suited import suited
 
-from metarl_run.compiled import lifetimes as compiled_lifetimes
-from metarl_run.compiled import rollouts as compiled
+from metarl_run.compiled import decompositions, scan
 from metarl_run.compiled.act import CompiledAct
 from metarl_run.compiled.rollouts import CompiledRollouts
-from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.env.vector import TaskVectorEnv, by_env
 from metarl_run.lifetime import live
+from metarl_run.maths.parallel import use_threads
 from metarl_run.rollout import collect
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
@@ -21,16 +21,46 @@ M, B = 3, 4
 CARTPOLES = ("algo=maml", "env=cartpole_family", "network.hidden=[8]")
 
 
-def lived(compiles, *overrides, steps=1):
+def lived(compiles, *overrides, steps=1, kind=None):
     """A lifetime, what its generators draw afterwards, and how many programs were made."""
     family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
     dynamics, actions = (torch.Generator().manual_seed(seed) for seed in (1, 2))
-    env = TaskVectorEnv(family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics)
+    kind = kind or (TaskVectorEnv if compiles or not algo.remembers else StartsInAdvance)
+    env = kind(family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics)
     how = CompiledRollouts(algo) if compiles else collect
     lifetime = live(algo, env, actions, adaptation_steps=steps, collect=how)
     drawn = [torch.rand(3, generator=generator) for generator in (dynamics, actions)]
-    programs = [*how.programs, *how.act.programs, *how.lifetimes.programs] if compiles else []
-    return lifetime, drawn, len(programs)
+    return lifetime, drawn, len(programs(how)) if compiles else 0
+
+
+def programs(how):
+    scans = [scan for scan in (how.scan, how.lifetimes.scan) if scan is not None]
+    return [*how.act.programs, *(shapes for scan in scans for shapes in scan.programs)]
+
+
+class StartsInAdvance(TaskVectorEnv):
+    """Eager environments that draw the start states of all episodes of a lifetime in advance, as compiled ones do."""
+
+    def start(self, episodes=1):
+        self.starts, self.episodes = [], episodes
+        observation = super().start(episodes)
+        if not self.family.fixed_starts:
+            drawn = [self.family.reset(self.task, self.episodes_per_task, self.generator) for _ in range(1, episodes)]
+            self.starts = [[x.clone() for x in by_env(state)] for state in drawn]
+        return observation
+
+    def _first_states(self):
+        return super()._first_states() if self.starts == [] else self._all_starts(torch.arange(self.num_envs))
+
+    def _all_starts(self, where):
+        new = self._new_starts(where)
+        return type(self._state)(*(x.view(old.shape) for x, old in zip(new, self._state, strict=True)))
+
+    def _new_starts(self, where):
+        if self.family.fixed_starts:
+            return super()._new_starts(where)
+        number = (self.episodes - self._lefts[where]).clamp(max=len(self.starts) - 1).long()
+        return [torch.stack(x)[number, where] for x in zip(*self.starts, strict=True)]
 
 
 def assert_same(found, expected):
@@ -49,18 +79,22 @@ def assert_same(found, expected):
     "overrides",
     [
         (*CARTPOLES, "env.horizon=61"),  # two rollouts by one program, and an adaptation in between
-        ("algo=rl2", "env=cartpole_family", "env.horizon=61", "network.hidden=32"),
+        ("algo=rl2", "env=cartpole_family", "env.horizon=31", "network.hidden=32"),
         ("algo=rl2", "env=random_mdp", "env.horizon=6", "network.hidden=32"),
     ],
     ids=lambda overrides: " ".join(overrides[:2]),
 )
 def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
-    """By the compiler itself."""
-    for module in (compiled, compiled_lifetimes):
-        monkeypatch.setattr(module, "STEPS", 2)  # compiled sooner
+    """By the compiler itself, and in blocks side by side."""
+    monkeypatch.setattr(scan, "ENVS", B)
+    monkeypatch.setattr(decompositions, "LARGE", 1)  # oneDNN's products, where there are any
     eager, drawn, _ = lived(False, *overrides)
-    found, drawn_too, programs = lived(True, *overrides)
-    assert programs == 1
+    use_threads(3)
+    try:
+        found, drawn_too, number = lived(True, *overrides)
+    finally:
+        use_threads(1)
+    assert number == 1
     assert any((rollout.terminated | rollout.truncated).any() for rollout in eager.rollouts)
     assert_same(found, eager)
     assert all(map(torch.equal, drawn, drawn_too))
@@ -87,23 +121,23 @@ def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
         ("algo=rl2", "env=bandit_gaussian", "network.hidden=5"),
         ("algo=rl2", "env=gridworld", "network=lstm", "network.hidden=5"),
         ("algo=rl2", "env=navigation", "env.horizon=40", "env.goal_radius=0.3", "network.hidden=5"),
-        ("algo=rl2", "env=cartpole_family", "env.horizon=30", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=cartpole_family", "env.horizon=12", "network=lstm", "network.hidden=5"),
         ("algo=rl2", "env=navigation", "env.horizon=10", "network.hidden=5"),
     ],
     ids=lambda overrides: " ".join(overrides[:2]),
 )
 def test_what_is_compiled_is_the_lifetime(overrides, monkeypatch):
     """Traced, but not compiled: whatever is to be compiled, however episodes end."""
-    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    monkeypatch.setattr("metarl_run.compiled.compiler.cached", lambda graph, *_: graph)
     eager, drawn, _ = lived(False, *overrides, steps=2)
-    found, drawn_too, programs = lived(True, *overrides, steps=2)
-    assert programs == 1
+    found, drawn_too, number = lived(True, *overrides, steps=2)
+    assert number == 1
     assert_same(found, eager)
     assert all(map(torch.equal, drawn, drawn_too))
 
 
 def test_compiled_lifetimes_are_lived_by_parameters_as_they_are_now(monkeypatch):
-    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    monkeypatch.setattr("metarl_run.compiled.compiler.cached", lambda graph, *_: graph)
     overrides = "algo=rl2", "env=random_mdp", "network.hidden=5"
     family, algo = build_agent(suited(*overrides)[0].config, Streams(0, torch.device("cpu")))
     how, lives = CompiledRollouts(algo), []
@@ -117,14 +151,14 @@ def test_compiled_lifetimes_are_lived_by_parameters_as_they_are_now(monkeypatch)
                 family, family.sample(M, "meta_train", dynamics), episodes_per_task=B, generator=dynamics
             )
             lives.append(live(algo, env, actions, adaptation_steps=1, collect=collects))
-    assert len(how.lifetimes.programs) == 1
+    assert len(programs(how)) == 1
     assert_same(lives[0], lives[1])
     assert_same(lives[2], lives[3])
     assert (lives[2].policy.logits - lives[0].policy.logits).abs().max() > 1e-3
 
 
 def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
-    monkeypatch.setattr("torch._inductor.compile", lambda graph, *_, **__: graph)
+    monkeypatch.setattr("metarl_run.compiled.compiler.cached", lambda graph, *_: graph)
     _, algo = build_agent(
         suited("algo=rl2", "env=random_mdp", "network.hidden=5")[0].config, Streams(0, torch.device("cpu"))
     )
@@ -155,9 +189,9 @@ def test_a_compiled_agent_acts_by_parameters_as_they_are_now(monkeypatch):
     ids=lambda overrides: " ".join(overrides[:2]),
 )
 def test_what_cannot_be_compiled_runs_as_ever(overrides):
-    eager, drawn, _ = lived(False, *overrides)
-    found, drawn_too, programs = lived(True, *overrides)
-    assert programs == 0
+    eager, drawn, _ = lived(False, *overrides, kind=TaskVectorEnv)
+    found, drawn_too, number = lived(True, *overrides)
+    assert number == 0
     for ours, theirs in zip(found.rollouts, eager.rollouts, strict=True):
         assert all(map(torch.equal, ours.of_steps, theirs.of_steps))
     assert all(map(torch.equal, drawn, drawn_too))

@@ -151,7 +151,7 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ("hydra.sweeper.max_batch_size=0", "error: hydra.sweeper.max_batch_size: must be an integer >= 1, got 0"),
         ("plugins=['']", "error: plugins: must be names of packages, got ''"),
         ("plugins=3", "error: plugins: must be a list, got 3"),
-        ("threads=1000000", "error: threads: must be an integer in [1, 4096], got 1000000"),
+        ("threads=1000000", "error: threads: must be auto or an integer in [1, 4096], got 1000000"),
         ("meta_batch_size=100000000000000000000", "error: meta_batch_size: must be an integer >= 1 and at most 2^53"),
         ("--experiment=smoke", "error: --experiment: unknown flag\nhint: write experiment=VALUE, without dashes"),
         ("--meta-iterations=3", "error: --meta-iterations: unknown flag\nhint: write meta_iterations=VALUE"),

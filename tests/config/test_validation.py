@@ -65,7 +65,7 @@ def test_run_folders_of_before_the_papers_tasks_were_recorded_stay_valid(config:
         ("seed", None, "must be an integer >= 0, got None"),
         ("seed", "???", "must be given"),
         ("device", "gpu", "must be one of auto, cpu, cuda, got 'gpu'"),
-        ("threads", 0, "must be an integer in [1, 4096], got 0"),
+        ("threads", 0, "must be auto or an integer in [1, 4096], got 0"),
         ("meta_test", 3, "must be a mapping of keys to values, got 3"),
         ("meta_test.num_tasks", 0, "must be an integer >= 1, got 0"),
         ("allow_changes", 1, "must be true or false, got 1"),

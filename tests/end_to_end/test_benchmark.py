@@ -11,7 +11,11 @@ import pytest
 from black_box import ROOT, environment
 
 PEERS = ("jax", "gymnax")
-POSITIVE = ("median_seconds", "steps_per_second", "ratio", "ratio_low", "ratio_high", "matmul_gflops")
+RATIOS = ("ratio", "ratio_low", "ratio_high")
+POSITIVE = ("median_seconds", "steps_per_second", *RATIOS, "matmul_gflops", "onednn_gflops")
+
+
+OPTIONS = ("--products", "onednn", "--compare", str(ROOT / "outputs" / "showcase" / "benchmark.json"), "--markdown")
 
 
 def benchmark(*arguments: str, path: Path) -> "subprocess.CompletedProcess[str]":
@@ -35,7 +39,7 @@ def result(tmp_path_factory):
     for name in PEERS:
         (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')")
     file = folder / "new" / "rows.json"
-    ended = benchmark("--tiny", "--only", "rl2", "--only", "step", "--json", str(file), path=folder)
+    ended = benchmark("--tiny", "--only", "rl2", "--only", "step", *OPTIONS, "--json", str(file), path=folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout, json.loads(file.read_text())
 
@@ -69,6 +73,11 @@ def test_figures_are_positive_and_finite_and_agree_with_each_other(result):
 def test_the_result_says_on_which_machine_and_with_which_versions(result):
     assert result[1]["machine"]["processor"]
     assert result[1]["machine"]["threads"] == 1
+    assert result[1]["machine"]["products"]["plain, large"] == "onednn"
+    assert result[1]["machine"]["gflops"]["plain, large"].keys() == {"mkl", "onednn"}
+    for row in result[1]["rows"]:
+        assert row["processor"].startswith(result[1]["machine"]["processor"])
+        assert row["products"] == result[1]["machine"]["products"]
     assert {"metarl-run", "python", "torch", "gymnasium"} <= result[1]["versions"].keys()
 
 
@@ -83,12 +92,22 @@ def test_absent_peers_are_named_with_what_installs_them(result):
         assert f"{name} is absent: pip install '.[bench]' (No module named '{name}')" in printed
 
 
+def test_it_is_set_beside_another_measurement(result):
+    lines = result[0].splitlines()
+    assert any(line.startswith("- here: ") and "products by onednn" in line for line in lines)
+    assert "- there: AMD EPYC, 1 thread" in lines
+    ratio = next(row["ratio"] for row in result[1]["rows"] if row["subject"] == "gymnasium")
+    assert f"| step | batch 20 | gymnasium | {ratio:.2f}× | 1.33× | {ratio / 1.3324518618070107:.2f} |" in lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--only", "steps"), ("'steps'", "step", "rollout", "overhead")),
         (("--repeats", "0"), ("--repeats", ">= 1", "got 0")),
         (("--threads", "4096"), ("--threads", "at most", "got 4096")),
+        (("--markdown",), ("--markdown", "--compare FILE")),
+        (("--compare", "nowhere.json"), ("--compare", "nowhere.json cannot be read: No such file or directory")),
     ],
 )
 def test_unknown_arguments_are_refused_in_one_line(tmp_path, arguments, words):

@@ -142,7 +142,7 @@ def out_of_range(config):
         (foreign_nested, [], [], "logger.console.refresh_per_second"),
         (trusting, [], [], "hint: add plugins=[toy]"),
         (dict.clear, [], [], "is missing"),
-        (out_of_range, [], [], "threads: must be an integer in [1, 4096]"),
+        (out_of_range, [], [], "threads: must be auto or an integer in [1, 4096]"),
         (lambda config: None, ["plugins=[toy]", WORKS], ["logger.console.plain_every=1"], "must be in metarl_run"),
         (lambda config: None, ["--config-dir=."], [], "--config-dir=."),
     ],

@@ -48,6 +48,9 @@ def test_a_reduced_table_stands_beside_the_papers(reduced):
         assert cell["matched"] in (False, None)  # a tenth of the paper's tasks is too few to match anything
         assert cell["difference"] == pytest.approx(cell["ours"] - cell["paper"])
         assert abs(cell["difference"]) < 20  # four standard errors of 100 tasks and more
+    assert {"plain, large", "compiled"} < json.loads((folder / "table" / "products.json").read_text())[
+        "products"
+    ].keys()
     assert "as published: 4 cells" in done.stdout
     for ending in ("json", "md", "tex", "png", "svg"):
         assert (folder / "table" / f"table.{ending}").stat().st_size > 500

@@ -9,6 +9,7 @@ import pytest
 from black_box import SMALL, call, record, summary
 
 from metarl_run.run import checkpoint
+from metarl_run.system import machine
 
 EXPLOSIVE = ("env=random_mdp", "network=table")
 """With a step size near the largest float, one step away from an overflow."""
@@ -130,6 +131,7 @@ def test_a_sweep_tests_each_agent_as_it_was_trained(tmp_path):
     for name, job in (("a", "maml_cartpole_family_0_0"), ("b", "reptile_cartpole_family_0_1")):
         before, now = summary(tmp_path / name), summary(tmp_path / "sweep" / job)
         assert {key: now[key] for key in SAME_AGENT} == {key: before[key] for key in SAME_AGENT}
+        assert now["threads"] == max(machine.cpus() // 2, 1)
 
 
 @pytest.mark.parametrize(

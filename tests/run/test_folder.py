@@ -98,7 +98,7 @@ def test_a_plan_that_is_half_written_when_the_disk_refuses_leaves_nothing(tmp_pa
 
     monkeypatch.setattr(folder, "write_atomically", refuse_second)
     with pytest.raises(ResourceError):
-        folder.remember_plan(Plan({}, {}, []), tmp_path)
+        folder.remember_plan(Plan({"threads": 1}, {}, []), tmp_path)
     assert written == ["config.yaml", "run.json"]
     assert not list(tmp_path.iterdir())
 
@@ -133,7 +133,10 @@ def test_a_failure_is_told_rather_than_that_it_cannot_be_recorded(first, told, t
 
     monkeypatch.setattr(folder, "write_atomically", refuse)
     groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
-    with pytest.raises(RunError) as caught, folder.outcome_recorded(Plan({"seed": 0}, groups, []), tmp_path):
+    with (
+        pytest.raises(RunError) as caught,
+        folder.outcome_recorded(Plan({"seed": 0, "threads": 1}, groups, []), tmp_path),
+    ):
         raise first
     assert caught.value.where == told
 
@@ -153,7 +156,7 @@ def test_the_log_is_a_plain_file_and_shows_control_characters(tmp_path, capsys):
 
 def test_a_run_that_goes_on_with_another_version_of_its_family_is_told_so(tmp_path, caplog):
     groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
-    folder.remember_plan(Plan({"seed": 0}, groups, []), tmp_path)
+    folder.remember_plan(Plan({"seed": 0, "threads": 1}, groups, []), tmp_path)
     assert folder.remember_family(tmp_path, "1", goes_on=False) == "1"
     before = (tmp_path / "run.json").read_bytes()
     assert folder.remember_family(tmp_path, "1", goes_on=True) == "1"
@@ -170,5 +173,23 @@ def test_a_run_that_goes_on_with_another_version_of_its_family_is_told_so(tmp_pa
 
 def test_an_older_run_goes_on_without_a_word(tmp_path, caplog):
     groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
-    folder.remember_plan(Plan({"seed": 0}, groups, []), tmp_path)
+    folder.remember_plan(Plan({"seed": 0, "threads": 1}, groups, []), tmp_path)
     assert folder.remember_family(tmp_path, "1", goes_on=True) == "1" and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("threads", "before", "told"), [(2, {}, 1), (2, {"threads": 2}, 0), (1, {}, 0), ("auto", {}, 0)]
+)
+def test_a_run_is_told_that_threads_no_longer_order_its_sums(threads, before, told, tmp_path, caplog):
+    plan = Plan({"seed": 0, "threads": threads}, dict.fromkeys(("algo", "env", "learner", "network"), "any"), [])
+    folder._write_plan(plan, tmp_path, before)
+    folder.warn_of_other_sums(plan, tmp_path)
+    assert len(caplog.records) == told
+    assert not told or "the order of 2 threads" in caplog.text
+
+
+def test_a_run_may_go_on_with_other_threads_which_it_records(tmp_path):
+    groups = dict.fromkeys(("algo", "env", "learner", "network"), "any")
+    folder.remember_plan(Plan({"seed": 0, "threads": 3}, groups, []), tmp_path)
+    assert folder.read_record(tmp_path)["threads"] == 3
+    assert not folder.changes(Plan({"seed": 0, "threads": "auto"}, groups, []), tmp_path)

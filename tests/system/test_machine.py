@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from metarl_run.system import machine
+
 MEGABYTES = 64
 FAULTS = f"""
 import ctypes, os, resource
@@ -57,3 +59,11 @@ def test_settings_of_the_environment_win(name: str) -> None:
     plain, _ = lived(prepare=False, **{name: "4"})
     assert spin == "None"
     assert abs(kept - plain) < PAGES
+
+
+@pytest.mark.parametrize(("runs", "number"), [(1, 8), (3, 2), (9, 1)])
+def test_cpus_are_shared_by_runs_side_by_side(runs: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {*range(8)}, raising=False)
+    monkeypatch.setattr(machine, "side_by_side", runs)
+    assert machine.threads("auto") == number
+    assert machine.threads(5) == 5

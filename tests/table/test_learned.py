@@ -1,6 +1,8 @@
 """Learned columns: trained in the table's folder, or taken from finished runs."""
 
 import copy
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan
+from metarl_run.config.renamed import with_former_targets
+from metarl_run.config.settings import keys_that_affect
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.run.run import run
 from metarl_run.system.interruption import StopRequest
 from metarl_run.table import asked, store
 from metarl_run.table.cells import Cell
+from metarl_run.table.learned import _mark
 from metarl_run.table.reproduce import Work, planned
 from metarl_run.table.run_job import run_job
 
@@ -191,3 +196,14 @@ def test_a_finished_run_stands_for_a_cell_as_the_agent_that_it_trained(
 def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_the_folder_of_a_seed_has_the_name_that_one_thread_gave_it(flags: list[str]) -> None:
+    (point,) = compose_points([*flags, "experiment=tiny", "threads=2"]).points
+    plan = Plan(point.config, point.choices, [*point.overrides])
+    before = {
+        **{key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")},
+        "threads": 1,
+    }
+    text = json.dumps(with_former_targets(before), sort_keys=True).encode()
+    assert _mark(plan) == hashlib.blake2b(text, digest_size=4).hexdigest()

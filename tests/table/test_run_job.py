@@ -18,7 +18,9 @@ from metarl_run.config.validation import validate
 from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.errors import ConfigError, NumericalError
 from metarl_run.maths.planning import optimal_value
+from metarl_run.network.product import IN_USE, LEVEL, use
 from metarl_run.run.agent import build_agent
+from metarl_run.run.products import FILE
 from metarl_run.seeding import Streams
 from metarl_run.system.interruption import Interrupted, StopRequest
 from metarl_run.table import store
@@ -112,9 +114,18 @@ def test_finished_jobs_are_not_run_again(config: dict[str, Any], completed: Comp
     work, first = completed(config)
     assert len(first) == len(set(first)) and sum("tuning" in name for name in first) == 4  # two settings, two blocks
     before = {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()}
-    _, again = completed(config)
+    _, again = completed({**config, "threads": 3})
     assert again == []
     assert {path: path.stat().st_mtime_ns for path in work.root.rglob("*") if path.is_file()} == before
+
+
+def test_jobs_of_the_time_when_threads_ordered_sums_are_not_run_again(
+    config: dict[str, Any], completed: Completed
+) -> None:
+    work, _ = completed(config)
+    for path in work.root.rglob("life.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "threads": 1}))
+    assert completed(config)[1] == []
 
 
 def test_fewer_rows_are_read_from_the_longer_lifetime(config: dict[str, Any], completed: Completed) -> None:
@@ -218,12 +229,31 @@ def test_a_return_that_is_not_finite_is_a_failure_that_names_the_task(
     assert not result.complete and result.error == summary["error"]
 
 
+def test_all_jobs_of_a_table_multiply_by_its_libraries(
+    config: dict[str, Any], work_of: Callable[..., Work], the_job: TheJob, tmp_path: Path
+) -> None:
+    job, before = replace(the_job(work_of(config), "Random"), tasks=1), IN_USE.choice
+    odd = {**LEVEL, "per task, medium": "onednn"}
+    (tmp_path / FILE).write_text(json.dumps({"products": odd}))
+    try:
+        run_job(tmp_path / "here", job, StopRequest(), shared=tmp_path / FILE)
+        assert IN_USE.choice == odd
+        run_job(tmp_path / "there", job, StopRequest())
+        assert IN_USE.choice == LEVEL
+    finally:
+        use(before)
+
+
 def test_the_identity_holds_influences_only(config: dict[str, Any], work_of: Any) -> None:
     """Names, folders and loggers may change without running again."""
     table = work_of(config).table
     other = {**config, "logger": {}, "output_root": "elsewhere", "meta_iterations": 3}
     assert identity_of(config, table, "reporting") == identity_of(other, table, "reporting")
     assert identity_of(config, table, "reporting") != identity_of(config, table, "tuning")
+    # Stored returns are older than the key: its default is no part of them.
+    assert "products" not in identity_of(config, table, "reporting")
+    mkl = {**config, "products": "mkl"}
+    assert identity_of(mkl, table, "reporting") == {**identity_of(config, table, "reporting"), "products": "mkl"}
     assert Random.remembers is False  # the case of an agent whose episodes are rollouts of their own is covered above
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl_run.algo.gradient.inner_rule import InnerRule
 from metarl_run.component import Component
+from metarl_run.network.product import baddbmm, bmm
 from metarl_run.types import Memory, Params
 
 P = 10.0
@@ -83,7 +84,7 @@ class LearnedRule(Component):
         x = torch.stack([*log_and_sign(g), g_hat, *momenta.values()], -1)
         x = torch.cat([x, self.kinds(sizes, g).expand(len(g), -1, -1)], -1)
         h = gru(ψ, x, memory["h"])
-        o = torch.bmm(h, ψ["output.weight"]) + torch.bmm(x, ψ["output.shortcut"])
+        o = bmm(h, ψ["output.weight"]) + bmm(x, ψ["output.shortcut"])
         u = self.bound ** o[..., 0].tanh() * d + o[..., 1].tanh() * rms(d, sizes) * g_hat
         return unflat(u, gradients), {**memory, **momenta, "h": h}
 
@@ -96,7 +97,7 @@ class LearnedRule(Component):
 def gru(ψ: Params, x: Float[Tensor, "M N D"], h: Float[Tensor, "M N H"]) -> Float[Tensor, "M N H"]:
     """The next memory of a GRU, see `metarl_run.network.gru`."""
     H = h.shape[-1]
-    i, m = torch.baddbmm(ψ["input.bias"], x, ψ["input.weight"]), torch.bmm(h, ψ["memory.weight"])
+    i, m = baddbmm(ψ["input.bias"], x, ψ["input.weight"]), bmm(h, ψ["memory.weight"])
     r, z = (i[..., : 2 * H] + m[..., : 2 * H]).sigmoid().chunk(2, -1)
     n = (i[..., 2 * H :] + r * (m[..., 2 * H :] + ψ["memory.bias"])).tanh()
     return torch.lerp(n, h, z)

@@ -6,14 +6,18 @@ import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from metarl_run.component import Component
 from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
+from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import MLP
+from metarl_run.network.product import linear, matmul
 from metarl_run.types import Params, Rollout
+
+CACHED = 2**19
+"""Elements of one activation at a time, for each thread."""
 
 
 class Decoder(Component):
@@ -85,9 +89,16 @@ class Decoder(Component):
     ) -> Float[Tensor, "K T N O"]:
         """r̂ or ŝ for each of K descriptions at each of T steps."""
         network = self.networks[name]
-        # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
-        weight, bias = params[f"{name}.0.weight"], params[f"{name}.0.bias"]
-        x = (m @ weight[: self.latent]).unsqueeze(1) + (known @ weight[self.latent :] + bias)
-        for layer in range(1, len(network.widths[name]) - 1):
-            x = linear(network.activation(x), params[f"{name}.{layer}.weight"].t(), params[f"{name}.{layer}.bias"][0])
-        return x
+        layers = range(len(network.widths[name]) - 1)
+        θ = [params[f"{name}.{layer}.{part}"] for layer in layers for part in ("weight", "bias")]
+
+        def predicted(m: Float[Tensor, "_ N L"], known: Float[Tensor, "T N F"], *θ: Tensor) -> tuple[Tensor]:
+            # The first layer is split between m and the rest, so that each part is multiplied once, not once per pair.
+            x = matmul(m, θ[0][: self.latent]).unsqueeze(1) + (matmul(known, θ[0][self.latent :]) + θ[1])
+            for weight, bias in zip(θ[2::2], θ[3::2], strict=True):
+                x = linear(network.activation(x), weight, bias)
+            return (x,)
+
+        one = known[..., 0].numel() * max(self.hidden, default=1)
+        size = max(CACHED // one, 1) if m.device.type == "cpu" else len(m)
+        return by_rows(predicted, size, m, [known, *θ])[0]

@@ -16,6 +16,7 @@ from torch import Tensor
 from metarl_run.env.drawing import SIZE
 from metarl_run.env.mujoco.package import draw_without_screen, mujoco_quietly
 from metarl_run.errors import ConfigError
+from metarl_run.maths.parallel import num_threads
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Simulator:
     def _of_size(self, n: int) -> Any:
         """A batch of at least n simulations."""
         if self._batch is None or self._batch.nsim < n:
-            self._batch, self._written = _mujoco().batch.Batch(self.model, n, torch.get_num_threads()), None
+            self._batch, self._written = _mujoco().batch.Batch(self.model, n, num_threads()), None
             for name in self.derived:
                 self._batch.bind(name)
         return self._batch

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl_run.config.renamed import with_current_targets
-from metarl_run.config.settings import keys_that_affect
+from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
 from metarl_run.files import read_json
@@ -136,7 +136,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         overrides=" ".join(overrides),
         choices=choices,
         seed=seed,
-        config=dict(flat({key: value for key, value in config.items() if key not in MAY_DIFFER})),
+        config=dict(flat({k: v for k, v in {**of_older_runs(), **config}.items() if k not in MAY_DIFFER})),
         rows=[] if problem else rows,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),

@@ -10,6 +10,7 @@ import torch
 from metarl_run.env.mujoco.simulator import _with_endless_floor
 from metarl_run.env.standalone import make_family
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.maths.parallel import use_threads
 
 
 def task_of(family, **values):
@@ -113,8 +114,7 @@ def test_what_follows_from_the_masses_is_derived_anew():
 @pytest.mark.parametrize("option", ["half_cheetah_vel", "walker_params"])
 def test_the_number_of_threads_changes_nothing(option):
     def history(threads):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        use_threads(threads)
         try:
             family, generator = make_family(option, horizon=10), torch.Generator().manual_seed(1)
             task = family.sample(3, "meta_train", generator)
@@ -123,7 +123,7 @@ def test_the_number_of_threads_changes_nothing(option):
             actions = torch.rand(15, 3, 4, 6, generator=generator) * 2 - 1
             return [x for action in actions for x in env.advance(action)[:2]]
         finally:
-            torch.set_num_threads(before)
+            use_threads(1)
 
     for a, b in zip(history(1), history(2), strict=True):
         assert torch.equal(a, b)
