@@ -25,9 +25,10 @@ PREFIX = "teacher."
 class DistilledRL2(RL2):
     """Distil a classical agent π* into RL²'s network by DAgger, then improve it as RL² does, held close to π*.
 
-        i ≤ N:  lifetimes of βᵢ π* + (1 − βᵢ) π_θ,  βᵢ = max(1 − (i − 1) / n, 0);        ∇_θ of C + the value function's loss
-        i > N:  lifetimes of π_θ;        ∇_θ of RL²'s loss + wᵢ C
-        C = −E[Σₐ π*(a | hₜ) log π_θ(a | hₜ)],    hₜ: the experience that was made, whoever chose the actions
+        i ≤ N:  ∇_θ of C + the value function's loss,  on lifetimes of βᵢ π* + (1 − βᵢ) π_θ
+        i > N:  ∇_θ of RL²'s loss + wᵢ C,              on lifetimes of π_θ
+        βᵢ = max(1 − (i − 1) / n, 0),    C = −E[Σₐ π*(a | hₜ) log π_θ(a | hₜ)],
+        hₜ: the experience that was made, whoever chose the actions
 
     wᵢ moves linearly from `teacher_weight` to `final_teacher_weight`. The agent that is tested is π_θ alone.
 
