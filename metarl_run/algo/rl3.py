@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metarl_run.algo.bayes.tabular_model import TabularModel
 from metarl_run.algo.rl2 import RL2
+from metarl_run.component import field
 from metarl_run.env.base import TaskFamily
 from metarl_run.kinds import NonNegative, Real, Reals
 from metarl_run.learner.base import num_actions
@@ -27,13 +28,15 @@ class RL3(RL2):
     Args:
         family: gives the horizon.
         inputs: `all`, or the `statistics` alone: RL³-Markov, which needs no memory in the network.
-        reward_prior, reward_weight, transition_weight, optimism: see `metarl_run.algo.bayes.tabular_model`.
+        reward_prior, reward_weight, transition_weight, optimism, unseen_value: of the estimates, see
+            `metarl_run.algo.bayes.tabular_model`.
 
     Differs from the paper: Q̂ is for the remaining steps of the episode, not for a fixed horizon; values are centred by
     their mean over actions, not their maximum, and not divided by a constant; visits enter as 1 / √(1 + n), not as
     n / 10; time is an input; the network is a GRU unless another is chosen. The planner may have a prior and optimism,
     unlike the paper's: experiment=rl3_mdp_n10 is this variant, with the true prior over tasks, and
-    experiment=rl3_mdp_n10_paper has neither. The differences of `RL2` from its paper apply here as well.
+    experiment=rl3_mdp_n10_paper has neither. Unvisited pairs may be worth more than the paper's 0, in `reward_prior`
+    and `unseen_value`. The differences of `RL2` from its paper apply here as well.
     Source: Bhatia et al. (2023), arXiv:2306.15909, and the authors' code for the scaling of statistics.
     """
 
@@ -49,6 +52,7 @@ class RL3(RL2):
     reward_weight: NonNegative
     transition_weight: NonNegative
     optimism: Reals
+    unseen_value: Real = field(default=0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +65,7 @@ class RL3(RL2):
             reward_weight=self.reward_weight,
             transition_weight=self.transition_weight,
             optimism=self.optimism,
+            unseen_value=self.unseen_value,
         )
 
     def num_inputs(self) -> int:

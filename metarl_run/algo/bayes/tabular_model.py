@@ -20,8 +20,9 @@ class TabularModel:
         r̂(s, a) = (Σ r + w μ) / (n + w),        P̂(s′ | s, a) = (n(s, a, s′) + α) / (Σₛ″ n(s, a, s″) + α S)
         Q⁽ʰ⁾(s, a) = r̂(s, a) + β / √(n + 1) + Σₛ′ P̂(s′ | s, a) maxₐ′ Q⁽ʰ⁻¹⁾(s′, a′),        Q⁽⁰⁾ = 0,    h: steps to go
 
-    With w = α = 0 these are maximum-likelihood estimates, with r̂ = μ and P̂ = 0 for unvisited pairs. The last step of
-    an episode contributes its reward but no transition, since its next state is not observed.
+    With w = α = 0 these are maximum-likelihood estimates, with r̂ = μ and P̂ = 0 for unvisited pairs; as long as no
+    successor of a pair is known, u (h − 1) takes the place of its sum over s′. The last step of an episode contributes
+    its reward but no transition, since its next state is not observed.
 
     Args:
         num_states: S.
@@ -31,9 +32,11 @@ class TabularModel:
         reward_weight: w ≥ 0, number of observed rewards that μ counts as.
         transition_weight: α ≥ 0, pseudo-count of transitions to each state.
         optimism: β of each set of values, in units of the reward.
+        unseen_value: u, worth of each further step from where no successor is known, in units of the reward; of no
+            effect where α > 0.
 
-    Source: Bhatia et al. (2023), arXiv:2306.15909 (w = α = 0, one β = 0); Strehl and Littman (2008), "An
-    analysis of model-based interval estimation", for the bonus.
+    Source: Bhatia et al. (2023), arXiv:2306.15909 (μ = w = α = u = 0, one β = 0); Brafman and Tennenholtz (2002),
+    "R-max", for large μ = u; Strehl and Littman (2008), "An analysis of model-based interval estimation", for β.
     """
 
     num_states: int
@@ -43,6 +46,7 @@ class TabularModel:
     reward_weight: float
     transition_weight: float
     optimism: Sequence[float]
+    unseen_value: float = 0.0
 
     # Internally envs are the last axis, `[…, N]` with N = M·B, so that every operation reads memory contiguously.
 
@@ -101,6 +105,7 @@ class TabularModel:
         P, r, visits, state, step = (
             envs_last(memory[name]) for name in ("transition", "reward", "visits", "state", "step")
         )
+        unseen = self.unseen_value * (envs_last(memory["support"]) == 0) if self.unseen_value else None
         _, A, N = r.shape
         left = self.horizon - step + 1
         bonus = (visits + 1).rsqrt()
@@ -114,6 +119,8 @@ class TabularModel:
             for h in range(1, longest + 1):
                 q = r_β.clone()
                 if h > 1:
+                    if unseen is not None:
+                        q.add_(unseen, alpha=h - 1)
                     for to_next, worth in zip(to_each, v.unbind(0), strict=True):
                         q.addcmul_(to_next, worth)
                 if h >= shortest:

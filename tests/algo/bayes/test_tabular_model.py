@@ -133,3 +133,24 @@ def test_more_optimism_is_worth_more_where_less_was_seen():
     last_step = memory["step"] == H
     gap = (q[:, :, 1] - q[:, :, 0])[last_step]
     torch.testing.assert_close(gap, (visits[last_step] + 1).rsqrt())
+
+
+@pytest.mark.parametrize(
+    ("u", "wanted"),
+    [
+        # In state 0 action 0 paid 2 and led to 1, where action 0 paid 3 in the last step: its successor is unknown.
+        # Back in 0 with H = 5 steps to go. At 1 with 4 to go: max(3 + 3u, u + 3u), as untried actions have r̂ = u.
+        (0.0, [2 + 3, 0, 0]),  # as published: whatever was not tried is worth nothing
+        (1.0, [2 + (3 + 3 * 1), 5, 5]),  # the prior's mean
+        (4.0, [2 + 4 * 4, 5 * 4, 5 * 4]),  # optimism: what was not tried is the best
+    ],
+)
+def test_unvisited_pairs_are_worth_what_is_configured(u, wanted):
+    of = model(reward_prior=u, unseen_value=u)
+    memory = of.initial_memory(1, torch.device("cpu"))
+    one = torch.ones(1, 1, dtype=torch.int64)
+    for state, reward, ended in [(0, 0.0, True), (1, 2.0, False), (0, 3.0, True)]:
+        percept = make_percept(state * one, 0 * one, torch.tensor([[reward]]), torch.tensor([[ended]]))
+        memory = of.observe(memory, percept)
+    q, _ = of.values(memory)
+    assert q[0, 0, 0].tolist() == pytest.approx(wanted)
