@@ -83,8 +83,10 @@ def written(group: str, option: str) -> Written:
         if isinstance(default, dict):
             ((key, value),) = default.items()
             name, _, package = key.removeprefix("override ").partition("@")
-            if name.startswith("/"):
+            if name.startswith("/") and package.removeprefix("_global_.") in ("", "_global_", name[1:]):
                 brings[name[1:]] = value
+            elif name.startswith("/"):  # an option of a group as an argument
+                arguments[package] = written(name[1:], value).arguments
             else:
                 arguments[package or name] = written(f"{group}/{name}", value).arguments
         elif default != "_self_":
