@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.diagnostics import diagnose
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import parallel
 from metarl_run.errors import NumericalError, located
@@ -28,12 +29,14 @@ class Evaluation(NamedTuple):
         lifetime_returns: the sum of rewards over each task's whole lifetime.
         task_hashes: fingerprint of each task.
         env_steps: environment steps over all tasks.
+        diagnostics: of an agent with memory, see `metarl_run.diagnostics`.
     """
 
     rows: list[dict[str, Any]]
     lifetime_returns: list[float]
     task_hashes: list[str]
     env_steps: int
+    diagnostics: Mapping[str, Sequence[float]] = {}
 
 
 def episode_sums(x: torch.Tensor, rollout: Rollout) -> torch.Tensor:
@@ -152,11 +155,20 @@ def evaluate(
     num_tasks: int,
     adaptation_steps: int,
     episodes_per_task: int,
+    diagnosed: bool = False,
 ) -> Iterator[Evaluation]:
     """Evaluate on held-out tasks, a part of them at a time; they come from streams named after `split`.
 
     Tasks and randomness depend on the seed and `split` alone, so evaluations of a run are comparable, and evaluating or
     not changes nothing else.
+
+    Args:
+        algo, family, streams: of the run.
+        split, iteration: columns of the rows.
+        num_tasks: M.
+        adaptation_steps: K.
+        episodes_per_task: B.
+        diagnosed: with diagnostics of agents with memory.
 
     Raises:
         NumericalError: if an observation, a reward, an inner loss or gradient, an adapted parameter or a sum of rewards
@@ -171,6 +183,8 @@ def evaluate(
             lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
             require_finite_returns(family, lifetime)
             expected = expected_returns(algo, lifetime.agents, family, task)
+            shuffles = streams(f"{split}/shuffles", part)
+            diagnostics = diagnose(algo, family, task, lifetime, shuffles) if diagnosed else {}
         yield Evaluation(
             rows=rows_of(
                 lifetime,
@@ -186,6 +200,7 @@ def evaluate(
             lifetime_returns=lifetime_returns(lifetime, remembers=algo.remembers, reward_unit=family.reward_unit),
             task_hashes=task.hashes(),
             env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),
+            diagnostics=diagnostics,
         )
 
 
@@ -223,4 +238,17 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
         lifetime_returns=[value for part in parts for value in part.lifetime_returns],
         task_hashes=[task_hash for part in parts for task_hash in part.task_hashes],
         env_steps=sum(part.env_steps for part in parts),
+        diagnostics=_mean_diagnostics(parts),
     )
+
+
+def _mean_diagnostics(parts: Sequence[Evaluation]) -> dict[str, list[float]]:
+    """The mean over parts, weighted by their tasks; of episodes that all have."""
+    weights = [len(part.task_hashes) / sum(len(other.task_hashes) for other in parts) for part in parts]
+    return {
+        name: [
+            sum(w * x for w, x in zip(weights, values, strict=True))
+            for values in zip(*(part.diagnostics[name] for part in parts), strict=False)
+        ]
+        for name in parts[0].diagnostics
+    }

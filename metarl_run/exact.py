@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import one_hot
 
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.env.base import TaskFamily
@@ -23,6 +24,29 @@ def optimal_returns(family: TaskFamily, task: Any) -> list[float] | None:
     value = optimal_value(task.transition, task.mean_reward, horizon=family.horizon)
     returns: list[float] = (task.start.double() * value).sum(-1).tolist()
     return returns
+
+
+def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
+    """Expected returns of an episode of two simple policies that know the task, in each of M tasks, by name.
+
+    `constant_action` is the best single action, whatever the state: an agent that earns no more has not learned to read
+    the state. `myopic` takes the action with the largest mean reward in every state. Empty if the family is not
+    tabular.
+    """
+    if "tabular" not in family.provides:
+        return {}
+    A = task.mean_reward.shape[-1]
+    every = torch.eye(A, device=task.mean_reward.device)[:, None, None]  # one policy for each action: [A, 1, 1, A]
+    of_action = policy_value(
+        task.transition, task.mean_reward, every.expand(A, *task.mean_reward.shape), horizon=family.horizon
+    )
+    greedy = one_hot(task.mean_reward.argmax(-1), A)
+    myopic = policy_value(task.transition, task.mean_reward, greedy, horizon=family.horizon)
+    start = task.start.double()
+    return {
+        "constant_action": (start * of_action).sum(-1).amax(0).tolist(),
+        "myopic": (start * myopic).sum(-1).tolist(),
+    }
 
 
 def expected_returns(

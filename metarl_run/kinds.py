@@ -284,6 +284,19 @@ class MultipleOfTwice(Related):
 
 
 @dataclass(frozen=True)
+class MultipleOf(Related):
+    """A multiple of another argument."""
+
+    other: str
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        unit = others.get(self.other, 1)
+        if value % unit == 0:
+            return None
+        return "", f"must be a multiple of {self.other}={unit}, got {value}; try {unit * (value // unit + 1)}"
+
+
+@dataclass(frozen=True)
 class ProbabilityIf(Related):
     """A mapping in which the distribution of one parameter is within [0, 1] if another argument has a certain value."""
 

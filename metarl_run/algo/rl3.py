@@ -40,6 +40,7 @@ class RL3(RL2):
     provides: ClassVar[tuple[str, ...]] = ("remembers",)
     requires: ClassVar[tuple[str, ...]] = ("tabular", "critic")
     compilable: ClassVar[bool] = False  # its model branches on values of tensors
+    provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("observation_first",)}}
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("memory",)}}
 
     family: TaskFamily
@@ -77,14 +78,14 @@ class RL3(RL2):
         statistics = self.statistics(seen)
         if self.inputs == "statistics":
             return statistics, seen
-        x, _ = super().sense(percept, memory)
-        return torch.cat([x, statistics], -1), seen
+        x, before = super().sense(percept, memory)
+        return torch.cat([x, statistics], -1), {**seen, **before}
 
     @torch.no_grad()
     def senses(self, lifetimes: Rollout) -> Float[Tensor, "T N F"]:
         percepts = lifetimes.percepts()
         T, N = lifetimes.reward.shape
-        memory = self.model.initial_memory(N, lifetimes.reward.device)
+        memory = self.start(N).memory
         inputs = []
         for t in range(T):
             x, memory = self.sense(Percept(*(part[t].unsqueeze(1) for part in percepts)), memory)

@@ -10,7 +10,7 @@ from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.memory.decoder import Decoder
 from metarl_run.algo.memory.elbo import ELBO
 from metarl_run.algo.memory.encoder import Encoder
-from metarl_run.algo.memory.outer_update import Outer
+from metarl_run.algo.memory.outer_update import Outer, with_end
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.algo.rl2 import MakeNetwork
 from metarl_run.component import field
@@ -22,7 +22,7 @@ from metarl_run.network.base import Network
 from metarl_run.network.constants import WithConstants
 from metarl_run.network.mlp import MLP
 from metarl_run.seeding import Streams
-from metarl_run.types import AgentState, Memory, Params, Percept
+from metarl_run.types import AgentState, Memory, Params, Percept, Rollout
 
 
 class VariBAD(MetaLearner):
@@ -65,7 +65,7 @@ class VariBAD(MetaLearner):
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     advice: ClassVar[dict[str, str]] = {"episodes": "a lifetime has at least one episode"}
     remembers: ClassVar[bool] = True
@@ -149,6 +149,14 @@ class VariBAD(MetaLearner):
         belief, memory = self.encoder(encoded(percept, self.action_space), agent.memory)
         output, _ = self.policy(self.policy_params, torch.cat([percept.observation, *belief], -1), {})
         return self.learner.policy(output), memory
+
+    @torch.no_grad()
+    def appraise(self, lifetimes: Rollout) -> tuple[Tensor, Tensor]:
+        """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
+        x = encoded(lifetimes.percepts(), self.action_space)
+        y = torch.cat([lifetimes.observation[:-1], *self.encoder.sequence(x)], -1)
+        output = with_end(self.policy(self.policy_params, y, {})[0])
+        return self.learner.appraise(output, lifetimes._replace(terminated=lifetimes.terminated | lifetimes.last))
 
     # --- Learning ---
 

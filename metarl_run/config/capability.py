@@ -20,6 +20,7 @@ PHRASES = {
     "critic": "a learner with a value function",
     "memory": "a network with memory",
     "remembers": "an agent that adapts by memory",
+    "observation_first": "an agent whose inputs begin with the observation",
 }
 MOST_PROVIDERS = 3  # that a hint names
 

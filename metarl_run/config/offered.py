@@ -12,6 +12,7 @@ class Offered(TypedDict, total=False):
         plugins: packages outside metarl_run that a configuration may import.
         streams: named random generators of the run, `metarl_run.seeding.Streams`.
         meta_batch_size: tasks M per meta-update.
+        meta_iterations: meta-updates of the run.
         family: the task family, `metarl_run.env.base.TaskFamily`.
         observation_space, action_space: its spaces.
         learner: the base learner, `metarl_run.learner.base.BaseLearner`.
@@ -25,6 +26,7 @@ class Offered(TypedDict, total=False):
     plugins: Any
     streams: Any
     meta_batch_size: int
+    meta_iterations: int
     family: Any
     observation_space: Any
     action_space: Any

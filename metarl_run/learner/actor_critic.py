@@ -60,6 +60,11 @@ class Critic(PolicyGradient):
         advantage = generalized_advantages(rollout.reward, v, rollout.terminated & last, last, discount=γ, gae_lambda=λ)
         return advantage + v[..., :-1, :], v[..., :-1, :]
 
+    def appraise(self, output: Output, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """V(sₜ), and the discounted returns that followed, `[…, T, B]` each."""
+        returns, value = self.with_hyperparameters({"gae_lambda": 1.0}).returns_and_baseline(output, rollout)
+        return value, returns
+
     def loss(
         self,
         output: Output,
@@ -107,3 +112,13 @@ def explained_variance(value: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
     variance = masked_mean((returns - mean) ** 2, alive)
     error_mean = masked_mean(error, alive)[..., None, None]
     return 1 - masked_mean((error - error_mean) ** 2, alive) / variance.clamp(min=1e-8)
+
+
+def net_of_time(x: Tensor, alive: Tensor) -> Tensor:
+    """`x` less its mean at each step, over the environments that are alive then.
+
+    Along a lifetime of fixed length returns fall with the time that is left: a value function that knows the time alone
+    explains most of their variance, and nothing of what an agent has learned in its task.
+    """
+    count = alive.sum(-1, keepdim=True).clamp(min=1)
+    return x - (x * alive).sum(-1, keepdim=True) / count

@@ -19,6 +19,21 @@ def encoded(percept: Percept, action_space: gymnasium.Space[Any]) -> Float[Tenso
     return torch.cat([percept.observation, action, flags], -1)
 
 
+def transition(
+    before: Float[Tensor, "X Y S"], percept: Percept, action_space: gymnasium.Space[Any]
+) -> Float[Tensor, "X Y F"]:
+    """Features of the last transition in a tabular family: one-hot (sₜ₋₁, aₜ₋₁), and rₜ₋₁ times it.
+
+    Args:
+        before: sₜ₋₁, one-hot; 0 before any step.
+        percept: the rest.
+        action_space: of the task family.
+    """
+    action = action_features(percept.last_action, action_space).to(before.dtype)
+    pair = (before.unsqueeze(-1) * action.unsqueeze(-2)).flatten(-2)
+    return torch.cat([pair, pair * percept.last_reward.unsqueeze(-1)], -1)
+
+
 def encoded_size(observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> int:
     """F, size of the features of `encoded`."""
     return observation_size(observation_space) + action_size(action_space) + 2

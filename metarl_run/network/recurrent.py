@@ -2,19 +2,22 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
+import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from metarl_run.component import field
 from metarl_run.kinds import Count
 from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import affine
 from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.network.product import addmm
+from metarl_run.network.read import StateRead
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
@@ -42,6 +45,10 @@ class Recurrent(Network):
 
     Args:
         hidden: H, units of the memory.
+        read: of the heads: `linear` as above, or by the `observation`, see `metarl_run.network.read`.
+        read_width: numbers read in a state, by the observation.
+        read_units: of the layer between these and the heads.
+        observation_space: of the task family, by whose states the memory is read.
 
     Attributes:
         gates: number of blocks of H units in g.
@@ -50,11 +57,34 @@ class Recurrent(Network):
     """
 
     hidden: Count
+    read: Literal["linear", "observation"] = field(default="linear")
+    read_width: Count = field(default=16)
+    read_units: Count = field(default=64)
+    observation_space: gymnasium.Space[Any] | None = field(default=None)
 
     provides: ClassVar[tuple[str, ...]] = ("memory",)
     requires: ClassVar[tuple[str, ...]] = ("remembers",)
+    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "read": {"observation": ("tabular", "observation_first")}
+    }
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("hidden", "hidden")}
     gates: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.by_state = None
+        if self.read == "observation":
+            states = 0 if self.observation_space is None else (self.observation_space.shape or (0,))[0]
+            if not states:
+                raise ValueError("read observation needs an observation_space")
+            self.by_state = StateRead(
+                num_states=states,
+                num_inputs=self.num_inputs,
+                hidden=self.hidden,
+                heads=self.heads,
+                width=self.read_width,
+                units=self.read_units,
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, device = self.num_inputs, self.hidden, generator.device
@@ -65,6 +95,13 @@ class Recurrent(Network):
             "input.bias": torch.zeros(1, self.gates * H, device=device),
             "memory.weight": torch.cat([orthogonal(H, generator) for _ in range(self.gates)], -1),
         }
+        return params | self._fresh_heads(generator)
+
+    def _fresh_heads(self, generator: torch.Generator) -> Params:
+        if self.by_state:
+            return self.by_state.init(generator)
+        D, H, device = self.num_inputs, self.hidden, generator.device
+        params: Params = {}
         for head, outputs in self.heads.items():
             bound = (6 / (H + outputs)) ** 0.5 * LAST_LAYER_SCALE
             weight = torch.empty(H, outputs, device=device).uniform_(-bound, bound, generator=generator)
@@ -76,7 +113,8 @@ class Recurrent(Network):
         return params
 
     def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
+        names = frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
+        return names | {"read.states", "read.weight", "read.bias"} if self.by_state else names
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
@@ -94,6 +132,8 @@ class Recurrent(Network):
         return dict(zip(self.heads, found, strict=False)), dict(zip(memory, found[len(self.heads) :], strict=True))
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
+        if self.by_state:
+            return self.by_state(params, self.memories(params, x), x)
         V, b, W_head = (
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("shortcut", "bias", "weight")
         )
@@ -105,7 +145,14 @@ class Recurrent(Network):
         _, *outputs = torch.split(out, [filled, *self.heads.values()], -1)
         return dict(zip(self.heads, outputs, strict=True))
 
+    def memories(self, params: Params, x: Float[Tensor, "T N D"]) -> Float[Tensor, "T N H"]:
+        """h after each of T steps from the initial memory."""
+        W, b = (pad(params[f"input.{part}"], (self.hidden, 0)) for part in ("weight", "bias"))
+        return self.scan(params, pad(x, (0, 1), value=1.0), torch.cat([W, b]), torch.eye(self.hidden).to(x))
+
     def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
+        if self.by_state:
+            return self.by_state(params, h, x)
         return {
             head: affine(affine(params[f"{head}.bias"], x, params[f"{head}.shortcut"]), h, params[f"{head}.weight"])
             for head in self.heads

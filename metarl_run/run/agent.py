@@ -71,6 +71,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
     offered: Offered = {
         "streams": streams,
         "meta_batch_size": config["meta_batch_size"],
+        "meta_iterations": config["meta_iterations"],
         "family": family,
         "observation_space": family.observation_space,
         "action_space": family.action_space,

@@ -193,6 +193,7 @@ def _summary(
         "meta_train_env_steps": training.env_steps,
         "meta_test": curve_of(evaluation.rows),
         "lifetime_return": lifetime_statistics([np.array(evaluation.lifetime_returns)]),
+        **({"memory": dict(evaluation.diagnostics)} if evaluation.diagnostics else {}),
         **({"published": published} if published["lifetime_return"] is not None else {}),
         "wall_seconds": seconds,
         "cpu_seconds": cpu_seconds,

@@ -251,7 +251,13 @@ class Training:
     def _validate(self) -> None:
         plan = self.meta_validation
         parts = evaluate(
-            self.algo, self.family, self.streams, split="meta_validation", iteration=self.iteration, **plan
+            self.algo,
+            self.family,
+            self.streams,
+            split="meta_validation",
+            iteration=self.iteration,
+            diagnosed=False,
+            **plan,
         )
         evaluation = joined(list(parts))
         curve = self._show(evaluation)
@@ -266,7 +272,13 @@ class Training:
         """
         with self.stop.obeyed_at_once():
             parts = evaluate(
-                self.algo, self.family, self.streams, split="meta_test", iteration=self.iteration, **self.meta_test_plan
+                self.algo,
+                self.family,
+                self.streams,
+                split="meta_test",
+                iteration=self.iteration,
+                diagnosed=True,
+                **self.meta_test_plan,
             )
             evaluation = joined(list(parts))
         self._show(evaluation)

@@ -1,4 +1,4 @@
-"""RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: GRU and LSTM of 256 units, a transformer.
+"""RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: cells of 256 units, attention, state space.
 
 The rollout is that of `live`, the update that of `meta_update`: PPO, 4 passes in 4 minibatches each. The project also
 measures the policy's KL divergence before every step; the peer does not.
@@ -14,6 +14,8 @@ from benchmarks.timing import COMPILED, PROJECT, Case, Work
 from metarl_run.algo.rl2 import RL2
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.lifetime import live
+from metarl_run.network.base import Network
+from metarl_run.network.ssd import CHUNK, SSD
 from metarl_run.network.transformer import Transformer
 from metarl_run.rollout import collect
 
@@ -35,7 +37,9 @@ def cases(tiny: bool) -> Iterator[Case]:
     networks = {
         "gru": ("network=gru", f"network.hidden={hidden}"),
         "lstm": ("network=lstm", f"network.hidden={hidden}"),
+        "min_gru": ("network=min_gru", f"network.hidden={hidden}"),
         "transformer": ("network=transformer",),
+        "ssd": ("network=ssd", f"network.hidden={hidden}"),
     }
     for name in ["gru"] if tiny else networks:
         network = networks[name]
@@ -60,9 +64,18 @@ def operations(algo: RL2) -> float:
     """Floating-point operations of the products in one forward step."""
     network = algo.network
     weights = [θ for θ in algo.meta_params.values() if θ.dim() == 2 and min(θ.shape) > 1]
-    # Queries × keys and weights × values, over half of all steps on average.
-    attention = 2 * EPISODES * HORIZON * network.hidden * network.layers if isinstance(network, Transformer) else 0
-    return 2 * sum(θ.numel() for θ in weights) + attention
+    return 2 * (sum(θ.numel() for θ in weights) + pairs(network))
+
+
+def pairs(network: Network) -> float:
+    """Multiplications of queries × keys and weights × values in one step."""
+    steps = EPISODES * HORIZON
+    if isinstance(network, Transformer):  # half of all steps on average
+        return steps * network.hidden * network.layers
+    if isinstance(network, SSD):  # all steps of a chunk, and what the memory carries over
+        keys = network.memories * network.key
+        return (min(CHUNK, steps) * (keys + network.hidden) + 2 * network.key * network.hidden) * network.layers
+    return 0
 
 
 def project(part: str, lifetimes: int, network: tuple[str, ...], *, compiled: bool = False) -> Work:

@@ -45,6 +45,21 @@ BAD = {
         "meta_batch_chunk: must be null with algo=rl2, which cannot learn from a few tasks at a time, got 4",
         "algo.minibatches",
     ),
+    "read by a state that cannot be indexed": (
+        ["algo=rl2", "env=cartpole_family", "network.read=observation"],
+        "network.read: observation requires a tabular family, which env=cartpole_family does not provide",
+        "or network.read=linear",
+    ),
+    "transitions between states that cannot be counted": (
+        ["algo=rl2", "env=navigation", "algo.encoding=transition"],
+        "algo.encoding: transition requires a tabular family, which env=navigation does not provide",
+        "or algo.encoding=step",
+    ),
+    "read by a state that the agent does not show its network": (
+        ["algo=rl3_markov", "env=random_mdp", "network=gru", "network.read=observation"],
+        "network.read: observation requires an agent whose inputs begin with the observation, which algo=rl3_markov",
+        "algo.inputs=all",
+    ),
     "one episode to learn from, which is its own baseline": (
         ["episodes_per_task=1"],
         "episodes_per_task: must be at least 2 with learner.baseline=time",

@@ -28,12 +28,14 @@ class Outer:
         optimizer: updates the parameters.
         minibatches: optimiser steps per pass.
         max_kl: limit on the mean over steps of KL(π_old ‖ π), nats.
+        auxiliary: a further loss, of the outputs and the lifetimes that they are of, with its metrics; None for none.
     """
 
     learner: Critic
     optimizer: GradientRule
     minibatches: int
     max_kl: float
+    auxiliary: Callable[[Output, Rollout], tuple[Tensor, dict[str, Tensor]]] | None = None
 
     def improve(
         self, outputs: Callable[[slice], Output], lifetimes: Rollout, policy: Distribution
@@ -64,6 +66,9 @@ class Outer:
                 if kl > self.max_kl:
                     return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
                 loss, learner_metrics = self.learner.loss(output, experience, behaviour)
+                if self.auxiliary is not None:
+                    further, metrics_of_it = self.auxiliary(output, experience)
+                    loss, learner_metrics = loss + further, {**learner_metrics, **metrics_of_it}
                 gradients = torch.autograd.grad(required_finite("meta-loss", loss), self.optimizer.tensors)
                 norm = self.optimizer.step(gradients, lambda: "the mean over lifetimes")
                 steps += 1

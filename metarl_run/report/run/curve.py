@@ -22,6 +22,12 @@ SPREAD = (0.1, 0.9)
 HEIGHT, OUTCOME_HEIGHT = 3.9, 1.7
 """Inches of the panel of returns, and of each outcome's."""
 
+REFERENCES = {
+    "constant_action": ("best constant action", (0, (1, 2))),
+    "myopic": ("known mean rewards, myopic", (0, (4, 2, 1, 2))),
+}
+"""Labels and line styles of what simple policies that know the task earn, see `metarl_run.exact.reference_returns`."""
+
 FEWEST_VALUES = 10
 """Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
 
@@ -77,6 +83,12 @@ def write(folder: Path) -> list[Path]:
             if varied:
                 faint = axes.fill_between(x, *spread.T, color=blue, alpha=0.09, linewidth=0)
                 entries["tasks, 10th to 90th percentile"] = faint
+        for name, (label, line_style) in REFERENCES.items():
+            (height,) = summary.get("memory", {}).get(name, [None])  # older runs have none
+            if height is not None:
+                entries[f"{label}: {number(height)}"] = axes.axhline(
+                    height, color=FAINT, linewidth=1.0, linestyle=line_style, zorder=1.4
+                )
         few_ticks(axes, x)
         axes.margins(x=0.04)
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")

@@ -198,6 +198,11 @@ def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "
     return table
 
 
+def on(told: Mapping[str, Sequence[float]], shuffled: str) -> float:
+    """Dependence of actions on what was shuffled, see `metarl_run.maths.dependence`."""
+    return max(told["action_share"][0] - told[f"action_share_{shuffled}_shuffled"][0], 0.0)
+
+
 @dataclass(frozen=True)
 class RunReport:
     """Everything printed at the end of a run.
@@ -244,6 +249,9 @@ class RunReport:
             yield line(("lifetime return  ", "dim"), shown(lifetime["mean"]), interval, judged)
             if published:
                 yield line(("published        ", "dim"), published_text(published))
+        if told := summary.get("memory"):
+            state, memory = on(told, "states"), on(told, "memory")
+            yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")
         yield line(
             ("wall time        ", "dim"),
             duration(summary["wall_seconds"]),

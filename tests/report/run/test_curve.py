@@ -97,6 +97,20 @@ def test_an_optimum_alone_is_drawn_and_nothing_is_where_neither_is_known(
     assert not any("optimum" in text.get_text() for text in plain.texts)
 
 
+def test_what_simple_policies_earn_is_drawn_beside_an_agent_with_memory(
+    make_run: MakeRun, tmp_path: Path, drawn: Drawn
+) -> None:
+    folder = make_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    known = {"action_share": [0.5], "constant_action": [14.0], "myopic": [21.7]}
+    (folder / "summary.json").write_text(json.dumps({**summary, "memory": known}))
+    (axes,) = drawn(curve, folder).axes
+    heights = [np.asarray(line.get_ydata(), float).tolist() for line in axes.lines]
+    assert [14.0, 14.0] in heights and [21.7, 21.7] in heights
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[-2:] == ["best constant action: 14.0", "known mean rewards, myopic: 21.7"]
+
+
 @pytest.mark.parametrize("steps", [1, 60])
 def test_exact_curves_of_any_length(make_run: MakeRun, tmp_path: Path, steps: int) -> None:
     returns = [[float(step), step + 5.0] for step in range(steps)]

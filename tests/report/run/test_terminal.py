@@ -124,6 +124,15 @@ def test_few_distinct_tasks_are_reported(make_run: MakeRun, tmp_path: Path) -> N
     assert not any("held-out" in line for line in printed(RunReport(summary, folder)))
 
 
+def test_what_actions_depend_on_is_told(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    summary = json.loads((folder / "summary.json").read_text())
+    shares = {"action_share": [0.836], "action_share_states_shuffled": [0.84], "action_share_memory_shuffled": [0.5]}
+    told = "actions follow   the state 0.00, the memory 0.34; of 1 at most"
+    assert told in printed(RunReport(summary | {"memory": shares}, folder))
+    assert not any("follow" in line for line in printed(RunReport(summary, folder)))
+
+
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_a_flat_curve_can_be_drawn(level: float) -> None:
     flat = {**RISING, **{name: [level] * 4 for name in ("mean", "low", "high")}}

@@ -1,0 +1,77 @@
+"""Diagnostics of agents with memory in tabular families: what their actions depend on, and what they could earn."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from metarl_run.algo.base import MetaAlgorithm
+from metarl_run.env.base import TaskFamily
+from metarl_run.exact import reference_returns
+from metarl_run.learner.actor_critic import explained_variance, net_of_time
+from metarl_run.learner.base import num_actions
+from metarl_run.maths.dependence import dependence
+from metarl_run.types import Lifetime, Rollout
+
+APPRAISED = 2**16
+"""Steps in all, at most, that the value function is compared on: a whole pass over more would need gigabytes."""
+
+
+@runtime_checkable
+class Appraises(Protocol):
+    """An algorithm with a value function along lifetimes."""
+
+    def appraise(self, lifetimes: Rollout) -> tuple[Tensor, Tensor]:
+        """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
+
+
+def diagnose(
+    algo: MetaAlgorithm, family: TaskFamily, task: Any, lifetime: Lifetime, generator: torch.Generator
+) -> dict[str, list[float]]:
+    """Diagnostics of an agent that remembers, in M tasks; empty for other agents, and unless the family is tabular.
+
+    Returns:
+        `action_share`, `action_share_states_shuffled`, `action_share_memory_shuffled`, of the second half of each
+        lifetime, see `metarl_run.maths.dependence`; `explained_variance` of the value function, and
+        `explained_variance_net_of_time`; `entropy` of the policy, nats, in each episode of a lifetime; and
+        `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`.
+        Lists of one number but for the entropy.
+    """
+    if not algo.remembers or "tabular" not in family.provides:
+        return {}
+    (rollout,) = lifetime.rollouts
+    lifetimes = rollout.merged()
+    half = slice(len(lifetimes.reward) // 2, None)
+    shares = dependence(
+        lifetimes.action[half].T,
+        lifetimes.observation[:-1][half].argmax(-1).T,
+        num_actions=num_actions(family.action_space),
+        generator=generator,
+    )
+    found = {
+        "action_share": [shares.share],
+        "action_share_states_shuffled": [shares.states_shuffled],
+        "action_share_memory_shuffled": [shares.memory_shuffled],
+    }
+    if isinstance(algo, Appraises):
+        some = lifetimes.envs(slice(max(APPRAISED // len(lifetimes.reward), 2)))
+        value, returns = algo.appraise(some)
+        alive = some.alive
+        value_net, returns_net = net_of_time(value, alive), net_of_time(returns, alive)
+        found["explained_variance"] = [float(explained_variance(value, returns, alive))]
+        found["explained_variance_net_of_time"] = [float(explained_variance(value_net, returns_net, alive))]
+    if lifetime.policy is not None:
+        found["entropy"] = entropy_per_episode(lifetime.policy.entropy(), rollout)
+    return found | {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}
+
+
+def entropy_per_episode(entropy: Tensor, rollout: Rollout) -> list[float]:
+    """Mean entropy of the policy over the steps of the first, the second, … episode of all lifetimes.
+
+    Args:
+        entropy: of each step, `[M, T, B]`.
+        rollout: n consecutive episodes in each environment.
+    """
+    ended = rollout.ended.long()
+    episode = (ended.cumsum(1) - ended)[rollout.alive]
+    return (torch.bincount(episode, entropy[rollout.alive].double()) / torch.bincount(episode)).tolist()
