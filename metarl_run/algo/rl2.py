@@ -60,7 +60,8 @@ class RL2(MetaLearner):
 
     Differs from the paper: PPO with early stopping at `max_kl` instead of first-order TRPO; one network with a policy
     head and a value head, not two networks; the heads also read the input through a linear shortcut, see
-    `metarl_run.network.recurrent`; the candidate memory is a tanh, not a ReLU; no weight normalisation.
+    `metarl_run.network.recurrent`; the candidate memory is a tanh, not a ReLU; no weight normalisation. The
+    paper has nothing of `encoding`, `predict` and the final values: experiment=rl2_mdp_n10_read is a variant with them.
     Source: Duan et al. (2016), arXiv:1611.02779; Wang et al. (2016), arXiv:1611.05763.
     """
 

@@ -5,6 +5,7 @@ is written whole or not at all, so that processes that build the same one do not
 """
 
 import hashlib
+import inspect
 import logging
 import os
 import platform
@@ -68,6 +69,7 @@ def key_of(graph: torch.fx.GraphModule, tensors: Sequence[Tensor], options: Mapp
     key = hashlib.sha256()
     for part in (torch.__version__, processor(), os.environ.get("CXX", ""), sorted(options.items())):
         key.update(repr(part).encode())
+    key.update(inspect.getsource(lower_products).encode())
     for name, module in graph.named_modules():
         if isinstance(module, torch.fx.GraphModule):
             key.update(f"{name}\n{module.code}".encode())

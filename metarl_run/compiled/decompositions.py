@@ -90,8 +90,8 @@ def lower_products() -> None:
 
     @register_lowering(by_onednn, type_promotion_kind=None)
     def lowered(x: Any, weight: Any) -> Any:
-        x, weight = (ExternKernel.require_contiguous(ExternKernel.realize_input(each)) for each in (x, weight))
-        w = permute(weight, [1, 0])
+        x = ExternKernel.require_contiguous(ExternKernel.realize_input(x))
+        w = permute(ExternKernel.require_contiguous(weight), [1, 0])  # see `metarl_run.network.product.onednn`
         layout = FixedLayout(x.get_device(), x.get_dtype(), [x.get_size()[0], w.get_size()[0]])
         inputs = [x, ExternKernel.realize_input(w)]
         return TensorBox.create(LinearUnary(layout=layout, inputs=inputs, constant_args=[None, "none", [-1], ""]))

@@ -98,27 +98,28 @@ class Scan:
         ]
         unchanged = [contiguous(tree_leaves(each)) for each in inputs]
         carried = [contiguous([x[block] for x in tree_leaves(carry)]) for block in blocks]
-        steps = list[Sequence[Tensor]]()
+        number = len(carried[0])
+        rows = [list[Sequence[Tensor]]() for _ in blocks]
         for noise in chunks:
             noises = [noise.tasks(block) for block in blocks]
-            program = self._program(inputs[0], tree_unflatten(carried[0], tree_flatten(carry)[1]), noises[0])
             arguments = [
-                (*given, *state, *tree_leaves(xs)) for given, state, xs in zip(unchanged, carried, noises, strict=True)
+                (*given, *state, xs.of_action, *xs.of_dynamics)
+                for given, state, xs in zip(unchanged, carried, noises, strict=True)
             ]
+            shapes = tuple(x.shape for x in arguments[0])
+            if shapes not in self.programs:
+                records = inputs[0], tree_unflatten(carried[0], tree_flatten(carry)[1]), noises[0]
+                self.programs[shapes] = Program(scanned(self.step), *records)
+            program = self.programs[shapes]
             outputs = in_parallel(program, arguments)
-            number = len(carried[0])
             carried = [list(output[:number]) for output in outputs]
-            steps.append([torch.cat(x, 1) for x in zip(*(output[number:] for output in outputs), strict=True)])
+            for of_block, output in zip(rows, outputs, strict=True):
+                of_block.append(output[number:])
             if not any(state[ALIVE].any() for state in carried):
                 break
-        rows = [torch.cat(x).transpose(0, 1).contiguous() for x in zip(*steps, strict=True)]
-        return program.record(0, [torch.cat(x) for x in zip(*carried, strict=True)]), program.record(1, rows)
-
-    def _program(self, *records: Any) -> Program:
-        shapes = tuple(x.shape for x in tree_leaves(records))
-        if shapes not in self.programs:
-            self.programs[shapes] = Program(scanned(self.step), *records)
-        return self.programs[shapes]
+        steps = [[torch.cat(x).transpose(0, 1) for x in zip(*of_block, strict=True)] for of_block in rows]
+        last = [torch.cat(x) for x in zip(*carried, strict=True)]
+        return program.record(0, last), program.record(1, [torch.cat(x) for x in zip(*steps, strict=True)])
 
 
 ALIVE = 0

@@ -39,6 +39,8 @@ def compiles(config: Mapping[str, Any], algo: MetaAlgorithm, family: TaskFamily,
     before = recorded(folder, "compiled")
     wanted = before if isinstance(before, bool) else seconds_saved(config, algo, family) > COST
     possible = wanted and _compiler_works()
+    if possible and not before:
+        log.info("rollouts are compiled: that saves about %.0f s", seconds_saved(config, algo, family))
     if before and not possible:
         log.warning("%s goes on without compiled rollouts: its result may differ by rounding", folder)
     if possible != before:

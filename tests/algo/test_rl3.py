@@ -36,9 +36,9 @@ def lifetimes(family, algo, episodes, M=3, B=2):
 
 
 @pytest.mark.parametrize("env", ["random_mdp", "bandit", "gridworld"])
-@pytest.mark.parametrize("algo", ["rl3", "rl3_markov"])
+@pytest.mark.parametrize("algo", ["rl3", "rl3_markov", "rl3 algo.encoding=transition"])
 def test_what_is_learned_from_is_what_was_acted_on(algo, env):
-    family, algo = agent(f"algo={algo}", f"env={env}", *PRIORS)
+    family, algo = agent(*f"algo={algo}".split(), f"env={env}", *PRIORS)
     _, rollout, heard = lifetimes(family, algo, episodes=3)
     M, T, B, F = heard.shape
     torch.testing.assert_close(algo.senses(rollout.merged()), heard.transpose(0, 1).reshape(T, M * B, F))

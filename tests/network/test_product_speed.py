@@ -53,6 +53,14 @@ def test_where_onednn_is_no_faster_in_plain_products_no_others_are_measured(oned
     assert choice == (MKL if onednn == 0.5 else LEVEL)
 
 
+@pytest.mark.parametrize("again", [100.0, 200.0])
+def test_another_choice_than_the_usual_one_needs_two_measurements(again, monkeypatch):
+    once = [rates(100.0, 200.0), rates(100.0, again)]
+    monkeypatch.setattr(product_speed, "rates", lambda: once.pop(0))
+    assert measured().choice == (LEVEL if again == 100.0 else ONEDNN)
+    assert not once
+
+
 def test_without_a_second_library_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(product_speed, "AVAILABLE", False)
     monkeypatch.setattr(product_speed, "rates", None)

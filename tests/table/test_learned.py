@@ -204,6 +204,8 @@ def test_the_folder_of_a_seed_has_the_name_that_one_thread_gave_it(flags: list[s
     before = {
         **{key: value for key, value in plan.config.items() if key not in keys_that_affect("nothing")},
         "threads": 1,
+        "compile": False,
     }
+    del before["products"]
     text = json.dumps(with_former_targets(before), sort_keys=True).encode()
     assert _mark(plan) == hashlib.blake2b(text, digest_size=4).hexdigest()
