@@ -51,6 +51,7 @@ class DistilledRL2(RL2):
     """
 
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic", "discrete_actions")
+    compilable: ClassVar[bool] = False  # in distillation the teacher acts too, and draws
 
     teacher: MetaAlgorithm
     streams: Streams
@@ -85,10 +86,6 @@ class DistilledRL2(RL2):
         self.share = 0.0  # β of the lifetimes that are being lived; 0 but for those of distillation
 
     # --- Acting: the student, or the mixture while distillation collects its lifetimes ---
-
-    @property
-    def compilable(self) -> bool:  # type: ignore[override]
-        return self.share == 0
 
     def start(self, num_tasks: int) -> AgentState:
         agent = super().start(num_tasks)

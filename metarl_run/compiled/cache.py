@@ -4,6 +4,7 @@ A library lies under the hash of all that determines it: the program, the versio
 is written whole or not at all, so that processes that build the same one do not disturb each other.
 """
 
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -127,6 +128,7 @@ def hash_of(path: Path) -> str:
 
 def tidy(where: Path) -> None:
     """Delete the libraries that were not used for longest, beyond those that are kept."""
-    libraries = sorted(where.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in libraries[KEPT:]:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process is tidying
+        libraries = sorted(where.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in libraries[KEPT:]:
+            path.unlink()
