@@ -211,7 +211,7 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
         print(f"stopped; to go on: metarl-run {' '.join([*given, place])}", flush=True)
         raise
     stop.nothing_to_save = False
-    report = sweep.write(Path(folder))
+    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")

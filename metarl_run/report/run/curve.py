@@ -44,13 +44,16 @@ FEWEST_VALUES = 10
 """Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
 
 
-def write(folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL) -> list[Path]:
+def write(
+    folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL, output: Path | None = None
+) -> list[Path]:
     """Draw adaptation_curve.png and .svg of a run folder; return their paths.
 
     Args:
         folder: of the run.
         adaptation: the content of its adaptation.csv, if it was read already.
         options: of the picture.
+        output: folder to write to, if it is another.
     """
     summary, rows = read_summary(folder), (adaptation or read_adaptation(folder)).tested
     curve = summary["meta_test"]
@@ -123,4 +126,4 @@ def write(folder: Path, adaptation: Adaptation | None = None, options: PictureOp
             axes.set_ylabel(outcome)
         axes.set_xlabel("episodes seen in the task")
 
-    return save(folder / "adaptation_curve", 6.0, sum(heights), draw, options)
+    return save((output or folder) / "adaptation_curve", 6.0, sum(heights), draw, options)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 COLOUR = {"before": COLOURS[4], "after": COLOURS[0]}
 
 
-def write(folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL) -> list[Path]:
+def write(
+    folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL, output: Path | None = None
+) -> list[Path]:
     """Draw learning_curve.png and .svg of a run folder; return their paths: none with fewer than three validations.
 
     The axis is that of meta-iterations, with environment steps below. The clock's is in report.html: it would make
@@ -29,6 +31,7 @@ def write(folder: Path, adaptation: Adaptation | None = None, options: PictureOp
         folder: of the run.
         adaptation: the content of its adaptation.csv, if it was read already.
         options: of the picture.
+        output: folder to write to, if it is another.
     """
     learning = read_learning(folder, adaptation or read_adaptation(folder))
     curve = learning_curve([learning])
@@ -57,7 +60,7 @@ def write(folder: Path, adaptation: Adaptation | None = None, options: PictureOp
         head(axes, options.title or title(summary["algo"], summary["env"]), about)
         legend_below(figure, *axes.get_legend_handles_labels())
 
-    return save(folder / "learning_curve", 6.0, 4.2, draw, options)
+    return save((output or folder) / "learning_curve", 6.0, 4.2, draw, options)
 
 
 def _name_iterations(axes: "Axes", learning: Learning) -> None:

@@ -135,8 +135,23 @@ def summary_or_empty(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
-    summary = summary_or_empty(folder)
+def read_job(
+    folder: Path,
+    known: set[tuple[str, str]],
+    *,
+    summary: Mapping[str, Any] | None = None,
+    adaptation: Adaptation | None = None,
+) -> Job:
+    """A job as recorded in its folder.
+
+    Args:
+        folder: of the job.
+        known: pairs of algo and env in its sweep, see `names_of`.
+        summary: the content of its summary.json, if it is not to be read.
+        adaptation: the content of its adaptation.csv, if it is not to be read.
+    """
+    summary = printable(dict(summary)) if summary is not None else summary_or_empty(folder)
+    assert summary is not None
     record = mapping_or_empty(folder / "run.json")
     config = with_current_targets(mapping_or_empty(folder / "config.yaml"), warn=False)
     asked = record.get("overrides") or record_or_none(folder / ".hydra" / "overrides.yaml")
@@ -145,12 +160,12 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     if isinstance(chosen := record.get("choices"), dict):
         recorded |= chosen
     odd = odd_entry(summary, SUMMARY)
-    adaptation = adaptation_or_problem(folder)
+    read = adaptation or adaptation_or_problem(folder)
     if odd:
         rows: Sequence[Mapping[str, Any]] = []
         problem: str | None = f"{odd} in summary.json is not what a run writes"
     else:
-        rows, problem = rows_or_problem(adaptation, summary)
+        rows, problem = rows_or_problem(read, summary)
     summary = {} if odd else summary
     choices, seed = names_of(folder, recorded | summary, overrides, known)
     return Job(
@@ -160,7 +175,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         seed=seed,
         config=dict(flat({k: v for k, v in {**of_older_runs(), **config}.items() if k not in MAY_DIFFER})),
         rows=[] if problem else rows,
-        adaptation=Adaptation(tested=[], validated={}) if isinstance(adaptation, str) else adaptation,
+        adaptation=Adaptation(tested=[], validated={}) if isinstance(read, str) else read,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),
         family_version=None if problem else family_version(summary),
