@@ -81,7 +81,7 @@ def draw_optimum(axes: "Axes", optimum: float, label: str, colour: str = FAINT) 
     """
     axes.axhline(optimum, color=colour, linewidth=1.1, linestyle=(0, (6, 3)), zorder=1.5)
     beside = axes.get_yaxis_transform()
-    axes.text(1.01, optimum, label, transform=beside, color=FAINT, fontsize=8.5, ha="left", va="center")
+    axes.text(1.01, optimum, label, transform=beside, color=FAINT, fontsize="small", ha="left", va="center")
 
 
 class Label(NamedTuple):
@@ -106,21 +106,24 @@ def share_heights(panels: Sequence["Axes"]) -> None:
         axes.set_ylim(min(low), max(high))
 
 
-def name_ends(axes: "Axes", labels: Sequence[Label], size: float = 7.5) -> None:
+def name_ends(axes: "Axes", labels: Sequence[Label]) -> None:
     """Write the names of lines to the right of the axes, at the heights of their ends or as near as there is room.
 
     Args:
         axes: finished, but for the layout of the figure.
         labels: names of its lines.
-        size: of the letters, in points.
     """
+    from matplotlib import rcParams
+
+    size = 0.8 * rcParams["font.size"]
     low, high = axes.get_ylim()
     figure = axes.get_figure()
     rows = axes.get_subplotspec().get_gridspec().nrows  # type: ignore[union-attr]
     points = 72 * 0.75 * figure.get_figheight() / rows  # type: ignore[union-attr]
     ordered = sorted(labels, key=lambda label: label.y)
     ends = [(label.y - low) / (high - low) for label in ordered]
-    right = axes.get_xlim()[1]
+    sides = axes.get_xlim()
+    right = sides[1]
     for label, end, place in zip(ordered, ends, apart(ends, 1.25 * size / points), strict=True):
         if label.x is not None and label.x < 0.9 * right:
             axes.plot([label.x, right], [label.y, label.y], color=label.colour, linewidth=0.7, linestyle=":", alpha=0.7)
@@ -143,12 +146,14 @@ def name_ends(axes: "Axes", labels: Sequence[Label], size: float = 7.5) -> None:
             va="center",
             annotation_clip=False,
         )
+    axes.set_xlim(sides)
 
 
 def apart(heights: Sequence[float], distance: float) -> list[float]:
     """Heights that differ by at least `distance`, as near as possible to the given ones, which ascend.
 
-    Heights and distance are fractions of the axes, whose top no name passes. Least squares by pooling adjacent violators: names that would overlap form a block around the mean of their heights.
+    Heights and distance are fractions of the axes, whose top no name passes. Least squares by pooling adjacent
+    violators: names that would overlap form a block around the mean of their heights.
     """
     blocks: list[tuple[float, int]] = []  # mean of the heights, each less its offset in the block; and their number
     for height in heights:
@@ -167,7 +172,7 @@ def apart(heights: Sequence[float], distance: float) -> list[float]:
 def head(axes: "Axes", title: str, about: str) -> None:
     """Put a title above the axes, and in a line of its own what it is about."""
     axes.set_title(title, loc="left", fontweight="bold", pad=20)
-    axes.annotate(about, (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT, size=9)
+    axes.annotate(about, (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT)
 
 
 def legend_below(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], columns: int = 2) -> None:
@@ -273,7 +278,8 @@ def rendered(
 
     pictures = {}
     defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
-    with rc_context({**defaults, **options.style}):
+    style: Any = {**defaults, **options.style}
+    with rc_context(style):
         figure = Figure(figsize=options.size or (width, height), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)

@@ -11,7 +11,7 @@ from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.learning import SIDES, training_curve
 from metarl_run.report.names import display_name
 from metarl_run.report.run.terminal import number
-from metarl_run.report.sweep.groups import Group, in_same_tasks
+from metarl_run.report.sweep.groups import Group
 from metarl_run.report.sweep.jobs import Job
 
 Chart = dict[str, Any]
@@ -141,9 +141,9 @@ def _learning_lines(index: int, group: Group, curve: Mapping[str, Sequence[Any]]
 # --- Distribution over tasks ---
 
 
-def final_returns(group: Group) -> dict[int | None | str, np.ndarray]:
+def final_returns(group: Group) -> dict[Any, np.ndarray]:
     """Returns of the held-out tasks at the end of adaptation, in the order of the tasks, by seed."""
-    found: dict[int | None | str, np.ndarray] = {}
+    found: dict[Any, np.ndarray] = {}
     for job in group.jobs:
         if job.problem is None:
             last = by_step(job.rows)
@@ -228,9 +228,4 @@ def improvements(members: Sequence[tuple[int, Group]]) -> dict[tuple[int, int], 
 
 
 def _better(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x > y) + 0.5 * (x == y)
-
-
-def same_tasks(group: Group) -> bool:
-    """Check that all finished seeds of a group were tested in the same tasks."""
-    return in_same_tasks([job for job in group.jobs if job.problem is None])
+    return np.where(x == y, 0.5, x > y)

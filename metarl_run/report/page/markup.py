@@ -20,7 +20,7 @@ def escaped(content: object) -> Markup:
 
 
 def tag(name: str, *content: object, **attributes: object) -> Markup:
-    """An element; `class_="wide"` is the attribute `class`, `data_g=1` is `data-g`; attributes that are None are left out."""
+    """An element. `class_="wide"` is the attribute `class`, `data_g=1` is `data-g`; None leaves one out."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
         for key, value in attributes.items()

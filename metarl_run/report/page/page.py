@@ -29,7 +29,7 @@ from metarl_run.report.page.chart import (
     learning_charts,
     profile_charts,
 )
-from metarl_run.report.page.markup import Markup, escaped, table, tag
+from metarl_run.report.page.markup import Markup, table, tag
 from metarl_run.report.page.svg import picture
 from metarl_run.report.run.terminal import duration, number, thousands
 from metarl_run.report.sweep.groups import Group, outcomes_of
@@ -103,7 +103,8 @@ def _static(name: str) -> str:
 def _document(heading: str, body: Sequence[Markup], record: Mapping[str, Any]) -> str:
     scripts = [_static("uPlot.iife.min.js"), _static("page.js")]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: 'self' file:; media-src 'self' file:; script-src {hashes}"
+    films = "img-src data: 'self' file:; media-src data: 'self' file:"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; {films}; script-src {hashes}"
     data = json.dumps(record, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     style = f"{_static('uPlot.min.css')}{_static('page.css')}"
     licence = f"<!-- uPlot\n{_static('uPlot.LICENSE')}-->"
@@ -111,7 +112,7 @@ def _document(heading: str, body: Sequence[Markup], record: Mapping[str, Any]) -
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"{tag('title', heading)}<style>{style}</style></head><body>",
             *body,
             licence,
@@ -124,12 +125,11 @@ def _document(heading: str, body: Sequence[Markup], record: Mapping[str, Any]) -
 
 def _looks(groups: Sequence[Group]) -> list[tuple[int, int]]:
     """Numbers of colour and dash of each group, those of the pictures."""
-    looks = looks_of([group for group in groups])
-    dashes = ["-" if dash == "-" else dash for dash in DASHES]
+    looks = looks_of(groups)
     found = []
     for group in groups:
         style = looks[group.label]
-        dash = dashes.index(style["linestyle"]) if style["linestyle"] in dashes else 0
+        dash = DASHES.index(style["linestyle"]) if style["linestyle"] in DASHES else 0
         found.append((PALETTE.index(style["color"]), dash))
     return found
 
@@ -154,9 +154,7 @@ def _about(groups: Sequence[Group], jobs: Sequence[Job]) -> str:
     unfinished = sum(job.problem is not None for job in jobs)
     parts = [
         _count(len(jobs), "run"),
-        _count(len(groups), "method")
-        if len(by_env(groups)) == 1
-        else _count(len(groups), "pair") + " of method and family",
+        _count(len(groups), "method") if len(by_env(groups)) == 1 else f"{len(groups)} pairs of method and family",
         f"{unfinished} without a result" if unfinished else "",
         "every number with its 95 % interval over seeds and tasks",
     ]
@@ -169,9 +167,7 @@ def _count(number: int, thing: str) -> str:
 
 # --- Sections ---
 
-ADAPTATION = (
-    "Line: mean return on held-out tasks; band: its 95 % interval; markers: points of the curve; dashed grey: optimum."
-)
+ADAPTATION = "Line: mean return on held-out tasks; band: its 95 % interval."
 LEARNING = "Solid: after adaptation; dashed: before. Time is that of meta-updates, without evaluations."
 PROFILE = (
     "Fraction of held-out tasks that end with at least a return of τ: the higher, the better (performance profile)."
@@ -180,7 +176,13 @@ PROFILE = (
 
 def _figures(charts: Sequence[Chart], looks: Sequence[tuple[int, int]], caption: str) -> list[Markup]:
     return [
-        tag("figure", tag("h3", chart["title"]), picture(chart, looks), tag("figcaption", caption), id=chart["id"])
+        tag(
+            "figure",
+            tag("h3", chart["title"]),
+            picture(chart, looks),
+            tag("figcaption", caption, [f" Dashed grey: {level['name']}." for level in chart["levels"]]),
+            id=chart["id"],
+        )
         for chart in charts
     ]
 
@@ -242,7 +244,8 @@ def _improvements(groups: Sequence[Group]) -> Iterator[Markup]:
         compared = [(index, group) for index, group in members if group.curve]
         if not 2 <= len(compared) <= MOST_PAIRED:
             if len(compared) > MOST_PAIRED:
-                some = f"{display_name('env', env)}: pairs are compared among at most {MOST_PAIRED} methods; choose some: metarl-run report … --methods A,B"
+                name = display_name("env", env)
+                some = f"{name}: pairs are compared among at most {MOST_PAIRED} methods, choose some with --methods A,B"
                 yield tag("p", some, class_="note")
             continue
         found = improvements(compared)
@@ -268,28 +271,29 @@ def _improvements(groups: Sequence[Group]) -> Iterator[Markup]:
 def _films(jobs: Sequence[Job], beside: Path | None) -> Iterator[Markup]:
     shown = 0
     for job in jobs:
-        for name, magic in FILMS.items():
-            if shown == MOST_FILMS or not (job.folder / name).is_file():
+        for file, magic in FILMS.items():
+            if shown == MOST_FILMS or not (job.folder / file).is_file():
                 continue
             try:
-                data = read_bytes(job.folder / name, largest=64 * 2**20, first=LARGEST_FILM + 1)
+                data = read_bytes(job.folder / file, largest=64 * 2**20, first=LARGEST_FILM + 1)
             except (OSError, StateError):
                 continue
             if not data.startswith(magic):
                 continue
             shown += 1
-            title = f"{display_name('algo', job.choices['algo'])}, seed {job.seed}: a held-out task before adaptation and after each step"
-            kind = "image/gif" if name.endswith("gif") else "video/mp4"
+            name = display_name("algo", job.choices["algo"])
+            title = f"{name}, seed {job.seed}: a held-out task before adaptation and after each step"
+            kind = "image/gif" if file.endswith("gif") else "video/mp4"
             inside = len(data) <= LARGEST_FILM
-            source = f"data:{kind};base64,{base64.b64encode(data).decode()}" if inside else name
-            if inside and name.endswith("gif"):
+            source = f"data:{kind};base64,{base64.b64encode(data).decode()}" if inside else file
+            if inside and file.endswith("gif"):
                 content = tag("img", src=source, alt=title)
             elif job.folder == beside:
                 content = (
-                    tag("img", src=name, alt=title) if name.endswith("gif") else tag("video", src=name, controls="")
+                    tag("img", src=file, alt=title) if file.endswith("gif") else tag("video", src=file, controls="")
                 )
             else:
-                content = tag("p", tag("code", short(job.folder / name)))
+                content = tag("p", tag("code", short(job.folder / file)))
             yield tag("figure", content, tag("figcaption", title))
 
 
@@ -311,7 +315,7 @@ def _configuration(groups: Sequence[Group]) -> Iterator[Markup]:
             rows.append([tag("code", key), *(tag("mark", x) if x != usual else x for x in values[key])])
         yield tag(
             "p",
-            f"{_count(len(different), 'key')} with different values; marked where a method has not the most frequent one.",
+            f"{_count(len(different), 'key')} with different values; marked where a method has another than most.",
         )
         yield table(["key", *names], rows)
     same = [(key, values[key][0]) for key in keys if key not in different]
@@ -423,6 +427,3 @@ def heading_of(groups: Sequence[Group]) -> str:
     heading = f"{methods} on {', '.join(envs) if len(envs) <= 3 else _count(len(envs), 'family')}"
     seeds = [job.seed for group in groups for job in group.jobs]
     return f"{heading}, seed {seeds[0]}" if len(seeds) == 1 else heading
-
-
-__all__ = ["command_of", "escaped", "heading_of", "page"]

@@ -73,8 +73,8 @@ def picture(chart: dict[str, Any], looks: Sequence[tuple[int, int]]) -> Markup:
             x, y = at(x1, level["y"])
             yield tag("text", level["name"], x=f"{x:.1f}", y=f"{y - 6:.1f}", class_="end")
         for line in lines:
-            colour, dash = looks[line["g"]]
-            mean, *ends = line["y"][measure]
+            colour, _ = looks[line["g"]]
+            _, *ends = line["y"][measure]
             x = line["x"][axis]
             if len(ends) == 2 and None not in (*ends[0], *ends[1]):
                 around = [*zip(x, ends[0], strict=True), *reversed([*zip(x, ends[1], strict=True)])]
@@ -91,5 +91,4 @@ def picture(chart: dict[str, Any], looks: Sequence[tuple[int, int]]) -> Markup:
 
     label = f"{chart['measures'][measure]} over {chart['axes'][axis]}: {chart['title']}"
     box = f"0 0 {WIDTH} {HEIGHT}"
-    # viewBox is written in two cases, which keywords of Python allow
     return tag("svg", frame(), curves(), viewBox=box, role="img", aria_label=label)

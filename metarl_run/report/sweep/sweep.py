@@ -106,9 +106,9 @@ def write(
 
 def write_page(folder: Path, groups: Sequence[Group], title: str | None = None) -> Path:
     """Write report.html."""
-    from metarl_run.report.page.page import heading_of, page as text_of  # only some comparisons have one
+    from metarl_run.report.page import page  # only some comparisons have one
 
-    text = text_of(groups, title or heading_of(groups), notes_of(groups), beside=folder)
+    text = page.page(groups, title or page.heading_of(groups), notes_of(groups), beside=folder)
     return write_atomically(folder / "report.html", text.encode())
 
 
