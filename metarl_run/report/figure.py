@@ -128,7 +128,7 @@ def name_ends(axes: "Axes", labels: Sequence[Label]) -> None:
         if label.x is not None and label.x < 0.9 * right:
             axes.plot([label.x, right], [label.y, label.y], color=label.colour, linewidth=0.7, linestyle=":", alpha=0.7)
         axes.annotate(
-            label.text,
+            shortened(label.text),
             (1.0, end),
             (1.06, place),
             "axes fraction",
@@ -147,6 +147,11 @@ def name_ends(axes: "Axes", labels: Sequence[Label]) -> None:
             annotation_clip=False,
         )
     axes.set_xlim(sides)
+
+
+def shortened(text: str, longest: int = 40) -> str:
+    """A long text without its middle: what tells variants apart stands at their ends."""
+    return text if len(text) <= longest else f"{text[: longest // 2 - 1]}…{text[-longest // 2 :]}"
 
 
 def apart(heights: Sequence[float], distance: float) -> list[float]:

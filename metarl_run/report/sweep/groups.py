@@ -38,6 +38,7 @@ class Group:
         tasks_hashes: hash of the held-out tasks of each finished seed, as far as known.
         left_out: a line for each job that repeats a seed.
         jobs: those that count, finished or not.
+        repeats: those that do not, since they repeat a seed.
     """
 
     algo: str
@@ -57,6 +58,7 @@ class Group:
     tasks_hashes: Mapping[int | None, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()
     jobs: Sequence[Job] = ()
+    repeats: Sequence[Job] = ()
 
     @property
     def label(self) -> str:
@@ -183,6 +185,7 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
         tasks_hashes={job.seed: job.tasks_hash for job in finished if job.tasks_hash},
         left_out=left_out,
         jobs=counted,
+        repeats=[job for job in jobs if job not in counted],
     )
 
 

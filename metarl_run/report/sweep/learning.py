@@ -60,7 +60,7 @@ def draw(
                         low, high = curve[f"{side}_low"], curve[f"{side}_high"]
                         draw_band(axes, x, low, high, style["color"], len(members))
                     marker = "o" if len(x) <= 20 else ""
-                    axes.plot(x, y, marker=marker, markersize=3.5, linewidth=1.8, **style)
+                    axes.plot(x, y, label=group.name, marker=marker, markersize=3.5, linewidth=1.8, **style)
                     labels.append(Label(group.name, x[-1], y[-1], style["color"]))
                 panels.append((axes, labels))
             share_heights([axes for axes, _ in panels])

@@ -151,15 +151,16 @@ def draw_panel(
         apart = style["color"] == FAINT
         if None not in curve["low"]:
             draw_band(axes, x, curve[lower], curve[upper], style["color"], len(members))
+        seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
         axes.plot(
             x,
             mean,
+            label=group.name + seeds,
             marker="o" if has_markers(curve) and not apart else "",
             markersize=3.5,
             linewidth=1.1 if apart else 1.8,
             **style,
         )
-        seeds = "" if not group.failed_seeds else f" ({group.finished} seeds)"
         labels.append(Label(group.name + seeds, x[-1], mean[-1], style["color"]))
     if outcome is None:
         labels += draw_optima(axes, members, looks)

@@ -26,7 +26,7 @@ from metarl_run.report.run.terminal import duration, in_ascii, number, thousands
 from metarl_run.report.sweep import learning
 from metarl_run.report.sweep.columns import Columns, columns_of
 from metarl_run.report.sweep.groups import Group, grouped, outcomes_of
-from metarl_run.report.sweep.jobs import Job, read_jobs
+from metarl_run.report.sweep.jobs import Job, job_order, read_jobs
 from metarl_run.report.sweep.panels import draw
 from metarl_run.report.tasks import benchmark_text, hash_of_tasks, remarkable, tasks_text
 from metarl_run.system.atomic import write_atomically
@@ -89,7 +89,8 @@ def write(
     """
     if groups is None:
         groups = grouped(read_jobs(folder))
-    failed = [job for group in groups for job in group.jobs if job.problem is not None]
+    everything = [job for group in groups for job in (*group.jobs, *group.repeats)]
+    failed = sorted((job for job in everything if job.problem is not None), key=lambda job: job_order(job.folder))
     files = [
         write_atomically(folder / "comparison.csv", csv_of(groups).encode()),
         write_atomically(folder / "comparison.json", json_of(groups, failed).encode()),
