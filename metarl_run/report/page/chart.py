@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl_run.maths.statistics import bootstrap_interval, by_step
+from metarl_run.maths.statistics import bootstrap_interval, by_step, interquartile_mean
 from metarl_run.report.coarse import coarse_curve
 from metarl_run.report.learning import SIDES, training_curve
 from metarl_run.report.names import display_name
@@ -89,12 +90,14 @@ def _adaptation_of(job: Job, outcomes: Sequence[str]) -> dict[str, Any]:
     """The line of one seed."""
     names = ("episodes_seen", "env_steps_seen", "episode_return", *outcomes)
     steps = by_step(job.rows)
-    means = {name: [sum(row[name] for row in here) / len(here) for here in steps.values()] for name in names}
-    curve = coarse_curve({"mean": means.pop("episode_return"), "adaptation_step": list(steps), **means}, MOST_POINTS)
+    means = {name: [fmean(row[name] for row in here) for here in steps.values()] for name in names}
+    iqm = [interquartile_mean(np.array([row["episode_return"] for row in here])) for here in steps.values()]
+    whole = {"mean": means.pop("episode_return"), "iqm": iqm, "adaptation_step": list(steps), **means}
+    curve = coarse_curve(whole, MOST_POINTS)
     return {
         "seed": job.seed,
         "x": {axis: rounded(curve[axis]) for axis in AXES},
-        "y": {name: [rounded(curve[name])] for name in ("mean", *outcomes)},
+        "y": {name: [rounded(curve[name])] for name in ("mean", "iqm", *outcomes)},
     }
 
 

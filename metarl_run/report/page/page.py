@@ -10,6 +10,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,8 @@ def _document(heading: str, body: Sequence[Markup], record: Mapping[str, Any]) -
 
 
 def _looks(groups: Sequence[Group]) -> list[tuple[int, int]]:
-    """Numbers of colour and dash of each group, those of the pictures."""
-    looks = looks_of(groups)
+    """Numbers of colour and dash of each group: those of the pictures, whose panels are one here."""
+    looks = looks_of([replace(group, panel="one" if group.panel else None) for group in groups])
     found = []
     for group in groups:
         style = looks[group.label]
@@ -135,18 +136,20 @@ def _looks(groups: Sequence[Group]) -> list[tuple[int, int]]:
 
 
 def _chips(groups: Sequence[Group], looks: Sequence[tuple[int, int]]) -> Markup:
-    """The legend, whose entries are switches where scripts run; one method is switched in all of its envs."""
-    chips = []
+    """The legend, whose entries are switches where scripts run: a method in all of its families."""
+    methods: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
-        colour, dash = looks[index]
+        methods.setdefault(group.name, []).append(index)
+    chips = []
+    for name, indices in methods.items():
+        colour, dash = looks[indices[0]]
         line = tag("path", d="M1 4H25", class_=f"line s{colour} d{dash}")
         mark = tag("svg", line, viewBox="0 0 26 8", aria_hidden="true")
-        env = f" · {display_name('env', group.env)}" if len(by_env(groups)) > 1 else ""
-        text = tag("span", f"{group.name}{env}")
-        if len(groups) > 1:
-            chips.append(tag("button", mark, text, type="button", class_="chip", aria_pressed="true", data_g=index))
+        if len(methods) > 1:
+            every = " ".join(map(str, indices))
+            chips.append(tag("button", mark, name, type="button", class_="chip", aria_pressed="true", data_g=every))
         else:
-            chips.append(tag("span", mark, text, class_="chip"))
+            chips.append(tag("span", mark, name, class_="chip"))
     return tag("div", chips, class_="chips", aria_label="methods")
 
 

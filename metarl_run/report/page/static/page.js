@@ -72,6 +72,9 @@
     }, ordered.length ? uPlot.join(ordered) : [[]], box);
   };
 
+  // Pixels from the pointer to the part of the axis on which a line has points
+  const beyond = (u, xs, left) => Math.max(0, u.valToPos(Math.min(...xs), "x") - left, left - u.valToPos(Math.max(...xs), "x"));
+
   const hover = (view, u, tip) => {
     const { left, top } = u.cursor;
     if (left === undefined || left < 0 || !view.means.length) { tip.hidden = true; return; }
@@ -81,7 +84,7 @@
       line.x.forEach((at, i) => { if (line.y[0][i] !== null && (best === null || Math.abs(at - x) < Math.abs(line.x[best] - x))) best = i; });
       if (best === null) continue;
       const across = u.valToPos(line.x[best], "x"), down = u.valToPos(line.y[0][best], "y");
-      found.push({ line, best, stroke, ends, far: Math.abs(across - left) > 60 ? Infinity : Math.abs(down - top) });
+      found.push({ line, best, stroke, ends, far: beyond(u, line.x, left) > 60 ? Infinity : Math.abs(down - top) });
     }
     const near = found.filter(one => one.far < Infinity).sort((a, b) => a.far - b.far).slice(0, 8);
     tip.hidden = !near.length;
@@ -122,13 +125,19 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown.forEach(draw));
 
-  for (const chip of document.querySelectorAll("button.chip")) chip.addEventListener("click", event => {
-    const g = Number(chip.dataset.g), all = [...document.querySelectorAll("button.chip")];
-    if (event.detail > 1) { all.forEach(other => hidden.add(Number(other.dataset.g))); hidden.delete(g); }
-    else if (hidden.has(g)) hidden.delete(g); else hidden.add(g);
-    all.forEach(other => other.setAttribute("aria-pressed", String(!hidden.has(Number(other.dataset.g)))));
-    shown.forEach(draw);
-  });
+  // A click switches a method, a double click shows it alone, and another one all again
+  const chips = [...document.querySelectorAll("button.chip")], of = chip => chip.dataset.g.split(" ").map(Number);
+  const alone = chip => chips.every(other => hidden.has(of(other)[0]) !== (other === chip));
+  const show = (chip, yes) => of(chip).forEach(g => yes ? hidden.delete(g) : hidden.add(g));
+  for (const chip of chips) {
+    let before = false;
+    chip.addEventListener("click", event => {
+      if (event.detail === 2) chips.forEach(other => show(other, before || other === chip));
+      else { before = alone(chip); show(chip, hidden.has(of(chip)[0])); }
+      for (const other of chips) other.setAttribute("aria-pressed", String(!hidden.has(of(other)[0])));
+      shown.forEach(draw);
+    });
+  }
 
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0], value = (row, column) => {
