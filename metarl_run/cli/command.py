@@ -49,6 +49,10 @@ def _run(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"metarl-run {__version__}")
         return DONE
+    if argv[:1] == ["report"]:
+        from metarl_run.cli import report
+
+        return report.main(argv[1:])
     if "--help" in argv or "-h" in argv:
         from metarl_run.config.help import help_text
 
@@ -58,10 +62,6 @@ def _run(argv: list[str]) -> int:
         from metarl_run.cli import watch
 
         return watch.main(argv[1:])
-    if argv[:1] == ["report"]:
-        from metarl_run.cli import report
-
-        return report.main(argv[1:])
     from metarl_run.cli import train
 
     return train.main(argv)
