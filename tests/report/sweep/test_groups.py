@@ -1,7 +1,7 @@
 """Groups of jobs: one count per seed, tasks that seeds share, and notes on both."""
 
-import io
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
