@@ -71,7 +71,7 @@ def write(folder: Path) -> list[Path]:
                 width = 1.8 if len(names) == 1 else 0.8
                 for name in names:
                     axes.plot(x, learned[name], linewidth=width, **look(line_index))
-                end = learned[names[-1]][-1]
+                end = max(learned[name][-1] for name in names)
                 labels.append(Label(f"step {step}" if step else hyperparameter, x[-1], end, look(line_index)["color"]))
             axes.set_title(hyperparameter.replace("_", " "), loc="left", fontsize=9.5)
             axes.set_xlabel("meta-iteration", fontsize=8.5, color=FAINT)
