@@ -20,7 +20,7 @@ from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect, of_older_runs
-from metarl_run.errors import ResourceError, RunError, StateError, visible
+from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
 from metarl_run.system import machine
@@ -31,6 +31,11 @@ from metarl_run.system.json_text import json_text
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
 MAY_DIFFER = keys_that_affect("nothing", "indirectly")
 """Keys that may differ when a run is continued; what the indirect ones refer to may not."""
+
+FAILURES: Mapping[int, type[RunError]] = {
+    kind.exit_code: kind for kind in (Bug, ConfigError, StateError, NumericalError)
+}
+"""Failures that would happen again, by their exit codes."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,18 @@ def is_complete(folder: Path) -> bool:
         return read_summary(folder).get("status") == "complete"
     except (OSError, ValueError, StateError):
         return False
+
+
+def require_not_failed(folder: Path) -> None:
+    """Raise the error that the run in `folder` failed with, unless disk, memory or device was at fault."""
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError, StateError):
+        return
+    error = summary.get("error") or {}
+    kind = FAILURES.get(error.get("exit_code"))
+    if summary.get("status") == "failed" and kind is not None:
+        raise kind(str(error.get("where")), f"{error.get('reason')} (tried before)", "retry_failed=true tries again")
 
 
 def require_own(folder: Path) -> None:

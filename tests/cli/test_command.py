@@ -52,7 +52,7 @@ def test_help_teaches(tmp_path: Path, argv: list[str]) -> None:
     for path in CONFIG_DIR.glob("*/*.yaml"):
         assert f"\n  {path.stem} " in done.stdout
     for wanted in (
-        "resume=RUN_FOLDER",
+        "resume=FOLDER",
         "checkpoint=RUN_FOLDER",
         "-m algo=maml",
         "-sc install=bash",
