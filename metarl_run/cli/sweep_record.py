@@ -96,9 +96,8 @@ def continuing(folder: Path, argv: Sequence[str]) -> list[list[str]]:
     may_differ = keys_that_affect("nothing", "indirectly")
     for key in given:
         if key.partition(".")[0] not in may_differ and not key.startswith("hydra"):
-            raise ConfigError(
-                key, "cannot be changed in a sweep that was begun", f"leave it out, or start another with {given[key]}"
-            )
+            hint = f"leave it out, or start another sweep with {given[key]}"
+            raise ConfigError(key, "cannot be changed in a sweep that was begun", hint)
     lines = []
     for command in commands_of(folder):
         if missing := [text for text in command["given_again"] if text not in (*switches, *overrides)]:
@@ -118,9 +117,8 @@ def to_go_on(argv: Sequence[str]) -> list[str]:
 
 def _again(argv: Sequence[str]) -> list[str]:
     """Arguments that choose code, but for launchers, whose choice is free."""
-    chosen = [
-        t for t in parsed_flags(argv)[1] if not _may_be_recorded(t) and not _of_launcher(t) and key_of(t) != "resume"
-    ]
+    overrides = [text for text in parsed_flags(argv)[1] if key_of(text) != "resume"]
+    chosen = [text for text in overrides if not _may_be_recorded(text) and not _of_launcher(text)]
     return [*(text for text in _switches(argv) if text not in MULTIRUN), *chosen]
 
 

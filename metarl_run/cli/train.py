@@ -174,7 +174,7 @@ def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
 
 
 def _resume_sweep(folder: Path, argv: Sequence[str]) -> int:
-    """Whatever is not done of a sweep, by the launcher that is named now; jobs that failed are left unless asked for."""
+    """Whatever is not done of a sweep, by the launcher that is named now."""
     place = f"{sweep_record.PLACE}={quoted(str(folder))}"
     lines = [[*line, place] for line in sweep_record.continuing(folder, argv)]
     return max(_begin_sweep(compose_points(line), line, new=False) for line in lines)
