@@ -66,7 +66,10 @@ def commands_of(folder: Path) -> list[Command]:
         own = record.pop(SEAL)
         if own != seal(record):
             raise ValueError("its hash is not that of its content")
-        commands = [Command(**command) for command in record["commands"]]
+        commands = [
+            Command(overrides=[*each["overrides"]], given_again=[*each["given_again"]], jobs=each["jobs"])
+            for each in record["commands"]
+        ]
         for command in commands:
             texts = (*command["overrides"], *command["given_again"])
             if not all(isinstance(text, str) for text in texts) or not isinstance(command["jobs"], int | None):

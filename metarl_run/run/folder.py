@@ -60,7 +60,7 @@ def require_not_failed(folder: Path) -> None:
     except (OSError, ValueError, StateError):
         return
     error = summary.get("error") or {}
-    kind = FAILURES.get(error.get("exit_code"))
+    kind = FAILURES.get(int(error.get("exit_code") or 0))
     if summary.get("status") == "failed" and kind is not None:
         raise kind(str(error.get("where")), f"{error.get('reason')} (tried before)", "retry_failed=true tries again")
 
