@@ -255,10 +255,10 @@ def sweep_job(cfg: DictConfig) -> float:
         raise request.by or SystemExit(request.exit_code) from None
     finally:
         if not ours:  # whoever drives the sweep may be gone by now
-            _compare_if_last(Path(HydraConfig.get().sweep.dir))
+            compare_if_last(Path(HydraConfig.get().sweep.dir))
 
 
-def _compare_if_last(folder: Path) -> None:
+def compare_if_last(folder: Path) -> None:
     """Write the comparison of a sweep of which every job has ended."""
     from metarl_run.report.sweep import sweep
     from metarl_run.report.sweep.jobs import job_folders, summary_or_empty

@@ -59,10 +59,12 @@ def require_not_failed(folder: Path) -> None:
         summary = read_summary(folder)
     except (OSError, ValueError, StateError):
         return
-    error = summary.get("error") or {}
-    kind = FAILURES.get(int(error.get("exit_code") or 0))
-    if summary.get("status") == "failed" and kind is not None:
-        raise kind(str(error.get("where")), f"{error.get('reason')} (tried before)", "retry_failed=true tries again")
+    error = summary.get("error")
+    if summary.get("status") != "failed" or not isinstance(error, dict):
+        return
+    code, reason = error.get("exit_code"), f"{error.get('reason')} (tried before)"
+    if isinstance(code, int) and code in FAILURES:
+        raise FAILURES[code](str(error.get("where")), reason, "retry_failed=true tries again")
 
 
 def require_own(folder: Path) -> None:

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from metarl_run.cli.sweep_record import FILE, commands_of, continuing, remember, to_go_on
+from metarl_run.cli.train import compare_if_last
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.files import SEAL, seal
+from metarl_run.report.sweep import sweep
 
 ARGV = ["-m", "algo=maml,rl2", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=here"]
 
@@ -62,3 +64,19 @@ def test_a_damaged_record_is_refused(tmp_path, damage):
     (tmp_path / FILE).write_text(damage)
     with pytest.raises(StateError, match="no record of a sweep"):
         commands_of(tmp_path)
+
+
+def test_the_last_job_compares_where_nobody_drives_the_sweep(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(sweep, "write", compared.append)
+    remember(tmp_path, ARGV, 2)
+    for number, status in enumerate(("complete", "interrupted")):
+        (tmp_path / f"maml_x_0_{number}").mkdir()
+        (tmp_path / f"maml_x_0_{number}/summary.json").write_text(json.dumps({"status": status}))
+    compare_if_last(tmp_path)
+    assert not compared
+    (tmp_path / "maml_x_0_1/summary.json").write_text(json.dumps({"status": "failed"}))
+    compare_if_last(tmp_path)
+    assert compared == [tmp_path]
+    compare_if_last(tmp_path / "maml_x_0_1")  # a folder without a record
+    assert len(compared) == 1
