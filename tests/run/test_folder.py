@@ -199,7 +199,7 @@ def test_a_run_may_go_on_with_other_threads_which_it_records(tmp_path):
 def test_a_failure_of_its_own_would_happen_again(tmp_path, code, kind):
     error = {"where": "algo.inner_lr", "reason": "too large", "exit_code": code}
     (tmp_path / "summary.json").write_text(json.dumps({"status": "failed", "error": error}))
-    with pytest.raises(kind, match="too large .tried before."):
+    with pytest.raises(kind, match="tried before"):
         require_not_failed(tmp_path)
 
 
