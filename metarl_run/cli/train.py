@@ -328,7 +328,13 @@ def _run_here(cfg: DictConfig) -> None:
     config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
     in_sweep = chosen.mode is RunMode.MULTIRUN
-    plan = Plan(config, choices, [str(text) for text in chosen.overrides.task], in_sweep=in_sweep)
+    plan = Plan(
+        config,
+        choices,
+        [str(text) for text in chosen.overrides.task],
+        in_sweep=in_sweep,
+        launcher=str(chosen.launcher.get("_target_")) if in_sweep else None,
+    )
     if in_sweep and not config["retry_failed"]:
         require_not_failed(Path(chosen.runtime.output_dir))
     shared = Path(chosen.sweep.dir, products.FILE) if in_sweep else None

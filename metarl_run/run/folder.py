@@ -23,6 +23,7 @@ from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
+from metarl_run.run.provenance import provenance
 from metarl_run.system import machine
 from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
@@ -95,7 +96,9 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         StateError: if there are changes, and `allow_changes` does not allow them.
     """
     if not (folder / "run.json").exists():
-        _write_plan(plan, folder, {"versions": versions(), "threads": machine.threads(plan.config["threads"])})
+        threads = machine.threads(plan.config["threads"])
+        begun = {"versions": versions(), "threads": threads, "provenance": provenance(plan.launcher)}
+        _write_plan(plan, folder, begun)
         return False
     changed = changes(plan, folder)
     if not changed:
