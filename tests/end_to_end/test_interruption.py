@@ -8,9 +8,11 @@ import resource
 import signal
 import time
 
+import black_box
 import pytest
 import yaml
-from black_box import LONG, SMALL, Running, call, environment, iterations_done, left_behind, record, summary
+from black_box import LONG, SMALL, environment, iterations_done, left_behind, record, summary
+from forks import Running, call
 
 from metarl_run.files import SEAL, seal
 
@@ -20,7 +22,7 @@ TOTAL = 120
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    done = call(*LONG, "hydra.run.dir=run", cwd=folder)
+    done = black_box.call(*LONG, "hydra.run.dir=run", cwd=folder)
     assert done.returncode == 0, done.stderr
     return record(folder / "run")
 
@@ -66,7 +68,7 @@ def cpu_seconds_of_the_ended():
 
 def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
     others = cpu_seconds_of_the_ended()
-    running = start(tmp_path)
+    running = black_box.Running(*LONG, "hydra.run.dir=run", cwd=tmp_path)
     running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
     before = running.cpu_seconds()
     running.signal(signal.SIGINT)
@@ -121,7 +123,7 @@ def test_a_run_in_use_is_not_entered(tmp_path):
     (tmp_path / "without/torch.py").write_text("raise SystemExit('torch was imported')")
     path = os.pathsep.join([str(tmp_path / "without"), environment()["PYTHONPATH"]])
     for again in (["resume=run"], [*SMALL, "hydra.run.dir=run"]):
-        second = call(*again, cwd=tmp_path, PYTHONPATH=path)
+        second = black_box.call(*again, cwd=tmp_path, PYTHONPATH=path)
         assert second.returncode == 3, second.stderr
         assert re.search(rf"is in use by process {running.process.pid} since \d{{4}}-", second.stderr)
     running.signal(signal.SIGINT)
