@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -153,6 +154,7 @@ def _start(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     sys.path[:] = dict.fromkeys([*environment["PYTHONPATH"].split(os.pathsep), *sys.path])
     tempfile.tempdir = None
+    sys.modules["__main__"] = types.ModuleType("__main__")  # processes that it starts would run this file's again
 
 
 def _leave() -> None:

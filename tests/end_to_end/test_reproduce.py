@@ -7,7 +7,7 @@ import sys
 
 import black_box
 import pytest
-from black_box import ROOT, environment, left_behind
+from black_box import ROOT, left_behind
 from forks import Running, call
 
 REPRODUCE = ROOT / "scripts" / "reproduce.py"
@@ -128,9 +128,9 @@ def test_a_failing_cell_is_shown_with_its_seed_and_stops_no_other(tmp_path, monk
     (tmp_path / "table_toy.py").write_text(TOY)
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "failing.yaml").write_text(FAILING)
-    path = f"{tmp_path}:{environment()['PYTHONPATH']}"
+    monkeypatch.syspath_prepend(tmp_path)
     given = ("--config-dir=conf", "plugins=[table_toy]", "experiment=failing", "table.tasks=20", "seed=7")
-    done = black_box.call(*given, "table.jobs=1", cwd=tmp_path, PYTHONPATH=path)
+    done = call(*given, "table.jobs=1", cwd=tmp_path)
     assert done.returncode == 6, done.stderr
     folder = tmp_path / "outputs" / "failing"
     cells = {cell["column"]: cell for cell in json.loads((folder / "table.json").read_text())["cells"]}
@@ -149,7 +149,7 @@ def test_a_failing_cell_is_shown_with_its_seed_and_stops_no_other(tmp_path, monk
     (tmp_path / "table_toy.py").write_text(
         TOY.replace("raise RuntimeError", "return super().act(agent, percept); raise")
     )
-    again = black_box.call(*given, "table.columns=[Random,Breaks]", cwd=tmp_path, PYTHONPATH=path)
+    again = call(*given, "table.columns=[Random,Breaks]", cwd=tmp_path)
     assert again.returncode == 0 and "[1/1] Breaks" in again.stdout  # what failed is tried again, nothing else
 
 
