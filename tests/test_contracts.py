@@ -39,8 +39,8 @@ def composed(option, env, *others):
     return config
 
 
-HORIZONS = {"env=cartpole_family": 30}
-"""Steps of an episode, where that is not 10: poles still stand after 10 steps, and all returns would be the same."""
+HORIZONS = {f"env={env}": 30 for env in ("bandit", "cartpole_family", "gridworld")}
+"""Steps of an episode, where that is not 10: poles still stand after 10 steps, and goals are not yet found."""
 
 SIMULATED = "half_cheetah_vel"
 """The one of MuJoCo's families that stands for all: a step of theirs takes long."""
