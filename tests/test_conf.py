@@ -23,8 +23,12 @@ def name(path: Path) -> str:
     return str(path.relative_to(CONFIG_DIR))
 
 
-PART = {"experiment=families": ["seed=0"], "experiment=families_tuning": ["env=cartpole_family"]}
-"""Of experiments of hundreds of runs: the others differ from these in the seed or the family alone."""
+PART = {
+    "experiment=families": ["seed=0"],
+    "experiment=families_tuning": ["env=cartpole_family"],
+    "experiment=locomotion": ["seed=0"],
+}
+"""Of experiments of many runs: the others differ from these in the seed or the family alone."""
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)

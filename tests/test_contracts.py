@@ -33,12 +33,14 @@ def composed(option, env, *others):
     """
     point = suited("experiment=smoke", option)[0]
     family = suited("experiment=smoke", env)[0].config["env"]
-    if env == f"env={SIMULATED}":
-        family = {**family, "horizon": 10}
+    family = {**family, "horizon": HORIZONS.get(env, 10)}
     config = {**point.config, "env": family}
     validate(config, {**point.choices, "env": env.removeprefix("env=")})
     return config
 
+
+HORIZONS = {f"env={env}": 30 for env in ("bandit", "cartpole_family", "gridworld")}
+"""Steps of an episode, where that is not 10: poles still stand after 10 steps, and goals are not yet found."""
 
 SIMULATED = "half_cheetah_vel"
 """The one of MuJoCo's families that stands for all: a step of theirs takes long."""

@@ -4,8 +4,9 @@ import importlib
 import json
 
 import pytest
-from black_box import call, rows, summary
+from black_box import rows, summary
 from conftest import VARIANTS
+from forks import call
 from suited import suited
 
 from metarl_run.env.registration import configuration
