@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl_run.cli.train import stored_run
+from metarl_run.config.stored import stored_run
 from metarl_run.errors import DONE, ConfigError, StateError
 from metarl_run.system.video import require_writer
 
