@@ -56,9 +56,25 @@ def main(argv: Sequence[str]) -> int:
         RunError: see `metarl_run.errors`.
         Interrupted: after saving, if a signal asked for it.
     """
+    return carry_out(compose(argv), argv)
+
+
+def compose(argv: Sequence[str]) -> Composed:
+    """The runs that a command line asks for, validated."""
     machine.prepare()
     hydra_files.install()
-    composed = compose_points(argv)
+    return compose_points(argv)
+
+
+def folder_of(composed: Composed) -> Path:
+    """The folder of the run or sweep."""
+    first = composed.points[0]
+    resumed = first.config["resume"]
+    return Path(str(resumed or (first.sweep_folder if composed.multirun else first.folder)))
+
+
+def carry_out(composed: Composed, argv: Sequence[str]) -> int:
+    """Run what was composed from `argv`; see `main`."""
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
