@@ -42,9 +42,7 @@ from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept
 
 
-def load(
-    run_or_checkpoint: str | Path, *, seed: int = 0, device: str = "cpu", plugins: Sequence[str] = ()
-) -> "Agent":
+def load(run_or_checkpoint: str | Path, *, seed: int = 0, device: str = "cpu", plugins: Sequence[str] = ()) -> "Agent":
     """The agent of a run.
 
     Args:

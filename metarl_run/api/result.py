@@ -15,7 +15,7 @@ from metarl_run.errors import StateError
 from metarl_run.files import plain_only
 from metarl_run.report.folder import NUMBER_OF, read_summary
 from metarl_run.report.sweep.groups import Group, grouped
-from metarl_run.report.sweep.jobs import Job, is_job, job_folders, job_order, read_job
+from metarl_run.report.sweep.jobs import Job, job_folders, job_order, read_job
 from metarl_run.report.sweep.sweep import CSV_COLUMNS, SweepReport, csv_of
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from metarl_run.errors import ConfigError, StateError
 from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR
 
+
 def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
     """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
     refuse_links(folder)

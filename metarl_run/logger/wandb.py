@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import select
 import shlex
 import signal
@@ -14,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl_run.kinds import Positive
+from metarl_run.component import field
+from metarl_run.kinds import Names, Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import few
 from metarl_run.maths.statistics import outcomes_in
@@ -47,16 +49,23 @@ class Wandb(Sink):
     seen. Any failure is reported in one warning, and the run goes on: its own files are the record.
 
     Args:
-        mode: `auto` is online if there are credentials, else offline; `online` warns if there are none. The environment
-            variable WANDB_MODE takes precedence; `disabled` there switches wandb off. WANDB_NAME, WANDB_RUN_GROUP and
-            WANDB_TAGS count as with any program.
+        mode: `auto` is online if there are credentials, else offline, unless WANDB_MODE, WANDB_DISABLED or a command
+            like `wandb disabled` says otherwise; `online` warns if there are no credentials.
         project: name of the wandb project.
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
+        name, group, tags: of the wandb run; null is WANDB_NAME, WANDB_RUN_GROUP and, beside algo, env and learner,
+            WANDB_TAGS, else the run folder's name and `<algo> on <env>`.
+        init: further arguments of `wandb.init`, such as `{entity: my_team, notes: …}`; wandb's own environment
+            variables count for those that are not given.
     """
 
     mode: Literal["auto", "online", "offline"]
     project: str
     timeout: Positive
+    name: str | None = field(default=None)
+    group: str | None = field(default=None)
+    tags: Names | None = field(default=None)
+    init: dict[str, Any] | None = field(default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,11 +74,18 @@ class Wandb(Sink):
         self.unread = bytearray()
         self.answer: dict[str, Any] = {}
         self.table: Sequence[Mapping[str, Any]] = []
+        self.run_id: str | None = None
+
+    def position(self) -> Position:
+        return {} if self.run_id is None else {"id": self.run_id}
 
     def open(self, run: RunInfo, position: Position) -> None:
-        mode = os.environ.get("WANDB_MODE", self.mode)
-        if mode == "disabled":
-            return
+        environment = os.environ
+        mode: str = self.mode
+        if mode == "auto":
+            mode = environment.get("WANDB_MODE", mode)
+            if mode == "disabled" or environment.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
+                return
         self.folder = run.folder / "wandb"
         self.prints_sync = not run.in_sweep  # a sweep prints it once, at its end
         try:
@@ -77,15 +93,23 @@ class Wandb(Sink):
         except OSError as error:
             log.warning("wandb cannot be started: %s. The run's own files are complete without it.", error)
             return
+        known = environment.get("WANDB_RUN_ID") or position.get("id")
+        self.run_id = str(known or secrets.token_hex(4))
+        own_tags = [run.algo, run.env, run.learner, *filter(None, environment.get("WANDB_TAGS", "").split(","))]
         self.send(
             mode={"dryrun": "offline", "run": "online"}.get(mode, mode),
-            project=self.project,
             timeout=self.timeout,
-            name=os.environ.get("WANDB_NAME", run.folder.name),
-            group=os.environ.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
-            tags=[run.algo, run.env, run.learner, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
-            dir=str(run.folder.absolute()),
-            config={**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
+            arguments={
+                "project": self.project,
+                "name": self.name or environment.get("WANDB_NAME", run.folder.name),
+                "group": self.group or environment.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
+                "tags": own_tags if self.tags is None else [*self.tags],
+                "dir": environment.get("WANDB_DIR", str(run.folder.absolute())),
+                "id": self.run_id,
+                **({"resume": "allow"} if known else {}),
+                "config": {**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
+                **(self.init or {}),
+            },
         )
 
     def begin(self) -> None:

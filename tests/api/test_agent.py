@@ -6,14 +6,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from suited import suited
 
 from metarl_run.api.agent import Agent
 from metarl_run.config.plan import Plan
 from metarl_run.env.standalone import FamilyEnv, FamilyVectorEnv
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.errors import ConfigError, NumericalError, StateError
 from metarl_run.lifetime import live
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
