@@ -18,8 +18,7 @@ from typing import Any, Literal
 from metarl_run.component import field
 from metarl_run.kinds import Names, Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
-from metarl_run.logger.display import few
-from metarl_run.maths.statistics import outcomes_in
+from metarl_run.logger.named import curve_points, validation_means
 from metarl_run.report.folder import evenly, short
 
 log = logging.getLogger(__name__)
@@ -145,17 +144,10 @@ class Wandb(Sink):
         split = rows[0]["split"]
         if split == "meta_test":
             self.table = rows
-            for values in zip(*curve.values(), strict=True):
-                named = zip(curve, values, strict=True)
-                self.send(do="log", row={f"{split}/{name}": value for name, value in named})
+            for row in curve_points(split, curve):
+                self.send(do="log", row=row)
         else:
-            shown = {"return": curve["mean"], **{name: curve[name] for name in outcomes_in(curve)}}
-            steps = few(curve["adaptation_step"])
-            means = {
-                f"{split}/{what}_after_{step}_steps": mean
-                for what, values in shown.items()
-                for step, mean in zip(steps, few(values), strict=True)
-            }
+            means = validation_means(split, curve)
             self.send(do="log", row={"iteration": rows[0]["iteration"], **means})
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
