@@ -58,6 +58,10 @@ def _run(argv: list[str]) -> int:
         from metarl_run.cli import watch
 
         return watch.main(argv[1:])
+    if argv[:1] == ["list"]:
+        from metarl_run.cli import listing
+
+        return listing.main(argv[1:])
     from metarl_run.cli import train
 
     return train.main(argv)
