@@ -50,7 +50,7 @@ def test_a_run_under_way_and_one_that_is_damaged(runs, capsys):
     assert listing.age(20.0) == "20 s"
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert [row[0] for row in shown(capsys)] == ["complete", "failed", "running"]  # its lock is new
+        assert [row[0] for row in shown(capsys)] == ["complete", "running", "failed"]
     (folder / "summary.json").write_text("{")
     assert listing.main([]) == 0
     assert "damaged" in capsys.readouterr().out
