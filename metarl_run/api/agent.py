@@ -231,6 +231,32 @@ class Agent:
         self.experience.forget()
         self._begin()
 
+    def export(self, path: str | Path, *, env: int = 0) -> Path:
+        """Write the policy as it is now as a program of torch.export, with a reader that needs torch alone beside it.
+
+        Args:
+            path: of the program, whose suffix is .pt2.
+            env: index of the environment whose policy it is.
+
+        Raises:
+            ConfigError: if the agent is no such program, as those that draw hypotheses or plan.
+        """
+        from metarl_run.api.export import export
+
+        state = self._started("export")
+        B = self.num_envs // self.num_tasks
+        task, place = slice(env // B, env // B + 1), env % B
+        memory = state.memory
+        if self.remembers:  # others have the same in all environments
+            memory = {
+                name: x[:, place : place + 1] if x.dim() > 1 and x.shape[1] == B else x for name, x in memory.items()
+            }
+        mine = AgentState(state.params, memory).tasks(task)
+        action, reward, ended = (x[task, place : place + 1].clone() for x in self.last)
+        last = (action, reward * self.family.reward_unit, ended)
+        with _own_dtype():
+            return export(self.algo, self.family, mine, last, Path(path).expanduser())[0]
+
     # --- Inside ---
 
     def _started(self, verb: str) -> AgentState:
