@@ -1,7 +1,11 @@
 """Policies as programs of torch.export, which run where metarl-run is not installed."""
 
+import contextlib
+import io
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +83,13 @@ def export(
     example = (torch.zeros(1, 1, family.observation_space.shape[0]), torch.zeros(1, 1, size), *last, memory)
     program = Program(algo, family, AgentState({key: φ.detach().clone() for key, φ in state.params.items()}, memory))
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), _silent():
+            after = program(*example)[2]
+            if any(after[key].shape != x.shape for key, x in memory.items()):
+                raise ConfigError("export", f"the memory of {name} grows: no program of torch.export has such a one")
             made = torch.export.export(program, example, strict=False)
+    except ConfigError:
+        raise
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
         reason = f"{name} is no program of torch.export: {type(error).__name__}: {line}"
@@ -97,6 +105,23 @@ def export(
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.export.save(made, path, extra_files={exported.RECORD: json.dumps(about)})
     return path, write_atomically(path.with_name(READER), Path(exported.__file__).read_bytes())
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Neither warnings, logs nor listings of what cannot be traced, which is told in one line."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _kept(x: Tensor) -> dict[str, Any]:

@@ -8,6 +8,7 @@ while True:
 """
 
 import json
+import warnings
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ class Policy:
 
     def __init__(self, path: str, *, seed: int = 0) -> None:
         record = {RECORD: ""}
-        self.program = torch.export.load(path, extra_files=record).module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # parameters are constants of the program
+            self.program = torch.export.load(path, extra_files=record).module()
         self.about: dict[str, Any] = json.loads(record[RECORD])
         self.generator = torch.Generator().manual_seed(seed)
         self.start()

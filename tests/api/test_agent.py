@@ -1,20 +1,14 @@
 """Agents in a user's own loop: the same as in the lifetimes of a run, whatever kind they are of."""
 
-import functools
-
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from suited import suited
+from agent_lab import agent_of
 
-from metarl_run.api.agent import Agent
-from metarl_run.config.plan import Plan
 from metarl_run.env.standalone import FamilyEnv, FamilyVectorEnv
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.lifetime import live
-from metarl_run.run.agent import build_agent
-from metarl_run.seeding import Streams
 
 KINDS = (
     "maml",
@@ -34,18 +28,6 @@ KINDS = (
 """One of each: gradient steps, learned rules, inner rules with a memory, networks with memory, posteriors, planners."""
 
 K = 2
-
-
-@functools.cache
-def built(*arguments):
-    point, _ = suited("experiment=smoke", *arguments)
-    streams = Streams(0, torch.device("cpu"))
-    return Plan(point.config, point.choices, []), *build_agent(point.config, streams)
-
-
-def agent_of(*arguments):
-    plan, family, algo = built(*arguments)
-    return Agent(algo, family, Streams(0, torch.device("cpu")), plan)
 
 
 def environment(agent, task, number=None):
