@@ -98,7 +98,6 @@ def _single(composed: Composed) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
-    import metarl_run.run.run
 
     stop.install()
     folder = Path(point.folder)
