@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
@@ -42,6 +43,21 @@ from metarl_run.seeding import Streams
 from metarl_run.types import AgentState, Memory, Percept
 
 
+@contextlib.contextmanager
+def _own_dtype() -> Iterator[None]:
+    """Compute in single precision, whatever the default of the user's program."""
+    own = torch.get_default_dtype()
+    if own is torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(own)
+
+
+@_own_dtype()
 def load(run_or_checkpoint: str | Path, *, seed: int = 0, device: str = "cpu", plugins: Sequence[str] = ()) -> "Agent":
     """The agent of a run.
 
@@ -56,11 +72,10 @@ def load(run_or_checkpoint: str | Path, *, seed: int = 0, device: str = "cpu", p
     """
     path = Path(run_or_checkpoint).expanduser()
     plan = stored_agent(path, plugins)
-    with _own_dtype():
-        streams = Streams(seed, torch.device(device))
-        family, algo = build_agent(plan.config, Streams(int(plan.config.get("seed", 0)), streams.device))
-        if isinstance(algo, MetaLearner):
-            load_trained(algo, family, path, f"algo={plan.choices.get('algo')}")
+    streams = Streams(seed, torch.device(device))
+    family, algo = build_agent(plan.config, Streams(int(plan.config.get("seed", 0)), streams.device))
+    if isinstance(algo, MetaLearner):
+        load_trained(algo, family, path, f"algo={plan.choices.get('algo')}")
     return Agent(algo, family, streams, plan)
 
 
@@ -86,12 +101,14 @@ class Agent:
         self.remembers = algo.remembers
         self.episodes_per_task: int = 1 if algo.remembers else plan.config["meta_test"]["episodes_per_task"]
         self.lives = 0
+        self.last: tuple[Tensor, ...] = ()
         self.state: AgentState | None = None
 
     def __repr__(self) -> str:
         chosen = " ".join(f"{group}={self.plan.choices.get(group)}" for group in ("algo", "env"))
         return f"<Agent {chosen}{'' if self.state is None else f', {self.num_envs} envs'}>"
 
+    @_own_dtype()
     def start(
         self,
         envs: int | gymnasium.Env[Any, Any] | gymnasium.vector.VectorEnv[Any, Any, Any] | None = None,
@@ -121,22 +138,23 @@ class Agent:
         self.autoreset: AutoresetMode | None = None
         if not self.single:
             mode = AutoresetMode.NEXT_STEP
-            self.autoreset = mode if isinstance(envs, int) else envs.metadata.get("autoreset_mode", mode)
+            self.autoreset = getattr(envs, "metadata", {}).get("autoreset_mode", mode)
         self.lives += 1
         self.generator = generator or self.streams("agent", self.lives)
         learner = getattr(self.algo, "learner", None)
         needs_ends = learner is not None and "actor_only" not in learner.provides
         try:
-            with _own_dtype(), torch.no_grad():
+            with torch.no_grad():
                 self.state = self.stage = self.algo.start(M)
         except ValueError as error:  # one that is told its task
             raise ConfigError("agent", str(error)) from error
-        self.experience = Experience(M, N, needs_ends=needs_ends)
+        self.experience = Experience(M, N, self.generator.device, needs_ends=needs_ends)
         self.adaptation_steps = None if self.remembers else 0
         self.waiting: Tensor | None = None
         self.step: Step | None = None
         self._begin()
 
+    @_own_dtype()
     def act(self, observation: Any, *, greedy: bool = False) -> Any:
         """The next action of every environment, in the form that its `step` wants.
 
@@ -147,27 +165,29 @@ class Agent:
         state = self._started("act")
         if self.step is not None and self.remembers:
             raise StateError("act", "was called twice without observe: the agent would not know what came of it")
-        with _own_dtype():
-            x = self.interface.observations(observation, self.num_envs, single=self.single)
-            x = self._normalised(x.to(self.generator.device))
-            if self.waiting is not None and self.autoreset is AutoresetMode.NEXT_STEP:
-                self.experience.know_after(x)
-            with torch.inference_mode():
-                percept = Percept(x.view(self.num_tasks, -1, x.shape[-1]), *self.last)
-                noise = self._noise(greedy=greedy)
-                drawn = self.algo.draw(state, percept, self.generator)
-                policy, memory = self.algo.act(drawn, percept)
-                action = policy.sample(noise)
-                memory = self._kept(state.memory, memory)
+        x = self.interface.observations(observation, self.num_envs, single=self.single)
+        x = self._normalised(x.to(self.generator.device))
+        if self.waiting is not None and self.autoreset is AutoresetMode.NEXT_STEP:
+            self.experience.know_after(x)
+        with torch.inference_mode():
+            percept = Percept(x.view(self.num_tasks, -1, x.shape[-1]), *self.last)
+            noise = self._noise(greedy=greedy)
+            drawn = self.algo.draw(state, percept, self.generator)
+            policy, memory = self.algo.act(drawn, percept)
+            action = policy.sample(noise)
+            memory = self._kept(state.memory, memory)
         self.state = drawn._replace(memory=memory)
         chosen = action.clone().flatten(0, 1)
-        nothing = torch.zeros(self.num_envs, dtype=torch.bool)
+        nothing = torch.zeros(self.num_envs, dtype=torch.bool, device=x.device)
         real = ~nothing if self.waiting is None else ~self.waiting
-        self.step = Step(x, chosen, torch.zeros(self.num_envs), nothing, nothing, real, None)
+        self.step = Step(x, chosen, nothing.float(), nothing, nothing, real, None)
         return self.interface.actions(chosen, single=self.single)
 
+    @_own_dtype()
     def observe(self, reward: Any, terminated: Any, truncated: Any, observation: Any = None) -> None:
         """What came of the action: the arguments are what the environment's `step` returned, for N environments of all.
+
+        It is kept until the next adaptation, unless the agent remembers.
 
         Args:
             reward: rₜ.
@@ -179,33 +199,33 @@ class Agent:
         self._started("observe")
         if self.step is None:
             raise StateError("observe", "was called without act before it")
-        with _own_dtype():
-            shape, device = (self.num_tasks, -1), self.generator.device
-            r = self._of_all("reward", reward, torch.float32).to(device)
-            ends = self._of_all("terminated", terminated, torch.bool).to(device)
-            cut = self._of_all("truncated", truncated, torch.bool).to(device) & ~ends
-            ended, real = ends | cut, self.step.real
-            if self.family.normalisation is not None:
-                self.family.normalisation.reward_(r)
-            if not all_finite(r):
-                raise NumericalError("reward", f"must be finite, got {r[~r.isfinite()][0].item()}")
-            now = (self.step.action.view(*self.last[0].shape), r.view(*shape), ended.view(*shape))
-            if self.waiting is None:
-                self.last = now
-            else:  # of one that was only reset the last step still counts
-                self.last = tuple(_where(real.view(*shape), new, old) for new, old in zip(now, self.last, strict=True))
-            if not self.remembers:
-                after = None
-                if observation is not None and self.autoreset is not AutoresetMode.SAME_STEP and bool(ended.any()):
-                    after = self.interface.observations(observation, self.num_envs, single=self.single)
-                    after = self._normalised(after.to(device))
-                step = self.step._replace(reward=r, terminated=ends & real, truncated=cut & real, after=after)
-                self.experience.steps.append(step)
-            if self.autoreset is AutoresetMode.NEXT_STEP:
-                ended = ended & real
-                self.waiting = ended if bool(ended.any()) else None
+        shape, device = (self.num_tasks, -1), self.generator.device
+        r = self._of_all("reward", reward, torch.float32).to(device)
+        ends = self._of_all("terminated", terminated, torch.bool).to(device)
+        cut = self._of_all("truncated", truncated, torch.bool).to(device) & ~ends
+        ended, real = ends | cut, self.step.real
+        if self.family.normalisation is not None:
+            self.family.normalisation.reward_(r)
+        if not all_finite(r):
+            raise NumericalError("reward", f"must be finite, got {r[~r.isfinite()][0].item()}")
+        now: tuple[Tensor, ...] = (self.step.action.view(*self.last[0].shape), r.view(*shape), ended.view(*shape))
+        if self.waiting is None:
+            self.last = now
+        else:  # of one that was only reset the last step still counts
+            self.last = tuple(_where(real.view(*shape), new, old) for new, old in zip(now, self.last, strict=True))
+        if not self.remembers:
+            after = None
+            if observation is not None and self.autoreset is not AutoresetMode.SAME_STEP and bool(ended.any()):
+                after = self.interface.observations(observation, self.num_envs, single=self.single)
+                after = self._normalised(after.to(device))
+            step = self.step._replace(reward=r, terminated=ends & real, truncated=cut & real, after=after)
+            self.experience.steps.append(step)
+        if self.autoreset is AutoresetMode.NEXT_STEP:
+            ended = ended & real
+            self.waiting = ended if bool(ended.any()) else None
         self.step = None
 
+    @_own_dtype()
     def adapt(self) -> None:
         """Learn from all episodes that ended since the last adaptation; one that remembers has done so already.
 
@@ -218,7 +238,7 @@ class Agent:
         state = self._started("adapt")
         if self.remembers:
             return
-        with _own_dtype(), torch.no_grad():
+        with torch.no_grad():
             places, parts = [], []
             for tasks, rollout in self.experience.rollouts(state.memory):
                 places.append(tasks)
@@ -231,6 +251,7 @@ class Agent:
         self.experience.forget()
         self._begin()
 
+    @_own_dtype()
     def export(self, path: str | Path, *, env: int = 0) -> Path:
         """Write the policy as it is now as a program of torch.export, with a reader that needs torch alone beside it.
 
@@ -254,8 +275,7 @@ class Agent:
         mine = AgentState(state.params, memory).tasks(task)
         action, reward, ended = (x[task, place : place + 1].clone() for x in self.last)
         last = (action, reward * self.family.reward_unit, ended)
-        with _own_dtype():
-            return export(self.algo, self.family, mine, last, Path(path).expanduser())[0]
+        return export(self.algo, self.family, mine, last, Path(path).expanduser())[0]
 
     # --- Inside ---
 
@@ -269,7 +289,7 @@ class Agent:
         B, device = self.num_envs // self.num_tasks, self.generator.device
         shape = (self.num_tasks, B)
         action = empty_actions(self.action_space, shape, device)
-        self.last: tuple[Tensor, ...] = (
+        self.last = (
             action,
             torch.zeros(shape, device=device),
             torch.ones(shape, dtype=torch.bool, device=device),
@@ -302,7 +322,7 @@ class Agent:
         return {name: x if x is before.get(name) else _where(waiting, before[name], x) for name, x in after.items()}
 
     def _of_all(self, name: str, values: Any, dtype: torch.dtype) -> Tensor:
-        x = torch.as_tensor(values, dtype=dtype).reshape(-1)
+        x = torch.tensor(np.asarray(values), dtype=dtype).reshape(-1)  # a copy, as of observations
         if len(x) != self.num_envs:
             raise ConfigError(name, f"must hold one value per environment, {self.num_envs}, got {len(x)}")
         return x
@@ -315,17 +335,3 @@ def _where(envs: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _of_tasks(agent: AgentState, tasks: Tensor) -> AgentState:
     return AgentState(*({name: x[tasks] for name, x in record.items()} for record in agent))
-
-
-@contextlib.contextmanager
-def _own_dtype() -> Iterator[None]:
-    """Compute in single precision, whatever the default of the user's program."""
-    own = torch.get_default_dtype()
-    if own is torch.float32:
-        yield
-        return
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(own)

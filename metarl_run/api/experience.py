@@ -38,13 +38,14 @@ class Experience:
     Args:
         num_tasks: M; each has N / M of the environments.
         num_envs: N.
+        device: of all tensors.
         needs_ends: whether agents read the observation after an episode that was truncated.
     """
 
-    def __init__(self, num_tasks: int, num_envs: int, *, needs_ends: bool) -> None:
-        self.num_tasks, self.num_envs, self.needs_ends = num_tasks, num_envs, needs_ends
+    def __init__(self, num_tasks: int, num_envs: int, device: torch.device, *, needs_ends: bool) -> None:
+        self.num_tasks, self.num_envs, self.device, self.needs_ends = num_tasks, num_envs, device, needs_ends
         self.steps: list[Step] = []
-        self.begun_before = torch.zeros(num_envs, dtype=torch.bool)
+        self.begun_before = torch.zeros(num_envs, dtype=torch.bool, device=device)
 
     def forget(self) -> None:
         """Begin anew. Of episodes under way the rest is left out, too: their beginning had another policy."""
@@ -79,22 +80,23 @@ class Experience:
         begun = real.cumsum(0)
         episode = ended.cumsum(0) - ended.long()  # of each step
         finished = ended.sum(0)
-        place = begun - 1 - torch.where(ended, begun, 0).cummax(0).values.roll(1, 0).index_fill(0, torch.tensor(0), 0)
+        steps_before = torch.where(ended, begun, 0).cummax(0).values.roll(1, 0)  # of the episodes before this one
+        steps_before[0] = 0
+        place = begun - 1 - steps_before
         kept = real & (episode < finished) & (episode >= self.begun_before.long())
         counts = (finished - self.begun_before.long()).clamp(min=0)  # [N]
         per_task = counts.view(self.num_tasks, -1)
         totals = per_task.sum(1)
         if not bool(totals.all()):
-            task = int((totals == 0).nonzero()[0])
-            which = f"task {task} has" if self.num_tasks > 1 else "there is"
+            which = f"task {int((totals == 0).nonzero()[0])} has" if self.num_tasks > 1 else "there is"
             raise StateError("adapt", f"{which} no finished episode yet", "go on until an episode ends")
         before = (per_task.cumsum(1) - per_task).flatten()  # episodes of the task in its earlier environments
         column = before + episode - self.begun_before.long()
-        task = torch.arange(self.num_envs) // (self.num_envs // self.num_tasks)
-        for number in totals.unique().tolist():
+        task = torch.arange(self.num_envs, device=self.device) // (self.num_envs // self.num_tasks)
+        for number in sorted({*totals.tolist()}):
             tasks = (totals == number).nonzero().squeeze(1)
             where = kept & (totals == number)[task]
-            row = torch.full((self.num_tasks,), -1).index_copy(0, tasks, torch.arange(len(tasks)))
+            row = torch.full_like(totals, -1).index_copy(0, tasks, torch.arange(len(tasks), device=self.device))
             index = (row[task].expand_as(where)[where], place[where], column[where])
             yield tasks, self._rollout(where, index, (terminated, truncated), (len(tasks), number), memory, tasks)
 
@@ -120,7 +122,7 @@ class Experience:
         m, t, e = index
         observation[m, t + 1, e] = after[where]
         observation[m, t, e] = seen[where]  # the same, where an episode goes on
-        action, reward = (torch.stack([step[i] for step in self.steps]) for i in (1, 2))
+        action, reward = map(torch.stack, zip(*((step.action, step.reward) for step in self.steps), strict=True))
         terminated, truncated = map(laid_out, ends)
         alive = laid_out(torch.ones_like(where))
         mine = {name: x[tasks] for name, x in memory.items()}

@@ -60,7 +60,8 @@ class Interface:
         if not self.plain_observations:
             batch = batch_space(self.observation_space, num_envs)
             each = [observation] if single else [*iterate(batch, observation)]
-            observation = np.stack([spaces.flatten(self.observation_space, entry) for entry in each])
+            flat: list[Any] = [spaces.flatten(self.observation_space, entry) for entry in each]
+            observation = np.stack(flat)
         x = torch.tensor(np.asarray(observation), dtype=torch.float32)  # a copy: environments may write into theirs
         if x.numel() != num_envs * self.size or (not single and x.shape[0] != num_envs):
             wanted = self.observation_space.shape if single else (num_envs, *(self.observation_space.shape or ()))
@@ -69,10 +70,12 @@ class Interface:
 
     def actions(self, chosen: Tensor, *, single: bool) -> Any:
         """What N policies chose, `[N]` or `[N, d]`, as actions of the environments; of one, `single`, as its action."""
-        if isinstance(self.flat, spaces.Discrete):
-            array = chosen.cpu().numpy() + self.flat.start
-        else:
-            array = np.clip(chosen.cpu().numpy(), self.flat.low, self.flat.high)
+        array = chosen.cpu().numpy()
+        match self.flat:
+            case spaces.Discrete(start=start):
+                array = array + start
+            case spaces.Box(low=low, high=high):
+                array = np.clip(array, low, high)
         if not self.plain_actions:
             each = [from_flat(self.action_space, np.atleast_1d(entry)) for entry in array]
             return each[0] if single else np.stack(each)

@@ -52,6 +52,7 @@ def compare(runs: Iterable["str | Path | Result | Sweep"]) -> "Comparison":
     results = [result for each in found for result in (each if isinstance(each, Sweep) else [each])]
     if not results:
         raise StateError("compare", "there are no runs to compare", "give folders of runs or sweeps")
+    results = [*{result.folder.resolve(): result for result in results}.values()]
     jobs = [dataclasses.replace(read_job(result.folder, set()), name=str(result.folder)) for result in results]
     return Comparison(tuple(grouped(jobs)), tuple(job for job in jobs if job.problem is not None))
 

@@ -1,5 +1,6 @@
 """MLflow: rows, curve and pictures of a run, sent by a thread that the run does not wait for."""
 
+import functools
 import json
 import logging
 import os
@@ -94,7 +95,7 @@ class MLflow(Sink):
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         for path in pictures:
-            self._do(lambda client, run_id, path=path: client.log_artifact(run_id, str(path)))
+            self._do(functools.partial(_send, path))
         self._end("FINISHED")
 
     def close(self) -> None:
@@ -151,6 +152,10 @@ def _begun(
     for first in range(0, len(pairs), 100):  # at a time, which servers limit
         client.log_batch(run_id, params=pairs[first : first + 100])
     return client, run_id
+
+
+def _send(path: Path, client: Any, run_id: str) -> None:
+    client.log_artifact(run_id, str(path))
 
 
 def _text(value: Any) -> str:

@@ -19,22 +19,8 @@ from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError, NumericalError, StateError
 from metarl_run.lifetime import live
 
-KINDS = (
-    "maml",
-    "learned_optimizer",
-    "meta_gradient",
-    "scratch_adam",
-    "rl2",
-    "varibad",
-    "rl3",
-    "metric_based",
-    "model_based",
-    "thompson",
-    "psrl",
-    "q_learner",
-    "random",
-)
-"""One of each: gradient steps, learned rules, inner rules with a memory, networks with memory, posteriors, planners."""
+KINDS = ("maml", "learned_optimizer", "rl2", "varibad", "metric_based", "model_based", "thompson", "psrl")
+"""Gradient steps, a learned rule, networks with memory, an embedding, a planner in a learned model, posteriors."""
 
 K = 2
 
