@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl_run.cli.train import stored_run
+from metarl_run.cli.arguments import parsed
+from metarl_run.config.stored import stored_run
 from metarl_run.errors import DONE, ConfigError, StateError
 from metarl_run.system.video import require_writer
 
@@ -20,10 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--task", type=int, default=0, help="which of the held-out tasks, from 0 (default: 0)")
     parser.add_argument("--format", choices=("gif", "mp4"), default="gif")
     parser.add_argument("--plugins", nargs="*", default=[], metavar="PACKAGE", help="packages whose code the run uses")
-    try:
-        given = parser.parse_args(argv)
-    except (argparse.ArgumentError, SystemExit) as error:
-        raise ConfigError("watch", str(error), "metarl-run watch RUN_FOLDER [--task N] [--format mp4]") from error
+    given = parsed(parser, argv, "metarl-run watch RUN_FOLDER [--task N] [--format mp4]")
     if given.task < 0:
         raise ConfigError("--task", f"must be >= 0, got {given.task}")
     if not given.folder.is_dir():

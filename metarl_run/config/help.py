@@ -24,6 +24,7 @@ examples:
   metarl-run env.meta_test.gravity=[uniform,15,25]     test beyond what was trained on
   metarl-run resume=FOLDER                             continue a run or sweep that was stopped
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
+  metarl-run list [FOLDER]                             the runs below outputs/ or another folder, and their results
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
   metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
 """

@@ -23,7 +23,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from metarl_run.cli import train  # noqa: F401  # as the command does before it reads its arguments
 from metarl_run.cli.command import main as main_of_the_command
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import flat
