@@ -62,6 +62,10 @@ def _run(argv: list[str]) -> int:
         from metarl_run.cli import listing
 
         return listing.main(argv[1:])
+    if argv[:1] == ["report"]:
+        from metarl_run.cli import report
+
+        return report.main(argv[1:])
     from metarl_run.cli import train
 
     return train.main(argv)

@@ -98,6 +98,7 @@ def _single(composed: Composed) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
+    import metarl_run.run.run  # noqa: F401 - takes seconds; there should be no folder yet if it is interrupted
 
     stop.install()
     folder = Path(point.folder)
@@ -220,7 +221,7 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
         print(f"stopped; to go on: metarl-run {' '.join([place, *again])}", flush=True)
         raise
     stop.nothing_to_save = False
-    report = sweep.write(Path(folder))
+    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metarl_run.maths.statistics import COLUMNS, curve_of
-from metarl_run.report.figure import STYLE
+from metarl_run.report.figure import USUAL, PictureOptions
 from metarl_run.report.sweep import panels
 
 MakeRun = Callable[..., Path]
@@ -26,12 +26,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
         """The picture that the module `report` makes of `folder`, not saved but laid out, its artists to be asked."""
         figures = []
 
-        def keep(name: Path, width: float, height: float, draw: Callable[[Figure], None]) -> list[Path]:
-            with rc_context(STYLE):
-                figures.append(Figure(figsize=(width, height), dpi=200, layout="constrained"))
-                FigureCanvasAgg(figures[0])
-                draw(figures[0])
-                figures[0].canvas.draw()
+        def keep(
+            name: Path, width: float, height: float, draw: Callable[[Figure], None], options: PictureOptions = USUAL
+        ) -> list[Path]:
+            with rc_context(options.style):
+                figures.append(Figure(figsize=options.size or (width, height), dpi=200, layout="constrained"))
+                FigureCanvasAgg(figures[-1])
+                draw(figures[-1])
+                figures[-1].canvas.draw()
             return []
 
         with monkeypatch.context() as patch:

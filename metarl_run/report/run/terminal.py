@@ -21,8 +21,10 @@ from metarl_run.report.published import precise, published_text, verdict
 from metarl_run.report.tasks import benchmark_text, family_version, held_out, remarkable, tasks_hash, tasks_text
 
 FILES = {
+    "report.html": "all of it for a browser",
     "adaptation_curve.png": "the picture",
     "adaptation_curve.svg": "the same, scalable",
+    "learning_curve.png": "validation in the course of meta-training",
     "learned.png": "learned hyperparameters",
     "behaviour.gif": "a held-out task before adaptation and after each step",
     "behaviour.mp4": "a held-out task before adaptation and after each step",
