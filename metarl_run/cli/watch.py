@@ -23,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         given = parser.parse_args(argv)
     except (argparse.ArgumentError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:  # it printed its help
+            return DONE
         raise ConfigError("watch", str(error), "metarl-run watch RUN_FOLDER [--task N] [--format mp4]") from error
     if given.task < 0:
         raise ConfigError("--task", f"must be >= 0, got {given.task}")
