@@ -191,7 +191,12 @@ def _point(
             "may only be named on the command line, got a file that names them",
             "add plugins=[…] if you trust them",
         )
-    components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    try:
+        components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    except ConfigError as error:
+        if f"~{error.where}" in {text.partition("=")[0] for text in overrides}:
+            raise ConfigError(error.where, error.reason, f"leave out ~{error.where}") from None
+        raise
     if failure is not None:
         raise failure
     if config["resume"] is None and config["table"] is None:

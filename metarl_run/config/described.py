@@ -88,7 +88,9 @@ def option(group: str, name: str, folders: Sequence[Path] = (CONFIG_DIR,)) -> Op
         FileNotFoundError: if there is none.
     """
     prefix = "" if group == "experiment" else f"{group.replace('/', '.')}."
-    read = _read(group, name, tuple(folders), {})
+    if name not in options(group, folders):
+        raise FileNotFoundError(f"{group}={name}")
+    read = _read(group, name, folders, {})
     packages = tuple({"metarl_run", (read.target or "metarl_run").partition(".")[0]})
     return replace(read, keys={prefix + path: _kinded(key, prefix, read, packages) for path, key in read.keys.items()})
 
@@ -189,20 +191,22 @@ def _comments(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _file(group: str, name: str, folders: Sequence[Path]) -> list[str]:
-    """The lines of an option's file, in the last of the folders that have one."""
+    """The lines of an option's file, in the last of the folders that have one; none if there is no such file."""
     files = [path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()]
-    if not files:
-        raise FileNotFoundError(f"{group}={name}")
-    return _lines(files[-1])
+    return _lines(files[-1]) if files else []
 
 
-def _read(group: str, name: str, folders: tuple[Path, ...], swapped: Mapping[str, str]) -> Option:
+def _read(
+    group: str, name: str, folders: Sequence[Path], swapped: Mapping[str, str], within: tuple[str, ...] = ()
+) -> Option:
     """An option with keys relative to its own group.
 
     Args:
         swapped: slot → option, of its parts that a variant of it overrides.
+        within: options that include it; a file may include itself.
     """
-    lines = _file(group, name, folders)
+    here = f"{group}/{name}"
+    lines = [] if here in within else _file(group, name, folders)
     summary, *notes = [*_comments(lines), ""]
     keys, parts, brings = dict[str, Key](), dict[str, Key](), dict[str, str]()
     base, entries = None, _default_entries(lines)
@@ -210,14 +214,19 @@ def _read(group: str, name: str, folders: tuple[Path, ...], swapped: Mapping[str
     for override, place, at, wanted in entries:
         if override and ("/" in place or group == "experiment"):
             brings[place.strip("/")] = wanted
-        elif not override and not wanted and place != "_self_":  # a variant of another option of this group
-            base, above = place, _read(group, place, folders, swaps)
+        elif (
+            not override and not wanted and place != "_self_" and "/" not in place
+        ):  # a variant of another option of this group
+            base, above = place, _read(group, place, folders, swaps, (*within, here))
             keys, brings = keys | above.keys, brings | above.brings
         elif not override and wanted and group != "experiment":
             home = place.strip("/") if place.startswith("/") else f"{group}/{place}"
             lines_of_part = _file(home, swaps.get(place, wanted), folders)
             if not any("@package _global_" in line for line in lines_of_part):
-                inner, part = at or place.rpartition("/")[2], _read(home, swaps.get(place, wanted), folders, {})
+                inner, part = (
+                    at or place.rpartition("/")[2],
+                    _read(home, swaps.get(place, wanted), folders, {}, (*within, here)),
+                )
                 parts |= {f"{inner}.{path}": replace(key, path=f"{inner}.{path}") for path, key in part.keys.items()}
     own = _keys(lines)
     _merge(parts, {path: key for path, key in own.items() if path in parts})

@@ -126,7 +126,7 @@ def test_an_ascii_terminal_can_read_the_help(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["algo.lrr=3"], "error: algo.lrr: unknown key\nhint: did you mean inner_lr?\n"),
+        (["algo.lrr=3"], "error: algo.lrr: unknown key\nhint: did you mean algo.inner_lr?\n"),
         (["env=cartpol"], "error: env: there is no option 'cartpol'\nhint: did you mean cartpole_family?\n"),
         (["-m", "seed=0,-1"], "error: seed: in seed=-1, one of 2 combinations: must be an integer >= 0, got -1\n"),
         (["--frobnicate"], "error: --frobnicate: unknown flag\n"),

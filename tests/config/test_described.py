@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from metarl_run.config.compose import compose_points
-from metarl_run.config.described import chosen, in_words, option, options, run_keys, table_keys, words
+from metarl_run.config.described import GROUPS, chosen, in_words, option, options, run_keys, table_keys, words
 from metarl_run.config.plan import flat
-from metarl_run.folders import CONFIG_DIR, GROUPS
+from metarl_run.folders import CONFIG_DIR
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,9 @@ def test_every_key_of_every_option_has_a_comment_or_speaks_for_itself() -> None:
     """And a kind, unless any value will do or it is a mapping of a component's own."""
     for group in GROUPS:
         for name in options(group):
+            if group == "experiment":
+                assert option(group, name).summary
+                continue
             for key in option(group, name).keys.values():
                 last = key.path.rpartition(".")[2]
                 explained = key.comment or last == "_target_" or not key.value or ".meta_test." in key.path
@@ -94,3 +97,5 @@ def test_files_of_ones_own(tmp_path: Path) -> None:
     keys = option("algo", "mine", [CONFIG_DIR, tmp_path]).keys
     assert (keys["algo.inner_lr"].value, keys["algo.inner_lr"].comment) == ("3", "fast")
     assert keys["algo.free"].value == "[1, 2]"
+    (tmp_path / "algo" / "odd.yaml").write_text("defaults: [odd, gone, x: gone, ${env}]\na: [1\n")  # no file is too odd
+    assert option("algo", "odd", [tmp_path]).keys["algo.a"].value == "[1"
