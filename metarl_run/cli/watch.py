@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("watch", str(error), "metarl-run watch RUN_FOLDER [--task N] [--format mp4]") from error
     if given.task < 0:
         raise ConfigError("--task", f"must be >= 0, got {given.task}")
+    given.folder = given.folder.expanduser()  # as shells do, and notebooks do not
     if not given.folder.is_dir():
         raise StateError(str(given.folder), "there is no such folder")
     require_writer(given.format, "--format")

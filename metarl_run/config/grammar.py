@@ -1,7 +1,9 @@
 """Values in Hydra's grammar of overrides."""
 
+import os
 import re
 import shlex
+from collections.abc import Collection
 
 
 def quoted(text: str) -> str:
@@ -14,3 +16,15 @@ def argument(key: str, text: str) -> str:
     """`key=text` as it can be pasted into a shell, quoted for the shell and for Hydra where either needs it."""
     plain = re.fullmatch(r"[\w./@%+-]+", text, re.ASCII) is not None and not re.search(r"^\d|^(true|false|null)$", text)
     return shlex.quote(f"{key}={text if plain else quoted(text)}")
+
+
+def at_home(text: str, keys: Collection[str]) -> str:
+    """An argument in which `~` stands for the home folder: `key=~/x` of one of the keys, or a flag `--config-dir=~/x`.
+
+    No shell expands it there, and Hydra's grammar cannot read it.
+    """
+    key, _, value = text.partition("=")
+    if not value.startswith("~") or not (key.lstrip("+") in keys or key in ("--config-dir", "-cd")):
+        return text
+    paths = [os.path.expanduser(path) for path in value.split(",")]
+    return f"{key}={paths[0]}" if key.startswith("-") else f"{key}={','.join(map(quoted, paths))}"

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarl_run.config.grammar import argument, quoted
+from metarl_run.config.grammar import argument, at_home, quoted
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
 
@@ -33,3 +33,20 @@ def test_an_argument_survives_shell_and_grammar(text: str) -> None:
 def test_plain_texts_are_not_quoted() -> None:
     assert argument("resume", "outputs/2026-11-30/1_maml") == "resume=outputs/2026-11-30/1_maml"
     assert argument("resume", "runs (v2)") == "'resume=\"runs (v2)\"'"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("resume=~/a b", 'resume="/home/me/a b"'),
+        ("checkpoint=~/a,~/b", 'checkpoint="/home/me/a","/home/me/b"'),
+        ("++output_root=~", '++output_root="/home/me"'),
+        ("--config-dir=~/conf", "--config-dir=/home/me/conf"),
+        ("resume=a/~", "resume=a/~"),
+        ("~resume", "~resume"),
+        ("panel=~x", "panel=~x"),
+    ],
+)
+def test_the_home_folder(text, wanted, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert at_home(text, ["resume", "checkpoint", "output_root"]) == wanted
