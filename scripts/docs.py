@@ -7,6 +7,7 @@ algorithm, from its class's docstring, its YAML and its curve in the showcase; t
 
 import argparse
 import csv
+import functools
 import json
 import logging
 import os
@@ -19,7 +20,8 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import Any
 
-from metarl_run.config.described import Key, Option, in_words, option, options, run_keys, table_keys, tables_in
+from metarl_run.config import described
+from metarl_run.config.described import Key, Option, in_words, options, run_keys, table_keys, tables_in
 from metarl_run.config.static.signature import signature
 from metarl_run.config.static.source import find
 from metarl_run.folders import CONFIG_DIR
@@ -31,7 +33,7 @@ FAMILIES = SHOWCASE / "families" / "comparison.csv"
 ENVS = {"cartpole_family": "CartPoles", "random_mdp": "Random MDPs"}
 """Task families of that comparison."""
 
-SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Differs from the paper|Source): ?", re.MULTILINE)
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Differs from [^:\n]{1,40}|Source): ?", re.MULTILINE)
 LINK = re.compile(r"(\]\()([^)\s#]*)((?:#[^)\s]*)?\))")
 BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 GROUPS = {
@@ -47,6 +49,8 @@ CONTRACTS = (
     *("types.AgentState", "types.Rollout", "types.Percept", "config.offered.Offered"),
 )
 """Base classes and records that additions are written against."""
+
+option = functools.cache(described.option)
 
 
 def main() -> int:
@@ -72,6 +76,7 @@ def build(source: Path, navigation: list[Any], out: Path) -> None:
         sys.exit(f"error: --out: {out} holds something else\nhint: name a folder that does not exist")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     config = load_config(str(PAGES / "mkdocs.yml"), docs_dir=str(source), site_dir=str(out), nav=navigation)
+    config.mdx_configs["pymdownx.snippets"]["base_path"] = [str(ROOT)]
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(ROOT)]
     try:
         build_site(config)
@@ -102,6 +107,9 @@ def write_pages(folder: Path) -> list[Any]:
     _write(folder / "options" / "experiment.md", experiments_page())
     _write(folder / "reference" / "python.md", python_page())
     _write(folder / "reference" / "contracts.md", contracts_page())
+    (folder / "assets").mkdir()
+    for name in ("iframe-worker.js", "site.css"):
+        shutil.copy(PAGES / name, folder / "assets")
     for path in sorted(PAGES.glob("*.ipynb")):
         _write(folder / "notebooks" / f"{path.stem}.md", notebook_page(path))
         shutil.copy(path, folder / "notebooks" / path.name)
@@ -195,9 +203,10 @@ def algorithm_page(name: str, folder: Path) -> str:
         parts.append("Variants: " + ", ".join(f"[`{other}`]({other}.md)" for other in variants) + ".")
     sections = docstring(of.target)
     parts += [sections[""], *needs(of)]
-    for heading in ("Differs from the paper", "Source"):
-        if heading in sections:
-            parts += [f"## {heading}", sections[heading]]
+    for heading in sections:
+        if heading.startswith(("Differs from", "Source")):
+            text = sections[heading]
+            parts += [f"## {heading}", text[:1].upper() + text[1:]]
     parts += ["## Try it", f"```bash\n{command_for(name)}\n```"]
     parts += ["## Options", keys_table(of.keys, arguments(sections.get("Args", "")), prefix="algo.")]
     parts += curves(name, folder)
@@ -257,9 +266,8 @@ def keys_table(keys: Mapping[str, Key], meanings: Mapping[str, str] | None = Non
         if key.path.endswith("_target_") or not (key.value or key.comment):
             continue
         meaning = (meanings or {}).get(key.path.removeprefix(prefix), "")
-        said = (
-            f"{meaning[:1].upper()}{meaning[1:]} *{key.comment}*" if meaning and key.comment else meaning or key.comment
-        )
+        repeats = meaning.rstrip(".").lower() in key.comment.lower()
+        said = key.comment if repeats else f"{meaning} *{key.comment}*" if key.comment else meaning
         value = key.value if len(key.value) <= 70 else f"{key.value[:60]} …"
         cells = [f"`{key.path}`", f"`{value}`" if value else "", in_words(key.kind), said]
         rows.append("| " + " | ".join(map(_cell, cells)) + " |")
@@ -323,6 +331,8 @@ def draw_curves(folder: Path) -> None:
             axis.set(title=title, xlabel="episodes in the task", xlim=(0, 40))
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].set_ylabel("return per episode")
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # once is enough: nothing outside the axes changes
         for name, by_env in compared.items():
             drawn = []
             for axis, rows in ((axis, by_env[env]) for axis, env in zip(axes, ENVS, strict=True) if env in by_env):
@@ -352,11 +362,7 @@ def options_page(group: str, title: str) -> str:
         sections = docstring(of.target) if of.target else {"": ""}
         parts += [
             sections[""],
-            *(
-                f"{heading}: {sections[heading]}"
-                for heading in ("Differs from the paper", "Source")
-                if heading in sections
-            ),
+            *(f"{name}: {sections[name]}" for name in sections if name.startswith(("Differs", "Source"))),
         ]
         prefix = f"{group.replace('/', '.')}."
         parts.append(keys_table(of.keys, arguments(sections.get("Args", "")), prefix))
