@@ -24,5 +24,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str], usage: str) -> 
         with contextlib.redirect_stderr(complaint):
             return parser.parse_args(argv)
     except (argparse.ArgumentError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:  # it printed its help
+            raise
         reason = complaint.getvalue().strip().rpartition("error: ")[2] or str(error)
         raise ConfigError(parser.prog.rpartition(" ")[2], reason, usage) from error

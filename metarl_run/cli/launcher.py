@@ -23,6 +23,7 @@ from metarl_run.config.point import Point
 from metarl_run.config.secret import masked
 from metarl_run.errors import ResourceError, RunError, visible
 from metarl_run.report.figure import draw_optimum, rendered
+from metarl_run.run import run as _imported_before_forking  # noqa: F401
 from metarl_run.run.folder import record_failure
 from metarl_run.system import machine
 from metarl_run.system.atomic import refusals

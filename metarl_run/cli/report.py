@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarl_run.cli.arguments import parsed
 from metarl_run.errors import DONE, ConfigError, ResourceError
 
 USAGE = "metarl-run report FOLDER… [--output FOLDER] [--methods A,B] [--env E,F] [--format png,svg,pdf]"
@@ -30,10 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--size", type=_size, metavar="WxH", help="of pictures, in inches, such as 6.5x3")
     parser.add_argument("--font", metavar="NAME", help="of text in pictures, such as 'DejaVu Serif'")
     parser.add_argument("--font-size", type=float, default=9.5, metavar="POINTS", help="(default: 9.5)")
-    try:
-        given = parser.parse_args(argv)
-    except (argparse.ArgumentError, SystemExit) as error:
-        raise ConfigError("report", str(error), USAGE) from error
+    given = parsed(parser, argv, USAGE)
     if not 1 <= given.font_size <= 100:
         raise ConfigError("--font-size", f"must be in [1, 100], got {given.font_size:g}")
     from metarl_run.report import compare

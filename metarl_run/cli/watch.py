@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
     given = parsed(parser, argv, "metarl-run watch RUN_FOLDER [--task N] [--format mp4]")
     if given.task < 0:
         raise ConfigError("--task", f"must be >= 0, got {given.task}")
+    given.folder = given.folder.expanduser()  # as shells do, and notebooks do not
     if not given.folder.is_dir():
         raise StateError(str(given.folder), "there is no such folder")
     require_writer(given.format, "--format")

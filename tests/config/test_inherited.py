@@ -244,7 +244,7 @@ def test_an_option_that_is_not_here_is_named() -> None:
 def test_mistakes_of_the_command_line_stay_its_own() -> None:
     trained("algo=rl2", "network.hidden=8")
     for argv, said in (
-        ("algo.episods=3", "error: algo.episods: unknown key\nhint: did you mean episodes?"),
+        ("algo.episods=3", "error: algo.episods: unknown key\nhint: did you mean algo.episodes?"),
         ("algo.episodes=0", "error: algo.episodes: must be an integer >= 1 with algo=rl2"),
         ("network=mlp", "error: algo: rl2 requires a network with memory, which network=mlp does not provide"),
         ("resume=run", "error: resume: cannot be given together with checkpoint"),

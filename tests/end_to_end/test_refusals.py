@@ -1,9 +1,13 @@
 """A bad configuration is refused in one line, with its own exit code, before anything is created."""
 
 import black_box
+import hints
 import pytest
 from black_box import SMALL
 from forks import call
+
+from metarl_run.config.compose import compose_points
+from metarl_run.errors import ConfigError
 
 BAD = {
     "unknown key": (["algo.inner_lrr=0.1"], "algo.inner_lrr", "inner_lr"),
@@ -101,6 +105,12 @@ def test_it_is_refused(name, tmp_path):
     assert hint in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+    where, _, reason = lines[0].removeprefix("error: ").partition(": ")
+    for command in hints.followed(arguments, where, "".join(lines[1:]).removeprefix("hint: ")):
+        try:
+            compose_points(command)
+        except ConfigError as error:
+            assert (error.where, error.reason) != (where, reason), f"{lines[1]}: {command}"
 
 
 @pytest.mark.parametrize(
