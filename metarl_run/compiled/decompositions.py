@@ -100,14 +100,22 @@ def lower_products() -> None:
 # --- Functions ---
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """σ(x) = ½ + ½ tanh ½ x to within 2e-7 as ½ + x P(x²) / Q(x²), which needs fewer operations than an exponential.
+def tanh(x: Tensor) -> Tensor:
+    """tanh x to within 2e-7 as x P(x²) / Q(x²), which needs fewer operations than an exponential.
 
     Source: coefficients of Eigen's 32-bit `ptanh`, fitted on [−7.9, 7.9].
     """
-    x = x.clamp(-2 * 7.90531110763549805, 2 * 7.90531110763549805)
+    x = x.clamp(-FITTED, FITTED)
     square = x * x
-    result: Tensor = x * polynomial(P, square) / polynomial(Q, square) + 0.5
+    result: Tensor = x * polynomial(P, square) / polynomial(Q, square)
+    return result
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """σ(x) = ½ + ½ tanh ½ x, with the factors in the coefficients."""
+    x = x.clamp(-2 * FITTED, 2 * FITTED)
+    square = x * x
+    result: Tensor = x * polynomial(P_OF_HALF, square) / polynomial(Q_OF_HALF, square) + 0.5
     return result
 
 
@@ -117,14 +125,13 @@ def of_a_quarter(coefficients: Sequence[float], factor: float) -> list[float]:
     return [factor * c / 4 ** (top - k) for k, c in enumerate(coefficients)]
 
 
-P = of_a_quarter(
-    (
-        *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
-        *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
-    ),
-    0.25,
+FITTED = 7.90531110763549805
+P = (
+    *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
+    *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
 )
-Q = of_a_quarter((1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03), 1.0)
+Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+P_OF_HALF, Q_OF_HALF = of_a_quarter(P, 0.25), of_a_quarter(Q, 1.0)
 
 
 def polynomial(coefficients: Sequence[float], x: Tensor) -> Any:
@@ -153,4 +160,5 @@ ON_CPU: dict[Any, Callable[..., Any]] = {
     torch.ops.aten.mm.default: mm,
     torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten.sigmoid.default: sigmoid,
+    torch.ops.aten.tanh.default: tanh,
 }
