@@ -92,7 +92,7 @@ class Bandit(TaskFamily):
 
     def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
         """Of a few pulls of Bernoulli arms with uniform means, see `metarl_run.maths.bandits`."""
-        if not self.bernoulli or list(self.meta_test["mean"]) != ["uniform", 0, 1]:
+        if not self.bernoulli or self.meta_test["mean"] != ["uniform", 0, 1]:
             return None
         return bayes_optimal_rewards(num_arms=self.num_arms, pulls=episodes)
 
