@@ -57,11 +57,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "docs", help="folder (default: outputs/docs)")
     chosen = parser.parse_args()
+    out = chosen.out.expanduser().resolve()
+    if out.exists() and not (out / "search").is_dir() and any(out.iterdir()):
+        print(f"error: --out: {out} holds something else\nhint: name a folder that does not exist", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as place:
         source = Path(place, "pages")
         navigation = write_pages(source)
-        build(source, navigation, chosen.out.expanduser().resolve())
-    print(chosen.out / "index.html")
+        build(source, navigation, out)
+    print(out / "index.html")
     return 0
 
 
@@ -72,8 +76,6 @@ def build(source: Path, navigation: list[Any], out: Path) -> None:
     from mkdocs.config import load_config
     from mkdocs.exceptions import Abort
 
-    if out.exists() and not (out / "search").is_dir() and any(out.iterdir()):
-        sys.exit(f"error: --out: {out} holds something else\nhint: name a folder that does not exist")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     config = load_config(str(PAGES / "mkdocs.yml"), docs_dir=str(source), site_dir=str(out), nav=navigation)
     config.mdx_configs["pymdownx.snippets"]["base_path"] = [str(ROOT)]
@@ -229,8 +231,9 @@ def needs(of: Option) -> Iterator[str]:
 
 def command_for(name: str) -> str:
     """A command that runs an algorithm in a family that suits it."""
-    taken = signature(option("algo", name).target or "", ("metarl_run",))
-    required = {*taken.declared.requires} if taken else set()
+    targets = [key.value for key in option("algo", name).keys.values() if key.path.endswith("_target_")]
+    parts = [taken for target in targets if (taken := signature(target, ("metarl_run",))) is not None]
+    required = {word for part in parts for word in part.declared.requires}
     env = "bandit" if "bandit" in required else "random_mdp" if "tabular" in required else "cartpole_family"
     return f"metarl-run algo={name} env={env}"
 
@@ -263,7 +266,7 @@ def keys_table(keys: Mapping[str, Key], meanings: Mapping[str, str] | None = Non
     """A row for each key: default, values, and what its comment and its class say."""
     rows = []
     for key in keys.values():
-        if key.path.endswith("_target_") or not (key.value or key.comment):
+        if not key.is_of_interest:
             continue
         meaning = (meanings or {}).get(key.path.removeprefix(prefix), "")
         repeats = meaning.rstrip(".").lower() in key.comment.lower()

@@ -39,6 +39,11 @@ class Key:
     kind: Any = None
 
     @property
+    def is_of_interest(self) -> bool:
+        """Neither the name of a class, nor a mapping that nothing is said of."""
+        return not self.path.endswith("_target_") and bool(self.value or self.comment)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Words among its values."""
         return words(self.kind)

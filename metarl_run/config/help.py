@@ -157,7 +157,7 @@ def _option(group: str, name: str, folders: Sequence[Path]) -> str:
 
 def _table(title: str, keys: Mapping[str, Key], notes: Sequence[str] = ()) -> str:
     """A line for each key: default, values it may have, comment."""
-    shown = [key for key in keys.values() if not key.path.endswith("_target_") and (key.value or key.comment)]
+    shown = [key for key in keys.values() if key.is_of_interest]
     rows = [
         (f"{key.path}{f'={_short(key.value)}' if key.value else '.'}", in_words(key.kind), key.comment) for key in shown
     ]
