@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from metarl_run.cli.arguments import parsed
+from metarl_run.cli.arguments import Parser
 from metarl_run.errors import DONE, ConfigError, ResourceError
 
 USAGE = "metarl-run report FOLDER… [--output FOLDER] [--methods A,B] [--env E,F] [--format png,svg,pdf]"
@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         RunError: see `metarl_run.errors`.
     """
-    parser = argparse.ArgumentParser(prog="metarl-run report", description=__doc__, exit_on_error=False)
+    parser = Parser("report", __doc__, USAGE)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a run or sweep, or of several")
     place = "where to (default: the folder itself if there is one, else report/)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=place)
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--size", type=_size, metavar="WxH", help="of pictures, in inches, such as 6.5x3")
     parser.add_argument("--font", metavar="NAME", help="of text in pictures, such as 'DejaVu Serif'")
     parser.add_argument("--font-size", type=float, default=9.5, metavar="POINTS", help="(default: 9.5)")
-    given = parsed(parser, argv, USAGE)
+    given = parser.parse_args(argv)
     if not 1 <= given.font_size <= 100:
         raise ConfigError("--font-size", f"must be in [1, 100], got {given.font_size:g}")
     from metarl_run.report import compare

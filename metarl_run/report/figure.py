@@ -116,14 +116,13 @@ def name_ends(axes: "Axes", labels: Sequence[Label]) -> None:
     from matplotlib import rcParams
 
     size = 0.8 * rcParams["font.size"]
-    low, high = axes.get_ylim()
     figure = axes.get_figure()
     rows = axes.get_subplotspec().get_gridspec().nrows  # type: ignore[union-attr]
     points = 72 * 0.75 * figure.get_figheight() / rows  # type: ignore[union-attr]
     ordered = sorted(labels, key=lambda label: label.y)
-    ends = [(label.y - low) / (high - low) for label in ordered]
-    sides = axes.get_xlim()
+    sides, _ = axes.get_xlim(), axes.get_ylim()  # which brings the limits up to date
     right = sides[1]
+    ends = [axes.transLimits.transform(axes.transScale.transform((right, label.y)))[1] for label in ordered]
     for label, end, place in zip(ordered, ends, apart(ends, 1.25 * size / points), strict=True):
         if label.x is not None and label.x < 0.9 * right:
             axes.plot([label.x, right], [label.y, label.y], color=label.colour, linewidth=0.7, linestyle=":", alpha=0.7)

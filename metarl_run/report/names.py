@@ -9,7 +9,7 @@ import re
 from metarl_run.folders import CONFIG_DIR
 
 NAMED = re.compile(r"# (?P<name>[^:(]{1,50}(\([^:)]{1,20}\))?): ")
-OPTION = re.compile(r"\w+")
+OPTION = re.compile(r"\w{1,100}")
 
 
 @functools.cache

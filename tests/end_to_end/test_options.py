@@ -40,7 +40,14 @@ def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
     done = call("experiment=smoke", "threads=1", *chosen, *short, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"
-    for name in ("config.yaml", "metrics.csv", "train.log", "adaptation_curve.png", "adaptation_curve.svg"):
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "train.log",
+        "adaptation_curve.png",
+        "adaptation_curve.svg",
+        "report.html",
+    ):
         if name != "metrics.csv" or (folder / "checkpoints").exists():
             assert (folder / name).stat().st_size > 0
 

@@ -208,6 +208,7 @@ def test_a_sweep_ends_with_a_comparison(sweep):
     statuses = [summary(job)["status"] for job in folder.iterdir() if job.is_dir()]
     assert statuses == ["complete"] * 4
     assert (folder / "comparison.png").stat().st_size > 0
+    assert "Random actions" in (folder / "report.html").read_text()
     table = json.loads((folder / "comparison.json").read_text())
     assert table
     assert "2/2" in done.stdout

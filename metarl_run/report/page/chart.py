@@ -92,7 +92,12 @@ def _adaptation_of(job: Job, outcomes: Sequence[str]) -> dict[str, Any]:
     steps = by_step(job.rows)
     means = {name: [fmean(row[name] for row in here) for here in steps.values()] for name in names}
     iqm = [interquartile_mean(np.array([row["episode_return"] for row in here])) for here in steps.values()]
-    whole = {"mean": means.pop("episode_return"), "iqm": iqm, "adaptation_step": list(steps), **means}
+    whole: Mapping[str, Sequence[Any]] = {
+        "mean": means.pop("episode_return"),
+        "iqm": iqm,
+        "adaptation_step": list(steps),
+        **means,
+    }
     curve = coarse_curve(whole, MOST_POINTS)
     return {
         "seed": job.seed,

@@ -52,6 +52,11 @@ class SweepReport:
     failed: Sequence[Job]
     files: Sequence[Path]
 
+    @property
+    def notes(self) -> list[str]:
+        """Caveats for the reader."""
+        return notes_of(self.groups)
+
     def show(self) -> None:
         """Print the report on standard output."""
         standard_output().print(self, crop=False)
@@ -65,7 +70,7 @@ class SweepReport:
         yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
         for env, optimum in optima_of(self.groups).items():
             yield line(f"optimum on {env}: {optimum}")
-        for note in notes_of(self.groups):
+        for note in self.notes:
             wrapped = Text(note, "dim")
             yield in_ascii(wrapped) if options.ascii_only else wrapped
         for job in self.failed:
@@ -229,6 +234,7 @@ def notes_of(groups: Sequence[Group]) -> list[str]:
     notes = [coverage_note([group.num_finished for group in groups if group.curve])]
     if any(group.curve and None in group.curve["low"] for group in groups):
         notes.append("One task: no interval.")
+    notes += scales_of(groups)
     notes += benchmarks_of(groups)
     for group in groups:
         name = f"{group.label} on {group.env}"
@@ -238,6 +244,15 @@ def notes_of(groups: Sequence[Group]) -> list[str]:
             notes.append(f"{name}: {judged}.")
         notes += [f"{name}: {line}, so it is left out." for line in group.left_out]
     return [line for line in notes if line]
+
+
+def scales_of(groups: Sequence[Group]) -> list[str]:
+    """A line if there are several families, whose returns cannot share an axis."""
+    envs = list(dict.fromkeys(group.env for group in groups))
+    if len(envs) < 2:
+        return []
+    names = f"{', '.join(envs[:-1])} and {envs[-1]}"
+    return [f"{names}: returns of different families have no common scale; one chart each (--env {envs[0]})."]
 
 
 def benchmarks_of(groups: Sequence[Group]) -> Iterator[str]:
