@@ -19,7 +19,17 @@ from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError, NumericalError, StateError
 from metarl_run.lifetime import live
 
-KINDS = ("maml", "learned_optimizer", "rl2", "varibad", "metric_based", "model_based", "thompson", "psrl")
+KINDS = (
+    "maml",
+    "maml env=pendulum_family normalise.reward_unit=4",
+    "learned_optimizer",
+    "rl2",
+    "varibad",
+    "metric_based",
+    "model_based",
+    "thompson",
+    "psrl",
+)
 """Gradient steps, a learned rule, networks with memory, an embedding, a planner in a learned model, posteriors."""
 
 K = 2
@@ -55,7 +65,7 @@ def lived(agent, env, episodes):
 
 @pytest.mark.parametrize("algo", KINDS)
 def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
-    agent = agent_of(f"algo={algo}")
+    agent = agent_of(*f"algo={algo}".split())
     task = agent.family.sample(1, "meta_test", torch.Generator().manual_seed(1))
     env = TaskVectorEnv(agent.family, task, episodes_per_task=1, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
@@ -63,10 +73,10 @@ def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
     own = environment(agent, task)
     agent.start(own, generator=torch.Generator().manual_seed(3))
     observation, action, reward = lived(agent, own, 1)
-    rollouts = lifetime.rollouts
+    rollouts, unit = lifetime.rollouts, agent.family.reward_unit
     assert len(reward) == sum(rollout.env_steps for rollout in rollouts)
     assert np.array_equal(observation, np.concatenate([x.observation[0, :-1, 0].numpy() for x in rollouts]))
-    assert np.array_equal(reward, np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]))
+    assert np.array_equal(reward, unit * np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]))
     chosen = torch.cat([x.action[0, :, 0] for x in rollouts])
     if isinstance(own.action_space, gymnasium.spaces.Box):
         chosen = chosen.clamp(*map(torch.from_numpy, (own.action_space.low, own.action_space.high)))
