@@ -21,7 +21,7 @@ from metarl_run.lifetime import live
 
 KINDS = (
     "maml",
-    "maml env=pendulum_family normalise.reward_unit=4",
+    "maml env=pendulum_family normalise.reward_unit=3",
     "learned_optimizer",
     "rl2",
     "varibad",
@@ -76,7 +76,7 @@ def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
     rollouts, unit = lifetime.rollouts, agent.family.reward_unit
     assert len(reward) == sum(rollout.env_steps for rollout in rollouts)
     assert np.array_equal(observation, np.concatenate([x.observation[0, :-1, 0].numpy() for x in rollouts]))
-    assert np.array_equal(reward, unit * np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]))
+    np.testing.assert_allclose(reward, unit * np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]), rtol=1e-6)
     chosen = torch.cat([x.action[0, :, 0] for x in rollouts])
     if isinstance(own.action_space, gymnasium.spaces.Box):
         chosen = chosen.clamp(*map(torch.from_numpy, (own.action_space.low, own.action_space.high)))
@@ -192,6 +192,12 @@ def test_each_task_adapts_to_its_own_episodes(given):
         agent.observe([1.0] * 3, [True] * 3, [False] * 3)
     with pytest.raises(StateError, match="task 0 has no finished episode yet"):
         agent.adapt()
+    del given[:]
+    for reward in (9.0, 7.0):  # what a reset seems to pay, and an episode of one step
+        agent.act(stepped_on[0])
+        agent.observe([reward] * 3, [reward == 7.0] * 3, [False] * 3)
+    agent.adapt()
+    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[7.0]], [[7.0]]], [[[1.0, 7.0]]]]
 
 
 def test_environments_that_are_only_reset_neither_act_nor_remember():
