@@ -20,9 +20,9 @@ from metarl_run.errors import ConfigError, NumericalError, StateError
 from metarl_run.lifetime import live
 
 KINDS = (
-    "maml",
-    "maml env=pendulum_family normalise.reward_unit=3",
-    "learned_optimizer",
+    "maml learner.baseline=none",
+    "maml env=pendulum_family normalise.reward_unit=3 learner.baseline=none learner.standardise=false",
+    "learned_optimizer learner.baseline=none",
     "rl2",
     "varibad",
     "metric_based",
@@ -82,6 +82,7 @@ def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
         chosen = chosen.clamp(*map(torch.from_numpy, (own.action_space.low, own.action_space.high)))
     assert np.array_equal(action, chosen.numpy())
     if not agent.remembers:
+        assert any(not φ.equal(lifetime.agents[0].params[name]) for name, φ in agent.state.params.items())
         for name, φ in lifetime.agents[-1].params.items():
             assert torch.equal(φ, agent.state.params[name]), name
 
@@ -193,11 +194,11 @@ def test_each_task_adapts_to_its_own_episodes(given):
     with pytest.raises(StateError, match="task 0 has no finished episode yet"):
         agent.adapt()
     del given[:]
-    for reward in (9.0, 7.0):  # what a reset seems to pay, and an episode of one step
+    for reward in (9.0, 7.0):
         agent.act(stepped_on[0])
         agent.observe([reward] * 3, [reward == 7.0] * 3, [False] * 3)
     agent.adapt()
-    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[7.0]], [[7.0]]], [[[1.0, 7.0]]]]
+    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[9.0], [7.0]]] * 2, [[[1.0, 7.0]]]]
 
 
 def test_environments_that_are_only_reset_neither_act_nor_remember():
