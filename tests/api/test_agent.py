@@ -187,18 +187,17 @@ def test_each_task_adapts_to_its_own_episodes(given):
     for name, φ in agent.state.params.items():
         assert torch.equal(φ, torch.cat([of_two.params[name][:1], of_one.params[name], of_two.params[name][1:]]))
     # The first and the last are in the middle of an episode, whose rest is left out
-    stepped_on = [np.full((3, 4), 0.1)] * 2
-    for observation in stepped_on:
-        agent.act(observation)
-        agent.observe([1.0] * 3, [True] * 3, [False] * 3)
+    for ended in (False, False, True, True):
+        agent.act(np.full((3, 4), 0.1))
+        agent.observe([1.0] * 3, [ended] * 3, [False] * 3)
     with pytest.raises(StateError, match="task 0 has no finished episode yet"):
         agent.adapt()
     del given[:]
     for reward in (9.0, 7.0):
-        agent.act(stepped_on[0])
+        agent.act(np.full((3, 4), 0.2))
         agent.observe([reward] * 3, [reward == 7.0] * 3, [False] * 3)
     agent.adapt()
-    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[9.0], [7.0]]] * 2, [[[1.0, 7.0]]]]
+    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[9.0], [7.0]]] * 2, [[[1.0, 9.0], [1.0, 7.0]]]]
 
 
 def test_environments_that_are_only_reset_neither_act_nor_remember():
