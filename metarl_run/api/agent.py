@@ -132,7 +132,8 @@ class Agent:
         M = N if num_tasks is None else num_tasks
         if N < 1 or M < 1 or N % M:
             raise ConfigError("num_tasks", f"must divide the number of environments, {N}, got {M}")
-        self.interface = Interface(self.family, *of_one)
+        own = (self.observation_space, self.action_space)
+        self.interface = Interface(type(self.family).__name__, own, *of_one)
         self.single = envs is None or isinstance(envs, gymnasium.Env)
         self.num_envs, self.num_tasks = N, M
         self.autoreset: AutoresetMode | None = None

@@ -1,6 +1,6 @@
 """A user's environment as an agent sees it: which observations and actions fit, and how they are converted."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -9,7 +9,6 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 
-from metarl_run.env.base import TaskFamily
 from metarl_run.env.gymnasium_spaces import flat_action_space, from_flat, is_vector
 from metarl_run.errors import ConfigError
 
@@ -18,8 +17,9 @@ class Interface:
     """Conversion between a user's environment and an agent.
 
     Args:
-        family: that the agent was trained on.
-        observation_space: of one environment of the user; None for the family's own.
+        name: of the family that the agent was trained on, for messages.
+        own: spaces of its observations and actions.
+        observation_space: of one environment of the user; None for the family's.
         action_space: likewise.
 
     Raises:
@@ -28,31 +28,32 @@ class Interface:
 
     def __init__(
         self,
-        family: TaskFamily,
+        name: str,
+        own: tuple[spaces.Box, spaces.Space[Any]],
         observation_space: spaces.Space[Any] | None = None,
         action_space: spaces.Space[Any] | None = None,
     ) -> None:
-        self.observation_space = family.observation_space if observation_space is None else observation_space
-        self.action_space = family.action_space if action_space is None else action_space
-        self.size = family.observation_space.shape[0]
-        self.name = type(family).__name__
+        self.name = name
+        self.observation_space = own[0] if observation_space is None else observation_space
+        self.action_space = own[1] if action_space is None else action_space
+        (self.size,) = own[0].shape
         try:
             fits = spaces.flatdim(self.observation_space) == self.size
         except (ValueError, NotImplementedError):
             fits = False
         if not fits:
-            self._refuse("observation_space", self.observation_space, family.observation_space)
+            self._refuse("observation_space", self.observation_space, own[0])
         try:
             flat = flat_action_space(self.action_space)
         except ValueError:
             flat = None
-        if not _alike(flat, family.action_space):
-            self._refuse("action_space", self.action_space, family.action_space)
-        self.flat = family.action_space if flat is None else flat
+        if flat is None or not _alike(flat, own[1]):
+            self._refuse("action_space", self.action_space, own[1])
+        self.flat = flat
         self.plain_actions = isinstance(self.action_space, spaces.Discrete) or is_vector(self.action_space)
         self.plain_observations = isinstance(self.observation_space, spaces.Box)
 
-    def _refuse(self, name: str, got: object, wanted: object) -> None:
+    def _refuse(self, name: str, got: object, wanted: object) -> NoReturn:
         raise ConfigError("envs", f"{name} must be like that of {self.name}, {_short(wanted)}, got {_short(got)}")
 
     def observations(self, observation: Any, num_envs: int, *, single: bool) -> Tensor:
@@ -82,17 +83,13 @@ class Interface:
         return array[0] if single else array
 
 
-def _alike(flat: spaces.Space[Any] | None, own: spaces.Space[Any]) -> bool:
-    """Equal, but for the number that the actions of a finite space start with, and bounds of one that has none."""
+def _alike(flat: spaces.Space[Any], own: spaces.Space[Any]) -> bool:
+    """Equal, but for the number that the actions of a finite space start with."""
     match flat, own:
         case spaces.Discrete(n=n), spaces.Discrete(n=wanted):
             return bool(n == wanted)
         case spaces.Box(), spaces.Box():
-            return flat.shape == own.shape and all(
-                np.allclose(got[ends], wanted[ends])
-                for got, wanted in ((flat.low, own.low), (flat.high, own.high))
-                if (ends := np.isfinite(wanted)) is not None
-            )
+            return flat.shape == own.shape and np.allclose(flat.low, own.low) and np.allclose(flat.high, own.high)
     return False
 
 

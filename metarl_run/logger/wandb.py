@@ -76,7 +76,8 @@ class Wandb(Sink):
         self.run_id: str | None = None
 
     def position(self) -> Position:
-        return {} if self.run_id is None else {"id": self.run_id}
+        found = self.answer.get("id", self.run_id)
+        return {} if found is None else {"id": found}
 
     def open(self, run: RunInfo, position: Position) -> None:
         environment = os.environ

@@ -8,6 +8,7 @@ its input means that the run has ended: then it saves its data and exits.
 import json
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ def main() -> None:
     if run is None:
         send(answers, done=True)
         return
-    send(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url)
+    send(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url, id=run.id)
     while (order := orders.get())["do"] == "log":
         run.log(order["row"])
     if order["do"] == "finish":
@@ -77,6 +78,7 @@ def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run | None:
         except (wandb.errors.Error, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             send(answers, warning=f"going offline: {first}")
+            arguments["id"] = secrets.token_hex(4)  # the other one is in use now
     if run is None:
         run = wandb.init(mode="offline", settings=settings, **arguments)
     run.define_metric("iteration", hidden=True)

@@ -19,7 +19,17 @@ from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.errors import ConfigError, NumericalError, StateError
 from metarl_run.lifetime import live
 
-KINDS = ("maml", "learned_optimizer", "rl2", "varibad", "metric_based", "model_based", "thompson", "psrl")
+KINDS = (
+    "maml learner.baseline=none",
+    "maml env=pendulum_family normalise.reward_unit=3 learner.baseline=none learner.standardise=false",
+    "learned_optimizer learner.baseline=none",
+    "rl2",
+    "varibad",
+    "metric_based",
+    "model_based",
+    "thompson",
+    "psrl",
+)
 """Gradient steps, a learned rule, networks with memory, an embedding, a planner in a learned model, posteriors."""
 
 K = 2
@@ -55,7 +65,7 @@ def lived(agent, env, episodes):
 
 @pytest.mark.parametrize("algo", KINDS)
 def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
-    agent = agent_of(f"algo={algo}")
+    agent = agent_of(*f"algo={algo}".split())
     task = agent.family.sample(1, "meta_test", torch.Generator().manual_seed(1))
     env = TaskVectorEnv(agent.family, task, episodes_per_task=1, generator=torch.Generator().manual_seed(7))
     with torch.no_grad():
@@ -63,15 +73,16 @@ def test_a_loop_of_ones_own_is_the_lifetime_of_a_run(algo):
     own = environment(agent, task)
     agent.start(own, generator=torch.Generator().manual_seed(3))
     observation, action, reward = lived(agent, own, 1)
-    rollouts = lifetime.rollouts
+    rollouts, unit = lifetime.rollouts, agent.family.reward_unit
     assert len(reward) == sum(rollout.env_steps for rollout in rollouts)
     assert np.array_equal(observation, np.concatenate([x.observation[0, :-1, 0].numpy() for x in rollouts]))
-    assert np.array_equal(reward, np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]))
+    np.testing.assert_allclose(reward, unit * np.concatenate([x.reward[0, :, 0].numpy() for x in rollouts]), rtol=1e-6)
     chosen = torch.cat([x.action[0, :, 0] for x in rollouts])
     if isinstance(own.action_space, gymnasium.spaces.Box):
         chosen = chosen.clamp(*map(torch.from_numpy, (own.action_space.low, own.action_space.high)))
     assert np.array_equal(action, chosen.numpy())
     if not agent.remembers:
+        assert any(not φ.equal(lifetime.agents[0].params[name]) for name, φ in agent.state.params.items())
         for name, φ in lifetime.agents[-1].params.items():
             assert torch.equal(φ, agent.state.params[name]), name
 
@@ -176,12 +187,17 @@ def test_each_task_adapts_to_its_own_episodes(given):
     for name, φ in agent.state.params.items():
         assert torch.equal(φ, torch.cat([of_two.params[name][:1], of_one.params[name], of_two.params[name][1:]]))
     # The first and the last are in the middle of an episode, whose rest is left out
-    stepped_on = [np.full((3, 4), 0.1)] * 2
-    for observation in stepped_on:
-        agent.act(observation)
-        agent.observe([1.0] * 3, [True] * 3, [False] * 3)
+    for ended in (False, False, True, True):
+        agent.act(np.full((3, 4), 0.1))
+        agent.observe([1.0] * 3, [ended] * 3, [False] * 3)
     with pytest.raises(StateError, match="task 0 has no finished episode yet"):
         agent.adapt()
+    del given[:]
+    for reward in (9.0, 7.0):
+        agent.act(np.full((3, 4), 0.2))
+        agent.observe([reward] * 3, [reward == 7.0] * 3, [False] * 3)
+    agent.adapt()
+    assert [rollout.reward.tolist() for _, rollout, _ in given] == [[[[9.0], [7.0]]] * 2, [[[1.0, 9.0], [1.0, 7.0]]]]
 
 
 def test_environments_that_are_only_reset_neither_act_nor_remember():
