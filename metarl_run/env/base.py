@@ -136,8 +136,9 @@ class TaskFamily(Component, ABC):
         return None
 
     def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
-        """Expected return of each episode of a lifetime in tasks of `meta_test` under the best policy that knows nothing
-        but their distribution, so that no agent earns more in expectation; None if that is not known.
+        """Expected return of each episode of a lifetime of the best agent that knows how `meta_test` draws its tasks.
+
+        No agent that is not told the task earns more in expectation. None if it is not known.
         """
         return None
 

@@ -8,6 +8,9 @@ MOST_STATES = 50_000
 Arm = tuple[int, int]
 """Successes and failures of an arm so far."""
 
+Counts = tuple[Arm, ...]
+"""Those of all arms pulled so far, sorted: arms with the same prior need no names."""
+
 
 @functools.cache
 def bayes_optimal_rewards(
@@ -15,11 +18,11 @@ def bayes_optimal_rewards(
 ) -> tuple[float, ...] | None:
     """Expected reward of each of n pulls under a policy whose expected sum of rewards is the largest possible.
 
-        V(C) = max over arms (s, f) of μ + μ V(C with (s + 1, f)) + (1 − μ) V(C with (s, f + 1)),    V = 0 after n pulls,
-        μ = (successes + s) / (successes + failures + s + f)
+        V(C) = max over arms (s, f) of μ + μ V(C with (s + 1, f)) + (1 − μ) V(C with (s, f + 1)),
+        μ = (successes + s) / (successes + failures + s + f),        V = 0 after n pulls
 
-    C holds the counts of the arms in any order, since all have the same prior: with ten arms and ten pulls 13 000 sets.
-    Among equally good arms a pulled one is chosen, so that the sum over pulls is unique but not each term.
+    C are the counts of all arms in any order, since all have the same prior. The sum over pulls is unique, each term
+    only if no two arms are ever equally good.
 
     Args:
         num_arms: A.
@@ -31,13 +34,13 @@ def bayes_optimal_rewards(
 
     Source: Bellman (1956), "A problem in the sequential design of experiments".
     """
-    levels: list[set[tuple[Arm, ...]]] = [{()}]  # sets of pulled arms after 0, 1, … pulls; the others are fresh
+    levels: list[set[Counts]] = [{()}]  # sets of pulled arms after 0, 1, … pulls; the others are fresh
     for _ in range(pulls - 1):
         levels.append({after for now in levels[-1] for arm in _choices(now, num_arms) for after in _after(now, arm)})
         if sum(map(len, levels)) > MOST_STATES:
             return None
-    value: dict[tuple[Arm, ...], float] = {}
-    best: dict[tuple[Arm, ...], tuple[float, Arm]] = {}
+    value: dict[Counts, float] = {}
+    best: dict[Counts, tuple[float, Arm]] = {}
     for level in reversed(levels):
         for now in level:
             options = []
@@ -47,10 +50,11 @@ def bayes_optimal_rewards(
                 options.append((lost + μ * (1 + won - lost), μ, arm))
             value[now], *_ = top = max(options, key=lambda option: option[0])
             best[now] = top[1], top[2]
-    rewards, chance = [], {(): 1.0}
+    rewards: list[float] = []
+    chance: dict[Counts, float] = {(): 1.0}
     for _ in range(pulls):
         rewards.append(sum(p * best[now][0] for now, p in chance.items()))
-        further: dict[tuple[Arm, ...], float] = {}
+        further: dict[Counts, float] = {}
         for now, p in chance.items():
             μ, arm = best[now]
             for after, share in zip(_after(now, arm), (μ, 1 - μ), strict=True):
@@ -59,12 +63,12 @@ def bayes_optimal_rewards(
     return tuple(rewards)
 
 
-def _choices(now: tuple[Arm, ...], num_arms: int) -> list[Arm]:
+def _choices(now: Counts, num_arms: int) -> list[Arm]:
     """Arms with different counts, a fresh one last."""
     return [*dict.fromkeys(now), *([(0, 0)] if len(now) < num_arms else [])]
 
 
-def _after(now: tuple[Arm, ...], arm: Arm) -> tuple[tuple[Arm, ...], tuple[Arm, ...]]:
+def _after(now: Counts, arm: Arm) -> tuple[Counts, Counts]:
     """The counts after a success and after a failure of `arm`."""
     rest, (s, f) = list(now), arm
     if s or f:
