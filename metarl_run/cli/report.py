@@ -3,18 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from metarl_run.cli.arguments import Parser
 from metarl_run.errors import DONE, ConfigError, ResourceError
 
 USAGE = "metarl-run report FOLDER… [--output FOLDER] [--methods A,B] [--env E,F] [--format png,svg,pdf]"
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are those of the command."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError("report", message, USAGE)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         RunError: see `metarl_run.errors`.
     """
-    parser = Parser(prog="metarl-run report", description=__doc__)
+    parser = Parser("report", __doc__, USAGE)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a run or sweep, or of several")
     place = "where to (default: the folder itself if there is one, else report/)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=place)

@@ -118,6 +118,7 @@ class Settings:
         checkpoint: run folder or checkpoint to start from, see `metarl_run.config.inherited`.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
+        retry_failed: run jobs of a sweep again that failed before; what the machine was at fault for always is.
         objective: number that a job returns to a sweeper that searches, see `metarl_run.config.objective`.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
@@ -148,6 +149,7 @@ class Settings:
     checkpoint: str | None = affects("training")
     resume: str | None = affects("nothing")
     allow_changes: bool = affects("nothing")
+    retry_failed: bool = affects("nothing", default=True)
     objective: str = affects("nothing", default="meta_test.mean")
     plugins: Names = affects("indirectly", with_table=True)
     output_root: str = affects("nothing", with_table=True)

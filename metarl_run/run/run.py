@@ -32,7 +32,7 @@ from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
-from metarl_run.run.compilation import compiles
+from metarl_run.run.compilation import compiles, evaluation_pays
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
     is_complete,
@@ -113,16 +113,23 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
         for name, sink in config["logger"].items()
     }
-    compiled = compiles(config, algo, family, folder)
+    compiled = CompiledRollouts(algo) if compiles(config, algo, family, folder) else None
+
+    def planned(split: str) -> dict[str, Any]:
+        pays = compiled is not None and evaluation_pays(config[split], algo, family)
+        return {**config[split], "collect": compiled if pays else collect}
+
     training = Training(
         algo=algo,
-        collect=CompiledRollouts(algo) if compiled else collect,
+        collect=compiled or collect,
         family=family,
         streams=streams,
         sinks=sinks,
         stop=stop,
         folder=folder,
         agent=agent_record(plan.config, plan.choices),
+        meta_validation=planned("meta_validation"),
+        meta_test=planned("meta_test"),
         **{
             key: config[key]
             for key in (
@@ -130,8 +137,6 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
                 "meta_batch_size",
                 "meta_batch_chunk",
                 "episodes_per_task",
-                "meta_validation",
-                "meta_test",
                 "validate_every",
                 "checkpoint_every",
             )

@@ -120,6 +120,8 @@ def draw(
                 entries[f"{label}: {number(height)}"] = axes.axhline(
                     height, color=FAINT, linewidth=1.0, linestyle=line_style, zorder=1.4
                 )
+        if (best := summary.get("memory", {}).get("bayes_optimal")) and averaged == 1:
+            (entries["Bayes-optimal"],) = axes.plot(x, best, color=COLOURS[2], linewidth=1.1, zorder=2.5)
         few_ticks(axes, x)
         axes.margins(x=0.04)
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")

@@ -272,6 +272,8 @@ class RunReport:
             yield line(("lifetime return  ", "dim"), shown(lifetime["mean"]), interval, judged)
             if published:
                 yield line(("published        ", "dim"), published_text(published))
+        if best := summary.get("memory", {}).get("bayes_optimal"):
+            yield line(("Bayes-optimal    ", "dim"), precise(sum(best)), " expected of the best agent in a lifetime")
         if told := summary.get("memory"):
             state, memory = on(told, "states"), on(told, "memory")
             yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")

@@ -103,12 +103,13 @@ def test_what_simple_policies_earn_is_drawn_beside_an_agent_with_memory(
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     known = {"action_share": [0.5], "constant_action": [14.0], "myopic": [21.7]}
+    known["bayes_optimal"] = best = [9.0 + k for k in range(len(summary["meta_test"]["mean"]))]
     (folder / "summary.json").write_text(json.dumps({**summary, "memory": known}))
     (axes,) = drawn(curve, folder).axes
     heights = [np.asarray(line.get_ydata(), float).tolist() for line in axes.lines]
-    assert [14.0, 14.0] in heights and [21.7, 21.7] in heights
+    assert [14.0, 14.0] in heights and [21.7, 21.7] in heights and best in heights
     labels = [text.get_text() for text in axes.figure.legends[0].get_texts()]
-    assert labels[-2:] == ["best constant action: 14.0", "known mean rewards, myopic: 21.7"]
+    assert labels[-3:] == ["best constant action: 14.0", "known mean rewards, myopic: 21.7", "Bayes-optimal"]
 
 
 @pytest.mark.parametrize("steps", [1, 60])
