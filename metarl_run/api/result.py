@@ -16,7 +16,7 @@ from metarl_run.files import plain_only
 from metarl_run.report.folder import NUMBER_OF, read_summary
 from metarl_run.report.sweep.groups import Group, grouped
 from metarl_run.report.sweep.jobs import Job, job_folders, job_order, read_job
-from metarl_run.report.sweep.sweep import CSV_COLUMNS, SweepReport, csv_of
+from metarl_run.report.sweep.sweep import CSV_COLUMNS, SweepReport, csv_of, write
 
 if TYPE_CHECKING:
     from metarl_run.api.agent import Agent
@@ -168,6 +168,15 @@ class Comparison:
     def table(self) -> Table:
         """A row per group and adaptation step: return, its interval, and the number of finished seeds."""
         return table(_numbers(csv.reader(io.StringIO(csv_of(self.groups)))))
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write tables, pictures and report.html, a page for a browser, to a folder; return their paths.
+
+        As `metarl-run report` does, which has options for pictures; see `metarl_run.report.compare.write`.
+        """
+        place = Path(folder).expanduser()
+        place.mkdir(parents=True, exist_ok=True)
+        return list(write(place, self.groups, page=True).files)
 
     def __str__(self) -> str:
         text = io.StringIO()

@@ -262,7 +262,7 @@ def compare_if_last(folder: Path) -> None:
         jobs = [command["jobs"] for command in sweep_record.commands_of(folder)]
         ended = [path for path in job_folders(folder) if summary_or_empty(path).get("status") in ("complete", "failed")]
         if jobs and None not in jobs and len(ended) >= sum(map(int, filter(None, jobs))):
-            sweep.write(folder)
+            sweep.write(folder, page=any((path / "report.html").exists() for path in job_folders(folder)))
 
 
 def for_search(point: Point, arguments: Sequence[str]) -> list[str]:

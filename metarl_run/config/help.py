@@ -26,6 +26,7 @@ metarl-run: meta-train an agent on a family of tasks, then measure how it adapts
 
 usage: metarl-run [-m] [--config-dir DIR] [group=option] [key=value] ...
        metarl-run watch RUN_FOLDER
+       metarl-run report FOLDER...
 
 examples:
   metarl-run                                           the default: algo=maml env=cartpole_family
@@ -34,7 +35,7 @@ examples:
   metarl-run algo.inner_lr=0.2 meta_iterations=50      any key of an option or of a run
   metarl-run env.meta_test.gravity=[uniform,15,25]     test beyond what was trained on
   metarl-run resume=FOLDER                             continue a run or sweep that was stopped
-  metarl-run report FOLDER...                          compare runs and sweeps afterwards, also as a page for a browser
+  metarl-run report FOLDER...                          tables, pictures and a page of any runs and sweeps, compared
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
   metarl-run list [FOLDER]                             the runs below outputs/ or another folder, and their results
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves

@@ -45,6 +45,8 @@ def test_runs_are_compared_wherever_they_are(finished):
     assert comparison.table["algo"] == ["maml"] * 3
     assert comparison.table["mean"] == finished.curve["mean"]
     assert "cartpole_family" in str(comparison) and "k=2" in str(comparison)
+    saved = {path.name for path in comparison.save(finished.folder.parent / "paper")}
+    assert saved >= {"comparison.csv", "comparison.png", "report.html"}
 
 
 def test_its_agent_is_the_one_that_was_trained(finished):
