@@ -75,7 +75,7 @@ def test_the_reader_needs_torch_alone():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["algo=thompson"], "ThompsonSampling draws or plans before it acts"),
+        (["algo=thompson"], "Thompson draws or plans before it acts"),
         (["algo=rl3"], "RL3 is no program of torch.export"),
         (["algo=rl2", "network=transformer", "env=random_mdp"], "the memory of RL2 grows"),
     ],
