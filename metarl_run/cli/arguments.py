@@ -1,28 +1,23 @@
 """Arguments of the subcommands, whose mistakes are told like all others."""
 
 import argparse
-import contextlib
-import io
-from collections.abc import Sequence
+from typing import NoReturn
 
 from metarl_run.errors import ConfigError
 
 
-def parsed(parser: argparse.ArgumentParser, argv: Sequence[str], usage: str) -> argparse.Namespace:
-    """The arguments of a subcommand.
+class Parser(argparse.ArgumentParser):
+    """Parser of a subcommand; a mistake is a ConfigError.
 
     Args:
-        parser: of the subcommand.
-        argv: what follows its name.
+        name: of the subcommand.
+        description: in its help.
         usage: the right form, for the hint.
-
-    Raises:
-        ConfigError: in one line.
     """
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return parser.parse_args(argv)
-    except (argparse.ArgumentError, SystemExit) as error:
-        reason = complaint.getvalue().strip().rpartition("error: ")[2] or str(error)
-        raise ConfigError(parser.prog.rpartition(" ")[2], reason, usage) from error
+
+    def __init__(self, name: str, description: str | None, usage: str) -> None:
+        super().__init__(prog=f"metarl-run {name}", description=description)
+        self.name, self.right_form = name, usage
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(self.name, message, self.right_form)

@@ -49,11 +49,6 @@ def _run(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"metarl-run {__version__}")
         return DONE
-    if "--help" in argv or "-h" in argv:
-        from metarl_run.config.help import help_text
-
-        print(visible(help_text(argv), lines=True), end="")
-        return DONE
     if argv[:1] == ["watch"]:
         from metarl_run.cli import watch
 
@@ -62,6 +57,20 @@ def _run(argv: list[str]) -> int:
         from metarl_run.cli import listing
 
         return listing.main(argv[1:])
+    if argv[:1] == ["report"]:
+        from metarl_run.cli import report
+
+        return report.main(argv[1:])
+    if "--help" in argv or "-h" in argv:
+        from metarl_run.config.help import help_text
+
+        print(visible(help_text(argv), lines=True), end="")
+        return DONE
+    if "-sc" in argv or "--shell-completion" in argv:
+        from metarl_run.config.completion import answer
+
+        print(visible(answer(argv, os.environ.get("COMP_LINE", "")), lines=True), end="")
+        return DONE
     from metarl_run.cli import train
 
     return train.main(argv)

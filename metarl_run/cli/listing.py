@@ -1,6 +1,5 @@
 """`metarl-run list [FOLDER]`: the runs below a folder, the latest last."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from metarl_run.cli.arguments import parsed
+from metarl_run.cli.arguments import Parser
 from metarl_run.config.plan import stored_plan
 from metarl_run.errors import DONE, StateError
 from metarl_run.report.folder import read_summary, short
@@ -48,9 +47,9 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         RunError: see `metarl_run.errors`.
     """
-    parser = argparse.ArgumentParser(prog="metarl-run list", description=__doc__, exit_on_error=False)
+    parser = Parser("list", __doc__, USAGE)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs"))
-    folder: Path = parsed(parser, argv, USAGE).folder.expanduser()
+    folder: Path = parser.parse_args(argv).folder.expanduser()
     if not folder.is_dir():
         raise StateError(str(folder), "there is no such folder", USAGE)
     rows = sorted(map(row_of, [folder] if is_run(folder) else job_folders(folder)), key=lambda row: row.changed)

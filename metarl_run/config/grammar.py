@@ -1,7 +1,9 @@
 """Values in Hydra's grammar of overrides."""
 
+import os
 import re
 import shlex
+from collections.abc import Collection
 
 
 def quoted(text: str) -> str:
@@ -23,3 +25,15 @@ def argument(key: str, text: str) -> str:
     text = f"./{text}" if text.startswith("~") else text
     plain = re.fullmatch(r"[\w./@%+-]+", text, re.ASCII) is not None and not NO_WORD.fullmatch(text)
     return shlex.quote(f"{key}={text if plain else quoted(text)}")
+
+
+def at_home(text: str, keys: Collection[str]) -> str:
+    """An argument in which `~` stands for the home folder: `key=~/x` of one of the keys, or a flag `--config-dir=~/x`.
+
+    No shell expands it there, and Hydra's grammar cannot read it.
+    """
+    key, _, value = text.partition("=")
+    if not value.startswith("~") or not (key.lstrip("+") in keys or key in ("--config-dir", "-cd")):
+        return text
+    paths = [os.path.expanduser(path) for path in value.split(",")]
+    return f"{key}={paths[0]}" if key.startswith("-") else f"{key}={','.join(map(quoted, paths))}"

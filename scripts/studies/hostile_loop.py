@@ -30,10 +30,11 @@ import hostile
 import torch
 from black_box import COMMAND, SMALL, call, environment
 
-from metarl_run.cli import command
+from metarl_run.cli import command, train  # noqa: F401
 from metarl_run.config.compose import compose_points
 from metarl_run.errors import UNSEEN
 from metarl_run.report.run import curve, learned
+from metarl_run.run import run  # noqa: F401 (torch is imported once)
 from metarl_run.run.archive import read_archive
 from metarl_run.run.folder import versions
 from metarl_run.system.json_text import json_text

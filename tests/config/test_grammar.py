@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from metarl_run.config.grammar import argument, quoted
+from metarl_run.config.grammar import argument, at_home, quoted
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
 
@@ -46,3 +46,20 @@ def test_what_looks_like_a_reference_is_none(text: str) -> None:
 
 def test_a_folder_called_tilde_is_not_home() -> None:
     assert argument("resume", "~/a") == "'resume=\"./~/a\"'"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("resume=~/a b", 'resume="/home/me/a b"'),
+        ("checkpoint=~/a,~/b", 'checkpoint="/home/me/a","/home/me/b"'),
+        ("++output_root=~", '++output_root="/home/me"'),
+        ("--config-dir=~/conf", "--config-dir=/home/me/conf"),
+        ("resume=a/~", "resume=a/~"),
+        ("~resume", "~resume"),
+        ("panel=~x", "panel=~x"),
+    ],
+)
+def test_the_home_folder(text, wanted, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert at_home(text, ["resume", "checkpoint", "output_root"]) == wanted

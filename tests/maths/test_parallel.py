@@ -6,8 +6,8 @@ import time
 
 import pytest
 import torch
+from suited import composed
 
-from metarl_run.config.compose import compose_points
 from metarl_run.lifetime import live
 from metarl_run.maths.parallel import in_parallel, num_threads, traced, use_threads
 from metarl_run.network import recurrent, tanh_network, transformer
@@ -137,7 +137,7 @@ def test_second_derivatives_have_the_same_bytes(small_blocks):
 def test_meta_updates_have_the_same_bytes(overrides, small_blocks):
     def learned(number):
         sizes = ["meta_batch_size=6", "episodes_per_task=2", "env.horizon=4", f"threads={number}", "logger=files"]
-        config = compose_points(["env=cartpole_family", *overrides, *sizes]).points[0].config
+        config = composed("env=cartpole_family", *overrides, *sizes).config
         _, streams, family, algo = set_up(config)
         assert num_threads() == number
         task = family.sample(6, "meta_train", streams("tasks"))
