@@ -33,7 +33,16 @@ from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.stored import stored_run
 from metarl_run.config.sweep import key_of
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
+from metarl_run.errors import (
+    DONE,
+    SWEEP_HAS_FAILURES,
+    ConfigError,
+    ContractError,
+    ResourceError,
+    RunError,
+    StateError,
+    visible,
+)
 from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
@@ -119,7 +128,11 @@ def _single(composed: Composed) -> int:
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
-    if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
+    if (
+        isinstance(carrier.error, ConfigError | ContractError)
+        and folder in new
+        and not (folder / "checkpoints").exists()
+    ):
         with refusals(folder, "remove"):
             shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
