@@ -100,12 +100,25 @@ def write(
     if others:
         return sweep.write(output, groups, options, page=True)
     files = [sweep.write_page(output, groups, options.title)]
-    if job.problem is None:
-        files += curve.write(job.folder, options=options, output=output)
-    if job.learning.iterations:
-        files += learning.write(job.folder, options=options, output=output)
+    summary = _as_summary(job, groups[0])
+    if groups[0].curve is not None:
+        files += curve.draw(output, summary, job.rows, options)
+    files += learning.draw(output, summary, job.learning, options)
     failed = [job] if job.problem is not None else []
     return sweep.SweepReport(folder=output, groups=groups, failed=failed, files=sorted(files))
+
+
+def _as_summary(job: Job, group: Group) -> dict[str, Any]:
+    """What pictures need of a run's summary, which may come from anywhere, as far as it was understood."""
+    memory = summary_or_empty(job.folder).get("memory")
+    known = {name: memory.get(name) for name in curve.REFERENCES} if isinstance(memory, dict) else {}
+    return {
+        **{name: job.choices.get(name, "?") for name in ("algo", "env", "learner")},
+        "seed": job.seed,
+        "meta_test": group.curve,
+        "held_out_tasks": {"meta_test": job.tasks},
+        "memory": {name: x for name, x in known.items() if isinstance(x, list) and [*map(type, x)] == [float]},
+    }
 
 
 def _has_others(folder: Path) -> bool:

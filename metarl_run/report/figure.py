@@ -179,9 +179,13 @@ def head(axes: "Axes", title: str, about: str) -> None:
     axes.annotate(about, (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT)
 
 
-def legend_below(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], columns: int = 2) -> None:
-    """Put the legend below all axes, where there are no data."""
-    figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+def legend_below(figure: "Figure", handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Put the legend below all axes, where there are no data: in two columns, if these fit."""
+    for columns in (2, 1):
+        legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 @contextlib.contextmanager

@@ -53,6 +53,9 @@ def printable(record: Any) -> Any:
     return visible(record) if isinstance(record, str) else record
 
 
+LARGEST = 1e100
+"""Bound of numbers in tables, so that their sums and squares are finite; no result comes near."""
+
 LARGEST_TABLE = 2**30
 """Bytes of a table. One of a million tasks has a tenth."""
 
@@ -95,6 +98,11 @@ def read_adaptation(folder: Path) -> Adaptation:
                 row = {name: kind(cell) for name, kind, cell in zip(names, kinds, cells, strict=True)}
                 tested.setdefault(row["iteration"], []).append(row)
     return Adaptation(tested=tested[max(tested)] if tested else [], validated=validated)
+
+
+def sound(x: float | None) -> bool:
+    """Check that a cell is empty, or a number that can be calculated with: not NaN, infinite or absurdly large."""
+    return x is None or abs(x) <= LARGEST
 
 
 def short(path: Path) -> str:

@@ -6,7 +6,6 @@ interval, `before_low` and so on, None for a single task. `seconds` are None whe
 """
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from metarl_run.files import plain_only
 from metarl_run.maths.statistics import intervals
 from metarl_run.report.coarse import blocks, mean_or_none
-from metarl_run.report.folder import LARGEST_TABLE, Adaptation
+from metarl_run.report.folder import LARGEST_TABLE, Adaptation, sound
 
 FEWEST = 3
 """Minimum number of validations to draw a picture of: two show no shape."""
@@ -63,7 +62,7 @@ def read_learning(folder: Path, adaptation: Adaptation) -> Learning:
     for iteration, (passed,) in clock.items():
         total += passed
         seconds[iteration] = total
-    found = [x for x in sorted(rows) if all(map(math.isfinite, rows[x]))]
+    found = [x for x in sorted(rows) if all(map(sound, rows[x]))]
     return Learning(
         validated=adaptation.validated,
         iterations=found,
@@ -96,7 +95,7 @@ def learning_curve(runs: Sequence[Learning], *, same_tasks: bool = False) -> dic
     """
     known = [run.validated.keys() & set(run.iterations) for run in runs]
     iterations = sorted(set.intersection(*map(set, known))) if known else []
-    iterations = [x for x in iterations if all(_finite(run, x) for run in runs)]
+    iterations = [x for x in iterations if all(_sound(run, x) for run in runs)]
     curve: dict[str, list[Any]] = {"iteration": iterations}
     places = [{x: i for i, x in enumerate(run.iterations)} for run in runs]
     for name in ("env_steps", "seconds"):
@@ -134,5 +133,5 @@ def _returns(run: Learning, iteration: int, side: str) -> Sequence[float]:
     return of_step[min(of_step) if side == "before" else max(of_step)]
 
 
-def _finite(run: Learning, iteration: int) -> bool:
-    return all(math.isfinite(x) for side in SIDES for x in _returns(run, iteration, side))
+def _sound(run: Learning, iteration: int) -> bool:
+    return all(sound(x) for side in SIDES for x in _returns(run, iteration, side))

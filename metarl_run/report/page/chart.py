@@ -136,8 +136,9 @@ def _learning_lines(index: int, group: Group, curve: Mapping[str, Sequence[Any]]
         return
     short = coarse_curve({"mean": curve["after"], **curve}, MOST_POINTS) if curve["iteration"] else None
     trained = training_curve(runs, MOST_POINTS)
+    name = group.name if group.num_finished else f"{group.name}, unfinished"
     for side in SIDES:
-        line = {"g": index, "name": f"{group.name}, {side}", "dashed": side == "before", "seeds": []}
+        line = {"g": index, "name": f"{name}, {side}", "dashed": side == "before", "seeds": []}
         if short is not None:
             ends = [short[f"{side}{end}"] for end in ("", "_low", "_high")]
             x = {axis: rounded(short[axis]) for axis in TRAINING_AXES}

@@ -62,7 +62,7 @@ def page(groups: Sequence[Group], heading: str, notes: Sequence[str] = (), *, be
         beside: folder that the page will lie in, to refer to films in it.
     """
     jobs = [job for group in groups for job in group.jobs]
-    curves = [learning_of(group) for group in groups]
+    curves = [learning_of(group, unfinished=True) for group in groups]
     looks = _looks(groups)
     charts = {
         "adaptation": [*adaptation_charts(groups)],

@@ -1,5 +1,6 @@
 """Picture of one run: the adaptation curve on its held-out tasks."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +45,27 @@ FEWEST_VALUES = 10
 """Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
 
 
-def write(
-    folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL, output: Path | None = None
-) -> list[Path]:
+def write(folder: Path, adaptation: Adaptation | None = None) -> list[Path]:
     """Draw adaptation_curve.png and .svg of a run folder; return their paths.
 
     Args:
         folder: of the run.
         adaptation: the content of its adaptation.csv, if it was read already.
-        options: of the picture.
-        output: folder to write to, if it is another.
     """
-    summary, rows = read_summary(folder), (adaptation or read_adaptation(folder)).tested
+    return draw(folder, read_summary(folder), (adaptation or read_adaptation(folder)).tested)
+
+
+def draw(
+    folder: Path, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], options: PictureOptions = USUAL
+) -> list[Path]:
+    """Draw the adaptation curve in a folder.
+
+    Args:
+        folder: to write to.
+        summary: `algo`, `env`, `learner`, `seed` and the curve `meta_test` of a run, as in its summary.json.
+        rows: of its meta-test.
+        options: of the picture.
+    """
     curve = summary["meta_test"]
     averaged = block_size(len(curve["mean"]), MOST_POINTS)
     if averaged > 1:
@@ -82,7 +92,7 @@ def write(
         mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
         return axes.errorbar(x, curve[name], bars, color=COLOURS[0], linewidth=2, capsize=3, **mark)
 
-    def draw(figure: "Figure") -> None:
+    def on(figure: "Figure") -> None:
         panels = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         axes = figure.add_subplot(panels[0])
         blue = COLOURS[0]
@@ -128,4 +138,4 @@ def write(
             axes.set_ylabel(outcome)
         axes.set_xlabel("episodes seen in the task")
 
-    return save((output or folder) / "adaptation_curve", 6.0, sum(heights), draw, options)
+    return save(folder / "adaptation_curve", 6.0, sum(heights), on, options)

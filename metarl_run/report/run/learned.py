@@ -70,9 +70,9 @@ def write(folder: Path) -> list[Path]:
             for line_index, (step, names) in enumerate(steps.items()):
                 width = 1.8 if len(names) == 1 else 0.8
                 for name in names:
-                    (line,) = axes.plot(x, learned[name], linewidth=width, **look(line_index))
-                end = learned[names[-1]][-1]
-                labels.append(Label(f"step {step}" if step else hyperparameter, x[-1], end, line.get_color()))
+                    axes.plot(x, learned[name], linewidth=width, **look(line_index))
+                end = max(learned[name][-1] for name in names)
+                labels.append(Label(f"step {step}" if step else hyperparameter, x[-1], end, look(line_index)["color"]))
             axes.set_title(hyperparameter.replace("_", " "), loc="left", fontsize=9.5)
             axes.set_xlabel("meta-iteration", fontsize=8.5, color=FAINT)
             if len(steps) > 1:

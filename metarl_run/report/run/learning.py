@@ -1,5 +1,6 @@
 """Picture of a run's learning curve: the return on its validation tasks over meta-iterations and environment steps."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +20,37 @@ if TYPE_CHECKING:
 COLOUR = {"before": COLOURS[4], "after": COLOURS[0]}
 
 
-def write(
-    folder: Path, adaptation: Adaptation | None = None, options: PictureOptions = USUAL, output: Path | None = None
-) -> list[Path]:
+def write(folder: Path, adaptation: Adaptation | None = None) -> list[Path]:
     """Draw learning_curve.png and .svg of a run folder; return their paths: none with fewer than three validations.
+
+    Args:
+        folder: of the run.
+        adaptation: the content of its adaptation.csv, if it was read already.
+    """
+    return draw(folder, read_summary(folder), read_learning(folder, adaptation or read_adaptation(folder)))
+
+
+def draw(folder: Path, summary: Mapping[str, Any], learning: Learning, options: PictureOptions = USUAL) -> list[Path]:
+    """Draw the learning curve in a folder.
 
     The axis is that of meta-iterations, with environment steps below. The clock's is in report.html: it would make
     other bytes at every run.
 
     Args:
-        folder: of the run.
-        adaptation: the content of its adaptation.csv, if it was read already.
+        folder: to write to.
+        summary: `algo`, `env`, `learner` and `seed` of a run, as in its summary.json.
+        learning: the course of its meta-training.
         options: of the picture.
-        output: folder to write to, if it is another.
     """
-    learning = read_learning(folder, adaptation or read_adaptation(folder))
     curve = learning_curve([learning])
     x = curve["iteration"]
     if len(x) < FEWEST:
         return []
-    summary, trained = read_summary(folder), training_curve([learning], MOST_POINTS)
+    trained = training_curve([learning], MOST_POINTS)
     num_tasks = len(learning.validated[x[-1]][0])
     steps = f"after {learning.steps} adaptation step{'s' * (learning.steps != 1)}"
 
-    def draw(figure: "Figure") -> None:
+    def on(figure: "Figure") -> None:
         axes = figure.add_subplot()
         for side in SIDES:
             axes.plot(trained["iteration"], trained[side], color=COLOUR[side], linewidth=0.8, alpha=0.45, zorder=1.6)
@@ -60,7 +68,7 @@ def write(
         head(axes, options.title or title(summary["algo"], summary["env"]), about)
         legend_below(figure, *axes.get_legend_handles_labels())
 
-    return save((output or folder) / "learning_curve", 6.0, 4.2, draw, options)
+    return save(folder / "learning_curve", 6.0, 4.2, on, options)
 
 
 def _name_iterations(axes: "Axes", learning: Learning) -> None:

@@ -1,7 +1,6 @@
 """Jobs of a sweep, read from their folders: choices, and the result or the reason that there is none."""
 
 import csv
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
 from metarl_run.files import read_json
-from metarl_run.report.folder import Adaptation, printable, read_adaptation, read_summary
+from metarl_run.report.folder import Adaptation, printable, read_adaptation, read_summary, sound
 from metarl_run.report.learning import Learning, read_learning
 from metarl_run.report.tasks import TaskCounts, family_version, held_out, tasks_hash
 
@@ -227,9 +226,10 @@ def rows_or_problem(
     rows = adaptation.tested
     if not rows:
         return [], "adaptation.csv has no meta_test rows"
-    bad = next((row for row in rows if not math.isfinite(row["episode_return"])), None)
-    if bad:
-        return [], f"return of task {bad['task']} after {bad['adaptation_step']} steps is {bad['episode_return']}"
+    for name in [name for name in rows[0] if name != "split"]:
+        if bad := next((row for row in rows if not sound(row[name])), None):
+            what = "return" if name == "episode_return" else name
+            return [], f"{what} of task {bad['task']} after {bad['adaptation_step']} steps is {bad[name]}"
     return rows, None
 
 

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def learning_of(group: Group) -> Mapping[str, Sequence[Any]]:
-    """The learning curve over the finished seeds of a group; without points if it was not validated."""
-    finished = [job for job in group.jobs if job.problem is None]
+def learning_of(group: Group, *, unfinished: bool = False) -> Mapping[str, Sequence[Any]]:
+    """The learning curve over the finished seeds of a group; without points if it was not validated.
+
+    Args:
+        group: of the comparison.
+        unfinished: if none is finished, take them as far as they came.
+    """
+    finished = [job for job in group.jobs if job.problem is None or (unfinished and group.num_finished == 0)]
     # Validation tasks follow from the seed as test tasks do, so they are the same where those are.
     return learning_curve([job.learning for job in finished], same_tasks=in_same_tasks(finished))
 

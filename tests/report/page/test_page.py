@@ -196,8 +196,8 @@ def test_what_differs_is_told_before_what_is_the_same(make_run: MakeRun, tmp_pat
     assert """metarl-run algo=maml env=e 'name=it'"'"'s'""" in found.words
 
 
-def test_a_page_of_one_run_says_how_it_goes_on_and_is_small(make_run: MakeRun, tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", config={"algo": {"inner_lr": 0.5}})
+def test_a_page_of_one_run_says_how_it_goes_on_and_is_small(trained: MakeRun, tmp_path: Path) -> None:
+    folder = trained(tmp_path / "run", {2: ((1.0,), (2.0,)), 4: ((1.0,), (3.0,))}, config={"algo": {"inner_lr": 0.5}})
     (folder / "summary.json").write_text(
         json.dumps({"status": "interrupted", "algo": "maml", "env": "bandit", "seed": 0})
     )
@@ -205,4 +205,9 @@ def test_a_page_of_one_run_says_how_it_goes_on_and_is_small(make_run: MakeRun, t
     compare.write([folder])
     text, found = page_of(folder)
     assert "interrupted" in found.words and "resume=" in found.words
+    (chart,) = found.record["charts"]  # how it learned so far
+    assert [line["name"] for line in chart["lines"] if "validation" in line["y"]] == [
+        "MAML, unfinished, before",
+        "MAML, unfinished, after",
+    ]
     assert len(text.encode()) < 400_000

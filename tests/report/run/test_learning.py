@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from metarl_run.report import compare
 from metarl_run.report.figure import PictureOptions
 from metarl_run.report.run import learning
 
@@ -45,8 +46,9 @@ def test_the_clock_does_not_change_the_picture(trained: Trained, tmp_path: Path)
 def test_formats_and_size_are_as_asked(trained: Trained, tmp_path: Path) -> None:
     folder = trained(tmp_path / "run", VALIDATED)
     options = PictureOptions(size=(4.0, 3.0), font_size=7.0, title="Figure 1", endings=("svg", "pdf"))
-    svg, pdf = learning.write(folder, options=options, output=tmp_path)
-    assert (svg, pdf) == (tmp_path / "learning_curve.svg", tmp_path / "learning_curve.pdf")
+    report = compare.write([folder], tmp_path / "paper", options)
+    pdf, svg = [path for path in report.files if path.stem == "learning_curve"]
+    assert (svg.name, pdf.name) == ("learning_curve.svg", "learning_curve.pdf")
     text = svg.read_text()
     assert 'width="288pt" height="216pt"' in text and ">Figure 1</text>" in text and "font-size: 7px" in text
     assert pdf.read_bytes().startswith(b"%PDF-") and b"CreationDate" not in pdf.read_bytes()
