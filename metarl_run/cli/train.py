@@ -326,9 +326,10 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
 def _run_here(cfg: DictConfig) -> None:
     """Run what Hydra composed in the folder that it made."""
     hydra_files.require_written()
-    from metarl_run.run import products
-    from metarl_run.run.folder import require_not_failed
-    from metarl_run.run.run import run
+    with machine.garbage_kept():
+        from metarl_run.run import products
+        from metarl_run.run.folder import require_not_failed
+        from metarl_run.run.run import run
 
     chosen = HydraConfig.get()
     resolved = OmegaConf.to_container(cfg, resolve=True)
@@ -404,6 +405,7 @@ def _refuse_impossible(composed: Composed) -> None:
     _refuse_unbuildable(composed.points)
 
 
+@machine.garbage_kept()
 def _refuse_unbuildable(points: Sequence[Point]) -> None:
     """What only constructors can tell, of each point of a sweep that differs in what it builds."""
     built: set[str] = set()
