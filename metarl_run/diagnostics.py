@@ -25,6 +25,14 @@ class Appraises(Protocol):
         """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
 
 
+@runtime_checkable
+class Infers(Protocol):
+    """An algorithm that acts on a belief about its task, which it also learns to predict by."""
+
+    def examine(self, lifetimes: Rollout, generator: torch.Generator) -> dict[str, list[float]]:
+        """What the belief predicts, and whether the policy reads it, in whole lifetimes, `[T, N, …]`, by name."""
+
+
 def diagnose(
     algo: MetaAlgorithm, family: TaskFamily, task: Any, lifetime: Lifetime, generator: torch.Generator
 ) -> dict[str, list[float]]:
@@ -33,9 +41,9 @@ def diagnose(
     Returns:
         `action_share`, `action_share_states_shuffled`, `action_share_memory_shuffled`, of the second half of each
         lifetime, see `metarl_run.maths.dependence`; `explained_variance` of the value function, and
-        `explained_variance_net_of_time`; `entropy` of the policy, nats, in each episode of a lifetime; and
+        `explained_variance_net_of_time`; those of `examine` of an agent with a belief; `entropy` of the policy, nats, in each episode of a lifetime; and
         `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`.
-        Lists of one number but for the entropy.
+        Lists of one number but for the entropy and what else there is of each episode.
     """
     if not algo.remembers or "tabular" not in family.provides:
         return {}
@@ -60,6 +68,8 @@ def diagnose(
         value_net, returns_net = net_of_time(value, alive), net_of_time(returns, alive)
         found["explained_variance"] = [float(explained_variance(value, returns, alive))]
         found["explained_variance_net_of_time"] = [float(explained_variance(value_net, returns_net, alive))]
+    if isinstance(algo, Infers):
+        found |= algo.examine(lifetimes.envs(slice(max(APPRAISED // len(lifetimes.reward) ** 2, 2))), generator)
     if lifetime.policy is not None:
         found["entropy"] = entropy_per_episode(lifetime.policy.entropy(), rollout)
     return found | {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}
