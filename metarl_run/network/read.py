@@ -74,7 +74,7 @@ class StateRead:
         """The value of each head in every state, where x has no features but those of the state."""
         table = params["read.states"].transpose(0, 1).flatten(1)
         y = (h @ table).view(-1, self.width)
-        states = torch.eye(self.num_states, device=h.device).repeat(len(h), 1)
+        states = torch.eye(self.num_states, dtype=h.dtype, device=h.device).repeat(len(h), 1)
         return {head: out.view(len(h), self.num_states, -1) for head, out in self.given(params, y, states).items()}
 
     def given(
