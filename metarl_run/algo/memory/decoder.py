@@ -1,5 +1,6 @@
 """Decoder of latent task descriptions: predicted rewards and transitions."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import gymnasium
@@ -12,13 +13,22 @@ from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.by_rows import by_rows
-from metarl_run.network.mlp import MLP
+from metarl_run.network.mlp import LAST_LAYER_SCALE, MLP
 from metarl_run.network.product import linear, matmul
 from metarl_run.network.read import StateRead
 from metarl_run.types import Params, Rollout
 
 CACHED = 2**19
 """Elements of one activation at a time, for each thread."""
+
+
+def grown(params: Params, heads: Collection[str]) -> Params:
+    """The parameters with heads as large as the other layers at first.
+
+    Heads start small for the sake of policies. In encoder and decoder that is a saddle: how the error depends on μ
+    and on what μ is decoded by are products with each other's heads, and learning hardly begins if both are small.
+    """
+    return {name: θ / LAST_LAYER_SCALE if name in heads else θ for name, θ in params.items()}
 
 
 class Decoder(Component):
@@ -85,8 +95,10 @@ class Decoder(Component):
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters."""
-        params = {name: θ for network in self.networks.values() for name, θ in network.init(generator).items()}
-        return params | self.table.init(generator) if self.table else params
+        params: Params = {}
+        for network in self.networks.values():
+            params |= grown(network.init(generator), network.head_names())
+        return params | grown(self.table.init(generator), ["reward.weight"]) if self.table else params
 
     def errors(
         self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
