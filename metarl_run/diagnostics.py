@@ -41,8 +41,9 @@ def diagnose(
     Returns:
         `action_share`, `action_share_states_shuffled`, `action_share_memory_shuffled`, of the second half of each
         lifetime, see `metarl_run.maths.dependence`; `explained_variance` of the value function, and
-        `explained_variance_net_of_time`; those of `examine` of an agent with a belief; `entropy` of the policy, nats, in each episode of a lifetime; and
-        `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`.
+        `explained_variance_net_of_time`; those of `Infers.examine` of an agent with a belief; `entropy` of the policy,
+        nats, in each episode of a lifetime; and `constant_action` and `myopic`, mean expected returns of an episode,
+        see `metarl_run.exact.reference_returns`.
         Lists of one number but for the entropy and what else there is of each episode.
     """
     if not algo.remembers or "tabular" not in family.provides:

@@ -65,8 +65,8 @@ class VariBAD(MetaLearner):
         meta_optimizer: updates ψ.
         belief_optimizer: updates φ and the decoder.
         encoding: of the encoder's input: `step`, or with the last `transition`, as in `metarl_run.algo.rl2`.
-        policy_read: `input`, the policy is a network of hidden layers on (s, q); `observation`, it reads q by the state,
-            see `metarl_run.network.read`.
+        policy_read: `input`, the policy is a network of hidden layers on (s, q); `observation`, it reads q by the
+            state, see `metarl_run.network.read`.
         decoder_read: `input`, the reward decoder is a network of hidden layers on (m, s, a, s′); `observation`, it is a
             table of all pairs (s, a), and reads m by the state.
         read_width: numbers read in a state, by the observation.
@@ -81,8 +81,8 @@ class VariBAD(MetaLearner):
     of an episode the encoder reads the first observation of the next one, not the last of this one; rewards are
     Gaussian (Bernoulli in the paper's grid); inputs are not embedded first, and the heads of a recurrent encoder read
     them through a linear shortcut past the memory, see `metarl_run.network.recurrent`. The paper has nothing of
-    `encoding`, `policy_read`, `decoder_read` and the final values; its decoder for the grid is a table too, of all cells
-    s′: experiment=varibad_mdp_n10_read is a variant with them.
+    `encoding`, `policy_read`, `decoder_read` and the final values, though its decoder for the grid is a table too, of
+    all cells s′: experiment=varibad_mdp_n10_read and experiment=varibad_gridworld_read are variants with them.
     Source: Zintgraf et al. (2020), arXiv:1910.08348.
     """
 
@@ -130,7 +130,10 @@ class VariBAD(MetaLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        num_inputs, S = encoded_size(self.observation_space, self.action_space), observation_size(self.observation_space)
+        num_inputs, S = (
+            encoded_size(self.observation_space, self.action_space),
+            observation_size(self.observation_space),
+        )
         if self.encoding == "transition":
             num_inputs += 2 * S * action_size(self.action_space)
         self.network, φ = self.make_network(num_inputs, Encoder.heads(self.latent), {})
@@ -221,8 +224,8 @@ class VariBAD(MetaLearner):
         Returns:
             `belief_reward_error`: ½ mean squared error of the rewards of a whole lifetime, predicted by the mean of
                 the belief, of the beliefs in each episode; and `policy_change_belief_shuffled`: mean over the second
-                half of each lifetime of the total variation ½ Σₐ |π(a | sₜ, qₜ) − π(a | sₜ, q′ₜ)|, where q′ is the belief
-                of another lifetime at the same time; 0 for a policy that does not read its belief.
+                half of each lifetime of the total variation ½ Σₐ |π(a | sₜ, qₜ) − π(a | sₜ, q′ₜ)|, where q′ is the
+                belief of another lifetime at the same time; 0 for a policy that does not read its belief.
         """
         N, alive = lifetimes.reward.shape[1], lifetimes.alive
         q = self.encoder.sequence(self.senses(lifetimes))

@@ -240,7 +240,7 @@ def test_beliefs_in_two_state_mdps_hold_the_exact_posterior_means():
 def test_the_policy_changes_with_the_belief_if_it_reads_it():
     """A policy whose only weight is that of one mean: π(0) = σ(w μ) of two actions, by hand."""
     algo, rollout = make(VariBAD), lifetimes()
-    for name, θ in algo.policy_params.items():
+    for θ in algo.policy_params.values():
         θ.data.zero_()
     g = torch.Generator()
     found = algo.examine(rollout, g.manual_seed(0))

@@ -128,7 +128,8 @@ class Decoder(Component):
         """R̂(m) of every pair, if it is a table."""
         assert self.table is not None
         K, N, _ = m.shape
-        return self.table.everywhere(params, m.reshape(K * N, -1))["reward"].unflatten(0, (K, N))
+        rewards = self.table.everywhere(params, m.reshape(K * N, -1))["reward"]
+        return rewards.view(K, N, *rewards.shape[1:])
 
     def table_error(self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout) -> Float[Tensor, "K N"]:
         """Eᵣ of a table."""
@@ -137,9 +138,7 @@ class Decoder(Component):
         pair = lifetimes.observation[:-1].argmax(-1) * A + lifetimes.action
         alive = lifetimes.alive.to(R.dtype)
         sums = R.new_zeros(2, lifetimes.reward.shape[1], S * A)
-        count, total = (
-            sums[i].scatter_add_(1, pair.mT, x.mT) for i, x in enumerate((alive, lifetimes.reward * alive))
-        )
+        count, total = (sums[i].scatter_add_(1, pair.mT, x.mT) for i, x in enumerate((alive, lifetimes.reward * alive)))
         mean = total / count.clamp(min=1)
         within = ((lifetimes.reward - mean.gather(1, pair.mT).mT) ** 2 * alive).sum(0)
         return 0.5 * (((R.flatten(-2) - mean) ** 2 * count).sum(-1) + within)
