@@ -153,7 +153,8 @@ def test_without_a_weight_states_are_not_decoded():
 
 
 def test_training_goes_on_from_a_saved_state_with_the_same_noise():
-    algos = [make(VariBAD, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0)) for _ in range(2)]
+    annealed = {"final_lr": 0.01, "final_entropy_weight": 0.5, "final_discount": 0.5, "meta_iterations": 4}
+    algos = [make(VariBAD, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0), **annealed) for _ in range(2)]
     one, other = algos
     for _ in range(2):
         one.meta_update(replay(lifetimes()))
@@ -166,6 +167,7 @@ def test_training_goes_on_from_a_saved_state_with_the_same_noise():
     for name, θ in one.meta_params.items():
         assert torch.equal(θ, other.meta_params[name]), name
     assert torch.equal(one.noise.get_state(), other.noise.get_state())
+    assert one.outer.learner.discount == pytest.approx(0.9 - 0.4 * 2 / 3)
 
 
 def test_trained_beliefs_predict_what_a_task_pays_and_before_any_data_only_the_mean():
@@ -264,3 +266,16 @@ def test_the_policy_changes_with_the_belief_if_it_reads_it():
     found = algo.examine(rollout, g.manual_seed(0))
     assert found["policy_change_belief_shuffled"] == pytest.approx([float(change[late].mean())])
     assert change[late].mean() > 0.01 and (other != torch.arange(N)).all()
+
+
+def test_encoder_and_decoder_start_away_from_the_saddle_where_neither_depends_on_the_other():
+    """Their heads are as large as other layers, in ±√(6 / (in + out)); those of policies are 100 times smaller."""
+    for overrides in ([], READ):
+        config = compose_points(["env=random_mdp", "algo=varibad", *overrides]).points[0].config
+        _, algo = build_agent(config, streams())
+        heads = ["encoder.mean.weight", "encoder.log_deviation.weight"]
+        heads += ["decoder.reward.weight" if overrides else "decoder.reward.2.weight"]
+        for head in heads:
+            θ = algo.meta_params[head]
+            assert 0.5 < θ.abs().max() / (6 / sum(θ.shape)) ** 0.5 <= 1, head
+        assert algo.meta_params["policy.policy.weight" if overrides else "policy.policy.2.weight"].abs().max() < 0.01
