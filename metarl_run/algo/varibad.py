@@ -59,7 +59,7 @@ class VariBAD(MetaLearner):
         kl_weight: w ≥ 0.
         belief_steps: optimiser steps on the ELBO per meta-iteration.
         belief_lifetimes: maximum number of lifetimes per such step; the next step takes others.
-        belief_times: maximum number of time steps t per such step, the same ones in all its lifetimes.
+        belief_times: maximum number of time steps t of each lifetime per such step.
         minibatches: optimiser steps of the policy per pass.
         max_kl: limit on the policy's KL divergence per meta-iteration, nats.
         meta_optimizer: updates ψ.
