@@ -15,12 +15,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from metarl_run.cli.progress import SweepProgress
 from metarl_run.cli.sweeper import known_to_hydra
 from metarl_run.config.loader import current
 from metarl_run.config.plan import flat
 from metarl_run.config.point import Point
 from metarl_run.config.secret import masked
-from metarl_run.errors import ResourceError, RunError
+from metarl_run.errors import ResourceError, RunError, visible
 from metarl_run.report.figure import draw_optimum, rendered
 from metarl_run.run import run as _imported_before_forking  # noqa: F401
 from metarl_run.run.folder import record_failure
@@ -77,7 +78,8 @@ class ForkingLauncher(Launcher):
         log.info(f"Launching {len(job_overrides)} jobs locally")
         jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
         machine.side_by_side = min(self.at_once, len(jobs))
-        waiting, running, signalled = [*reversed(jobs)], dict[Child, Job](), False
+        waiting, running, signalled = [*reversed(jobs)], dict[Child, tuple[Job, float]](), False
+        progress = SweepProgress(len(jobs), machine.side_by_side)
         try:
             while waiting or running:
                 if self.stop.exit_code is not None and not signalled:
@@ -87,11 +89,13 @@ class ForkingLauncher(Launcher):
                 while waiting and len(running) < self.at_once:
                     job = waiting.pop()
                     log.info(f"\t#{job.number} : {' '.join(filter_overrides(job.overrides))}")
-                    running[Child(functools.partial(job.run, self.function, self.stop))] = job
+                    running[Child(functools.partial(job.run, self.function, self.stop))] = job, progress.begin()
                 for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
-                    job = running.pop(child)
+                    job, begun = running.pop(child)
                     job.end(child, asked=self.stop.exit_code is not None)
-                    ForkingLauncher.failed |= job.done.status is not JobStatus.COMPLETED
+                    failed = job.done.status is not JobStatus.COMPLETED
+                    ForkingLauncher.failed |= failed
+                    log.info(visible(progress.end(job.folder, begun, failed=failed)))
         finally:
             for child in running:
                 child.process.kill()

@@ -18,21 +18,21 @@ from hydra.core.utils import JobRuntime, configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from metarl_run.cli import hydra_files
+from metarl_run.cli import hydra_files, sweep_record
 from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import argument, quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME
 from metarl_run.config.objective import is_cost
-from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.plan import Plan, flat
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import Settings, keys_with_table
 from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
+from metarl_run.config.stored import stored_run
 from metarl_run.config.sweep import key_of
-from metarl_run.config.validation import validate
 from metarl_run.errors import (
     DONE,
     SWEEP_HAS_FAILURES,
@@ -43,7 +43,6 @@ from metarl_run.errors import (
     StateError,
     visible,
 )
-from metarl_run.files import refuse_links
 from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
@@ -66,23 +65,39 @@ def main(argv: Sequence[str]) -> int:
         RunError: see `metarl_run.errors`.
         Interrupted: after saving, if a signal asked for it.
     """
+    return carry_out(compose(argv), argv)
+
+
+def compose(argv: Sequence[str]) -> Composed:
+    """The runs that a command line asks for, validated."""
     machine.prepare()
     hydra_files.install()
-    composed = compose_points(argv)
+    return compose_points(argv)
+
+
+def folder_of(composed: Composed) -> Path:
+    """The folder of the run or sweep."""
+    first = composed.points[0]
+    resumed = first.config["resume"]
+    return Path(str(resumed or (first.sweep_folder if composed.multirun else first.folder)))
+
+
+def carry_out(composed: Composed, argv: Sequence[str]) -> int:
+    """Run what was composed from `argv`; see `main`."""
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
     if composed.multirun:
-        Child(lambda: _refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
-    else:
-        _refuse_impossible(composed)
-    first = composed.points[0]
-    if any(point.config["table"] is not None for point in composed.points):
+        return _begin_sweep(composed, argv, new=True)
+    _refuse_impossible(composed)
+    (point,) = composed.points
+    if point.config["table"] is not None:
         return _table(composed)
-    if first.config["resume"] is not None:
-        return _resume(composed)
+    if point.config["resume"] is not None:
+        folder = Path(str(point.config["resume"]))
+        return _resume_sweep(folder, argv) if (folder / sweep_record.FILE).exists() else _resume(composed)
     _print_differences(composed.points)
-    return _sweep(composed, argv) if composed.multirun else _single(composed)
+    return _single(composed)
 
 
 # --- The four ways to run ---
@@ -129,11 +144,7 @@ def _single(composed: Composed) -> int:
 
 def _resume(composed: Composed) -> int:
     stop.install()
-    (point, *others) = composed.points
-    if others:
-        raise ConfigError(
-            "resume", "continues one run, got a sweep", "leave out the commas, or give hydra.sweep.dir=FOLDER"
-        )
+    (point,) = composed.points
     folder = Path(str(point.config["resume"]))
     plan = stored_run(folder, point.config["plugins"])
     given = [text for text in point.overrides if key_of(text) != "resume"]
@@ -154,9 +165,7 @@ def _resume(composed: Composed) -> int:
 
 def _table(composed: Composed) -> int:
     stop.install()
-    (point, *others) = composed.points
-    if others:
-        raise ConfigError("table", "is made by one command, got a sweep", "leave out the commas")
+    (point,) = composed.points
     for text in point.overrides:
         if key_of(text).partition(".")[0] not in ("experiment", *keys_with_table()):
             raise ConfigError(key_of(text), "cannot be given with a table, whose cells choose it", "leave it out")
@@ -172,27 +181,26 @@ def _table(composed: Composed) -> int:
     return reproduce(config, folder, [*flags, *plugins], stop)
 
 
-def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
-    """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
-    refuse_links(folder)
-    plan = stored_plan(folder)
-    flags = [text for text in plan.overrides if text.startswith("-")]
-    if flags:
-        raise StateError(str(folder / "run.json"), f"holds {flags[0]}, which is no override")
-    try:
-        validate(plan.config, plan.choices)
-    except ConfigError as error:
-        raise StateError(str(folder / "config.yaml"), f"{error.where}: {error.reason}") from error
-    if unnamed := [name for name in plan.config["plugins"] if name not in plugins]:
-        raise StateError(
-            str(folder),
-            f"runs code of {', '.join(unnamed)}, which a file may not ask for",
-            f"add plugins=[{','.join(plan.config['plugins'])}] if you trust it",
-        )
-    return plan
+def _resume_sweep(folder: Path, argv: Sequence[str]) -> int:
+    """Whatever is not done of a sweep, by the launcher that is named now."""
+    place = f"{sweep_record.PLACE}={quoted(str(folder))}"
+    lines = [[*line, place] for line in sweep_record.continuing(folder, argv)]
+    return max(_begin_sweep(compose_points(line), line, new=False) for line in lines)
 
 
-def _sweep(composed: Composed, argv: Sequence[str]) -> int:
+def _begin_sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
+    for key, reason, hint in (
+        ("table", "is made by one command, got a sweep", "leave out the commas"),
+        ("resume", "continues one run or sweep, got a sweep of its own", "leave out -m and commas"),
+    ):
+        if any(point.config[key] is not None for point in composed.points):
+            raise ConfigError(key, reason, hint)
+    Child(lambda: _refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
+    _print_differences(composed.points)
+    return _sweep(composed, argv, new=new)
+
+
+def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
     from metarl_run.run import products
@@ -202,6 +210,8 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
     folder = first.sweep_folder
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     _make(Path(folder))
+    if new:
+        sweep_record.remember(Path(folder), argv, len(composed.points) if composed.lists else None)
     if composed.lists:
         sweeper.register([point.overrides for point in composed.points])
         arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
@@ -219,12 +229,12 @@ def _sweep(composed: Composed, argv: Sequence[str]) -> int:
             _call_hydra(arguments, sweep_job)
             finished = True
     except Interrupted:
-        given = [shlex.quote(text) for text in argv if key_of(text) != "hydra.sweep.dir"]
-        place = argument("hydra.sweep.dir", os.path.relpath(folder))
-        print(f"stopped; to go on: metarl-run {' '.join([*given, place])}", flush=True)
+        place = argument("resume", os.path.relpath(folder))
+        again = [shlex.quote(text) for text in sweep_record.to_go_on(argv)]
+        print(f"stopped; to go on: metarl-run {' '.join([place, *again])}", flush=True)
         raise
     stop.nothing_to_save = False
-    report = sweep.write(Path(folder))
+    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
@@ -251,6 +261,21 @@ def sweep_job(cfg: DictConfig) -> float:
         if ours:
             raise
         raise request.by or SystemExit(request.exit_code) from None
+    finally:
+        if not ours:  # whoever drives the sweep may be gone by now
+            compare_if_last(Path(HydraConfig.get().sweep.dir))
+
+
+def compare_if_last(folder: Path) -> None:
+    """Write the comparison of a sweep of which every job has ended."""
+    from metarl_run.report.sweep import sweep
+    from metarl_run.report.sweep.jobs import job_folders, summary_or_empty
+
+    with contextlib.suppress(StateError):  # no record: the folder is a run's that is none of a sweep
+        jobs = [command["jobs"] for command in sweep_record.commands_of(folder)]
+        ended = [path for path in job_folders(folder) if summary_or_empty(path).get("status") in ("complete", "failed")]
+        if jobs and None not in jobs and len(ended) >= sum(map(int, filter(None, jobs))):
+            sweep.write(folder)
 
 
 def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
@@ -302,6 +327,7 @@ def _run_here(cfg: DictConfig) -> None:
     """Run what Hydra composed in the folder that it made."""
     hydra_files.require_written()
     from metarl_run.run import products
+    from metarl_run.run.folder import require_not_failed
     from metarl_run.run.run import run
 
     chosen = HydraConfig.get()
@@ -310,7 +336,15 @@ def _run_here(cfg: DictConfig) -> None:
     config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
     in_sweep = chosen.mode is RunMode.MULTIRUN
-    plan = Plan(config, choices, [str(text) for text in chosen.overrides.task], in_sweep=in_sweep)
+    plan = Plan(
+        config,
+        choices,
+        [str(text) for text in chosen.overrides.task],
+        in_sweep=in_sweep,
+        launcher=str(chosen.launcher.get("_target_")) if in_sweep else None,
+    )
+    if in_sweep and not config["retry_failed"]:
+        require_not_failed(Path(chosen.runtime.output_dir))
     shared = Path(chosen.sweep.dir, products.FILE) if in_sweep else None
     run(plan, Path(chosen.runtime.output_dir), stop, shared=shared)
 

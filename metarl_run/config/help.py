@@ -33,8 +33,10 @@ examples:
   metarl-run experiment=smoke                          the whole path of a run in seconds
   metarl-run algo.inner_lr=0.2 meta_iterations=50      any key of an option or of a run
   metarl-run env.meta_test.gravity=[uniform,15,25]     test beyond what was trained on
-  metarl-run resume=RUN_FOLDER                         continue a run that was stopped
+  metarl-run resume=FOLDER                             continue a run or sweep that was stopped
+  metarl-run report FOLDER...                          compare runs and sweeps afterwards, also as a page for a browser
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
+  metarl-run list [FOLDER]                             the runs below outputs/ or another folder, and their results
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
   metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
 

@@ -17,13 +17,14 @@ from metarl_run.folders import GROUPS, checkpoints_in
 class Plan:
     """Resolved configuration of a run, the chosen option of each group, and the overrides that led to them.
 
-    `in_sweep` marks one of several runs, which should not fill the screen.
+    `in_sweep` marks one of several runs, which should not fill the screen; `launcher` is the class that started it.
     """
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
     overrides: list[str]
     in_sweep: bool = False
+    launcher: str | None = None
 
 
 def stored_plan(folder: Path) -> Plan:
@@ -66,6 +67,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         "changes": list,
         "family_versions": list,
         "products": dict,
+        "provenance": dict,
         "gflops": dict,
         "compiled": bool,
     }

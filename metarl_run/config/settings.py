@@ -118,10 +118,12 @@ class Settings:
         checkpoint: run folder or checkpoint to start from, see `metarl_run.config.inherited`.
         resume: run folder to continue.
         allow_changes: continue even though keys that matter to the result were changed.
+        retry_failed: run jobs of a sweep again that failed before; what the machine was at fault for always is.
         objective: number that a job returns to a sweeper that searches, see `metarl_run.config.objective`.
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
         film: format of a film of one held-out task, before adaptation and after each step; null for none.
+        report: write report.html at the end of the run or sweep.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
         sweep: parts of a sweep over listed runs, see `metarl_run.config.sweep`; null where there is none.
         table: a paper's table to make instead of a run; see `metarl_run.config.table`.
@@ -147,10 +149,12 @@ class Settings:
     checkpoint: str | None = affects("training")
     resume: str | None = affects("nothing")
     allow_changes: bool = affects("nothing")
+    retry_failed: bool = affects("nothing", default=True)
     objective: str = affects("nothing", default="meta_test.mean")
     plugins: Names = affects("indirectly", with_table=True)
     output_root: str = affects("nothing", with_table=True)
     film: Literal["gif", "mp4"] | None = affects("nothing", default=None)
+    report: bool = affects("nothing", default=True)
     panel: str | None = affects("nothing")
     sweep: object = affects("nothing")
     table: Mapping[str, Any] | None = affects("nothing", with_table=True)

@@ -17,6 +17,7 @@ from metarl_run.logger.base import Position, RunInfo, Sink
 from metarl_run.logger.display import Progress, arrowed, steps_named
 from metarl_run.report.output import QuietConsole, has_terminal, standard_output
 from metarl_run.report.run.terminal import RunReport, headline, in_ascii
+from metarl_run.system import machine
 
 
 class Console(Sink):
@@ -38,6 +39,7 @@ class Console(Sink):
         self.progress: Progress | None = None
         self.live: Live | None = None
         self.console: QuietConsole | None = None
+        self.alone = True
         self.redirected: list[tuple[logging.StreamHandler[Any], TextIO]] = []
         self.refreshed = 0.0
 
@@ -45,7 +47,8 @@ class Console(Sink):
         self.progress = Progress(run)
         self.console = standard_output()
         self.utf8 = self.console.encoding.startswith("utf")
-        if has_terminal(sys.stdout):
+        self.alone = machine.side_by_side == 1
+        if has_terminal(sys.stdout) and self.alone:
             self.live = Live(self.progress, console=self.console, auto_refresh=False, transient=True)
             with self.watched():
                 self.live.start(refresh=True)
@@ -116,8 +119,8 @@ class Console(Sink):
                 self.live.refresh()
 
     def say(self, line: str) -> None:
-        """Print one plain line immediately."""
-        if self.console is not None and not self.console.quiet and sys.stdout is not None:
+        """Print one plain line immediately; lines of runs side by side would mix, so they only tell their ends."""
+        if self.alone and self.console is not None and not self.console.quiet and sys.stdout is not None:
             with self.watched():
                 print(visible(line), flush=True)
 

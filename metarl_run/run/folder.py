@@ -20,9 +20,10 @@ from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect, of_older_runs
-from metarl_run.errors import ResourceError, RunError, StateError, visible
+from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
+from metarl_run.run.provenance import provenance
 from metarl_run.system import machine
 from metarl_run.system.atomic import hash_of, refusals, write_atomically
 from metarl_run.system.interruption import Interrupted
@@ -31,6 +32,11 @@ from metarl_run.system.json_text import json_text
 PACKAGES = ("torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb")
 MAY_DIFFER = keys_that_affect("nothing", "indirectly")
 """Keys that may differ when a run is continued; what the indirect ones refer to may not."""
+
+FAILURES: Mapping[int, type[RunError]] = {
+    kind.exit_code: kind for kind in (Bug, ConfigError, StateError, NumericalError)
+}
+"""Failures that would happen again, by their exit codes."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,20 @@ def is_complete(folder: Path) -> bool:
         return read_summary(folder).get("status") == "complete"
     except (OSError, ValueError, StateError):
         return False
+
+
+def require_not_failed(folder: Path) -> None:
+    """Raise the error that the run in `folder` failed with, unless disk, memory or device was at fault."""
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError, StateError):
+        return
+    error = summary.get("error")
+    if summary.get("status") != "failed" or not isinstance(error, dict):
+        return
+    code, reason = error.get("exit_code"), f"{error.get('reason')} (tried before)"
+    if isinstance(code, int) and code in FAILURES:
+        raise FAILURES[code](str(error.get("where")), reason, "retry_failed=true tries again")
 
 
 def require_own(folder: Path) -> None:
@@ -76,7 +96,9 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
         StateError: if there are changes, and `allow_changes` does not allow them.
     """
     if not (folder / "run.json").exists():
-        _write_plan(plan, folder, {"versions": versions(), "threads": machine.threads(plan.config["threads"])})
+        threads = machine.threads(plan.config["threads"])
+        begun = {"versions": versions(), "threads": threads, "provenance": provenance(plan.launcher)}
+        _write_plan(plan, folder, begun)
         return False
     changed = changes(plan, folder)
     if not changed:

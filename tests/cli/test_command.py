@@ -56,7 +56,7 @@ def test_help_teaches_on_a_screen_and_a_half(tmp_path: Path) -> None:
         assert re.search(rf"[ ,]{path.stem}(,|$)", done.stdout, re.MULTILINE), path.stem
     for key in run_keys().values():
         assert not key.value or f" {key.path}=" in done.stdout
-    for wanted in ("resume=RUN_FOLDER", "checkpoint=RUN_FOLDER", "-m algo=maml", "-sc install=bash", "exit codes"):
+    for wanted in ("resume=FOLDER", "checkpoint=RUN_FOLDER", "-m algo=maml", "-sc install=bash", "exit codes"):
         assert wanted in done.stdout
     assert "@package" not in done.stdout
     assert help_text(["-h"]) == done.stdout

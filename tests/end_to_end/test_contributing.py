@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from black_box import ROOT, SMALL, call, rows, summary
+from black_box import ROOT, SMALL, rows, summary
+from forks import call
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from suited import suited
 

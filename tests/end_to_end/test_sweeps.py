@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from black_box import SMALL, Running, call, iterations_done, left_behind, summary
+from black_box import SMALL, iterations_done, left_behind, summary
+from forks import Running, call
 
 TOY = """
 import ctypes
@@ -77,20 +78,29 @@ def here(tmp_path, monkeypatch):
 
 
 def test_a_job_that_crashes_harms_no_other_and_is_named(here):
-    arguments = ("-m", *QUICK, "algo._target_=toy.Crashes,toy.Mine", "hydra.sweep.dir=sweep")
+    arguments = ("-m", *QUICK, "algo._target_=toy.Crashes,toy.Mine,toy.Raises", "hydra.sweep.dir=sweep")
     done = call(*arguments, cwd=here)
     assert done.returncode == 6
-    jobs = [here / f"sweep/random_random_mdp_0_{job}" for job in (0, 1)]
-    assert [summary(job)["status"] for job in jobs] == ["failed", "complete"]
-    (line,) = done.stderr.splitlines()
+    jobs = [here / f"sweep/random_random_mdp_0_{job}" for job in range(3)]
+    assert [summary(job)["status"] for job in jobs] == ["failed", "complete", "failed"]
+    line, other, *_ = done.stderr.splitlines()
+    assert "ValueError" in other
+    assert "random_random_mdp_0_2 failed in" in done.stdout and "3 of 3 · 2 failed" in done.stdout
     assert line.startswith(f"error: sweep/{jobs[0].name}: killed by SIGSEGV, in ") and "toy.Crashes" in line
     assert "exit code 5 · process: killed by SIGSEGV" in done.stdout
     assert "toy.py" in (jobs[0] / "train.log").read_text()  # with the line that crashed
     assert "SIGSEGV" in (here / "sweep/comparison.md").read_text()
     before = (jobs[1] / "summary.json").stat().st_mtime_ns
-    (here.parent / "site/toy.py").write_text(TOY.replace("ctypes.string_at(0)", "return super().act(agent, percept)"))
-    assert call(*arguments, cwd=here).returncode == 0
-    assert summary(jobs[0])["status"] == "complete"
+    works = "return super().act(agent, percept)"
+    (here.parent / "site/toy.py").write_text(
+        TOY.replace("ctypes.string_at(0)", works).replace("raise ValueError", works)
+    )
+    done = call("resume=sweep", "plugins=[toy]", *SIDE_BY_SIDE, cwd=here)
+    assert done.returncode == 6  # a crash is tried again, an exception only where that is asked for
+    assert [summary(job)["status"] for job in jobs] == ["complete", "complete", "failed"]
+    assert "(tried before)" in done.stderr and "hint: retry_failed=true" in done.stderr
+    assert call("resume=sweep", "plugins=[toy]", "retry_failed=true", cwd=here).returncode == 0
+    assert summary(jobs[2])["status"] == "complete"
     assert (jobs[1] / "summary.json").stat().st_mtime_ns == before
 
 

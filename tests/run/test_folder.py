@@ -5,12 +5,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from black_box import SMALL, call
+from black_box import SMALL
+from forks import call
 
 from metarl_run.config.plan import Plan, stored_plan
-from metarl_run.errors import NumericalError, ResourceError, RunError, StateError
+from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError
 from metarl_run.run import folder
-from metarl_run.run.folder import require_own
+from metarl_run.run.folder import require_not_failed, require_own
 from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import Interrupted
 
@@ -193,3 +194,27 @@ def test_a_run_may_go_on_with_other_threads_which_it_records(tmp_path):
     folder.remember_plan(Plan({"seed": 0, "threads": 3}, groups, []), tmp_path)
     assert folder.read_record(tmp_path)["threads"] == 3
     assert not folder.changes(Plan({"seed": 0, "threads": "auto"}, groups, []), tmp_path)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, Bug), (2, ConfigError), (3, StateError), (4, NumericalError)])
+def test_a_failure_of_its_own_would_happen_again(tmp_path, code, kind):
+    error = {"where": "algo.inner_lr", "reason": "too large", "exit_code": code}
+    (tmp_path / "summary.json").write_text(json.dumps({"status": "failed", "error": error}))
+    with pytest.raises(kind, match="tried before"):
+        require_not_failed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"status": "failed", "error": {"where": "process", "reason": "killed by SIGKILL", "exit_code": 5}},
+        {"status": "interrupted", "error": {"exit_code": 130}},
+        {"status": "failed", "error": {"exit_code": "1"}},
+        {"status": "failed", "error": "2"},
+        {"status": "complete"},
+        [],
+    ],
+)
+def test_what_the_machine_was_at_fault_for_is_tried_again(tmp_path, summary):
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    require_not_failed(tmp_path)
