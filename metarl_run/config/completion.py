@@ -45,7 +45,7 @@ REMOVALS = {
     "fish": "complete -e -c metarl-run; functions -e __metarl_run",
 }
 
-COMMANDS = ("watch",)
+COMMANDS = ("list", "report", "watch")
 FLAGS = ("--multirun", "--config-dir=", "--config-name=", "--cfg", "--resolve", "--hydra-help", "--version", "--help")
 FOLDERS = (
     "resume",

@@ -25,7 +25,7 @@ HEAD = """\
 metarl-run: meta-train an agent on a family of tasks, then measure how it adapts to tasks it has never seen.
 
 usage: metarl-run [-m] [--config-dir DIR] [group=option] [key=value] ...
-       metarl-run watch RUN_FOLDER
+       metarl-run list|report|watch FOLDER ...
 
 examples:
   metarl-run                                           the default: algo=maml env=cartpole_family

@@ -38,6 +38,7 @@ from metarl_run.errors import ConfigError
         ("algo=nonsense algo.", []),
         ("nonsense=", []),
         ("wat", ["watch"]),
+        ("rep", ["report"]),
     ],
 )
 def test_words(line: str, wanted: list[str]) -> None:
