@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_run.cli.sweeper import known_to_hydra
 from metarl_run.config.search import Search
 from metarl_run.errors import ConfigError, RunError
+from metarl_run.run.folder import is_over
 from metarl_run.search.report import folder_of
 from metarl_run.search.study import Point, Study
 from metarl_run.system import machine
@@ -41,17 +42,16 @@ class SearchSweeper(Sweeper):
         """The options are in `search`, checked."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
+        self.config, self.folder = config, Path(str(config.hydra.sweep.dir))
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        folder = Path(str(self.config.hydra.sweep.dir))
         try:
-            with locked(folder):
-                OmegaConf.save(self.config, folder / "multirun.yaml")
-                self._search(Study(folder, self.search))
+            with locked(self.folder):
+                OmegaConf.save(self.config, self.folder / "multirun.yaml")
+                self._search(Study(self.folder, self.search))
         except RunError as error:  # which Hydra would print with a traceback
             SearchSweeper.error = error
 
@@ -66,8 +66,8 @@ class SearchSweeper(Sweeper):
         while points := study.next_points(self.at_once):
             self._live(study, points)
         if (best := study.best) is not None:
-            seeds = self.search.options.final_seeds
-            jobs = [self._job(best, seed, folder_of(best, seed, final=True)) for seed in seeds]
+            folders = {seed: folder_of(best, seed, final=True) for seed in self.search.options.final_seeds}
+            jobs = [self._job(best, seed, to) for seed, to in folders.items() if not is_over(self.folder / to)]
             if jobs:
                 self.launcher.launch(jobs, initial_job_idx=0)
 

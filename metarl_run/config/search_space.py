@@ -1,9 +1,9 @@
 """Search spaces in Hydra's grammar: what `interval`, `choice` and `range` on a command line let a search choose from.
 
-    algo.inner_lr=tag(log,interval(0.01,1))     a number, uniform in its logarithm
-    network.hidden=int(interval(16,128))        a whole number, both ends included
-    meta_batch_size=range(10,50,10)             10, 20, 30 or 40: as in other sweeps, without the end
-    algo=maml,reptile                           one of several values or options, also choice(maml,reptile)
+algo.inner_lr=tag(log,interval(0.01,1))     a number, uniform in its logarithm
+network.hidden=int(interval(16,128))        a whole number, both ends included
+meta_batch_size=range(10,50,10)             10, 20, 30 or 40: as in other sweeps, without the end
+algo=maml,reptile                           one of several values or options, also choice(maml,reptile)
 """
 
 import math

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
+from metarl_run.config.grammar import key_of
 from metarl_run.config.loader import parsed_overrides
 from metarl_run.config.search import Search
 from metarl_run.config.search_space import Numbers
@@ -26,6 +27,10 @@ from metarl_run.report.output import standard_output
 from metarl_run.report.run.terminal import in_ascii, number
 from metarl_run.search.study import Point, Study, summary_of
 from metarl_run.system.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHOWN = 5
 """Points on the screen."""
@@ -112,7 +117,7 @@ def write(folder: Path, study: Study, flags: Sequence[str]) -> SearchReport:
         (folder / EXPERIMENT.parent).mkdir(exist_ok=True)
         text = experiment_of(search, best, trials[best.number].value or 0.0)
         files.append(write_atomically(folder / EXPERIMENT, text.encode()))
-        command = [*flags, *search.overrides(best.values)]
+        command = [*flags, *(text for text in search.overrides(best.values) if key_of(text) != "retry_failed")]
         fresh = dict(_fresh(folder, best, search))
     return SearchReport(
         search=search,
@@ -191,42 +196,48 @@ def experiment_of(search: Search, best: Point, value: float) -> str:
 
 
 def _size(search: Search) -> tuple[float, float]:
-    return 9.0, 3.4 + 2.8 * (len(search.space) + 1) // 2
+    return 9.0, 2.9 * (1 + (len(search.space) + 1) // 2)
 
 
-def draw(figure: Any, trials: Sequence[FrozenTrial], search: Search, importance: dict[str, float]) -> None:
+def draw(figure: "Figure", trials: Sequence[FrozenTrial], search: Search, importance: dict[str, float]) -> None:
     """History and importance above; below, each key's values and what came of them."""
-    rows = 1 + (len(search.space) + 1) // 2
-    grid = figure.add_gridspec(rows, 2)
+    grid = figure.add_gridspec(1 + (len(search.space) + 1) // 2, 2)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    _draw_history(figure.add_subplot(grid[0, 0]), trials, complete, search)
-    axes = figure.add_subplot(grid[0, 1])
-    names = [*importance][::-1]
-    axes.barh(range(len(names)), [importance[name] for name in names], color=COLOURS[0], height=0.5)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("importance (PED-ANOVA)" if names else "importance: too few points")
+    _draw_history(figure.add_subplot(grid[0, 0] if importance else grid[0, :]), trials, complete, search)
+    if importance:
+        axes = figure.add_subplot(grid[0, 1])
+        axes.barh(range(len(importance)), [*importance.values()][::-1], color=COLOURS[0], height=0.5)
+        axes.set_yticks(range(len(importance)), [*importance][::-1])
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("importance (PED-ANOVA)")
+    best = ranked(trials, search)[0]
     for place, dimension in enumerate(search.space):
         axes = figure.add_subplot(grid[1 + place // 2, place % 2])
-        x = [trial.params[dimension.key] for trial in complete]
-        axes.plot(x, [trial.value for trial in complete], "o", color=COLOURS[0], markersize=4, alpha=0.7)
-        if isinstance(dimension, Numbers) and dimension.log:
-            axes.set_xscale("log")
+        for of, look in ((complete, {"alpha": 0.6}), ([best], {"color": COLOURS[1]})):
+            style: dict[str, Any] = {"color": COLOURS[0], "markersize": 5, **look}
+            axes.plot([trial.params[dimension.key] for trial in of], [trial.value for trial in of], "o", **style)
+        if isinstance(dimension, Numbers):
+            if dimension.log:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_formatter("")
+            axes.set_xlim(dimension.low, dimension.high)
         axes.set_xlabel(dimension.key)
         axes.set_ylabel(search.objective)
 
 
-def _draw_history(axes: Any, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], search: Search) -> None:
-    axes.plot([t.number for t in complete], [t.value for t in complete], "o", color=COLOURS[0], markersize=4)
-    best = min if search.minimises else max
-    line = [best(trial.value for trial in complete[: place + 1]) for place in range(len(complete))]
-    axes.step([t.number for t in complete], line, where="post", color=INK, linewidth=1.2, label="best so far")
-    bottom = axes.get_xaxis_transform()
+def _draw_history(axes: "Axes", trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], search: Search) -> None:
+    better = min if search.minimises else max
+    points, values = [trial.number for trial in complete], [trial.value or 0.0 for trial in complete]
+    axes.plot(points, values, "o", color=COLOURS[0], markersize=5, alpha=0.6)
+    so_far = [better(values[: place + 1]) for place in range(len(values))]
+    axes.step(points, so_far, where="post", color=INK, linewidth=1.2, label="best so far")
+    at_the_bottom = axes.get_xaxis_transform()
     for state, mark, name in ((TrialState.PRUNED, "|", "pruned"), (TrialState.FAIL, "x", "failed")):
         at = [trial.number for trial in trials if trial.state is state]
         if at:
-            axes.plot(at, [0.02] * len(at), mark, color=FAINT, transform=bottom, label=name)
+            axes.plot(at, [0.03] * len(at), mark, color=FAINT, transform=at_the_bottom, label=name)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("point")
     axes.set_ylabel(search.objective)
-    axes.set_title("search", loc="left", fontweight="bold")
     axes.legend(loc="best")

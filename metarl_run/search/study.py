@@ -273,7 +273,9 @@ def _refusals(path: Path) -> Iterator[None]:
         reason = " ".join(str(cause).split())
         if isinstance(cause, OSError) or any(phrase in reason for phrase in FULL):
             raise ResourceError(str(path), f"cannot be used: {reason}") from error
-        raise StateError(str(path), f"is no study of this program's: {reason}", "give another hydra.sweep.dir") from error
+        raise StateError(
+            str(path), f"is no study of this program's: {reason}", "give another hydra.sweep.dir"
+        ) from error
     except (KeyError, RuntimeError, TypeError, ValueError) as error:  # of a file that somebody else made
         reason = f"is no study of this program's: {' '.join(str(error).split())}"
         raise StateError(str(path), reason, "give another hydra.sweep.dir") from error
