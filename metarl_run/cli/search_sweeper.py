@@ -42,7 +42,9 @@ class SearchSweeper(Sweeper):
         """The options are in `search`, checked."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.folder = config, Path(str(config.hydra.sweep.dir))
+        self.folder = Path(str(config.hydra.sweep.dir))
+        self.of_launcher = config.hydra.launcher.get("n_jobs")
+        self.composed = config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -50,7 +52,7 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         try:
             with locked(self.folder):
-                OmegaConf.save(self.config, self.folder / "multirun.yaml")
+                OmegaConf.save(self.composed, self.folder / "multirun.yaml")
                 self._search(Study(self.folder, self.search))
         except RunError as error:  # which Hydra would print with a traceback
             SearchSweeper.error = error
@@ -58,7 +60,7 @@ class SearchSweeper(Sweeper):
     @property
     def at_once(self) -> int:
         """Points side by side."""
-        wanted = self.search.options.n_jobs or self.config.hydra.launcher.get("n_jobs") or 1
+        wanted = self.search.options.n_jobs or self.of_launcher or 1
         return int(wanted) if wanted > 0 else max(1, machine.cpus() + 1 + int(wanted))
 
     def _search(self, study: Study) -> None:
@@ -114,7 +116,7 @@ class SearchSweeper(Sweeper):
         return [f"+logger.pruning={{_target_:metarl_run.search.pruning.Pruning,point:{point.number},place:{place}}}"]
 
 
-def result(job: JobReturn) -> float | None | Exception:
+def result(job: JobReturn) -> float | Exception | None:
     """What a job came to: its objective, None if it was pruned, or the reason of its failure."""
     try:
         value = job.return_value

@@ -157,9 +157,9 @@ def _search(
     given = [str(override.input_line) for override in swept if not override.is_sweep_override()]
     first = {dimension.key: dimension.ends[0] for dimension in space}
     points = [_point(loader, name, [*given, *first.values()], plugins)]
-    for dimension, end in ((dimension, end) for dimension in space for end in dimension.ends[1:]):
+    for key, end in [(dimension.key, end) for dimension in space for end in dimension.ends[1:]]:
         try:
-            points.append(_point(loader, name, [*given, *{**first, dimension.key: end}.values()], plugins))
+            points.append(_point(loader, name, [*given, *{**first, key: end}.values()], plugins))
         except ConfigError as error:
             raise ConfigError(error.where, f"in {end}: {error.reason}", error.hint) from error
     search = Search(
@@ -167,10 +167,14 @@ def _search(
         space=space,
         given=given_to_all(points[0].overrides, space),
         config=points[0].config,
-        groups=frozenset(o.key_or_group for o in swept if loader.repository.group_exists(o.key_or_group)),
+        groups=frozenset(o.key_or_group for o in swept if _is_group(o, loader)),
     )
     check_pruner(search)
     return points, search
+
+
+def _is_group(override: Override, loader: ConfigLoaderImpl) -> bool:
+    return not override.is_hydra_override() and loader.repository.group_exists(override.key_or_group)
 
 
 def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import optuna
 from cmaes import CMA
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 GENERATION = "generation"
@@ -43,7 +44,7 @@ class CmaEs(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        sign = 1.0 if study.direction is optuna.study.StudyDirection.MINIMIZE else -1.0
+        sign = 1.0 if study.direction is StudyDirection.MINIMIZE else -1.0
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         cma = evolved(self.numbers, complete, sign, self.seed)
         study._storage.set_trial_system_attr(trial._trial_id, GENERATION, cma.generation)

@@ -215,7 +215,7 @@ def draw(figure: "Figure", trials: Sequence[FrozenTrial], search: Search, import
         axes = figure.add_subplot(grid[1 + place // 2, place % 2])
         for of, look in ((complete, {"alpha": 0.6}), ([best], {"color": COLOURS[1]})):
             style: dict[str, Any] = {"color": COLOURS[0], "markersize": 5, **look}
-            axes.plot([trial.params[dimension.key] for trial in of], [trial.value for trial in of], "o", **style)
+            axes.plot([trial.params[dimension.key] for trial in of], [trial.value or 0.0 for trial in of], "o", **style)
         if isinstance(dimension, Numbers):
             if dimension.log:
                 axes.set_xscale("log")

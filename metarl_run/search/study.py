@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from metarl_run.config.search import Search
@@ -59,9 +60,11 @@ class Study:
     def __init__(self, folder: Path, search: Search) -> None:
         self.path, self.search = folder / FILE, search
         with _refusals(self.path):
-            direction = "minimize" if search.minimises else "maximize"
             self.study = optuna.create_study(
-                study_name=NAME, storage=_storage(self.path), direction=direction, load_if_exists=True
+                study_name=NAME,
+                storage=_storage(self.path),
+                direction=StudyDirection.MINIMIZE if search.minimises else StudyDirection.MAXIMIZE,
+                load_if_exists=True,
             )
             if "record" not in self.study.user_attrs:
                 self.study.set_user_attr("record", json.dumps(search.record))

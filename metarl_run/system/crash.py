@@ -33,8 +33,8 @@ class Contained(AbstractContextManager["Contained"]):
     """An unexpected exception becomes a `Bug` with a report: a `PluginError` if it passed through code of a plugin, a
     `ResourceError` if disk or memory is at fault.
 
-    Expected errors pass, and so do the end by a search and a reader that left. A component that calls `sys.exit` must not end a sweep as if
-    all were well, so that counts as a bug, too.
+    Expected errors pass, and so do the early end by a search, and a reader that left. A component that calls
+    `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
 
     Args:
         folder: the run folder, where the report goes; None before there is one.
