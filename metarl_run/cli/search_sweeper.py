@@ -18,7 +18,7 @@ from metarl_run.config.search import Search
 from metarl_run.errors import ConfigError, RunError
 from metarl_run.run.folder import is_over
 from metarl_run.search.report import folder_of
-from metarl_run.search.study import Point, Study
+from metarl_run.search.study import Point, Study, most_points, ranked
 from metarl_run.system import machine
 from metarl_run.system.lock import locked
 
@@ -97,14 +97,14 @@ class SearchSweeper(Sweeper):
         self._tell(study, points)
 
     def _tell(self, study: Study, points: Sequence[Point]) -> None:
-        best = study.best
+        """A line for each point that has ended."""
         trials = study.trials
+        best = "".join(f" · best {b.value:.5g} of point {b.number}" for b in ranked(trials, self.search)[:1])
         for point in points:
             trial = trials[point.number]
             came = f"{trial.value:.5g}" if trial.state.name == "COMPLETE" else trial.state.name.lower()
-            most = f" · best {trials[best.number].value:.5g} of point {best.number}" if best else ""
-            chosen = " ".join(self.search.chosen(point.values))
-            log.info(f"point {point.number}, {point.number + 1} of {study.most_trials}: {came} · {chosen}{most}")
+            place = f"{point.number + 1} of {most_points(trials, self.search)}"
+            log.info(f"point {point.number}, {place}: {came} · {' '.join(self.search.chosen(point.values))}{best}")
 
     def _job(self, point: Point, seed: int, folder: str, *more: str) -> list[str]:
         return [*self.search.overrides(point.values), f"seed={seed}", f"hydra.sweep.subdir={folder}", *more]

@@ -25,7 +25,7 @@ from metarl_run.report.folder import short
 from metarl_run.report.objective import objective_of
 from metarl_run.report.output import standard_output
 from metarl_run.report.run.terminal import in_ascii, number
-from metarl_run.search.study import Point, Study, summary_of
+from metarl_run.search.study import Point, Study, ranked, summary_of
 from metarl_run.system.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -141,13 +141,6 @@ def _fresh(folder: Path, best: Point, search: Search) -> Iterator[tuple[int, flo
             yield seed, objective_of(folder / folder_of(best, seed, final=True), search.objective)
         except (OSError, ValueError, RunError):  # it failed, or has not ended
             continue
-
-
-def ranked(trials: Sequence[FrozenTrial], search: Search) -> list[FrozenTrial]:
-    """Complete points, the best first."""
-    sign = 1 if search.minimises else -1
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))
 
 
 def csv_of(trials: Sequence[FrozenTrial], search: Search) -> str:

@@ -78,34 +78,23 @@ class Study:
         with _refusals(self.path):
             return self.study.get_trials(deepcopy=False)
 
-    @property
-    def most_trials(self) -> int:
-        """Points to try, those counted that are tried once more."""
-        return self.search.options.trials + sum("retry_of" in trial.user_attrs for trial in self.trials)
-
     def next_points(self, at_once: int) -> list[Point]:
         """The points to live now: those that were begun, and others up to so many; none at the end of the search.
 
         They are asked for in batches of that size, also after a stop within a batch: each knows the results of the
         batches before.
         """
-        points = [Point(trial.number, trial.params) for trial in self.trials if trial.state is TrialState.RUNNING]
-        while len(points) < at_once and self._may_ask() and not (points and len(self._asked()) % at_once == 0):
-            points.append(self._ask())
+        trials = self.trials
+        points = [Point(trial.number, trial.params) for trial in trials if trial.state is TrialState.RUNNING]
+        asked = sum(trial.state is not TrialState.WAITING for trial in trials)
+        total = max(most_points(trials, self.search), len(trials))
+        while len(points) < at_once and asked < total and not (points and asked % at_once == 0):
+            with _refusals(self.path), _quiet():
+                self.study.sampler = self._sampler(asked)
+                trial = self.study.ask(self.space)
+            points.append(Point(trial.number, trial.params))
+            asked += 1
         return points
-
-    def _asked(self) -> list[optuna.trial.FrozenTrial]:
-        return [trial for trial in self.trials if trial.state is not TrialState.WAITING]
-
-    def _may_ask(self) -> bool:
-        return len(self._asked()) < max(self.most_trials, len(self.trials))
-
-    def _ask(self) -> Point:
-        number = len(self._asked())
-        with _refusals(self.path), _quiet():
-            self.study.sampler = self._sampler(number)
-            trial = self.study.ask(self.space)
-        return Point(trial.number, trial.params)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         (seed,) = np.random.SeedSequence((self.search.config["seed"], number)).generate_state(1)
@@ -124,8 +113,9 @@ class Study:
         Args:
             also_failures: those, too, that would fail again.
         """
-        tried_again = {trial.user_attrs.get("retry_of") for trial in self.trials}
-        for trial in self.trials:
+        trials = self.trials
+        tried_again = {trial.user_attrs.get("retry_of") for trial in trials}
+        for trial in trials:
             theirs = trial.user_attrs.get("exit_code") == ResourceError.exit_code
             if trial.state is TrialState.FAIL and trial.number not in tried_again and (theirs or also_failures):
                 with _refusals(self.path), _quiet():
@@ -154,12 +144,8 @@ class Study:
     @property
     def best(self) -> Point | None:
         """The best of the completed points; None if there is none."""
-        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE and trial.value is not None]
-        if not complete:
-            return None
-        sign = 1 if self.search.minimises else -1
-        trial = min(complete, key=lambda trial: sign * (trial.value or 0.0))
-        return Point(trial.number, trial.params)
+        best = ranked(self.trials, self.search)[:1]
+        return Point(best[0].number, best[0].params) if best else None
 
     def importance(self) -> dict[str, float]:
         """Share of each key in what makes points good, by PED-ANOVA; empty while too few points are complete.
@@ -221,7 +207,7 @@ def report(folder: Path, number: int, step: int, value: float) -> bool:
             storage.set_trial_intermediate_value(trial, step, value)
         attrs = study.user_attrs
         pruner = _pruner(str(attrs.get("pruner")), int(attrs["most_validations"]))
-        return pruner.prune(study, storage.get_trial(trial))
+        return bool(pruner.prune(study, storage.get_trial(trial)))
 
 
 def _pruner(name: str, most: int) -> optuna.pruners.BasePruner:
@@ -288,6 +274,18 @@ def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def ranked(trials: Sequence[optuna.trial.FrozenTrial], search: Search) -> list[optuna.trial.FrozenTrial]:
+    """Complete points, the best first."""
+    sign = 1 if search.minimises else -1
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))
+
+
+def most_points(trials: Sequence[optuna.trial.FrozenTrial], search: Search) -> int:
+    """Points to try, those counted that are tried once more."""
+    return search.options.trials + sum("retry_of" in trial.user_attrs for trial in trials)
 
 
 def summary_of(trials: Sequence[optuna.trial.FrozenTrial]) -> dict[str, int]:

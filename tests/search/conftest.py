@@ -1,11 +1,25 @@
 """Searches without runs: what a study needs of one."""
 
+import sqlite3
+
 import pytest
 
 from metarl_run.config.search import Options, Search
 from metarl_run.config.search_space import Choices, Numbers
 
 SPACE = (Numbers("algo.inner_lr", 0.01, 1.0, log=True), Numbers("meta_batch_size", 5, 20, 5, whole=True))
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch):
+    connect = sqlite3.connect
+
+    def quick(*arguments, **named):
+        connection = connect(*arguments, **named)
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", quick)
 
 
 @pytest.fixture

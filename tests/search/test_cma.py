@@ -4,9 +4,9 @@ import math
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
-from metarl_run.search.cma import place, value
-from metarl_run.search.study import Study
+from metarl_run.search.cma import GENERATION, evolved, place, value
 
 
 @pytest.mark.parametrize(
@@ -23,20 +23,24 @@ def test_positions(distribution, x, u):
     assert place(distribution, x) == pytest.approx(u)
     found = value(distribution, u)
     assert found == pytest.approx(x) and type(found) is type(x)
-    assert value(distribution, 0.0) == distribution.low and value(distribution, 1.0) == distribution.high
+    assert [value(distribution, u) for u in (0.0, 1.0)] == pytest.approx([distribution.low, distribution.high])
 
 
 def test_numbers_lie_on_the_grid():
     assert [value(IntDistribution(5, 20, step=5), u) for u in (0.1, 0.2, 0.9)] == [5, 10, 20]
 
 
-def test_it_finds_what_chance_does_not(tmp_path, search_of):
-    """The distance from (0.2, 15) after 60 points, whose spread grows small; of even draws it would stay 0.15."""
-    study = Study(tmp_path, search_of(sampler="cmaes", trials=60))
-    distances = []
-    while points := study.next_points(6):
-        for point in points:
-            x, n = math.log10(point.values["algo.inner_lr"]) - math.log10(0.2), (point.values["meta_batch_size"] - 15) / 15
-            distances.append(math.hypot(x / 2, n))
-            study.complete(point, -distances[-1])
-    assert sum(distances[-12:]) / 12 < 0.05 < sum(distances[:12]) / 12
+def test_it_finds_what_chance_does_not():
+    """Distances from (0.2, 0.75) over 20 generations; of even draws they would stay 0.4 in the mean."""
+    numbers = {"x": FloatDistribution(0.01, 1.0, log=True), "y": FloatDistribution(0.0, 1.0)}
+    complete, distances = [], []
+    for seed in range(120):
+        cma = evolved(numbers, complete, -1.0, seed)
+        x, y = (value(each, u) for each, u in zip(numbers.values(), cma.ask(), strict=True))
+        distances.append(math.hypot(math.log10(x / 0.2) / 2, y - 0.75))
+        attrs = {GENERATION: cma.generation}
+        complete.append(
+            create_trial(params={"x": x, "y": y}, distributions=numbers, value=-distances[-1], system_attrs=attrs)
+        )
+    assert cma.generation == 19 and cma.population_size == 6
+    assert sum(distances[-12:]) / 12 < 0.02 and sum(distances[:12]) / 12 > 0.1
