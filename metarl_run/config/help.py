@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metarl_run.folders import CONFIG_DIR
 
-GROUPS = ("algo", "env", "learner", "network", "logger", "experiment")
+GROUPS = ("algo", "env", "learner", "network", "logger", "experiment", "hydra/sweeper")
 
 HEAD = """\
 metarl-run: meta-train an agent on a family of tasks, then measure how it adapts to tasks it has never seen.
@@ -25,7 +25,7 @@ examples:
   metarl-run resume=FOLDER                             continue a run or sweep that was stopped
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
-  metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
+  metarl-run -m hydra/sweeper=search 'algo.inner_lr=tag(log,interval(0.01,1))'   a search for the largest objective
 """
 
 TAIL = """\
@@ -58,6 +58,8 @@ def help_text(argv: Sequence[str]) -> str:
             "\n".join([f"{group}=", *(f"  {name:<{width}}  {line}" for name, line in sorted(options.items()))]) + "\n"
         )
     parts.append("\n".join(["keys of a run:", *_keys(CONFIG_DIR / "train.yaml")]) + "\n")
+    keys = _keys(CONFIG_DIR / "hydra" / "sweeper" / "search.yaml", "hydra.sweeper.")
+    parts.append("\n".join(["keys of a search, hydra/sweeper=search:", *keys]) + "\n")
     tables = ", ".join(tables_in(CONFIG_DIR / "experiment"))
     keys = _keys(CONFIG_DIR / "table.yaml", "table.")
     parts.append("\n".join([f"keys of a paper's table, experiment= {tables}:", *keys]) + "\n")
@@ -91,7 +93,7 @@ def _keys(path: Path, prefix: str = "") -> Iterator[str]:
         if line.startswith("hydra:"):
             return
         found = re.fullmatch(r"( *)(\w+):\s*(.*?)\s*(?:# (.*))?", line)
-        if found and found[2] != "defaults":
+        if found and found[2] not in ("defaults", "_target_"):
             indent, key, value, comment = found.groups(default="")
             start = f"  {indent}{prefix}{key}{'=' if value else '.'}{value}"
             yield f"{start:<27} {comment}".rstrip()
