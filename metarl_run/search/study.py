@@ -85,7 +85,7 @@ class Study:
         batches before.
         """
         trials = self.trials
-        points = [Point(trial.number, trial.params) for trial in trials if trial.state is TrialState.RUNNING]
+        points = [self._begun(trial) for trial in trials if trial.state is TrialState.RUNNING]
         asked = sum(trial.state is not TrialState.WAITING for trial in trials)
         total = max(most_points(trials, self.search), len(trials))
         while len(points) < at_once and asked < total and not (points and asked % at_once == 0):
@@ -95,6 +95,16 @@ class Study:
             points.append(Point(trial.number, trial.params))
             asked += 1
         return points
+
+    def _begun(self, trial: optuna.trial.FrozenTrial) -> Point:
+        """A point that was asked for; what a kill left out of its values follows from its number."""
+        values = trial.params
+        if values.keys() != self.space.keys():
+            with _refusals(self.path), _quiet():
+                self.study.sampler = self._sampler(trial.number)
+                asked = optuna.trial.Trial(self.study, trial._trial_id)
+                values = {key: asked._suggest(key, distribution) for key, distribution in self.space.items()}
+        return Point(trial.number, values)
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         (seed,) = np.random.SeedSequence((self.search.config["seed"], number)).generate_state(1)
@@ -169,8 +179,12 @@ def require_same(folder: Path, search: Search) -> None:
     """Raise StateError if the study in `folder` is of another search."""
     if (folder / FILE).exists():
         with _refusals(folder / FILE):
-            study = optuna.load_study(study_name=NAME, storage=_storage(folder / FILE))
-            _require_same(folder / FILE, json.loads(study.user_attrs.get("record", "{}")), search.record)
+            storage = _storage(folder / FILE)
+            if NAME not in optuna.get_all_study_names(storage):  # killed before it was made
+                return
+            study = optuna.load_study(study_name=NAME, storage=storage)
+            if "record" in study.user_attrs:
+                _require_same(folder / FILE, json.loads(study.user_attrs["record"]), search.record)
 
 
 def _require_same(path: Path, before: Any, now: Mapping[str, Any]) -> None:

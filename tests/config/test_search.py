@@ -63,7 +63,9 @@ def test_what_is_refused(arguments, where, reason):
     assert told.value.where == where and reason in told.value.reason
 
 
-@pytest.mark.parametrize("missing, hint", [("optuna", "pip install 'metarl-run[optuna]'"), ("cmaes", "pip install cmaes")])
+@pytest.mark.parametrize(
+    "missing, hint", [("optuna", "pip install 'metarl-run[optuna]'"), ("cmaes", "pip install cmaes")]
+)
 def test_what_is_not_installed_is_named_with_its_command(monkeypatch, missing, hint):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found(name))

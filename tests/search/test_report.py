@@ -14,7 +14,9 @@ GIVEN = ("experiment=smoke", "env=bandit", "algo/meta_optimizer=sgd", "env.horiz
 
 
 def test_the_report_of_a_search(tmp_path, search_of, with_choice):
-    search = search_of(with_choice, given=GIVEN, groups=("env", "algo", "algo/meta_optimizer"), trials=4, final_seeds=(3, 4))
+    search = search_of(
+        with_choice, given=GIVEN, groups=("env", "algo", "algo/meta_optimizer"), trials=4, final_seeds=(3, 4)
+    )
     study = Study(tmp_path, search)
     values = []
     for place, point in enumerate(study.next_points(4)):

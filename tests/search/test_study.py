@@ -2,11 +2,12 @@
 
 import math
 
+import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
 from metarl_run.errors import NumericalError, ResourceError, StateError
-from metarl_run.search.study import FILE, Study, report, require_same
+from metarl_run.search.study import FILE, NAME, Study, _storage, report, require_same
 
 
 def objective(values):
@@ -47,8 +48,16 @@ def test_a_batch_that_was_cut_while_it_was_asked_for_is_filled(tmp_path, search_
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     first = Study(tmp_path / "whole", search).next_points(3)
-    assert Study(tmp_path / "cut", search).next_points(1) == first[:1]
+    cut = Study(tmp_path / "cut", search)
+    assert cut.next_points(1) == first[:1]
+    cut.study.ask()  # and killed before its values were stored
     assert Study(tmp_path / "cut", search).next_points(3) == first
+
+
+def test_a_study_that_was_cut_while_it_was_made_is_made(tmp_path, search_of):
+    optuna.create_study(study_name=NAME, storage=_storage(tmp_path / FILE), direction="maximize")
+    require_same(tmp_path, search_of())
+    assert len(Study(tmp_path, search_of()).next_points(1)) == 1
 
 
 def test_more_trials_go_on_and_costs_are_made_small(tmp_path, search_of):
