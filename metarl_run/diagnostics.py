@@ -33,9 +33,10 @@ def diagnose(
     Returns:
         `action_share`, `action_share_states_shuffled`, `action_share_memory_shuffled`, of the second half of each
         lifetime, see `metarl_run.maths.dependence`; `explained_variance` of the value function, and
-        `explained_variance_net_of_time`; `entropy` of the policy, nats, in each episode of a lifetime; and
-        `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`.
-        Lists of one number but for the entropy.
+        `explained_variance_net_of_time`; `entropy` of the policy, nats, in each episode of a lifetime;
+        `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`;
+        and `bayes_optimal`, the expected return of each episode under the best policy that does not know the task, if
+        the family knows it. Lists of one number but for the entropy and the last.
     """
     if not algo.remembers or "tabular" not in family.provides:
         return {}
@@ -62,7 +63,9 @@ def diagnose(
         found["explained_variance_net_of_time"] = [float(explained_variance(value_net, returns_net, alive))]
     if lifetime.policy is not None:
         found["entropy"] = entropy_per_episode(lifetime.policy.entropy(), rollout)
-    return found | {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}
+    found |= {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}
+    best = family.bayes_optimal_returns(int(rollout.ended[0, :, 0].sum()))
+    return found if best is None else found | {"bayes_optimal": list(best)}
 
 
 def entropy_per_episode(entropy: Tensor, rollout: Rollout) -> list[float]:

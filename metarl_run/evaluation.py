@@ -14,6 +14,7 @@ from metarl_run.exact import expected_returns, optimal_returns
 from metarl_run.kinds import Reduction
 from metarl_run.lifetime import live
 from metarl_run.maths.finite import all_finite, first_not_finite
+from metarl_run.rollout import Collect, collect
 from metarl_run.seeding import Streams
 from metarl_run.types import Lifetime, Rollout
 
@@ -156,6 +157,7 @@ def evaluate(
     adaptation_steps: int,
     episodes_per_task: int,
     diagnosed: bool = False,
+    collect: Collect = collect,
 ) -> Iterator[Evaluation]:
     """Evaluate on held-out tasks, a part of them at a time; they come from streams named after `split`.
 
@@ -169,18 +171,19 @@ def evaluate(
         adaptation_steps: K.
         episodes_per_task: B.
         diagnosed: with diagnostics of agents with memory.
+        collect: collects the rollouts.
 
     Raises:
         NumericalError: if an observation, a reward, an inner loss or gradient, an adapted parameter or a sum of rewards
             is not finite.
     """
     tasks = family.sample(num_tasks, "meta_test", streams(f"{split}/tasks"))
-    tasks_at_once = max(1, ENVS_AT_ONCE // episodes_per_task)
-    for part, first in enumerate(range(0, num_tasks, tasks_at_once)):
-        task = tasks.select(slice(first, first + tasks_at_once))
+    for part, block in enumerate(parts_of(num_tasks, episodes_per_task)):
+        first, task = block.start, tasks.select(block)
         env = parallel(family, task, episodes_per_task=episodes_per_task, generator=streams(f"{split}/env", part))
         with torch.no_grad(), located(f"{split} after meta-iteration {iteration}", first_task=first):
-            lifetime = live(algo, env, streams(f"{split}/actions", part), adaptation_steps=adaptation_steps)
+            actions = streams(f"{split}/actions", part)
+            lifetime = live(algo, env, actions, adaptation_steps=adaptation_steps, collect=collect)
             require_finite_returns(family, lifetime)
             expected = expected_returns(algo, lifetime.agents, family, task)
             shuffles = streams(f"{split}/shuffles", part)
@@ -202,6 +205,12 @@ def evaluate(
             env_steps=sum(rollout.env_steps for rollout in lifetime.rollouts),
             diagnostics=diagnostics,
         )
+
+
+def parts_of(num_tasks: int, episodes_per_task: int) -> list[slice]:
+    """The tasks of an evaluation that run at a time."""
+    size = max(1, ENVS_AT_ONCE // episodes_per_task)
+    return [slice(first, min(first + size, num_tasks)) for first in range(0, num_tasks, size)]
 
 
 def require_finite_returns(family: TaskFamily, lifetime: Lifetime) -> None:

@@ -28,7 +28,7 @@ DEEPEST = 50
 PATHS_OF_RUN = ("*", ".hydra/*", "checkpoints/**/*")
 """Entries of a run folder that may be neither links nor anything but files and folders."""
 
-FILES_OF_RUN = re.compile(r"\.(lock|owner)|.*\.(json|yaml|csv|log|png|svg|tmp)")
+FILES_OF_RUN = re.compile(r"\.(lock|owner)|.*\.(json|yaml|csv|log|png|svg|pdf|html|gif|mp4|tmp)")
 """Names in a run folder that are no folders."""
 
 

@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from metarl_run.system import machine
 
@@ -65,6 +65,59 @@ def compose(*arguments: str) -> None:
     _composed[arguments] = compose_points(arguments)
 
 
+def be_the_command(
+    arguments: Sequence[str],
+    cwd: Path,
+    streams: Sequence[int],
+    first: Callable[[], None] = nothing,
+    main: Callable[[], object] | None = None,
+    last: Callable[[], None] = nothing,
+) -> NoReturn:
+    """Run the command in this fork, the leader of a process group of its own from now on, and end with its exit code.
+
+    Args:
+        arguments: of the command.
+        cwd: where it runs.
+        streams: descriptors that become its output and error output.
+        first: called before the command.
+        main: called instead of the command.
+        last: called after it, unless an exception ended it.
+    """
+    code = 70
+    try:
+        os.setsid()
+        for number, stream in enumerate(streams, 1):
+            os.dup2(stream, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(cwd)
+        sys.argv = ["metarl-run", *arguments]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL if number is signal.SIGTERM else signal.default_int_handler)
+        from metarl_run.cli import command, train
+
+        composed = _composed.get(tuple(arguments))
+        if composed is not None:
+            real = train.compose_points
+            train.compose_points = lambda argv, **named: (
+                composed if tuple(argv) == tuple(arguments) and not named else real(argv, **named)
+            )
+        first()
+        try:
+            (main or command.main)()
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+        last()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
+
+
 class Fork:
     """The command under way in a fork, the leader of a process group of its own.
 
@@ -80,41 +133,7 @@ class Fork:
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._be_the_command(arguments, cwd, first)
-
-    def _be_the_command(self, arguments: tuple[str, ...], cwd: Path, first: Callable[[], None]) -> None:
-        code = 70
-        try:
-            os.setsid()
-            for number, stream in enumerate(self.streams, 1):
-                os.dup2(stream.fileno(), number)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.chdir(cwd)
-            sys.argv = ["metarl-run", *arguments]
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL if number is signal.SIGTERM else signal.default_int_handler)
-            from metarl_run.cli import command, train
-
-            composed = _composed.get(arguments)
-            if composed is not None:
-                real = train.compose_points
-                train.compose_points = lambda argv, **named: (
-                    composed if tuple(argv) == arguments and not named else real(argv, **named)
-                )
-            first()
-            try:
-                command.main()
-            except SystemExit as leaving:
-                code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
-            with contextlib.suppress(OSError, ValueError):
-                sys.stdout.flush()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-            code = 1
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.flush()
-            os._exit(code)
+            be_the_command(arguments, cwd, [stream.fileno() for stream in self.streams], first)
 
     def ended(self) -> bool:
         """Whether the command is done, without waiting; `end` is still to be called."""

@@ -181,3 +181,8 @@ def completed(**given: str) -> Choices:
                 raise
             given[proposal[0]] = proposal[1]
     raise AssertionError(f"refused whatever the hints say: {given}")
+
+
+def arguments_of(group: str, option: str) -> tuple[str, ...]:
+    """The arguments that `suited` finds for an option, found without composing."""
+    return tuple(f"{key}={value}" for key, value in completed(**{group: option}).items())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from suited import suited
+from suited import COMPONENTS, arguments_of, composed
 
 from metarl_run.cli import search_sweeper
 from metarl_run.config.compose import compose_points
@@ -24,22 +24,32 @@ def name(path: Path) -> str:
     return str(path.relative_to(CONFIG_DIR))
 
 
-PART = {"experiment=families": ["seed=0"], "experiment=families_tuning": ["env=cartpole_family"]}
-"""Of experiments of hundreds of runs: the others differ from these in the seed or the family alone."""
+PART = {
+    "experiment=families": ["seed=0"],
+    "experiment=families_tuning": ["env=cartpole_family"],
+    "experiment=locomotion": ["seed=0"],
+}
+"""Of experiments of many runs: the others differ from these in the seed or the family alone."""
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
 def test_every_option_composes_and_validates(argument: str) -> None:
     """In a run where what the option requires is provided."""
     more = ["logger=files"] * (not argument.startswith("logger="))
-    point, _ = suited(argument, *more, *PART.get(argument, []))
+    point = composed(*whole(argument), *more, *PART.get(argument, []))
     assert set(GROUPS) < set(point.config)
+
+
+def whole(argument: str) -> tuple[str, ...]:
+    """The option and what it requires."""
+    group, _, option = argument.partition("=")
+    return arguments_of(group, option) if group in COMPONENTS else (argument,)
 
 
 def declared(argument: str) -> tuple[set[str], set[str]]:
     """What the option provides and requires."""
     group = argument.partition("=")[0]
-    config = suited(argument, *(["logger=files"] * (group != "logger")))[0].config[group]
+    config = composed(*whole(argument), *(["logger=files"] * (group != "logger"))).config[group]
     assert isinstance(config, dict)
     known = signature(config["_target_"], ("metarl_run",))
     assert known is not None

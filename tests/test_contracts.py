@@ -11,7 +11,8 @@ import io
 import pytest
 import torch
 from conftest import OUTSIDE
-from suited import completed, known, options, provided, suited, suits, written
+from suited import arguments_of, completed, known, options, provided, suits, written
+from suited import composed as run_of
 
 from metarl_run.algo.base import MetaLearner
 from metarl_run.config.validation import validate
@@ -31,14 +32,16 @@ def composed(option, env, *others):
 
     Only the families are exchanged from pair to pair: composing anew takes a hundred times as long as validating.
     """
-    point = suited("experiment=smoke", option)[0]
-    family = suited("experiment=smoke", env)[0].config["env"]
-    if env == f"env={SIMULATED}":
-        family = {**family, "horizon": 10}
+    point, family = (run_of("experiment=smoke", *arguments_of(*one.split("="))) for one in (option, env))
+    family = family.config["env"]
+    family = {**family, "horizon": HORIZONS.get(env, 10)}
     config = {**point.config, "env": family}
     validate(config, {**point.choices, "env": env.removeprefix("env=")})
     return config
 
+
+HORIZONS = {f"env={env}": 30 for env in ("bandit", "cartpole_family", "gridworld")}
+"""Steps of an episode, where that is not 10: poles still stand after 10 steps, and goals are not yet found."""
 
 SIMULATED = "half_cheetah_vel"
 """The one of MuJoCo's families that stands for all: a step of theirs takes long."""

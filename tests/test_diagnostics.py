@@ -37,6 +37,14 @@ def test_agents_without_memory_and_families_without_tables_have_no_diagnostics()
     assert diagnosed("algo=rl2", "env=cartpole_family", "env.horizon=5", num_tasks=2, steps=1) == {}
 
 
+def test_a_family_that_knows_the_bayes_optimum_tells_it_of_every_episode():
+    found = diagnosed("algo=rl2", "env=bandit", "env.num_arms=2", num_tasks=2)
+    assert found["bayes_optimal"] == pytest.approx([1 / 2, 7 / 12, 7 / 12, 11 / 18])
+    gaussian = ["env=bandit", "env.reward=gaussian"]
+    assert "bayes_optimal" not in diagnosed("algo=rl2", *gaussian, num_tasks=2)
+    assert "bayes_optimal" not in diagnosed("algo=rl2", "env=bandit", "env.meta_test.mean=0.5", num_tasks=2)
+
+
 def test_reference_returns_are_those_of_the_best_action_and_of_the_best_next_reward():
     """Bandits: the best constant action and the myopic one are the optimum."""
     streams = Streams(0, torch.device("cpu"))

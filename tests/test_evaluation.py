@@ -14,6 +14,7 @@ from metarl_run.maths.statistics import (
     COLUMNS,
     curve_of,
 )
+from metarl_run.rollout import collect
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 
@@ -81,6 +82,20 @@ def test_rows_of_other_families_have_neither() -> None:
     rows = joined(list(parts)).rows
     assert len(rows) == 6
     assert all(row["expected_return"] is None and row["optimal_return"] is None for row in rows)
+
+
+def test_rollouts_are_collected_as_told() -> None:
+    calls: list[int] = []
+
+    def counted(env: Any, *given: Any, **more: Any) -> Any:
+        calls.append(env.num_tasks)
+        return collect(env, *given, **more)
+
+    config = compose_points(["algo=maml", "env=bandit", "logger=files"]).points[0].config
+    family, algo = build_agent(config, Streams(0, torch.device("cpu")))
+    held_out: Any = {"num_tasks": 3, "adaptation_steps": 1, "episodes_per_task": 400, "collect": counted}
+    list(evaluate(algo, family, Streams(0, torch.device("cpu")), split="meta_test", iteration=0, **held_out))
+    assert calls == [2, 2, 1, 1]
 
 
 @pytest.mark.parametrize(("envs", "tasks_of_parts"), [(20, [50, 10]), (1, [60]), (400, [2] * 30), (1001, [1] * 60)])

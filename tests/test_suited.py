@@ -1,7 +1,7 @@
 """What the text of `conf/` says of which options suit each other is what composing and validating them says."""
 
 import pytest
-from suited import completed, composed, options, suited, suits
+from suited import arguments_of, completed, composed, options, suited, suits
 
 from metarl_run.config.validation import validate
 from metarl_run.errors import ConfigError
@@ -22,7 +22,7 @@ def test_the_text_of_an_option_tells_what_suits_it(group, option):
     """With each family, by the default network and by a table."""
     point, arguments = suited("experiment=smoke", f"{group}={option}")
     given = completed(**{group: option})
-    assert {f"{key}={value}" for key, value in given.items()} == {*arguments} - {"experiment=smoke"}
+    assert {*arguments_of(group, option)} == {*arguments} - {"experiment=smoke"}
     table = suited("experiment=smoke", "network=table")[0].config["network"]
     for env in options("env"):
         family = suited("experiment=smoke", f"env={env}")[0].config["env"]

@@ -219,6 +219,11 @@ def adapt_in_parts(algo: MetaAlgorithm, agent: AgentState, rollout: Rollout, tas
     for part in chunks(len(rollout.reward), tasks_at_once):
         with torch.no_grad(), located(first_task=part.start):
             parts.append(algo.adapt(agent.tasks(part), rollout.tasks(part)))
+    return joined(parts)
+
+
+def joined(parts: Sequence[AgentState]) -> AgentState:
+    """The agents of all parts' tasks."""
     return AgentState(_joined([part.params for part in parts]), _joined([part.memory for part in parts]))
 
 

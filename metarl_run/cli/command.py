@@ -21,7 +21,7 @@ PIPE_CLOSED = 5
 def main() -> None:
     """Run the command line of this process and end the process with its exit code."""
     crash.install()
-    _leave_at_once_on_signals()
+    leave_at_once_on_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an ASCII terminal is no reason to fail
@@ -49,21 +49,34 @@ def _run(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"metarl-run {__version__}")
         return DONE
+    if argv[:1] == ["watch"]:
+        from metarl_run.cli import watch
+
+        return watch.main(argv[1:])
+    if argv[:1] == ["list"]:
+        from metarl_run.cli import listing
+
+        return listing.main(argv[1:])
+    if argv[:1] == ["report"]:
+        from metarl_run.cli import report
+
+        return report.main(argv[1:])
     if "--help" in argv or "-h" in argv:
         from metarl_run.config.help import help_text
 
         print(visible(help_text(argv), lines=True), end="")
         return DONE
-    if argv[:1] == ["watch"]:
-        from metarl_run.cli import watch
+    if "-sc" in argv or "--shell-completion" in argv:
+        from metarl_run.config.completion import answer
 
-        return watch.main(argv[1:])
+        print(visible(answer(argv, os.environ.get("COMP_LINE", "")), lines=True), end="")
+        return DONE
     from metarl_run.cli import train
 
     return train.main(argv)
 
 
-def _leave_at_once_on_signals() -> None:
+def leave_at_once_on_signals() -> None:
     """Until the run itself listens there is nothing to save, and an exception inside an import may get lost."""
     for number, code in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
 

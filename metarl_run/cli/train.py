@@ -24,7 +24,7 @@ from metarl_run.config.grammar import argument, key_of, quoted
 from metarl_run.config.hydra_internals import Callbacks
 from metarl_run.config.loader import CONFIG_NAME, parsed_flags
 from metarl_run.config.objective import is_cost
-from metarl_run.config.plan import Plan, flat, stored_plan
+from metarl_run.config.plan import Plan, flat
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.search import Search
@@ -32,9 +32,17 @@ from metarl_run.config.secret import masked
 from metarl_run.config.settings import Settings, keys_with_table
 from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
-from metarl_run.config.validation import validate
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
-from metarl_run.files import refuse_links
+from metarl_run.config.stored import stored_run
+from metarl_run.errors import (
+    DONE,
+    SWEEP_HAS_FAILURES,
+    ConfigError,
+    ContractError,
+    ResourceError,
+    RunError,
+    StateError,
+    visible,
+)
 from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
@@ -57,9 +65,25 @@ def main(argv: Sequence[str]) -> int:
         RunError: see `metarl_run.errors`.
         Interrupted: after saving, if a signal asked for it.
     """
+    return carry_out(compose(argv), argv)
+
+
+def compose(argv: Sequence[str]) -> Composed:
+    """The runs that a command line asks for, validated."""
     machine.prepare()
     hydra_files.install()
-    composed = compose_points(argv)
+    return compose_points(argv)
+
+
+def folder_of(composed: Composed) -> Path:
+    """The folder of the run or sweep."""
+    first = composed.points[0]
+    resumed = first.config["resume"]
+    return Path(str(resumed or (first.sweep_folder if composed.multirun else first.folder)))
+
+
+def carry_out(composed: Composed, argv: Sequence[str]) -> int:
+    """Run what was composed from `argv`; see `main`."""
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
@@ -104,7 +128,11 @@ def _single(composed: Composed) -> int:
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
-    if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
+    if (
+        isinstance(carrier.error, ConfigError | ContractError)
+        and folder in new
+        and not (folder / "checkpoints").exists()
+    ):
         with refusals(folder, "remove"):
             shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
@@ -151,26 +179,6 @@ def _table(composed: Composed) -> int:
     if config["table"]["report_only"]:
         config = as_asked(config, folder, [*map(key_of, point.overrides)])
     return reproduce(config, folder, [*flags, *plugins], stop)
-
-
-def stored_run(folder: Path, plugins: Sequence[str]) -> Plan:
-    """The plan in `folder`, if nothing in it can do harm: run folders travel, and files may not name code to trust."""
-    refuse_links(folder)
-    plan = stored_plan(folder)
-    flags = [text for text in plan.overrides if text.startswith("-")]
-    if flags:
-        raise StateError(str(folder / "run.json"), f"holds {flags[0]}, which is no override")
-    try:
-        validate(plan.config, plan.choices)
-    except ConfigError as error:
-        raise StateError(str(folder / "config.yaml"), f"{error.where}: {error.reason}") from error
-    if unnamed := [name for name in plan.config["plugins"] if name not in plugins]:
-        raise StateError(
-            str(folder),
-            f"runs code of {', '.join(unnamed)}, which a file may not ask for",
-            f"add plugins=[{','.join(plan.config['plugins'])}] if you trust it",
-        )
-    return plan
 
 
 def _resume_sweep(folder: Path, argv: Sequence[str]) -> int:
@@ -232,7 +240,7 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     stop.nothing_to_save = False
     if composed.search is not None:
         return _searched(Path(folder), composed.search, composed.arguments, finished=finished)
-    report = sweep.write(Path(folder))
+    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
         print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")

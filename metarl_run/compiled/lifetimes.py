@@ -15,7 +15,7 @@ from torch import Tensor
 from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.compiled.scan import Inputs, Noise, Scan, dynamics_noise
 from metarl_run.env.vector import TaskVectorEnv, put_back
-from metarl_run.maths.distributions import Distribution, empty_actions, sampling_noise
+from metarl_run.maths.distributions import Distribution, empty_actions, random_numbers
 from metarl_run.types import AgentState, Memory, Percept, Rollout
 
 STEPS = 50
@@ -62,8 +62,9 @@ class CompiledLifetimes:
         if self.scan is None:
             self.scan = Scan(Step(self.algo, env))
         constants = {name: θ.detach() for name, θ in self.algo.meta_params.items()}
-        last, rows = self.scan(env, constants, starts_of(env, episodes), carry, chunks, shared=True)
-        return rollout_of(percept, rows, last.memory, chosen)
+        first = percept.observation
+        last, rows = self.scan(env, first, constants, starts_of(env, episodes), carry, chunks, shared=True)
+        return rollout_of(rows, last.memory, chosen)
 
     def _shapes(self, agent: AgentState, percept: Percept) -> Mapping[str, torch.Size] | None:
         """Shapes of the memory from the first step on; None if they go on changing."""
@@ -79,7 +80,7 @@ def _noise(env: TaskVectorEnv, generator: torch.Generator, T: int, steps: int) -
     drawn = list[Tensor]()
     for _ in range(0, T, steps):
         while len(drawn) < steps:
-            drawn.extend(sampling_noise(env.single_action_space, shape, generator))
+            drawn.extend(random_numbers(env.single_action_space, shape, generator))
         yield Noise(torch.stack(drawn[:steps]), dynamics_noise(env, steps, steps))
         del drawn[:steps]
 
@@ -132,15 +133,15 @@ class Recorded(NamedTuple):
     policy: Any
 
 
-def rollout_of(first: Percept, rows: Recorded, memory: Memory, chosen: list[Distribution] | None) -> Rollout:
+def rollout_of(rows: Recorded, memory: Memory, chosen: list[Distribution] | None) -> Rollout:
     """The record up to the last step that any environment took; the policy at each step goes to `chosen`."""
     taken = int(rows.alive.any(-1).any(0).sum())
     if chosen is not None:
         chosen.extend(
             type(rows.policy)(*step) for step in zip(*(x[:, :taken].unbind(1) for x in rows.policy), strict=True)
         )
-    observation, *others = (x[:, :taken] for x in rows[:-1])
-    return Rollout._make([torch.cat([first.observation.unsqueeze(1), observation], 1), *others, memory, {}])
+    observation, *others = rows[:-1]
+    return Rollout._make([observation[:, : taken + 1], *(x[:, :taken] for x in others), memory, {}])
 
 
 class Step:

@@ -20,7 +20,7 @@ from metarl_run.compiled.lifetimes import CompiledLifetimes
 from metarl_run.compiled.scan import Inputs, Noise, Scan, dynamics_noise
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import TaskVectorEnv, put_back
-from metarl_run.maths.distributions import Distribution, sampling_noise
+from metarl_run.maths.distributions import Distribution, random_numbers
 from metarl_run.rollout import Act, Draw, collect
 from metarl_run.types import AgentState, Params, Percept, Rollout
 
@@ -69,22 +69,23 @@ class CompiledRollouts:
         carry = Carry(
             torch.ones(M, B, dtype=torch.bool, device=generator.device), first, tuple(x.clone() for x in env.state)
         )
-        noise = sampling_noise(env.single_action_space, (T, M, B), generator)
-        noise = torch.cat([noise, noise.new_zeros(-T % STEPS, *noise.shape[1:])])  # the last program may go beyond T
+        numbers = random_numbers(env.single_action_space, (T, M, B), generator)
+        if T % STEPS:  # the last program goes beyond T
+            numbers = torch.cat([numbers, numbers.new_zeros(-T % STEPS, *numbers.shape[1:])])
         chunks = (
             Noise(of_actions, dynamics_noise(env, min(STEPS, T - t), STEPS))
-            for t, of_actions in zip(range(0, T, STEPS), torch.split(noise, STEPS), strict=True)
+            for t, of_actions in zip(range(0, T, STEPS), torch.split(numbers, STEPS), strict=True)
         )
         if self.scan is None:
             self.scan = Scan(Step(env, act))
-        _, rows = self.scan(env, params, carry.state, carry, chunks)
-        observation, action, reward, terminated, alive = (x[:, :T] for x in rows)
+        _, rows = self.scan(env, first, params, carry.state, carry, chunks)
+        action, reward, terminated, alive = (x[:, :T] for x in rows[1:])
         truncated = torch.zeros_like(terminated)
         if alive.shape[1] == T:
             truncated[:, -1] = alive[:, -1] & ~terminated[:, -1]
         taken = int(alive.any(-1).any(0).sum())
         recorded = (x[:, :taken] for x in (action, reward, terminated, truncated, alive))
-        return Rollout._make([torch.cat([first.unsqueeze(1), observation[:, :taken]], 1), *recorded, {}, {}])
+        return Rollout._make([rows.observation[:, : taken + 1], *recorded, {}, {}])
 
 
 def traceable(algo: MetaAlgorithm, family: TaskFamily) -> bool:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import gymnasium
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from metarl_run.compiled.compiler import Program, contiguous, scanned
 from metarl_run.env.vector import TaskVectorEnv
+from metarl_run.maths.distributions import noise_of_
 from metarl_run.maths.parallel import in_parallel, num_threads
 from metarl_run.types import Params
 
@@ -34,7 +36,7 @@ class Noise(NamedTuple):
     """Random numbers of a step, or of several along a first axis.
 
     Attributes:
-        of_action: from `sampling_noise`, `[steps, M, B, …]`.
+        of_action: `[steps, M, B, …]`; what `random_numbers` draws until a program makes noise of it.
         of_dynamics: one tensor from the family, `[steps, K, M, B]`; none if its dynamics are deterministic.
     """
 
@@ -70,6 +72,7 @@ class Scan:
     def __call__(
         self,
         env: TaskVectorEnv,
+        first: Tensor,
         params: Params,
         starts: Sequence[Tensor],
         carry: Any,
@@ -79,8 +82,11 @@ class Scan:
     ) -> tuple[Any, Any]:
         """The last record of what steps hand on, and what happened in each step, `[M, T, …]`.
 
+        The first entry of what happened is observed after each step; `first` precedes it, so it has T + 1 steps.
+
         Args:
             env: of the tasks.
+            first: observed before the first step.
             params: of an agent for each task, `[M, …]`.
             starts: see `Inputs.start`, for all tasks.
             carry: what the first step is handed.
@@ -109,7 +115,7 @@ class Scan:
             shapes = tuple(x.shape for x in arguments[0])
             if shapes not in self.programs:
                 records = inputs[0], tree_unflatten(carried[0], tree_flatten(carry)[1]), noises[0]
-                self.programs[shapes] = Program(scanned(self.step), *records)
+                self.programs[shapes] = Program(scanned_with_noise(self.step, env.single_action_space), *records)
             program = self.programs[shapes]
             outputs = in_parallel(program, arguments)
             carried = [list(output[:number]) for output in outputs]
@@ -117,13 +123,48 @@ class Scan:
                 of_block.append(output[number:])
             if not any(state[ALIVE].any() for state in carried):
                 break
-        steps = [[torch.cat(x).transpose(0, 1) for x in zip(*of_block, strict=True)] for of_block in rows]
         last = [torch.cat(x) for x in zip(*carried, strict=True)]
-        return program.record(0, last), program.record(1, [torch.cat(x) for x in zip(*steps, strict=True)])
+        leaves = zip(*(zip(*of_block, strict=True) for of_block in rows), strict=True)
+        steps = [joined(parts, blocks, first if k == OBSERVED else None) for k, parts in enumerate(leaves)]
+        return program.record(0, last), program.record(1, steps)
 
 
 ALIVE = 0
 """Place of the tensor that tells which environments are alive among those that one step hands to the next."""
+OBSERVED = 0
+"""Place of what is observed among what happened in a step."""
+
+
+def joined(parts: Sequence[Sequence[Tensor]], blocks: Sequence[slice], first: Tensor | None) -> Tensor:
+    """Some steps at a time of some tasks at a time, as one tensor `[M, T, …]`, or `[M, 1 + T, …]`.
+
+    Args:
+        parts: `[steps, tasks, …]`, of each block in a row of its own.
+        blocks: the tasks.
+        first: what precedes the steps, `[M, …]`, if anything does.
+    """
+    one, begin = parts[0][0], 0 if first is None else 1
+    steps = sum(len(part) for part in parts[0])
+    whole = one.new_empty(blocks[-1].stop, begin + steps, *one.shape[2:])
+    if first is not None:
+        whole[:, 0] = first
+    for block, of_block in zip(blocks, parts, strict=True):
+        for part, place in zip(of_block, torch.split(whole[block, begin:], len(one), 1), strict=True):
+            place.copy_(part.transpose(0, 1))
+    return whole
+
+
+def scanned_with_noise(
+    step: Callable[[Inputs, Any, Noise], tuple[Any, Any]], action_space: gymnasium.Space[Any]
+) -> Callable[[Inputs, Any, Noise], tuple[Any, Any]]:
+    """`scanned`, given random numbers: a program makes noise of them faster than torch."""
+    scan = scanned(step)
+
+    def from_numbers(inputs: Inputs, carry: Any, numbers: Noise) -> tuple[Any, Any]:
+        noise = noise_of_(action_space, numbers.of_action.clone())
+        return scan(inputs, carry, numbers._replace(of_action=noise))
+
+    return from_numbers
 
 
 def blocks_of(num_tasks: int, num_envs: int, threads: int) -> list[slice]:

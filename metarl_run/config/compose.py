@@ -7,6 +7,7 @@ work as ever; whatever they say about a mistake becomes one line.
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from metarl_run.config.episodes import check_minibatches
 from metarl_run.config.explain import UNKNOWN
 from metarl_run.config.given import given_by
+from metarl_run.config.grammar import at_home
 from metarl_run.config.hydra_internals import ConfigLoaderImpl
 from metarl_run.config.hydra_tree import check_hydra
 from metarl_run.config.inherited import INHERITED_GROUPS, differences
@@ -43,12 +45,16 @@ from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.search import Search, check_pruner, checked_options, given_to_all
 from metarl_run.config.search_space import search_space
 from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
+from metarl_run.config.settings import PATHS
 from metarl_run.config.size import check_sizes
 from metarl_run.config.static.signature import signature
 from metarl_run.config.sweep import listed_runs, sweep_points
 from metarl_run.config.validation import validate
 from metarl_run.errors import CONTROLS, ConfigError
 from metarl_run.folders import GROUPS
+
+FOLDERS = (*PATHS, "table.output", "table.checkpoints", "hydra.run.dir", "hydra.sweep.dir")
+"""Keys of the command line in which `~` is the home folder."""
 
 
 def compose_points(argv: Sequence[str], *, stored: Collection[str] = ()) -> Composed:
@@ -63,7 +69,7 @@ def compose_points(argv: Sequence[str], *, stored: Collection[str] = ()) -> Comp
         StateError: if a run is to start from a checkpoint that cannot be used.
     """
     with prepared():
-        return _composed(argv, stored)
+        return _composed([at_home(text, FOLDERS) for text in argv], stored)
 
 
 def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
@@ -73,6 +79,11 @@ def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
     refuse_on_command_line(overrides)
     if odd := next((text for text in argv if re.search(f"(?!\t)[{CONTROLS}]", text)), None):  # which Hydra would print
         raise ConfigError(odd.partition("=")[0], "must not contain control characters")
+    if odd := next((text for text in argv if re.search("[\ud800-\udfff]", text)), None):
+        encoding = sys.getfilesystemencoding()
+        raise ConfigError(
+            odd.partition("=")[0], f"has bytes that are not of this locale's encoding, {encoding}", "LC_ALL=C.UTF-8"
+        )
     if flags["shell_completion"] or flags["hydra_help"]:
         return Composed((), multirun=False, passthrough=True, arguments=arguments)
     parsed = parsed_overrides(overrides)
@@ -230,7 +241,12 @@ def _point(
             "may only be named on the command line, got a file that names them",
             "add plugins=[…] if you trust them",
         )
-    components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    try:
+        components = validate(config, choices, lambda: _offers(loader, ("metarl_run", *plugins)))
+    except ConfigError as error:
+        if f"~{error.where}" in {text.partition("=")[0] for text in overrides}:
+            raise ConfigError(error.where, error.reason, f"leave out ~{error.where}") from None
+        raise
     if failure is not None:
         raise failure
     if config["resume"] is None and config["table"] is None:

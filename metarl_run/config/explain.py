@@ -2,11 +2,14 @@
 
 import re
 
+from metarl_run.config.grammar import argument
 from metarl_run.config.nearest import hint
 from metarl_run.errors import ConfigError
 
 UNKNOWN = "unknown key"
 PACKAGE_HINT = "an experiment's file begins with the line: # @package _global_"
+LONGEST_HINT = 100
+QUOTATION_MARKS = "\"'"
 SWEEP_HINT = "add -m to run each value, or write a list as [a,b]"
 
 
@@ -43,8 +46,12 @@ def explain_override(override: str, error: BaseException) -> ConfigError:
     key, equals, _ = override.partition("=")
     if not equals or not key:
         return ConfigError(override, "must be of the form key=value", "metarl-run --help shows examples")
-    hint = f"quote it: '{key}=\"...\"'"
-    if any(override.count(left) > override.count(right) for left, right in ("[]", "{}", "()")):
+    value = override.partition("=")[2]
+    reads = len(value) < LONGEST_HINT and "while evaluating" not in str(error)
+    hint = f"quote it: {argument(key, value.strip(QUOTATION_MARKS))}" if reads else None
+    if not re.fullmatch(r"[+~]{0,2}[\w/@]+([.:][\w/@]+)*", key, re.ASCII):
+        hint = "metarl-run --help lists the keys"
+    elif any(override.count(left) > override.count(right) for left, right in ("[]", "{}", "()")):
         hint = f"a blank ends an argument: write {key}=[a,b] without blanks, or '{key}=[a, b]' in quotes"
     return ConfigError(key, f"its value cannot be read: {_first_line(str(error))}", hint)
 

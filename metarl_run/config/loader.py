@@ -264,6 +264,9 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     for key in PATHS:
         if isinstance(config.get(key), str):
             config[key] = os.path.expanduser(config[key])
+    for key in ("output", "checkpoints"):
+        if isinstance(table := config.get("table"), dict) and isinstance(table.get(key), str):
+            table[key] = os.path.expanduser(table[key])
     return without_step_sizes(with_current_targets(config))
 
 

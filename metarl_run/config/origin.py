@@ -43,7 +43,7 @@ def with_origin(
     checkpoint = _checkpoint(loader, name, parsed, given)
     if checkpoint is None:
         return [*overrides], None
-    origin = trained_plan(Path(checkpoint))
+    origin = trained_plan(Path(checkpoint).expanduser())
     own, choices = _own(loader, name, checkpoint, origin, plugins)
     other = {place_of(group) for group, option in given.options.items() if origin.choices.get(group) != option}
 

@@ -123,6 +123,7 @@ class Settings:
         plugins: packages outside metarl_run whose classes a `_target_` may name.
         output_root: folder under which run folders are made.
         film: format of a film of one held-out task, before adaptation and after each step; null for none.
+        report: write report.html at the end of the run or sweep.
         panel: of a sweep's picture in which the run is drawn, null for that of its family.
         sweep: parts of a sweep over listed runs, see `metarl_run.config.sweep`; null where there is none.
         table: a paper's table to make instead of a run; see `metarl_run.config.table`.
@@ -153,6 +154,7 @@ class Settings:
     plugins: Names = affects("indirectly", with_table=True)
     output_root: str = affects("nothing", with_table=True)
     film: Literal["gif", "mp4"] | None = affects("nothing", default=None)
+    report: bool = affects("nothing", default=True)
     panel: str | None = affects("nothing")
     sweep: object = affects("nothing")
     table: Mapping[str, Any] | None = affects("nothing", with_table=True)

@@ -7,6 +7,7 @@ of a table, every cell in the same way.
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -14,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from metarl_run.config.capability import Chosen, check_capabilities, check_chunk, outcomes_of
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
-from metarl_run.config.nearest import hint, leaves
+from metarl_run.config.nearest import hint, leaves, nearest
 from metarl_run.config.objective import check_objective
 from metarl_run.config.offered import OFFERED
 from metarl_run.config.settings import PATHS, Settings
@@ -125,7 +126,10 @@ def _meant(key: str, path: str, config: Mapping[str, Any], allowed: Sequence[str
         return PACKAGE_HINT
     elsewhere = [leaf for leaf in leaves({k: v for k, v in config.items() if k in allowed}) if leaf.endswith(f".{key}")]
     elsewhere.sort(key=lambda leaf: leaf.partition(".")[0] not in GROUPS)
-    return f"did you mean {_join(path, elsewhere[0])}?" if elsewhere else hint(key, allowed)
+    if elsewhere:
+        return f"did you mean {_join(path, elsewhere[0])}?"
+    meant = nearest(key, allowed)
+    return f"did you mean {_join(path, meant)}?" if meant else hint(key, allowed)
 
 
 def _check_settings(record: type, config: Mapping[str, Any], path: str) -> None:
@@ -149,7 +153,10 @@ def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Cho
     if not isinstance(target, str):
         raise ConfigError(where, "is missing" if target is None else f"must be a dotted name, got {target!r}")
     if target.partition(".")[0] not in within.packages:
-        trusting = f"if you trust it, add plugins=[{target.partition('.')[0]}]"
+        package, dot, _ = target.partition(".")
+        trusting = (
+            f"if you trust it, add plugins=[{package}]" if dot and package not in sys.stdlib_module_names else None
+        )
         raise ConfigError(where, f"must be in metarl_run or a package named in plugins, got {_short(target)}", trusting)
     taken = signature(target, within.packages)
     if taken is None:
@@ -166,7 +173,7 @@ def _components(node: Any, path: str, base: str, within: Within) -> Iterator[Cho
     yield Chosen(path, option if path == group else class_name, taken, arguments)
     for key, value in arguments.items():
         parameter = taken.parameters.get(key)
-        advice = taken.declared.advice.get(key)
+        advice = taken.declared.advice.get(key) if type(value) in (int, float) else None
         yield from _argument(parameter.kind if parameter else None, value, _join(path, key), within, advice)
     for key, value in arguments.items():  # now that each is of its own kind
         if key in taken.parameters and (wrong := problem_beside(taken.parameters[key].kind, value, arguments)):

@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions, NonNegative, ProbabilityIf, Several
+from metarl_run.maths.bandits import bayes_optimal_rewards
 
 Arms = Annotated[dict[str, Any], Distributions("mean"), ProbabilityIf("mean", "reward", "bernoulli")]
 
@@ -88,6 +89,12 @@ class Bandit(TaskFamily):
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> BanditTask:
         mean = sample(self.arms[split]["mean"], num_tasks * self.num_arms, generator)
         return BanditTask(mean_reward=mean.view(num_tasks, 1, self.num_arms))
+
+    def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
+        """Of a few pulls of Bernoulli arms with uniform means, see `metarl_run.maths.bandits`."""
+        if not self.bernoulli or self.meta_test["mean"] != ["uniform", 0, 1]:
+            return None
+        return bayes_optimal_rewards(num_arms=self.num_arms, pulls=episodes)
 
     def reset(self, task: BanditTask, num_episodes: int, generator: torch.Generator) -> BanditState:
         return BanditState(torch.ones(task.num_tasks, num_episodes, 1, device=generator.device))

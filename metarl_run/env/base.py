@@ -135,6 +135,13 @@ class TaskFamily(Component, ABC):
         """All tasks that `sample` can draw, if they are few enough to list; None for a continuum."""
         return None
 
+    def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
+        """Expected return of each episode of a lifetime of the best agent that knows how `meta_test` draws its tasks.
+
+        No agent that is not told the task earns more in expectation. None if it is not known.
+        """
+        return None
+
     @abstractmethod
     def reset(self, task: Any, num_episodes: int, generator: torch.Generator) -> Any:
         """The first state of `num_episodes` episodes in each task: a NamedTuple of tensors `[M, B, …]`.

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import select
 import shlex
 import signal
@@ -14,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl_run.kinds import Positive
+from metarl_run.component import field
+from metarl_run.kinds import Names, Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
-from metarl_run.logger.display import few
-from metarl_run.maths.statistics import outcomes_in
+from metarl_run.logger.named import curve_points, validation_means
 from metarl_run.report.folder import evenly, short
 
 log = logging.getLogger(__name__)
@@ -47,16 +48,23 @@ class Wandb(Sink):
     seen. Any failure is reported in one warning, and the run goes on: its own files are the record.
 
     Args:
-        mode: `auto` is online if there are credentials, else offline; `online` warns if there are none. The environment
-            variable WANDB_MODE takes precedence; `disabled` there switches wandb off. WANDB_NAME, WANDB_RUN_GROUP and
-            WANDB_TAGS count as with any program.
+        mode: `auto` is online if there are credentials, else offline, unless WANDB_MODE, WANDB_DISABLED or a command
+            like `wandb disabled` says otherwise; `online` warns if there are no credentials.
         project: name of the wandb project.
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
+        name, group, tags: of the wandb run; null is WANDB_NAME, WANDB_RUN_GROUP and, beside algo, env and learner,
+            WANDB_TAGS, else the run folder's name and `<algo> on <env>`.
+        init: further arguments of `wandb.init`, such as `{entity: my_team, notes: …}`; wandb's own environment
+            variables count for those that are not given.
     """
 
     mode: Literal["auto", "online", "offline"]
     project: str
     timeout: Positive
+    name: str | None = field(default=None)
+    group: str | None = field(default=None)
+    tags: Names | None = field(default=None)
+    init: dict[str, Any] | None = field(default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,11 +73,19 @@ class Wandb(Sink):
         self.unread = bytearray()
         self.answer: dict[str, Any] = {}
         self.table: Sequence[Mapping[str, Any]] = []
+        self.run_id: str | None = None
+
+    def position(self) -> Position:
+        found = self.answer.get("id", self.run_id)
+        return {} if found is None else {"id": found}
 
     def open(self, run: RunInfo, position: Position) -> None:
-        mode = os.environ.get("WANDB_MODE", self.mode)
-        if mode == "disabled":
-            return
+        environment = os.environ
+        mode: str = self.mode
+        if mode == "auto":
+            mode = environment.get("WANDB_MODE", mode)
+            if mode == "disabled" or environment.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
+                return
         self.folder = run.folder / "wandb"
         self.prints_sync = not run.in_sweep  # a sweep prints it once, at its end
         try:
@@ -77,15 +93,23 @@ class Wandb(Sink):
         except OSError as error:
             log.warning("wandb cannot be started: %s. The run's own files are complete without it.", error)
             return
+        known = environment.get("WANDB_RUN_ID") or position.get("id")
+        self.run_id = str(known or secrets.token_hex(4))
+        own_tags = [run.algo, run.env, run.learner, *filter(None, environment.get("WANDB_TAGS", "").split(","))]
         self.send(
             mode={"dryrun": "offline", "run": "online"}.get(mode, mode),
-            project=self.project,
             timeout=self.timeout,
-            name=os.environ.get("WANDB_NAME", run.folder.name),
-            group=os.environ.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
-            tags=[run.algo, run.env, run.learner, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],
-            dir=str(run.folder.absolute()),
-            config={**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
+            arguments={
+                "project": self.project,
+                "name": self.name or environment.get("WANDB_NAME", run.folder.name),
+                "group": self.group or environment.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
+                "tags": own_tags if self.tags is None else [*self.tags],
+                "dir": environment.get("WANDB_DIR", str(run.folder.absolute())),
+                "id": self.run_id,
+                **({"resume": "allow"} if known else {}),
+                "config": {**run.config, "choices": {"algo": run.algo, "env": run.env, "learner": run.learner}},
+                **(self.init or {}),
+            },
         )
 
     def begin(self) -> None:
@@ -121,17 +145,10 @@ class Wandb(Sink):
         split = rows[0]["split"]
         if split == "meta_test":
             self.table = rows
-            for values in zip(*curve.values(), strict=True):
-                named = zip(curve, values, strict=True)
-                self.send(do="log", row={f"{split}/{name}": value for name, value in named})
+            for row in curve_points(split, curve):
+                self.send(do="log", row=row)
         else:
-            shown = {"return": curve["mean"], **{name: curve[name] for name in outcomes_in(curve)}}
-            steps = few(curve["adaptation_step"])
-            means = {
-                f"{split}/{what}_after_{step}_steps": mean
-                for what, values in shown.items()
-                for step, mean in zip(steps, few(values), strict=True)
-            }
+            means = validation_means(split, curve)
             self.send(do="log", row={"iteration": rows[0]["iteration"], **means})
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:

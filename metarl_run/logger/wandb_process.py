@@ -8,6 +8,7 @@ its input means that the run has ended: then it saves its data and exits.
 import json
 import os
 import queue
+import secrets
 import signal
 import sys
 import threading
@@ -23,7 +24,10 @@ def main() -> None:
     opening = json.loads(sys.stdin.readline())
     threading.Thread(target=read, args=(orders, opening["timeout"]), daemon=True).start()
     run = begin(opening, answers)
-    send(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url)
+    if run is None:
+        send(answers, done=True)
+        return
+    send(answers, folder=run.settings.sync_dir, offline=run.offline, url=run.url, id=run.id)
     while (order := orders.get())["do"] == "log":
         run.log(order["row"])
     if order["do"] == "finish":
@@ -45,8 +49,8 @@ def read(orders: queue.SimpleQueue[dict[str, Any]], timeout: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, timeout)
 
 
-def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
-    """Start a wandb run: online if requested and possible, else offline."""
+def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run | None:
+    """Start a wandb run: online if requested and possible, else offline; None where `wandb disabled` was called."""
     settings = wandb.Settings(
         console="off",
         silent=True,
@@ -58,19 +62,25 @@ def begin(order: dict[str, Any], answers: TextIO) -> wandb.Run:
         x_disable_meta=True,
         x_save_requirements=False,
     )
-    names = {key: order[key] for key in ("project", "name", "group", "tags", "dir", "config")}
+    mode, arguments = order["mode"], order["arguments"]
+    if mode == "auto":  # unless a command like `wandb disabled` left something else here
+        chosen = str(wandb.setup().settings.mode)
+        if chosen == "disabled":
+            return None
+        mode = "offline" if chosen in ("offline", "dryrun") else mode
     run = None
-    if order["mode"] != "offline":
+    if mode != "offline":
         try:
             if wandb.login(prompt=False, verify=False):
-                run = wandb.init(mode="online", settings=settings, **names)
-            elif order["mode"] == "online":
+                run = wandb.init(mode="online", settings=settings, **arguments)
+            elif mode == "online":
                 send(answers, warning="no credentials, so it stays offline; `wandb login` stores them")
         except (wandb.errors.Error, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             send(answers, warning=f"going offline: {first}")
+            arguments["id"] = secrets.token_hex(4)  # the other one is in use now
     if run is None:
-        run = wandb.init(mode="offline", settings=settings, **names)
+        run = wandb.init(mode="offline", settings=settings, **arguments)
     run.define_metric("iteration", hidden=True)
     for name in ("meta_train/*", "meta_validation/*", "time/*", "env_steps"):
         run.define_metric(name, step_metric="iteration")

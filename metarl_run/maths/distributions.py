@@ -149,13 +149,25 @@ def sampling_noise(action_space: gymnasium.Space[Any], shape: tuple[int, ...], g
     Returns:
         Standard Gumbels `[*shape, A]` for A discrete actions; standard normals `[*shape, d]` for a Box of d numbers.
     """
+    return noise_of_(action_space, random_numbers(action_space, shape, generator))
+
+
+def random_numbers(action_space: gymnasium.Space[Any], shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """What `noise_of_` makes noise of, see `sampling_noise`: uniform on [0, 1), or standard normal."""
     match action_space:
         case gymnasium.spaces.Discrete():
             uniform = torch.empty(*shape, int(action_space.n), device=generator.device)
-            return uniform.uniform_(generator=generator).log_().neg_().log_().neg_()
+            return uniform.uniform_(generator=generator)
         case gymnasium.spaces.Box():
             return torch.randn(*shape, *action_space.shape, generator=generator, device=generator.device)
     raise ValueError(f"action_space must be Discrete or a Box, got {action_space}")
+
+
+def noise_of_(action_space: gymnasium.Space[Any], numbers: Tensor) -> Tensor:
+    """Noise made of random numbers and written over them: the Gumbel −log(−log u) of a uniform u."""
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return numbers.log_().neg_().log_().neg_()
+    return numbers
 
 
 def empty_actions(action_space: gymnasium.Space[Any], shape: tuple[int, ...], device: torch.device) -> Tensor:

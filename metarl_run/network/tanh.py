@@ -1,15 +1,18 @@
 """tanh x = 1 − 2 σ(−2 x), within 2e-7.
 
-MKL's tanh, which is torch's, takes four times as long on an AMD EPYC, and as long on a Xeon.
+MKL's tanh, which is torch's, takes four times as long on an AMD EPYC, and as long on a Xeon. Compiled programs have one
+of their own, see `metarl_run.compiled.decompositions`.
 """
 
 import torch
 from torch import Tensor
 
+from metarl_run.maths.parallel import traced
+
 
 def tanh(x: Tensor) -> Tensor:
     """tanh x."""
-    if torch.is_grad_enabled() and x.requires_grad:
+    if traced() or (torch.is_grad_enabled() and x.requires_grad):
         return x.tanh()
     return one_minus_twice_((-2 * x).sigmoid())
 

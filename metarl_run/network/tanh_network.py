@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarl_run.maths.parallel import divisible, in_parallel
+from metarl_run.maths.parallel import divisible, in_parallel, traced
 from metarl_run.network.affine import NARROW, affine, by_columns, outer
 from metarl_run.network.product import baddbmm, baddbmm_, bmm
-from metarl_run.network.tanh import one_minus_twice_
+from metarl_run.network.tanh import one_minus_twice_, tanh
 
 CACHED = 2**18
 """Elements of one activation at a time, which fit into a core's L2 cache; 2¹⁷ take 1.03 times as long."""
@@ -45,12 +45,12 @@ def tanh_network(x: Tensor, biases: Sequence[Tensor], weights: Sequence[Tensor],
     if torch.is_grad_enabled():
         y: Tensor = Forward.apply(linear, x, *biases, *weights)[-1]  # type: ignore[no-untyped-call]
         return y
-    hidden, L = len(weights) - linear, len(weights)
+    hidden, L, scaled = len(weights) - linear, len(weights), not traced()
 
     def up(x: Tensor, *layers: Tensor) -> Tensor:
         bs, Ws = layers[:L], layers[L:]
         for b, W in zip(bs[:hidden], Ws[:hidden], strict=True):
-            x = one_minus_twice_(baddbmm(b, x, W, beta=-2, alpha=-2).sigmoid())
+            x = one_minus_twice_(baddbmm(b, x, W, beta=-2, alpha=-2).sigmoid()) if scaled else tanh(baddbmm(b, x, W))
         return affine(bs[-1], x, Ws[-1]) if linear else x
 
     most = x.shape[1] * max(W.shape[2] for W in weights)

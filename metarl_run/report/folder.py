@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +53,56 @@ def printable(record: Any) -> Any:
     return visible(record) if isinstance(record, str) else record
 
 
-def read_rows(folder: Path, split: str) -> list[dict[str, Any]]:
-    """The rows of the last evaluation on `split` in adaptation.csv.
+LARGEST = 1e100
+"""Bound of numbers in tables, so that their sums and squares are finite; no result comes near."""
+
+LARGEST_TABLE = 2**30
+"""Bytes of a table. One of a million tasks has a tenth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """The content of adaptation.csv.
+
+    Attributes:
+        tested: rows of the last meta-test.
+        validated: returns on the validation tasks, by meta-iteration and adaptation step, in the order of the tasks.
+    """
+
+    tested: Sequence[Mapping[str, Any]]
+    validated: Mapping[int, Mapping[int, Sequence[float]]]
+
+
+def read_adaptation(folder: Path) -> Adaptation:
+    """The adaptation rows of a run folder, in one pass.
 
     Raises:
         ValueError: if a row lacks cells, or a number cannot be parsed.
     """
-    rows = []
+    tested: dict[int, list[dict[str, Any]]] = {}
+    validated: dict[int, dict[int, list[float]]] = {}
     with open(folder / "adaptation.csv", encoding="utf-8", newline="", opener=plain_only) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_TABLE:
+            raise ValueError(f"it has more than {LARGEST_TABLE} bytes")
         table = csv.reader(file)  # a DictReader takes twice the time, and there may be a million rows
         names = next(table, [])
         kinds = [NUMBER_OF.get(name, float) for name in names]
-        split_column = names.index("split")
+        split, *columns = (names.index(name) for name in ("split", "iteration", "adaptation_step", "episode_return"))
         for cells in table:
             if len(cells) != len(names):
                 raise ValueError(f"a row has {len(cells)} cells, wanted {len(names)}")
-            if cells[split_column] == split:
-                rows.append({name: kind(cell) for name, kind, cell in zip(names, kinds, cells, strict=True)})
-    last = max((row["iteration"] for row in rows), default=0)
-    return [row for row in rows if row["iteration"] == last]
+            if cells[split] == "meta_validation":
+                iteration, step, value = (cells[column] for column in columns)
+                validated.setdefault(int(iteration), {}).setdefault(int(step), []).append(float(value))
+            elif cells[split] == "meta_test":
+                row = {name: kind(cell) for name, kind, cell in zip(names, kinds, cells, strict=True)}
+                tested.setdefault(row["iteration"], []).append(row)
+    return Adaptation(tested=tested[max(tested)] if tested else [], validated=validated)
+
+
+def sound(x: float | None) -> bool:
+    """Check that a cell is empty, or a number that can be calculated with: not NaN, infinite or absurdly large."""
+    return x is None or abs(x) <= LARGEST
 
 
 def short(path: Path) -> str:

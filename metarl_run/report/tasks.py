@@ -12,7 +12,7 @@ def held_out(summary: Mapping[str, Any]) -> TaskCounts | None:
     """The counts of a run's meta-test tasks; None for older runs without task fingerprints."""
     counts = (summary.get("held_out_tasks") or {}).get("meta_test")
     if counts is not None:
-        return dict(counts)
+        return dict(counts) if counts.keys() >= {"number", "distinct", "new"} else None
     hashes = (summary.get("task_hashes") or {}).get("meta_test") or []
     return {"number": len(hashes), "distinct": len(set(hashes)), "new": None} if hashes else None
 

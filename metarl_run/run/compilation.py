@@ -12,6 +12,7 @@ from metarl_run.compiled.compiler import require_compiler
 from metarl_run.compiled.rollouts import traceable
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError
+from metarl_run.evaluation import parts_of
 from metarl_run.run.folder import recorded, remember
 from metarl_run.system.cxx import require_cxx
 
@@ -56,6 +57,24 @@ def seconds_saved(config: Mapping[str, Any], algo: MetaAlgorithm, family: TaskFa
     envs = config["meta_batch_size"] * config["episodes_per_task"]
     steps = int(config["meta_iterations"]) * episodes * family.horizon
     return float(steps * (SAVED_PER_STEP + SAVED_PER_ENV * envs))
+
+
+def evaluation_pays(plan: Mapping[str, int], algo: MetaAlgorithm, family: TaskFamily) -> bool:
+    """Whether compiled rollouts save more time in one evaluation than compiling them takes.
+
+    An evaluation has sizes of its own, hence programs of its own: one for each number of tasks that run at a time.
+
+    Args:
+        plan: numbers of an evaluation, see `metarl_run.evaluation.evaluate`.
+        algo, family: of a run that is compiled.
+    """
+    if not traceable(algo, family):
+        return False
+    episodes, tasks = plan["episodes_per_task"], plan["num_tasks"]
+    parts = [part.stop - part.start for part in parts_of(tasks, episodes)]
+    steps = (plan["adaptation_steps"] + 1) * family.horizon
+    saved = steps * (SAVED_PER_STEP * len(parts) + SAVED_PER_ENV * tasks * episodes)
+    return saved > COST * len({*parts})
 
 
 def _compiler_works() -> bool:

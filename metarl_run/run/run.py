@@ -23,13 +23,16 @@ from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.parallel import num_threads
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
 from metarl_run.network.product import IN_USE
+from metarl_run.report.compare import write_page_of_run
+from metarl_run.report.folder import read_adaptation
 from metarl_run.report.run import curve as curve_report
 from metarl_run.report.run import learned as learned_report
+from metarl_run.report.run import learning as learning_report
 from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
-from metarl_run.run.compilation import compiles
+from metarl_run.run.compilation import compiles, evaluation_pays
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
     is_over,
@@ -111,16 +114,23 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         name: build(sink, {}, plugins=config["plugins"], where=f"logger.{name}")
         for name, sink in config["logger"].items()
     }
-    compiled = compiles(config, algo, family, folder)
+    compiled = CompiledRollouts(algo) if compiles(config, algo, family, folder) else None
+
+    def planned(split: str) -> dict[str, Any]:
+        pays = compiled is not None and evaluation_pays(config[split], algo, family)
+        return {**config[split], "collect": compiled if pays else collect}
+
     training = Training(
         algo=algo,
-        collect=CompiledRollouts(algo) if compiled else collect,
+        collect=compiled or collect,
         family=family,
         streams=streams,
         sinks=sinks,
         stop=stop,
         folder=folder,
         agent=agent_record(plan.config, plan.choices),
+        meta_validation=planned("meta_validation"),
+        meta_test=planned("meta_test"),
         **{
             key: config[key]
             for key in (
@@ -128,8 +138,6 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
                 "meta_batch_size",
                 "meta_batch_chunk",
                 "episodes_per_task",
-                "meta_validation",
-                "meta_test",
                 "validate_every",
                 "checkpoint_every",
             )
@@ -155,13 +163,20 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         summary = _summary(plan, training, evaluation, seconds, cpu_seconds) | {"family_version": version}
         write_atomically(folder / "summary.json", json_bytes({**summary, "status": "reporting"}))
-        pictures = [*curve_report.write(folder), *learned_report.write(folder)]
+        adaptation = read_adaptation(folder)
+        pictures = [
+            *curve_report.write(folder, adaptation),
+            *learning_report.write(folder, adaptation),
+            *learned_report.write(folder),
+        ]
         if config["film"]:
             path = folder / f"behaviour.{config['film']}"
             try:
                 pictures.append(film(algo, family, streams, path, **filmed(config)))
             except ConfigError as error:  # a finished run is not lost for want of a film
                 log.warning("there is no film: %s", error.reason)
+        if config["report"]:
+            write_page_of_run(folder, summary, adaptation)
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", json_bytes(summary))

@@ -56,6 +56,17 @@ def require_free(folder: Path) -> None:
         os.close(_acquired(folder))
 
 
+def is_held(folder: Path) -> bool:
+    """True if another process is in `folder`, as far as it can be known."""
+    try:
+        require_free(folder)
+    except StateError:
+        return True
+    except ResourceError:
+        return False
+    return False
+
+
 def _acquired(folder: Path) -> int:
     """Descriptor of the folder's lock, which is held until it is closed."""
     lock, owner = folder / ".lock", folder / ".owner"

@@ -46,10 +46,12 @@ def cases(tiny: bool) -> Iterator[Case]:
         forwards = lifetimes * EPISODES * HORIZON * operations(built(*CONFIG, *network)[1])
         for part, times in (("rollout", 1), ("update", 3 * PASSES)):  # the backward pass costs twice the forward pass
             subjects = {PROJECT: partial(project, part, lifetimes, network)}
-            if name == "gru" and part == "rollout":
+            if name in ("gru", "min_gru", "ssd") and part == "rollout":
                 subjects[COMPILED] = partial(project, part, lifetimes, network, compiled=True)
-            if name == "gru":
-                subjects["jax"] = partial(jax, part, lifetimes, network)
+            if name in ("gru", "min_gru"):
+                subjects["jax"] = partial(jax, part, lifetimes, name, network, parallel=name == "min_gru")
+            if name == "min_gru" and part == "update":
+                subjects["jax step by step"] = partial(jax, part, lifetimes, name, network, parallel=False)
             yield Case(
                 "rl2",
                 f"{name} {part}",
@@ -93,9 +95,10 @@ def project(part: str, lifetimes: int, network: tuple[str, ...], *, compiled: bo
     return rollout if part == "rollout" else update
 
 
-def jax(part: str, lifetimes: int, network: tuple[str, ...]) -> Work:
+def jax(part: str, lifetimes: int, name: str, network: tuple[str, ...], *, parallel: bool) -> Work:
     from benchmarks.peers import jax_rl2
 
     family, algo = built(*CONFIG, *network)
     task = batch(family, lifetimes, 1).task
-    return jax_rl2.work(part, task, algo.meta_params, EPISODES, HORIZON, PASSES, MINIBATCHES)
+    sizes = EPISODES, HORIZON, PASSES, MINIBATCHES
+    return jax_rl2.work(part, name, task, algo.meta_params, *sizes, parallel=parallel)

@@ -1,8 +1,8 @@
 """Bad configurations, generated from every key of every option by the kind of its value, given to the real command.
 
 Each must end with exit code 2, at most two lines on stderr that begin with `error:` and `hint:`, nothing on stdout, at
-most 2 s of CPU, and nothing created, without an import of torch. What was accepted, or failed in another way, is
-printed and listed in full.
+most 2 s of CPU, and nothing created, without an import of torch. A hint that can be typed must change what is said.
+What was accepted, or failed in another way, is printed and listed in full.
 
 Every twentieth is a process of its own. The others are forks of one that has imported what the command begins with, so
 the CPU of these imports, measured at the others, is added to theirs.
@@ -23,11 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hints
+
 from metarl_run.cli import train  # noqa: F401  # as the command does before it reads its arguments
 from metarl_run.cli.command import main as main_of_the_command
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import flat
-from metarl_run.errors import ConfigError
+from metarl_run.errors import ConfigError, RunError
 from metarl_run.folders import CONFIG_DIR
 
 SMALL = ("experiment=smoke",)
@@ -342,6 +344,8 @@ def given(command: list[str], place: Path, *, forked: bool) -> dict[str, Any]:
         wrong.append("not one line of error and at most one of hint")
     if any(ord(letter) < 32 or letter == "\x7f" for line in text for letter in line):
         wrong.append("control characters")
+    if code == 2 and len(text) == 2 and _misleads(command, text):
+        wrong.append("followed, the hint leads to the same error")
     wrong += [what for what, found in (("output", output), ("files", created), ("torch", torch)) if found]
     return {
         "command": [argument[:200] for argument in command],
@@ -352,6 +356,18 @@ def given(command: list[str], place: Path, *, forked: bool) -> dict[str, Any]:
         "forked": forked,
         "cpu_seconds": cpu,
     }
+
+
+def _misleads(command: list[str], text: list[str]) -> bool:
+    """Whether one of the commands that the hint means is refused by the same words."""
+    where, _, reason = text[0].removeprefix("error: ").partition(": ")
+    for other in hints.followed(command, where, text[1].removeprefix("hint: ")):
+        try:
+            compose_points(other)
+        except RunError as error:
+            if (error.where, error.reason) == (where, reason):
+                return True
+    return False
 
 
 TORCH = "torch was imported"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from suited import composed
 
 from metarl_run.algo.memory.distillation import TEACHER, labelled
 from metarl_run.config.compose import compose_points
@@ -30,7 +31,7 @@ def built(*overrides):
     keys = {override.partition("=")[0] for override in overrides}
     arguments = ["logger=files", "algo=distilled_rl2", *overrides]
     arguments += [default for default in BANDIT if default.partition("=")[0] not in keys]
-    return build_agent(compose_points(arguments).points[0].config, STREAMS)
+    return build_agent(composed(*arguments).config, STREAMS)
 
 
 def lives(algo, family, iteration, tasks=64, watch=None):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diagnostic import NUM_ACTIONS, PaysAction
-from suited import suited
+from suited import composed, suited
 from torch import Tensor
 
 from metarl_run.algo.meta_optimizer.adam import Adam
@@ -100,7 +100,7 @@ def lifetimes(family, algo, episodes, seed=0, tasks=M, envs=B):
 
 def built(env, network, *overrides):
     arguments = ["logger=files", "algo=rl2", f"env={env}", f"network={network}", *overrides]
-    family, algo = build_agent(compose_points(arguments).points[0].config, Streams(0, torch.device("cpu")))
+    family, algo = build_agent(composed(*arguments).config, Streams(0, torch.device("cpu")))
     return family, opinionated(algo)
 
 
@@ -123,7 +123,7 @@ FAMILIES = {  # the option, the episodes of a lifetime and further overrides
 CASES = [(network, case) for network in NETWORKS for case in FAMILIES if (network, case) != ("transformer", "by state")]
 
 
-@pytest.fixture(params=CASES, ids=" ".join)
+@pytest.fixture(scope="module", params=CASES, ids=" ".join)
 def remembered(request):
     """An agent, its rollout of several episodes, and log π of every action at the time, `[M, T, B]`."""
     network, case = request.param

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from black_box import call
+from forks import call
 
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv

@@ -12,6 +12,8 @@ from black_box import COMMAND, ROOT, call, environment
 
 import metarl_run as package
 from metarl_run.config.compose import compose_points
+from metarl_run.config.described import run_keys
+from metarl_run.config.help import help_text
 from metarl_run.errors import UNSEEN, ConfigError
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.system import crash
@@ -45,41 +47,86 @@ except SystemExit: pass
     assert not imported_by(code) & HEAVY
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["algo=maml", "--help"]])
-def test_help_teaches(tmp_path: Path, argv: list[str]) -> None:
-    done = call(*argv, cwd=tmp_path)
+def test_help_teaches_on_a_screen_and_a_half(tmp_path: Path) -> None:
+    done = call("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 75 and max(map(len, lines)) <= 120
     for path in CONFIG_DIR.glob("*/*.yaml"):
-        assert f"\n  {path.stem} " in done.stdout
-    for wanted in (
-        "resume=FOLDER",
-        "checkpoint=RUN_FOLDER",
-        "-m algo=maml",
-        "-sc install=bash",
-        "seed=0",
-        "exit codes",
-    ):
+        assert re.search(rf"[ ,]{path.stem}(,|$)", done.stdout, re.MULTILINE), path.stem
+    for key in run_keys().values():
+        assert not key.value or f" {key.path}=" in done.stdout
+    for wanted in ("resume=FOLDER", "checkpoint=RUN_FOLDER", "-m algo=maml", "-sc install=bash", "exit codes"):
         assert wanted in done.stdout
     assert "@package" not in done.stdout
+    assert help_text(["-h"]) == done.stdout
     assert not os.listdir(tmp_path)
-
-
-def test_help_shows_options_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "algo").mkdir()
-    (tmp_path / "algo" / "mine.yaml").write_text("# The best of all\n_target_: toy.Mine\n")
-    for argv in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
-        assert re.search(r"^  mine +The best of all$", call(*argv, "--help", cwd=tmp_path).stdout, re.MULTILINE)
-
-
-def test_an_ascii_terminal_can_read_the_help(tmp_path: Path) -> None:
-    done = call("--help", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert done.returncode == 0 and "MAML" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["algo.lrr=3"], "error: algo.lrr: unknown key\nhint: did you mean inner_lr?\n"),
+        (["algo=varibad"], r"algo\.latent=5 +integer >= 1 +L >= 1, size of a task's latent description; the paper's"),
+        (["algo=varibad"], r"brings learner=ppo network=gru"),
+        (["algo=varibad"], r"algo\.belief_optimizer\.lr=1\.0e-3 +number > 0"),
+        (["algo=fomaml,reptile", "seed=1"], r"algo=fomaml\n(.*\n)+algo=reptile\n(.*\n)+.* seed=0 "),
+        (["env=cartpole_family"], r"env\.meta_train\.gravity=\[uniform, 5, 15\] +distribution +m/s²; Gymnasium 9\.8"),
+        (["network"], r"  gru +Gated recurrent units"),
+        (["experiment="], r"  smoke +The whole path of a run"),
+        (["keys"], r"device=cpu +auto \| cpu \| cuda"),
+        (["meta_test"], r"meta_test\.num_tasks=200 +integer >= 1 +M, >= 1"),
+        (["table"], r"experiment=rl2_bandits,.*\n(.*\n)*  table\.tasks=10000 "),
+        (
+            ["algo=rl2", "algo.encoding"],
+            r"keys of algo=rl2\n +algo\.encoding=step +step \| transition",
+        ),
+        (["-m", "--config-name", "train", "learner=ppo"], r"learner\.clip="),
+    ],
+)
+def test_help_beside_a_word_is_about_that_word(argv: list[str], said: str) -> None:
+    text = help_text([*argv, "--help"])
+    assert re.search(said, text) and "usage:" not in text and "_target_=" not in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["algo=mamll"], "error: algo: there is no option 'mamll'\nhint: did you mean maml?"),
+        (["algo.inner_lrr"], "error: algo.inner_lrr: unknown key\nhint: did you mean algo.inner_lr?"),
+        (["algo.x", "algo=mamll"], "error: algo: there is no option 'mamll'\nhint: did you mean maml?"),
+        (["experiment.x"], "error: experiment.x: unknown key\nhint: did you mean experiment?"),
+        (["sede=3"], "error: sede: unknown key\nhint: did you mean seed?"),
+    ],
+)
+def test_help_about_what_is_not_there_is_refused(argv: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        help_text(argv)
+    assert str(caught.value) == said
+
+
+def test_help_shows_options_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "algo").mkdir()
+    (tmp_path / "algo" / "mine.yaml").write_text("# The best of all\n_target_: toy.Mine\nspeed: 3\n")
+    for argv in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
+        assert re.search(r"^  mine +The best of all$", help_text([*argv, "algo", "--help"]), re.MULTILINE)
+        assert "algo.speed=3" in help_text([*argv, "algo=mine", "--help"])
+        assert " mine," in help_text([*argv, "--help"])
+
+
+def test_help_of_a_command_is_its_own(tmp_path: Path) -> None:
+    done = call("watch", "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and "--task" in done.stdout
+
+
+def test_an_ascii_terminal_can_read_the_help(tmp_path: Path) -> None:
+    done = call("algo", "--help", cwd=tmp_path, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert done.returncode == 0 and r"  rl2 " in done.stdout and r"RL\xb2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["algo.lrr=3"], "error: algo.lrr: unknown key\nhint: did you mean algo.inner_lr?\n"),
         (["env=cartpol"], "error: env: there is no option 'cartpol'\nhint: did you mean cartpole_family?\n"),
         (["-m", "seed=0,-1"], "error: seed: in seed=-1, one of 2 combinations: must be an integer >= 0, got -1\n"),
         (["--frobnicate"], "error: --frobnicate: unknown flag\n"),
@@ -100,31 +147,6 @@ try: main()
 except SystemExit as end: assert end.code == 2
 """
     assert not imported_by(code) & {"torch", "gymnasium", "wandb", "matplotlib"}
-
-
-# --- Tab completion ---
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_can_be_installed(tmp_path: Path, shell: str) -> None:
-    done = call("-sc", f"install={shell}", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "complete" in done.stdout or "compdef" in done.stdout
-    assert not os.listdir(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("line", "wanted"),
-    [
-        ("metarl-run algo=ma", {"algo=maml"}),
-        ("metarl-run algo=maml algo.inn", {"algo.inner_lr="}),
-        ("metarl-run env=", {"env=cartpole_family", "env=random_mdp"}),
-    ],
-)
-def test_completion_knows_options_and_keys(tmp_path: Path, line: str, wanted: set[str]) -> None:
-    done = call("-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
-    assert done.returncode == 0
-    assert wanted <= {word.rstrip("=") + "=" * word.endswith("=") for word in done.stdout.split()}, done
 
 
 # --- Failing well ---
@@ -266,7 +288,7 @@ def test_help_shows_hostile_files_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "algo").mkdir()
     (tmp_path / f"algo/{HOSTILE.replace('/', '')}.yaml").write_text(f"# mine \x1b]0;title\x07 {HOSTILE}\n")
     os.mkfifo(tmp_path / "algo/pipe.yaml")
-    done = call("--help", "--config-dir", str(tmp_path), cwd=tmp_path)
+    done = call("algo", "--help", "--config-dir", str(tmp_path), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert r"mine \x1b]0;title\x07" in done.stdout
     assert {*UNSEEN.findall(done.stdout)} == {"\n"}

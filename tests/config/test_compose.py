@@ -109,9 +109,9 @@ def test_meta_test_follows_meta_train_unless_told_otherwise() -> None:
         ("algo=null", "error: algo: must be the name of an option, got 'None'"),
         ("algo=", "error: algo: must be the name of an option, got ''"),
         ("experiment=smok", "error: experiment: there is no option 'smok'\nhint: did you mean smoke?"),
-        ("algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean inner_lr?"),
-        ("+algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean inner_lr?"),
-        ("++algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean inner_lr?"),
+        ("algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean algo.inner_lr?"),
+        ("+algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean algo.inner_lr?"),
+        ("++algo.lrr=3", "error: algo.lrr: unknown key\nhint: did you mean algo.inner_lr?"),
         ("algoo=maml", "error: algoo: unknown key\nhint: did you mean algo?"),
         ("inner_lr=-1", "error: inner_lr: unknown key\nhint: did you mean algo.inner_lr?"),
         ("adaptation_steps=0", "error: adaptation_steps: unknown key\nhint: did you mean algo.adaptation_steps?"),
@@ -332,7 +332,7 @@ def test_an_algorithm_from_outside_needs_a_folder_and_a_package(config_dir: Path
     assert compose_points([*flags, "plugins=[toy]"]).points[0].config["algo"]["speed"] == 3
     assert told(*flags).endswith("hint: if you trust it, add plugins=[toy]")
     assert told(*flags, "plugins=[toy]", "algo.speed=0").startswith("error: algo.speed: must be a finite number > 0")
-    assert told(*flags, "plugins=[toy]", "algo.sped=1").endswith("hint: did you mean speed?")
+    assert told(*flags, "plugins=[toy]", "algo.sped=1").endswith("hint: did you mean algo.speed?")
 
 
 def test_a_file_cannot_name_the_packages_that_are_trusted(config_dir: Path) -> None:

@@ -244,7 +244,7 @@ def test_an_option_that_is_not_here_is_named() -> None:
 def test_mistakes_of_the_command_line_stay_its_own() -> None:
     trained("algo=rl2", "network.hidden=8")
     for argv, said in (
-        ("algo.episods=3", "error: algo.episods: unknown key\nhint: did you mean episodes?"),
+        ("algo.episods=3", "error: algo.episods: unknown key\nhint: did you mean algo.episodes?"),
         ("algo.episodes=0", "error: algo.episodes: must be an integer >= 1 with algo=rl2"),
         ("network=mlp", "error: algo: rl2 requires a network with memory, which network=mlp does not provide"),
         ("resume=run", "error: resume: cannot be given together with checkpoint"),
@@ -281,6 +281,6 @@ def plain(value: Any) -> Any:
 
 def test_of_every_key_it_is_known_whether_it_is_taken() -> None:
     own = {"checkpoint_every", "published", "budget", "budgets", "checkpoint", "resume", "allow_changes", "plugins"}
-    own |= {"threads", "output_root", "panel", "sweep", "table", "objective", "film", "retry_failed"}
+    own |= {"threads", "output_root", "panel", "sweep", "table", "objective", "film", "retry_failed", "report"}
     groups = {"env", "learner", "network", "algo"}
     assert {field.name for field in dataclasses.fields(Settings)} == {*COMPARED} - groups | own

@@ -76,5 +76,5 @@ def test_what_is_not_installed_is_named_with_its_command(monkeypatch, missing, h
 
 def test_an_optuna_from_before_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.10.1")
-    with pytest.raises(ConfigError, match="needs Optuna 4 or newer, got 2.10.1"):
+    with pytest.raises(ConfigError, match=r"needs Optuna 4 or newer, got 2\.10\.1"):
         compose_points([*SEARCH, STEP_SIZE])

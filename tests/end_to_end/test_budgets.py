@@ -1,7 +1,8 @@
 """An experiment with two budgets and a published result, from outside the package, run and resumed."""
 
 import pytest
-from black_box import call, summary
+from black_box import summary
+from forks import call
 
 EXPERIMENT = """\
 # @package _global_

@@ -8,9 +8,11 @@ import resource
 import signal
 import time
 
+import black_box
 import pytest
 import yaml
-from black_box import LONG, SMALL, Running, call, environment, iterations_done, left_behind, record, summary
+from black_box import LONG, SMALL, environment, iterations_done, left_behind, record, summary
+from forks import Running, call
 
 from metarl_run.files import SEAL, seal
 
@@ -20,7 +22,7 @@ TOTAL = 120
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    done = call(*LONG, "hydra.run.dir=run", cwd=folder)
+    done = black_box.call(*LONG, "hydra.run.dir=run", cwd=folder)
     assert done.returncode == 0, done.stderr
     return record(folder / "run")
 
@@ -32,30 +34,39 @@ def start(tmp_path):
 def finish(tmp_path, whole):
     done = call("resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert_whole(tmp_path, whole)
+
+
+def assert_whole(tmp_path, whole):
     assert record(tmp_path / "run") == whole
     assert left_behind(tmp_path / "run") == []
     assert summary(tmp_path / "run")["status"] == "complete"
 
 
-SCHEDULERS = [(number, 128 + number) for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)]
+SCHEDULERS = {number: 128 + number for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)}
 """Sent by schedulers and terminals ahead of the end."""
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, **SCHEDULERS}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), *SCHEDULERS])
-def test_a_signal_saves_and_leaves(number, code, tmp_path, whole):
-    running = start(tmp_path)
-    running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
-    running.signal(number)
-    returncode, _, err = running.end()
-    assert returncode == code
-    assert "Traceback" not in err
-    assert summary(tmp_path / "run")["status"] == "interrupted"
-    reached = iterations_done(tmp_path / "run")
-    assert 10 < reached < TOTAL
-    newest = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())[-1]
-    assert int(newest) == reached  # nothing of what was lived is lost
-    assert left_behind(tmp_path / "run") == []
-    finish(tmp_path, whole)
+def test_a_signal_saves_and_leaves(tmp_path, whole):
+    """One signal after the other stops the run, which goes on in between."""
+    running, reached = black_box.Running(*LONG, "hydra.run.dir=run", cwd=tmp_path), 0
+    for number, code in CODES.items():
+        goal = reached + 5
+        running.wait_until(lambda goal=goal: iterations_done(tmp_path / "run") > goal)
+        running.signal(number)
+        returncode, _, err = running.end()
+        assert returncode == code
+        assert "Traceback" not in err
+        assert summary(tmp_path / "run")["status"] == "interrupted"
+        reached = iterations_done(tmp_path / "run")
+        assert goal < reached < TOTAL
+        newest = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())[-1]
+        assert int(newest) == reached  # nothing of what was lived is lost
+        assert left_behind(tmp_path / "run") == []
+        running = Running("resume=run", cwd=tmp_path)
+    assert running.end()[0] == 0
+    assert_whole(tmp_path, whole)
 
 
 def cpu_seconds_of_the_ended():
@@ -66,7 +77,7 @@ def cpu_seconds_of_the_ended():
 
 def test_a_second_interrupt_leaves_at_once(tmp_path, whole):
     others = cpu_seconds_of_the_ended()
-    running = start(tmp_path)
+    running = black_box.Running(*LONG, "hydra.run.dir=run", cwd=tmp_path)
     running.wait_until(lambda: iterations_done(tmp_path / "run") > 10)
     before = running.cpu_seconds()
     running.signal(signal.SIGINT)
@@ -121,7 +132,7 @@ def test_a_run_in_use_is_not_entered(tmp_path):
     (tmp_path / "without/torch.py").write_text("raise SystemExit('torch was imported')")
     path = os.pathsep.join([str(tmp_path / "without"), environment()["PYTHONPATH"]])
     for again in (["resume=run"], [*SMALL, "hydra.run.dir=run"]):
-        second = call(*again, cwd=tmp_path, PYTHONPATH=path)
+        second = black_box.call(*again, cwd=tmp_path, PYTHONPATH=path)
         assert second.returncode == 3, second.stderr
         assert re.search(rf"is in use by process {running.process.pid} since \d{{4}}-", second.stderr)
     running.signal(signal.SIGINT)

@@ -1,7 +1,8 @@
 """The point of it all: meta-training makes one gradient step, or one reward that is remembered, worth a great deal."""
 
 import pytest
-from black_box import call, summary
+from black_box import summary
+from forks import call
 
 SHORT = (
     "logger=files",

@@ -4,9 +4,10 @@ import importlib
 import json
 
 import pytest
-from black_box import call, rows, summary
+from black_box import rows, summary
 from conftest import VARIANTS
-from suited import suited
+from forks import call
+from suited import arguments_of
 
 from metarl_run.env.registration import configuration
 from metarl_run.folders import CONFIG_DIR
@@ -34,12 +35,19 @@ def family_of(env):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
-    _, chosen = suited(f"{group}={option}")
+    chosen = arguments_of(group, option)
     short = ["env.horizon=10"] if group == "env" and family_of(option).simulated else []
     done = call("experiment=smoke", "threads=1", *chosen, *short, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"
-    for name in ("config.yaml", "metrics.csv", "train.log", "adaptation_curve.png", "adaptation_curve.svg"):
+    for name in (
+        "config.yaml",
+        "metrics.csv",
+        "train.log",
+        "adaptation_curve.png",
+        "adaptation_curve.svg",
+        "report.html",
+    ):
         if name != "metrics.csv" or (folder / "checkpoints").exists():
             assert (folder / name).stat().st_size > 0
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from black_box import SMALL, call, left_behind, summary
+from black_box import SMALL, left_behind, summary
+from forks import call
 
 from metarl_run.config.compose import compose_points
 from metarl_run.run.folder import versions

@@ -1,7 +1,13 @@
 """A bad configuration is refused in one line, with its own exit code, before anything is created."""
 
+import black_box
+import hints
 import pytest
-from black_box import SMALL, call
+from black_box import SMALL
+from forks import call
+
+from metarl_run.config.compose import compose_points
+from metarl_run.errors import ConfigError
 
 BAD = {
     "unknown key": (["algo.inner_lrr=0.1"], "algo.inner_lrr", "inner_lr"),
@@ -99,6 +105,12 @@ def test_it_is_refused(name, tmp_path):
     assert hint in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+    where, _, reason = lines[0].removeprefix("error: ").partition(": ")
+    for command in hints.followed(arguments, where, "".join(lines[1:]).removeprefix("hint: ")):
+        try:
+            compose_points(command)
+        except ConfigError as error:
+            assert (error.where, error.reason) != (where, reason), f"{lines[1]}: {command}"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,7 @@ def test_a_folder_that_is_not_there_is_another_kind_of_error(key, tmp_path):
 def test_a_device_that_is_not_there_is_never_silently_another(tmp_path):
     """Here there is none: where there is one, it is hidden."""
     for arguments in (["device=cuda"], ["-m", "device=cpu,cuda"]):
-        done = call(*arguments, "experiment=smoke", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+        done = black_box.call(*arguments, "experiment=smoke", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
         assert done.returncode == 2
         assert done.stderr.startswith("error: device: must be one of the devices available: cpu, got cuda\nhint: ")
         assert done.stdout == ""
@@ -137,7 +149,7 @@ def test_a_device_that_is_not_there_is_never_silently_another(tmp_path):
 
 @pytest.mark.parametrize("compiler", ["nowhere", "false"])
 def test_without_a_compiler_nothing_is_begun_that_wants_one(compiler, tmp_path):
-    done = call(*SMALL, "compile=true", cwd=tmp_path, CXX=compiler, PYTHONPROFILEIMPORTTIME="1")
+    done = black_box.call(*SMALL, "compile=true", cwd=tmp_path, CXX=compiler, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 2
     first, second = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert first.startswith(f"error: compile: must be false here: the C++ compiler '{compiler}' ")
@@ -150,11 +162,12 @@ def test_a_run_that_was_begun_on_a_device_does_not_silently_go_on_on_another(tmp
     assert call(*SMALL, "hydra.run.dir=run", cwd=tmp_path).returncode == 0
     folder = tmp_path / "run"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    done = call("resume=run", "device=cuda", "allow_changes=true", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}
+    done = black_box.call("resume=run", "device=cuda", "allow_changes=true", cwd=tmp_path, **hidden)
     assert done.returncode == 2
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("device: cpu", "device: cuda"))
-    begun_on_a_gpu = call("resume=run", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    begun_on_a_gpu = black_box.call("resume=run", cwd=tmp_path, **hidden)
     assert begun_on_a_gpu.returncode == 2
     assert begun_on_a_gpu.stderr.startswith("error: device: ")
     (folder / "config.yaml").write_text(text)
@@ -173,7 +186,7 @@ def test_a_folder_that_is_no_runs_is_refused_without_torch(tmp_path):
     (tmp_path / "run").mkdir()
     for name in ("run.json", "config.yaml"):
         (tmp_path / "run" / name).write_text("{}")
-    done = call("resume=run", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    done = black_box.call("resume=run", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
     assert done.returncode == 3 and said[0].startswith("error: run: is not a run folder: ")
     assert "metarl_run.cli.train" in done.stderr and "torch" not in done.stderr

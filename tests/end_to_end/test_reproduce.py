@@ -5,16 +5,18 @@ import re
 import signal
 import sys
 
+import black_box
 import pytest
-from black_box import ROOT, Running, call, ended, environment, left_behind
+from black_box import ROOT, left_behind
+from forks import Running, call
 
-REPRODUCE = str(ROOT / "scripts" / "reproduce.py")
+REPRODUCE = ROOT / "scripts" / "reproduce.py"
 REDUCED = ("--columns", "Random", "PSRL", "--rows", "10", "25", "--tasks", "100", "--jobs", "1", "--output", "table")
 
 
 def reproduce(*arguments, cwd):
-    """Run scripts/reproduce as its wrapper does; what it said."""
-    return ended([sys.executable, REPRODUCE, *arguments], cwd)
+    """Run scripts/reproduce; what it said."""
+    return call(*arguments, cwd=cwd, script=REPRODUCE)
 
 
 def times(folder):
@@ -32,7 +34,8 @@ def numbers(folder):
 @pytest.fixture(scope="module")
 def reduced(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reduced")
-    return folder, reproduce("rl2_mdps", *REDUCED, cwd=folder)
+    as_its_wrapper_does = [sys.executable, str(REPRODUCE), "rl2_mdps", *REDUCED]
+    return folder, black_box.ended(as_its_wrapper_does, folder)
 
 
 def test_a_reduced_table_stands_beside_the_papers(reduced):
@@ -125,9 +128,9 @@ def test_a_failing_cell_is_shown_with_its_seed_and_stops_no_other(tmp_path, monk
     (tmp_path / "table_toy.py").write_text(TOY)
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "failing.yaml").write_text(FAILING)
-    path = f"{tmp_path}:{environment()['PYTHONPATH']}"
+    monkeypatch.syspath_prepend(tmp_path)
     given = ("--config-dir=conf", "plugins=[table_toy]", "experiment=failing", "table.tasks=20", "seed=7")
-    done = call(*given, "table.jobs=1", cwd=tmp_path, PYTHONPATH=path)
+    done = call(*given, "table.jobs=1", cwd=tmp_path)
     assert done.returncode == 6, done.stderr
     folder = tmp_path / "outputs" / "failing"
     cells = {cell["column"]: cell for cell in json.loads((folder / "table.json").read_text())["cells"]}
@@ -146,7 +149,7 @@ def test_a_failing_cell_is_shown_with_its_seed_and_stops_no_other(tmp_path, monk
     (tmp_path / "table_toy.py").write_text(
         TOY.replace("raise RuntimeError", "return super().act(agent, percept); raise")
     )
-    again = call(*given, "table.columns=[Random,Breaks]", cwd=tmp_path, PYTHONPATH=path)
+    again = call(*given, "table.columns=[Random,Breaks]", cwd=tmp_path)
     assert again.returncode == 0 and "[1/1] Breaks" in again.stdout  # what failed is tried again, nothing else
 
 

@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 
+import black_box
 import pytest
-from black_box import SMALL, call, record, summary
+from black_box import SMALL, record, summary
+from forks import call
 
 from metarl_run.run import checkpoint
 from metarl_run.system import machine
@@ -24,7 +26,7 @@ def only_folder(path):
 
 
 def test_a_run_folder_is_named_after_what_was_run(tmp_path):
-    done = call(*SMALL, "algo=fomaml", "env=random_mdp", "seed=3", cwd=tmp_path)
+    done = black_box.call(*SMALL, "algo=fomaml", "env=random_mdp", "seed=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = only_folder(tmp_path / "outputs")
     _, *rest = folder.name.split("_", 1)
@@ -40,16 +42,17 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path):
 
 
 def test_the_same_command_twice_is_the_same_result(tmp_path):
-    for name in ("a", "b"):
+    """In a process of its own, and in one that has imported everything already."""
+    for name, how in (("a", black_box.call), ("b", call)):
         folder = tmp_path / name
         folder.mkdir()
-        assert call(*SMALL, "hydra.run.dir=run", cwd=folder).returncode == 0
+        assert how(*SMALL, "hydra.run.dir=run", cwd=folder).returncode == 0
     assert record(tmp_path / "a/run") == record(tmp_path / "b/run")
 
 
 def test_logging_to_wandb_or_not_is_the_same_result(tmp_path):
     for name, logger in (("a", "files"), ("b", "wandb")):
-        done = call(*SMALL, f"logger={logger}", f"hydra.run.dir={name}", cwd=tmp_path)
+        done = black_box.call(*SMALL, f"logger={logger}", f"hydra.run.dir={name}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     first, second = record(tmp_path / "a"), record(tmp_path / "b")
     assert all(first[name] == second[name] for name in first if name != "config.yaml")
@@ -205,6 +208,7 @@ def test_a_sweep_ends_with_a_comparison(sweep):
     statuses = [summary(job)["status"] for job in folder.iterdir() if job.is_dir()]
     assert statuses == ["complete"] * 4
     assert (folder / "comparison.png").stat().st_size > 0
+    assert "Random actions" in (folder / "report.html").read_text()
     table = json.loads((folder / "comparison.json").read_text())
     assert table
     assert "2/2" in done.stdout

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from black_box import SMALL, Running, call, iterations_done, left_behind, summary
+from black_box import SMALL, iterations_done, left_behind, summary
+from forks import Running, call
 
 TOY = """
 import ctypes

@@ -46,9 +46,9 @@ PATIENCE = 600.0
 """Seconds for what ends well in a few, however busy the machine."""
 
 
-def opened(folder: Path, *, mode: Any = "auto", timeout: float = PATIENCE) -> Wandb:
+def opened(folder: Path, *, mode: Any = "auto", timeout: float = PATIENCE, position: Any = None, **more: Any) -> Wandb:
     folder.mkdir(exist_ok=True)
-    sink = Wandb(mode=mode, project="tests", timeout=timeout)
+    sink = Wandb(mode=mode, project="tests", timeout=timeout, **more)
     sink.open(
         RunInfo(
             folder=folder,
@@ -60,7 +60,7 @@ def opened(folder: Path, *, mode: Any = "auto", timeout: float = PATIENCE) -> Wa
             meta_iterations=3,
             first_iteration=0,
         ),
-        {},
+        position or {},
     )
     return sink
 
@@ -248,6 +248,54 @@ def test_the_environment_can_keep_it_offline(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     live_through(opened(tmp_path / "run"), tmp_path / "run")
     assert warnings(caplog) == [] and len(history(tmp_path / "run")) > 3
+
+
+def arguments_sent(monkeypatch: pytest.MonkeyPatch, folder: Path, **more: Any) -> dict[str, Any]:
+    """The arguments of `wandb.init` that a sink asks for; no process is started."""
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(Wandb, "begin", lambda self: None)
+    monkeypatch.setattr(Wandb, "send", lambda self, **order: sent.append(order))
+    sink = opened(folder, **more)
+    assert sink.position() == ({"id": sent[0]["arguments"]["id"]} if sent else {})
+    return {"mode": sent[0]["mode"], **sent[0]["arguments"]} if sent else {}
+
+
+def test_the_environment_counts_unless_a_key_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    plain = arguments_sent(monkeypatch, folder)
+    assert (plain["name"], plain["group"], plain["tags"]) == ("run", "maml on bandit", ["maml", "bandit", "reinforce"])
+    assert plain["dir"] == str(folder) and "resume" not in plain and len(plain["id"]) == 8
+    environment = {"NAME": "n", "RUN_GROUP": "g", "TAGS": "a,b", "DIR": str(tmp_path), "MODE": "offline"}
+    for key, value in environment.items():
+        monkeypatch.setenv(f"WANDB_{key}", value)
+    told = arguments_sent(monkeypatch, folder)
+    assert [told[key] for key in ("name", "group", "dir", "mode")] == ["n", "g", str(tmp_path), "offline"]
+    assert told["tags"] == ["maml", "bandit", "reinforce", "a", "b"]
+    init = {"entity": "team", "notes": "first try"}
+    given = arguments_sent(monkeypatch, folder, mode="online", name="N", group="G", tags=["T"], init=init)
+    assert [given[key] for key in ("name", "group", "tags", "mode")] == ["N", "G", ["T"], "online"]
+    assert given.items() >= init.items()
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    assert arguments_sent(monkeypatch, folder) == {}
+    assert arguments_sent(monkeypatch, folder, mode="offline")["mode"] == "offline"
+
+
+def test_a_resumed_run_goes_on_as_the_same_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed = arguments_sent(monkeypatch, tmp_path / "run", position={"id": "abcd1234"})
+    assert (resumed["id"], resumed["resume"]) == ("abcd1234", "allow")
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    assert arguments_sent(monkeypatch, tmp_path / "run", position={"id": "abcd1234"})["id"] == "mine"
+
+
+def test_wandb_disabled_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any) -> None:
+    """As `wandb disabled` leaves it behind."""
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nmode = disabled\n")
+    monkeypatch.chdir(tmp_path)
+    live_through(opened(tmp_path / "run"), tmp_path / "run")
+    assert not [*(tmp_path / "run" / "wandb").glob("*run-*")]
+    assert warnings(caplog) == [] and "wandb" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("whose", ["its own process", "the service"])

@@ -13,10 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from metarl_run.maths.statistics import COLUMNS, curve_of
-from metarl_run.report.figure import STYLE
+from metarl_run.report.figure import USUAL, PictureOptions
 from metarl_run.report.sweep import panels
 
 MakeRun = Callable[..., Path]
+Trained = Callable[..., Path]
 Drawn = Callable[..., Figure]
 
 
@@ -26,12 +27,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
         """The picture that the module `report` makes of `folder`, not saved but laid out, its artists to be asked."""
         figures = []
 
-        def keep(name: Path, width: float, height: float, draw: Callable[[Figure], None]) -> list[Path]:
-            with rc_context(STYLE):
-                figures.append(Figure(figsize=(width, height), dpi=200, layout="constrained"))
-                FigureCanvasAgg(figures[0])
-                draw(figures[0])
-                figures[0].canvas.draw()
+        def keep(
+            name: Path, width: float, height: float, draw: Callable[[Figure], None], options: PictureOptions = USUAL
+        ) -> list[Path]:
+            with rc_context(options.style):
+                figures.append(Figure(figsize=options.size or (width, height), dpi=200, layout="constrained"))
+                FigureCanvasAgg(figures[-1])
+                draw(figures[-1])
+                figures[-1].canvas.draw()
             return []
 
         with monkeypatch.context() as patch:
@@ -98,6 +101,38 @@ def make_run() -> MakeRun:
         (folder / "summary.json").write_text(json.dumps(summary))
         if config is not None:
             (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, **config}))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def trained(make_run: MakeRun) -> Trained:
+    def make(
+        folder: Path, validated: Mapping[int, Sequence[Sequence[float]]], iterations: int = 6, **given: Any
+    ) -> Path:
+        """A run that was validated: by meta-iteration, a list per adaptation step of one return per task.
+
+        A meta-iteration takes 100 environment steps and 2 s; its returns are its number before, and twice that after.
+        """
+        folder = make_run(folder, **given)
+        with (folder / "adaptation.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == "meta_test"]
+        for iteration, steps in validated.items():
+            for step, values in enumerate(steps):
+                for task, value in enumerate(values):
+                    place = {"iteration": iteration, "adaptation_step": step, "task": task, "episode_return": value}
+                    rows.append(rows[0] | {"split": "meta_validation"} | place)
+        with (folder / "adaptation.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]])
+            writer.writeheader()
+            writer.writerows(rows)
+        lines = [f"{i},{100 * i},{i},{2 * i},0.5" for i in range(1, iterations + 1)]
+        head = "iteration,env_steps,meta_train/return_before,meta_train/return_after,meta_train/loss"
+        (folder / "metrics.csv").write_text("\n".join([head, *lines]) + "\n")
+        (folder / "timing.csv").write_text(
+            "\n".join(["iteration,time/seconds", *(f"{i},2" for i in range(1, iterations + 1))])
+        )
         return folder
 
     return make

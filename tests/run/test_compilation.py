@@ -11,7 +11,7 @@ from metarl_run.errors import ConfigError
 from metarl_run.folders import GROUPS
 from metarl_run.run import compilation
 from metarl_run.run.agent import build_agent
-from metarl_run.run.compilation import COST, compiles, seconds_saved
+from metarl_run.run.compilation import COST, compiles, evaluation_pays, seconds_saved
 from metarl_run.run.folder import SEAL, json_bytes, seal
 from metarl_run.seeding import Streams
 
@@ -78,6 +78,24 @@ def test_what_pays_is_compiled(iterations, folder, compiler):
     assert compiles(config, algo, family, folder) == (iterations == 100_000)
     assert json.loads((folder / "run.json").read_text())["compiled"] == (iterations == 100_000)
     assert (seconds_saved(config, algo, family) > COST) == (iterations == 100_000)
+
+
+def test_which_evaluations_pay_by_hand():
+    """In parts of 50 tasks × 20 environments a step saves 100 + 100 µs, and there are two of 200 steps in each part."""
+    _, algo, family = run_of(*MAML)
+
+    def pays(tasks):
+        plan = {"num_tasks": tasks, "adaptation_steps": 1, "episodes_per_task": 20}
+        return evaluation_pays(plan, algo, family)
+
+    least = int(COST / (2 * 200 * 200e-6)) + 1
+    assert pays(50 * least)
+    assert not pays(50 * (least - 1))
+    assert not pays(50 * least + 1)  # one more program
+    assert pays(50 * 2 * least + 1)
+    assert not evaluation_pays(
+        {"num_tasks": 10**6, "adaptation_steps": 1, "episodes_per_task": 1}, *run_of("algo=rl3", "env=random_mdp")[1:]
+    )
 
 
 @pytest.mark.parametrize("given", [True, False])

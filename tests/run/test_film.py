@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from black_box import call, summary
+from black_box import summary
+from forks import call
 from PIL import Image
 from suited import suited
 

@@ -5,7 +5,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from black_box import SMALL, call
+from black_box import SMALL
+from forks import call
 
 from metarl_run.config.plan import Plan, stored_plan
 from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError

@@ -8,9 +8,9 @@ import hostile
 import pytest
 import torch
 
-from metarl_run.cli.train import stored_run
 from metarl_run.config.compose import compose_points
 from metarl_run.config.plan import Plan
+from metarl_run.config.stored import stored_run
 from metarl_run.errors import UNSEEN, StateError
 from metarl_run.report.run import curve
 from metarl_run.run.archive import read_archive

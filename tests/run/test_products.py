@@ -5,7 +5,8 @@ import logging
 
 import pytest
 import torch
-from black_box import SMALL, call, summary
+from black_box import SMALL, summary
+from forks import call
 
 from metarl_run.cli import train
 from metarl_run.config.plan import read_record

@@ -6,10 +6,10 @@ import signal
 import pytest
 import torch
 from diagnostic import CountsEpisodes, PaysAction
+from suited import composed
 
 from metarl_run.algo.base import MetaLearner
 from metarl_run.algo.meta_optimizer.sgd import SGD
-from metarl_run.config.compose import compose_points
 from metarl_run.errors import NumericalError, StateError
 from metarl_run.evaluation import evaluate, joined
 from metarl_run.logger.base import RunInfo
@@ -26,7 +26,7 @@ SMALL = {"num_tasks": 3, "adaptation_steps": 1, "episodes_per_task": 2}
 
 def config(options):
     chosen = [f"{group}={option}" for group, option in options.items()]
-    return compose_points([*chosen, "env.horizon=8"]).points[0].config
+    return composed(*chosen, "env.horizon=8").config
 
 
 PAIRS = [

@@ -14,8 +14,13 @@ CURVE = {"mean": [1.0, 2.0], "iqm": [3.0, 4.0], "success": [0.0, 0.5]}
 
 @pytest.mark.parametrize(
     "objective, value",
-    [("meta_test.mean", 2.0), ("meta_test.iqm", 4.0), ("meta_test.success", 0.5), ("meta_test.expected", 2.0)]
-    + [("lifetime_return.mean", 3.0)],
+    [
+        ("meta_test.mean", 2.0),
+        ("meta_test.iqm", 4.0),
+        ("meta_test.success", 0.5),
+        ("meta_test.expected", 2.0),
+        ("lifetime_return.mean", 3.0),
+    ],
 )
 def test_what_stands_for_the_objective(objective, value):
     assert foretold(objective, CURVE) == value

@@ -1,4 +1,4 @@
-"""Studies: their points, what came of them, and that a search that is stopped anywhere goes on as if it had not been."""
+"""Studies: their points, what came of them, and that a search which is stopped goes on as if it had not been."""
 
 import math
 

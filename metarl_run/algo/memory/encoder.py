@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from metarl_run.maths.distributions import Gaussian
+from metarl_run.maths.parallel import traced
 from metarl_run.network.base import Network
 from metarl_run.types import Memory, Params
 
@@ -46,11 +47,20 @@ class Encoder:
         """The belief in every env, and the memory, after reading one x."""
         begun = memory["begun"]
         inner = {name.removeprefix(PREFIX): tensor for name, tensor in memory.items() if name.startswith(PREFIX)}
+        if traced():  # a program has no branches
+            return self._either(x, begun, inner)
         if not begun.all():  # all envs begin their lifetimes together
             prior = x.new_zeros(*x.shape[:2], self.latent)
             return Gaussian(prior, prior), _memory(inner, torch.ones_like(begun))
         output, inner = self.network(self.params, x, inner)
         return Gaussian(output["mean"], output["log_deviation"]), _memory(inner, begun)
+
+    def _either(self, x: Float[Tensor, "M B F"], begun: Tensor, inner: Memory) -> tuple[Gaussian, Memory]:
+        """Both cases computed, and one of them chosen in every env."""
+        output, new = self.network(self.params, x, inner)
+        mean, log_deviation = (torch.where(begun, output[head], 0.0) for head in ("mean", "log_deviation"))
+        chosen = {name: torch.where(begun, tensor, inner[name]) for name, tensor in new.items()}
+        return Gaussian(mean, log_deviation), _memory(chosen, torch.ones_like(begun))
 
     def sequence(self, x: Float[Tensor, "T N F"]) -> Gaussian:
         """q₀ … q_{T−1}, `[T, N, L]`, as from T calls, in one pass."""

@@ -1,5 +1,6 @@
 """Picture of one run: the adaptation curve on its held-out tasks."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,8 +8,20 @@ import numpy as np
 
 from metarl_run.maths.statistics import by_step, curve_of, outcomes_in
 from metarl_run.report.coarse import MOST_POINTS, block_size, coarse_rows
-from metarl_run.report.figure import COLOURS, FAINT, draw_optimum, few_ticks, fractions, save
-from metarl_run.report.folder import read_rows, read_summary
+from metarl_run.report.figure import (
+    COLOURS,
+    FAINT,
+    USUAL,
+    PictureOptions,
+    draw_optimum,
+    few_ticks,
+    fractions,
+    head,
+    legend_below,
+    save,
+)
+from metarl_run.report.folder import Adaptation, read_adaptation, read_summary
+from metarl_run.report.names import title
 from metarl_run.report.run.terminal import number
 from metarl_run.report.tasks import held_out, tasks_text
 
@@ -32,9 +45,27 @@ FEWEST_VALUES = 10
 """Minimum number of distinct returns to draw quantiles of: those of a bandit's 0 and 1 would jump."""
 
 
-def write(folder: Path) -> list[Path]:
-    """Draw adaptation_curve.png and .svg from adaptation.csv and summary.json of a run folder; return their paths."""
-    summary, rows = read_summary(folder), read_rows(folder, "meta_test")
+def write(folder: Path, adaptation: Adaptation | None = None) -> list[Path]:
+    """Draw adaptation_curve.png and .svg of a run folder; return their paths.
+
+    Args:
+        folder: of the run.
+        adaptation: the content of its adaptation.csv, if it was read already.
+    """
+    return draw(folder, read_summary(folder), (adaptation or read_adaptation(folder)).tested)
+
+
+def draw(
+    folder: Path, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], options: PictureOptions = USUAL
+) -> list[Path]:
+    """Draw the adaptation curve in a folder.
+
+    Args:
+        folder: to write to.
+        summary: `algo`, `env`, `learner`, `seed` and the curve `meta_test` of a run, as in its summary.json.
+        rows: of its meta-test.
+        options: of the picture.
+    """
     curve = summary["meta_test"]
     averaged = block_size(len(curve["mean"]), MOST_POINTS)
     if averaged > 1:
@@ -61,7 +92,7 @@ def write(folder: Path) -> list[Path]:
         mark: dict[str, Any] = {"marker": "o", "markersize": 4.5}
         return axes.errorbar(x, curve[name], bars, color=COLOURS[0], linewidth=2, capsize=3, **mark)
 
-    def draw(figure: "Figure") -> None:
+    def on(figure: "Figure") -> None:
         panels = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         axes = figure.add_subplot(panels[0])
         blue = COLOURS[0]
@@ -89,13 +120,14 @@ def write(folder: Path) -> list[Path]:
                 entries[f"{label}: {number(height)}"] = axes.axhline(
                     height, color=FAINT, linewidth=1.0, linestyle=line_style, zorder=1.4
                 )
+        if (best := summary.get("memory", {}).get("bayes_optimal")) and averaged == 1:
+            (entries["Bayes-optimal"],) = axes.plot(x, best, color=COLOURS[2], linewidth=1.1, zorder=2.5)
         few_ticks(axes, x)
         axes.margins(x=0.04)
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")
-        axes.set_title(f"{summary['algo']} on {summary['env']}", loc="left", fontweight="bold", pad=20)
         about = f"{tasks} · {summary['learner']} · seed {summary['seed']}"
-        axes.text(0, 1.025, about, transform=axes.transAxes, color=FAINT, fontsize=9)
-        axes.legend(list(entries.values()), list(entries), loc="best")
+        head(axes, options.title or title(summary["algo"], summary["env"]), about)
+        legend_below(figure, list(entries.values()), list(entries))
         for panel, outcome in enumerate(outcomes, start=1):
             axes = figure.add_subplot(panels[panel], sharex=axes)
             with_interval(axes, outcome, f"{outcome}_low", f"{outcome}_high")
@@ -106,4 +138,4 @@ def write(folder: Path) -> list[Path]:
             axes.set_ylabel(outcome)
         axes.set_xlabel("episodes seen in the task")
 
-    return save(folder / "adaptation_curve", 6.0, sum(heights), draw)
+    return save(folder / "adaptation_curve", 6.0, sum(heights), on, options)

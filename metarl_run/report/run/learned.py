@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metarl_run.files import plain_only
-from metarl_run.report.figure import FAINT, look, save
+from metarl_run.report.figure import FAINT, Label, look, name_ends, save
 from metarl_run.report.folder import read_summary
+from metarl_run.report.names import title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,19 +61,21 @@ def write(folder: Path) -> list[Path]:
     rows = -(-len(hyperparameters) // columns)
 
     def draw(figure: "Figure") -> None:
-        figure.suptitle(f"{summary['algo']} on {summary['env']}", x=0.01, ha="left", fontweight="bold", fontsize=11)
+        figure.suptitle(title(summary["algo"], summary["env"]), x=0.01, ha="left", fontweight="bold", fontsize=11)
         for index, (hyperparameter, steps) in enumerate(hyperparameters.items()):
             axes = figure.add_subplot(rows, columns, index + 1)
             if spans_decades([value for names in steps.values() for name in names for value in learned[name]]):
                 axes.set_yscale("log")
+            labels = []
             for line_index, (step, names) in enumerate(steps.items()):
                 width = 1.8 if len(names) == 1 else 0.8
                 for name in names:
-                    (line,) = axes.plot(x, learned[name], linewidth=width, **look(line_index))
-                line.set_label(f"step {step}" if step else hyperparameter)
+                    axes.plot(x, learned[name], linewidth=width, **look(line_index))
+                end = max(learned[name][-1] for name in names)
+                labels.append(Label(f"step {step}" if step else hyperparameter, x[-1], end, look(line_index)["color"]))
             axes.set_title(hyperparameter.replace("_", " "), loc="left", fontsize=9.5)
             axes.set_xlabel("meta-iteration", fontsize=8.5, color=FAINT)
             if len(steps) > 1:
-                axes.legend(loc="best", ncols=2 if len(steps) > 4 else 1, fontsize=7.5)
+                name_ends(axes, labels)
 
-    return save(folder / "learned", 2.9 * columns + 0.3, 2.4 * rows + 0.4, draw)
+    return save(folder / "learned", 3.2 * columns + 0.3, 2.4 * rows + 0.4, draw)

@@ -16,13 +16,16 @@ from rich.text import Text
 
 from metarl_run.maths.statistics import outcomes_in
 from metarl_run.report.coarse import coarse_curve
-from metarl_run.report.folder import evenly, short
+from metarl_run.report.folder import evenly, read_adaptation, short
+from metarl_run.report.learning import learning_curve, read_learning
 from metarl_run.report.published import precise, published_text, verdict
 from metarl_run.report.tasks import benchmark_text, family_version, held_out, remarkable, tasks_hash, tasks_text
 
 FILES = {
+    "report.html": "all of it for a browser",
     "adaptation_curve.png": "the picture",
     "adaptation_curve.svg": "the same, scalable",
+    "learning_curve.png": "validation in the course of meta-training",
     "learned.png": "learned hyperparameters",
     "behaviour.gif": "a held-out task before adaptation and after each step",
     "behaviour.mp4": "a held-out task before adaptation and after each step",
@@ -37,6 +40,7 @@ FILES = {
 
 ASCII = str.maketrans("→±·●│─└┤…━×–", ">~,o|-++.=x-")
 PLOT_ROWS = 10
+LOW_ROWS = 5
 MAX_WIDTH = 100
 """In characters; wider lines are hard to read."""
 
@@ -85,10 +89,14 @@ class CurvePlot:
     Args:
         curve: as in `metarl_run.evaluation`.
         rows: height of the plot without its axis.
+        across: part of the curve along the horizontal axis.
+        label: of this axis.
     """
 
     curve: Mapping[str, Sequence[Any]]
     rows: int = PLOT_ROWS
+    across: str = "episodes_seen"
+    label: str = "episodes seen in the task"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         curve, rows = self.curve, self.rows
@@ -101,8 +109,8 @@ class CurvePlot:
         ticks = {row: number(high - (high - low) * row / (rows - 1)) for row in {0, rows // 2, rows - 1}}
         margin = max(map(len, ticks.values()))
         columns = max(10, width - margin - 6)
-        first: float = curve["episodes_seen"][0]
-        last: float = curve["episodes_seen"][-1]
+        first: float = curve[self.across][0]
+        last: float = curve[self.across][-1]
 
         def column(x: float) -> float:
             return (x - first) / ((last - first) or 1) * (columns - 1)
@@ -111,7 +119,7 @@ class CurvePlot:
             return (high - y) / (high - low) * (rows - 1) if high > low else (rows - 1) / 2
 
         cells: dict[tuple[int, int], tuple[str, str]] = {}
-        xs, ys = [column(x) for x in curve["episodes_seen"]], [height(y) for y in curve["mean"]]
+        xs, ys = [column(x) for x in curve[self.across]], [height(y) for y in curve["mean"]]
         sparse = len(xs) <= columns // 4
         whiskers = list(zip(xs, map(height, curve["low"]), map(height, curve["high"]), strict=True)) if sure else []
         for x, bottom, top in whiskers:
@@ -137,12 +145,12 @@ class CurvePlot:
         yield line(Text(" " * (margin + 2) + "└" + "─" * columns, "dim"))
         labels = [" "] * (columns + 6)
         for i in evenly(len(xs), max(2, columns // 12)):
-            label = f"{curve['episodes_seen'][i]:.3g}"
+            label = f"{curve[self.across][i]:.6g}"
             start = max(0, round(xs[i]) - len(label) // 2)
             if set(labels[max(0, start - 1) : start + len(label) + 1]) <= {" "}:
                 labels[start : start + len(label)] = label
         yield line(Text(" " * (margin + 3) + "".join(labels).rstrip(), "dim"))
-        yield line(Text(" " * (margin + 3) + f"{'episodes seen in the task':^{columns}}".rstrip(), "dim"))
+        yield line(Text(" " * (margin + 3) + f"{self.label:^{columns}}".rstrip(), "dim"))
 
 
 def braille(xs: Sequence[float], ys: Sequence[float], columns: int, rows: int) -> Iterator[tuple[int, int, str]]:
@@ -198,6 +206,18 @@ def curve_table(curve: Mapping[str, Sequence[Any]], width: int, missing: str = "
     return table
 
 
+def learning_plot(folder: Path) -> CurvePlot | None:
+    """The learning curve after adaptation, of a run that has a picture of it."""
+    if not (folder / "learning_curve.png").exists():
+        return None
+    learning = read_learning(folder, read_adaptation(folder))
+    curve = learning_curve([learning])
+    shown = {"mean": "after", "low": "after_low", "high": "after_high", "iteration": "iteration"}
+    steps = f"{learning.steps} step{'s' * (learning.steps != 1)}"
+    about = f"meta-iterations (validation, after {steps})"
+    return CurvePlot({name: curve[part] for name, part in shown.items()}, LOW_ROWS, "iteration", about)
+
+
 def on(told: Mapping[str, Sequence[float]], shuffled: str) -> float:
     """Dependence of actions on what was shuffled, see `metarl_run.maths.dependence`."""
     return max(told["action_share"][0] - told[f"action_share_{shuffled}_shuffled"][0], 0.0)
@@ -229,6 +249,9 @@ class RunReport:
         if len(curve["mean"]) > 1:
             yield CurvePlot(curve)
         yield curve_table(curve, options.max_width, "-" if options.ascii_only else "–")
+        if learned := learning_plot(self.folder):
+            yield learned
+            yield Text()
         if None in curve["low"]:
             yield line(("interval         ", "dim"), "one task: no interval")
         counts = held_out(summary)
@@ -249,6 +272,8 @@ class RunReport:
             yield line(("lifetime return  ", "dim"), shown(lifetime["mean"]), interval, judged)
             if published:
                 yield line(("published        ", "dim"), published_text(published))
+        if best := summary.get("memory", {}).get("bayes_optimal"):
+            yield line(("Bayes-optimal    ", "dim"), precise(sum(best)), " expected of the best agent in a lifetime")
         if told := summary.get("memory"):
             state, memory = on(told, "states"), on(told, "memory")
             yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl_run.maths.statistics import curve_of, lifetime_statistics, outcomes_in
 from metarl_run.report.coarse import mean_or_none
+from metarl_run.report.names import display_name
 from metarl_run.report.sweep.jobs import Job
 from metarl_run.report.tasks import TaskCounts
 
@@ -36,6 +37,8 @@ class Group:
         family_versions: known versions of the task family among finished jobs, each once.
         tasks_hashes: hash of the held-out tasks of each finished seed, as far as known.
         left_out: a line for each job that repeats a seed.
+        jobs: those that count, finished or not.
+        repeats: those that do not, since they repeat a seed.
     """
 
     algo: str
@@ -54,10 +57,17 @@ class Group:
     family_versions: Sequence[str] = ()
     tasks_hashes: Mapping[int | None, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()
+    jobs: Sequence[Job] = ()
+    repeats: Sequence[Job] = ()
 
     @property
     def label(self) -> str:
         return f"{self.algo} {self.variant}".strip()
+
+    @property
+    def name(self) -> str:
+        """The label in words: `RL² network=lstm`."""
+        return f"{display_name('algo', self.algo)} {self.variant}".strip()
 
     @property
     def optimum(self) -> float | None:
@@ -174,6 +184,8 @@ def group_of(algo: str, env: str, variant: str, jobs: Sequence[Job]) -> Group:
         family_versions=list(dict.fromkeys(job.family_version for job in finished if job.family_version)),
         tasks_hashes={job.seed: job.tasks_hash for job in finished if job.tasks_hash},
         left_out=left_out,
+        jobs=counted,
+        repeats=[job for job in jobs if job not in counted],
     )
 
 

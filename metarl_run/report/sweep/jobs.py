@@ -1,9 +1,10 @@
 """Jobs of a sweep, read from their folders: choices, and the result or the reason that there is none."""
 
-import math
+import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from metarl_run.config.settings import keys_that_affect, of_older_runs
 from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import StateError
 from metarl_run.files import read_json
-from metarl_run.report.folder import printable, read_rows, read_summary
+from metarl_run.report.folder import Adaptation, printable, read_adaptation, read_summary, sound
+from metarl_run.report.learning import Learning, read_learning
 from metarl_run.report.tasks import TaskCounts, family_version, held_out, tasks_hash
 
 MAY_DIFFER = ("seed", *keys_that_affect("nothing", "indirectly", "monitoring"))
@@ -48,6 +50,7 @@ class Job:
         choices: known options among `CHOICES`.
         config: every configuration key, dotted, without those in `MAY_DIFFER`.
         rows: meta-test rows; empty if the job failed.
+        adaptation: all of its adaptation.csv, as far as it came.
         lifetime_returns: one per meta-test task; empty if the job failed or an older version did not record them.
         tasks_hash: hash of the meta-test tasks, in order; None if the job failed or an older version did not record it.
         family_version: version of the task family; None as above.
@@ -67,6 +70,7 @@ class Job:
     seed: int | None
     config: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
+    adaptation: Adaptation
     lifetime_returns: Sequence[float]
     tasks_hash: str | None
     family_version: str | None
@@ -79,6 +83,18 @@ class Job:
     problem: str | None
     exit_code: int | None
     log: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.log.parent
+
+    @cached_property
+    def learning(self) -> Learning:
+        """The course of its meta-training; empty if it cannot be read."""
+        try:
+            return read_learning(self.folder, self.adaptation)
+        except (OSError, ValueError, KeyError, TypeError, StateError, csv.Error):
+            return Learning()
 
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
@@ -118,8 +134,23 @@ def summary_or_empty(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
-    summary = summary_or_empty(folder)
+def read_job(
+    folder: Path,
+    known: set[tuple[str, str]],
+    *,
+    summary: Mapping[str, Any] | None = None,
+    adaptation: Adaptation | None = None,
+) -> Job:
+    """A job as recorded in its folder.
+
+    Args:
+        folder: of the job.
+        known: pairs of algo and env in its sweep, see `names_of`.
+        summary: the content of its summary.json, if it is not to be read.
+        adaptation: the content of its adaptation.csv, if it is not to be read.
+    """
+    summary = printable(dict(summary)) if summary is not None else summary_or_empty(folder)
+    assert summary is not None
     record = mapping_or_empty(folder / "run.json")
     config = with_current_targets(mapping_or_empty(folder / "config.yaml"), warn=False)
     asked = record.get("overrides") or record_or_none(folder / ".hydra" / "overrides.yaml")
@@ -128,7 +159,12 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
     if isinstance(chosen := record.get("choices"), dict):
         recorded |= chosen
     odd = odd_entry(summary, SUMMARY)
-    rows, problem = ([], f"{odd} in summary.json is not what a run writes") if odd else rows_or_problem(folder, summary)
+    read = adaptation or adaptation_or_problem(folder)
+    if odd:
+        rows: Sequence[Mapping[str, Any]] = []
+        problem: str | None = f"{odd} in summary.json is not what a run writes"
+    else:
+        rows, problem = rows_or_problem(read, summary)
     summary = {} if odd else summary
     choices, seed = names_of(folder, recorded | summary, overrides, known)
     return Job(
@@ -138,6 +174,7 @@ def read_job(folder: Path, known: set[tuple[str, str]]) -> Job:
         seed=seed,
         config=dict(flat({k: v for k, v in {**of_older_runs(), **config}.items() if k not in MAY_DIFFER})),
         rows=[] if problem else rows,
+        adaptation=Adaptation(tested=[], validated={}) if isinstance(read, str) else read,
         lifetime_returns=[] if problem else (summary.get("lifetime_returns") or {}).get("meta_test", []),
         tasks_hash=None if problem else tasks_hash(summary),
         family_version=None if problem else family_version(summary),
@@ -174,7 +211,9 @@ def odd_entry(found: Any, kind: Any, name: str = "") -> str | None:
     return next((each for each in odd if each), None)
 
 
-def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str | None]:
+def rows_or_problem(
+    adaptation: Adaptation | str, summary: Mapping[str, Any]
+) -> tuple[Sequence[Mapping[str, Any]], str | None]:
     """Meta-test rows of a job, or the reason that they must not be used."""
     if not summary:
         return [], "ended without a summary"
@@ -182,16 +221,24 @@ def rows_or_problem(folder: Path, summary: Mapping[str, Any]) -> tuple[list[dict
         error = summary.get("error") or {}
         parts = [str(error[key]) for key in ("where", "reason") if error.get(key)]
         return [], ": ".join(parts) or str(summary.get("status"))
-    try:
-        rows = read_rows(folder, "meta_test")
-    except (OSError, ValueError, KeyError, TypeError, StateError) as error:
-        return [], f"adaptation.csv cannot be read: {error}"
+    if isinstance(adaptation, str):
+        return [], adaptation
+    rows = adaptation.tested
     if not rows:
         return [], "adaptation.csv has no meta_test rows"
-    bad = next((row for row in rows if not math.isfinite(row["episode_return"])), None)
-    if bad:
-        return [], f"return of task {bad['task']} after {bad['adaptation_step']} steps is {bad['episode_return']}"
+    for name in [name for name in rows[0] if name != "split"]:
+        if bad := next((row for row in rows if not sound(row[name])), None):
+            what = "return" if name == "episode_return" else name
+            return [], f"{what} of task {bad['task']} after {bad['adaptation_step']} steps is {bad[name]}"
     return rows, None
+
+
+def adaptation_or_problem(folder: Path) -> Adaptation | str:
+    """The content of a job's adaptation.csv, or the reason that it cannot be used."""
+    try:
+        return read_adaptation(folder)
+    except (OSError, ValueError, KeyError, TypeError, StateError, csv.Error) as error:
+        return f"adaptation.csv cannot be read: {error}"
 
 
 def record_or_none(path: Path) -> Any:

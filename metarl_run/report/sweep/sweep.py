@@ -6,6 +6,7 @@ finite result is counted and named, and never enters a mean.
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ from rich.table import Table
 from rich.text import Text
 
 from metarl_run.report import markup
+from metarl_run.report.figure import USUAL, PictureOptions
 from metarl_run.report.folder import short
 from metarl_run.report.interval import coverage_note, plus_minus
 from metarl_run.report.output import standard_output
 from metarl_run.report.published import Verdict, precise, verdict
 from metarl_run.report.run.terminal import duration, in_ascii, number, thousands
+from metarl_run.report.sweep import learning
 from metarl_run.report.sweep.columns import Columns, columns_of
 from metarl_run.report.sweep.groups import Group, grouped, outcomes_of
-from metarl_run.report.sweep.jobs import Job, read_jobs
+from metarl_run.report.sweep.jobs import Job, job_order, read_jobs
 from metarl_run.report.sweep.panels import draw
 from metarl_run.report.tasks import benchmark_text, hash_of_tasks, remarkable, tasks_text
 from metarl_run.system.atomic import write_atomically
@@ -49,6 +52,11 @@ class SweepReport:
     failed: Sequence[Job]
     files: Sequence[Path]
 
+    @property
+    def notes(self) -> list[str]:
+        """Caveats for the reader."""
+        return notes_of(self.groups)
+
     def show(self) -> None:
         """Print the report on standard output."""
         standard_output().print(self, crop=False)
@@ -62,7 +70,7 @@ class SweepReport:
         yield table_of(self.groups, options.max_width, "+/-" if options.ascii_only else "±")
         for env, optimum in optima_of(self.groups).items():
             yield line(f"optimum on {env}: {optimum}")
-        for note in notes_of(self.groups):
+        for note in self.notes:
             wrapped = Text(note, "dim")
             yield in_ascii(wrapped) if options.ascii_only else wrapped
         for job in self.failed:
@@ -73,20 +81,41 @@ class SweepReport:
             yield line(short(path))
 
 
-def write(sweep_folder: Path) -> SweepReport:
-    """Compare all jobs of a sweep and write comparison.csv, .md, .json, .png and .svg in its folder."""
-    jobs = read_jobs(sweep_folder)
-    groups = grouped(jobs)
-    failed = [job for job in jobs if job.problem is not None]
+def write(
+    folder: Path, groups: Sequence[Group] | None = None, options: PictureOptions = USUAL, *, page: bool = False
+) -> SweepReport:
+    """Write comparison.csv, .md, .json, .png and .svg, learning_curve.png and .svg, and maybe report.html.
+
+    Args:
+        folder: where to; without `groups`, that of the sweep whose jobs are compared.
+        groups: what is compared.
+        options: of the pictures.
+        page: write report.html.
+    """
+    if groups is None:
+        groups = grouped(read_jobs(folder))
+    everything = [job for group in groups for job in (*group.jobs, *group.repeats)]
+    failed = sorted((job for job in everything if job.problem is not None), key=lambda job: job_order(job.folder))
     files = [
-        write_atomically(sweep_folder / "comparison.csv", csv_of(groups).encode()),
-        write_atomically(sweep_folder / "comparison.json", json_of(groups, failed).encode()),
+        write_atomically(folder / "comparison.csv", csv_of(groups).encode()),
+        write_atomically(folder / "comparison.json", json_of(groups, failed).encode()),
     ]
     if any(group.curve for group in groups):
-        files += draw(sweep_folder / "comparison", groups)
-    markdown = markdown_of(groups, failed, sweep_folder)
-    files.append(write_atomically(sweep_folder / "comparison.md", markdown.encode()))
-    return SweepReport(folder=sweep_folder, groups=groups, failed=failed, files=sorted(files))
+        files += draw(folder / "comparison", groups, options)
+        files += learning.draw(folder / "learning_curve", groups, [*map(learning.learning_of, groups)], options)
+    markdown = markdown_of(groups, failed, folder)
+    files.append(write_atomically(folder / "comparison.md", markdown.encode()))
+    if page:
+        files.append(write_page(folder, groups, options.title))
+    return SweepReport(folder=folder, groups=groups, failed=failed, files=sorted(files))
+
+
+def write_page(folder: Path, groups: Sequence[Group], title: str | None = None) -> Path:
+    """Write report.html."""
+    from metarl_run.report.page import page  # only some comparisons have one
+
+    text = page.page(groups, title or page.heading_of(groups), notes_of(groups), beside=folder)
+    return write_atomically(folder / "report.html", text.encode())
 
 
 def csv_of(groups: Sequence[Group]) -> str:
@@ -205,6 +234,7 @@ def notes_of(groups: Sequence[Group]) -> list[str]:
     notes = [coverage_note([group.num_finished for group in groups if group.curve])]
     if any(group.curve and None in group.curve["low"] for group in groups):
         notes.append("One task: no interval.")
+    notes += scales_of(groups)
     notes += benchmarks_of(groups)
     for group in groups:
         name = f"{group.label} on {group.env}"
@@ -214,6 +244,15 @@ def notes_of(groups: Sequence[Group]) -> list[str]:
             notes.append(f"{name}: {judged}.")
         notes += [f"{name}: {line}, so it is left out." for line in group.left_out]
     return [line for line in notes if line]
+
+
+def scales_of(groups: Sequence[Group]) -> list[str]:
+    """A line if there are several families, whose returns cannot share an axis."""
+    envs = list(dict.fromkeys(group.env for group in groups))
+    if len(envs) < 2:
+        return []
+    names = f"{', '.join(envs[:-1])} and {envs[-1]}"
+    return [f"{names}: returns of different families have no common scale; one chart each (--env {envs[0]})."]
 
 
 def benchmarks_of(groups: Sequence[Group]) -> Iterator[str]:
@@ -331,7 +370,7 @@ def markdown_of(groups: Sequence[Group], failed: Sequence[Job], sweep_folder: Pa
             "\n".join(
                 f"- {markup.code(job.overrides or job.name)}: {markup.text(str(job.problem))} "
                 f"({'no exit code' if job.exit_code is None else f'exit code {job.exit_code}'}; "
-                f"log {markup.code(str(job.log.relative_to(sweep_folder)))})"
+                f"log {markup.code(os.path.relpath(job.log, sweep_folder))})"
                 for job in failed
             )
         )

@@ -1,8 +1,10 @@
-"""RL² in JAX: a GRU scanned over lifetimes in random MDPs, and PPO on them; the network is the project's.
+"""RL² in JAX: a GRU or a minimal one over lifetimes in random MDPs, and PPO on them; the networks are the project's.
 
 Old log-probabilities are kept from the rollout, advantages are estimated once, and all passes are one jitted function.
+A minimal GRU learns by `associative_scan`, or step by step, which may be faster on a CPU.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -27,12 +29,22 @@ class Steps(NamedTuple):
     value: Array
 
 
-def cell(params: Params, g: Array, h: Array) -> Array:
+def gru(params: Params, g: Array, h: Array) -> Array:
     H = h.shape[-1]
     m = h @ params["memory.weight"]
     r, z = jnp.split(jax.nn.sigmoid(g[:, : 2 * H] + m[:, : 2 * H]), 2, -1)
     n = jnp.tanh(g[:, 2 * H :] + r * (m[:, 2 * H :] + params["memory.bias"]))
     return (1 - z) * n + z * h
+
+
+def min_gru(params: Params, g: Array, h: Array) -> Array:
+    n, z = jnp.split(g, 2, -1)
+    z = jax.nn.sigmoid(z)
+    return (1 - z) * n + z * h
+
+
+Cell = Callable[[Params, Array, Array], Array]
+CELLS: Mapping[str, Cell] = {"gru": gru, "min_gru": min_gru}
 
 
 def heads(params: Params, h: Array, x: Array) -> tuple[Array, Array]:
@@ -44,10 +56,12 @@ def heads(params: Params, h: Array, x: Array) -> tuple[Array, Array]:
     return logits, value[..., 0] * VALUE_SCALE
 
 
-def collect(params: Params, cumulative: Array, mean_reward: Array, key: Array, episodes: int, horizon: int) -> Steps:
+def collect(
+    params: Params, cumulative: Array, mean_reward: Array, key: Array, cell: Cell, episodes: int, horizon: int
+) -> Steps:
     """Lifetimes in one MDP each: `cumulative` P(next ≤ s′ | s, a), `[N, S, A, S − 1]`, `mean_reward` `[N, S, A]`."""
     N, S, A = mean_reward.shape
-    T, H, task = episodes * horizon, params["memory.weight"].shape[0], jnp.arange(N)
+    T, H, task = episodes * horizon, params["policy.weight"].shape[0], jnp.arange(N)
     for_action, for_state, for_reward = jax.random.split(key, 3)
     gumbel = jax.random.gumbel(for_action, (T, N, A))
     uniform = jax.random.uniform(for_state, (T, N))
@@ -84,15 +98,33 @@ def advantages(reward: Array, value: Array) -> Array:
     return jax.lax.scan(back, jnp.zeros_like(value[0]), δ, reverse=True)[1]
 
 
-def loss(params: Params, steps: Steps, advantage: Array, target: Array) -> Array:
-    N = steps.x.shape[1]
-    g = steps.x @ params["input.weight"] + params["input.bias"]
+def step_by_step(cell: Cell, params: Params, g: Array) -> Array:
+    """h of all steps."""
 
     def step(h: Array, g: Array) -> tuple[Array, Array]:
         h = cell(params, g, h)
         return h, h
 
-    h = jax.lax.scan(step, jnp.zeros((N, params["memory.weight"].shape[0])), g)[1]
+    return jax.lax.scan(step, jnp.zeros((g.shape[1], params["policy.weight"].shape[0])), g)[1]
+
+
+def associative(cell: Cell, params: Params, g: Array) -> Array:
+    """h of all steps of a minimal GRU."""
+    n, z = jnp.split(g, 2, -1)
+    z = jax.nn.sigmoid(z)
+
+    def after(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+        (a, b), (c, d) = one, other
+        return a * c, b * c + d
+
+    return jax.lax.associative_scan(after, (z, (1 - z) * n))[1]
+
+
+Memories = Callable[[Cell, Params, Array], Array]
+
+
+def loss(params: Params, steps: Steps, advantage: Array, target: Array, cell: Cell, memories: Memories) -> Array:
+    h = memories(cell, params, steps.x @ params["input.weight"] + params["input.bias"])
     logits, value = heads(params, h, steps.x)
     ρ = jnp.exp(log_prob(logits, steps.action) - steps.log_prob)
     advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -100,7 +132,15 @@ def loss(params: Params, steps: Steps, advantage: Array, target: Array) -> Array
     return -gain + VALUE_WEIGHT * (((value - target) / VALUE_SCALE) ** 2).mean()
 
 
-def update(params: Params, optimizer: Adam, steps: Steps, passes: int, minibatches: int) -> tuple[Params, Adam]:
+def update(
+    params: Params,
+    optimizer: Adam,
+    steps: Steps,
+    cell: Cell,
+    memories: Memories,
+    passes: int,
+    minibatches: int,
+) -> tuple[Params, Adam]:
     advantage = advantages(steps.reward, steps.value)
     data = (steps, advantage, advantage + steps.value)
 
@@ -110,7 +150,7 @@ def update(params: Params, optimizer: Adam, steps: Steps, passes: int, minibatch
 
     def step(carry: Any, part: Any) -> tuple[Any, None]:
         params, optimizer = carry
-        return adam(params, jax.grad(loss)(params, *part), optimizer, LR, MAX_NORM), None
+        return adam(params, jax.grad(loss)(params, *part, cell, memories), optimizer, LR, MAX_NORM), None
 
     split = jax.tree.map(parts, data)
 
@@ -121,21 +161,42 @@ def update(params: Params, optimizer: Adam, steps: Steps, passes: int, minibatch
     return found
 
 
-def work(part: str, task: Any, meta_params: Any, episodes: int, horizon: int, passes: int, minibatches: int) -> Work:
+def work(
+    part: str,
+    network: str,
+    task: Any,
+    meta_params: Any,
+    episodes: int,
+    horizon: int,
+    passes: int,
+    minibatches: int,
+    *,
+    parallel: bool,
+) -> Work:
+    """The rollout, or the update.
+
+    Args:
+        part: which one.
+        network: a key of `CELLS`.
+        parallel: learn by `associative`.
+    """
+    cell, memories = CELLS[network], associative if parallel else step_by_step
     tables = as_jax({"cumulative": task.transition.cumsum(-1)[..., :-1], "mean_reward": task.mean_reward})
     params, key = as_jax(meta_params), jax.random.key(0)
-    live = jax.jit(collect, static_argnames=("episodes", "horizon"))
-    learn = jax.jit(update, static_argnames=("passes", "minibatches"))
-    lifetimes = live(params, **tables, key=key, episodes=episodes, horizon=horizon)
+    live = jax.jit(collect, static_argnames=("cell", "episodes", "horizon"))
+    learn = jax.jit(update, static_argnames=("cell", "memories", "passes", "minibatches"))
+    lifetimes = live(params, **tables, key=key, cell=cell, episodes=episodes, horizon=horizon)
     optimizer = adam_start(params)
 
     def rollout() -> None:
         nonlocal key
         key, now = jax.random.split(key)
-        jax.block_until_ready(live(params, **tables, key=now, episodes=episodes, horizon=horizon))
+        jax.block_until_ready(live(params, **tables, key=now, cell=cell, episodes=episodes, horizon=horizon))
 
     def improve() -> None:
         nonlocal params, optimizer
-        params, optimizer = jax.block_until_ready(learn(params, optimizer, lifetimes, passes, minibatches))
+        params, optimizer = jax.block_until_ready(
+            learn(params, optimizer, lifetimes, cell, memories, passes, minibatches)
+        )
 
     return rollout if part == "rollout" else improve

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from suited import composed
 
 from metarl_run.algo.bayes.tabular_posterior import Experience, Prior
 from metarl_run.algo.planning.tabular_dynamics import COUNTS, TabularDynamics
-from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
 from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.rollout import collect
@@ -20,7 +20,7 @@ SMALL = ("env=random_mdp", "env.num_states=3", "env.num_actions=2", "env.horizon
 
 
 def make(*overrides, seed=0):
-    config = compose_points(["logger=files", "algo=model_based", *SMALL, *overrides]).points[0].config
+    config = composed("logger=files", "algo=model_based", *SMALL, *overrides).config
     return build_agent(config, Streams(seed, torch.device("cpu")))
 
 
@@ -40,7 +40,7 @@ def lifetimes(family, episodes=5, M=3, B=2):
     """Experience of random agents, and the percepts one by one."""
     generator = torch.Generator().manual_seed(0)
     env = TaskVectorEnv(family, family.sample(M, "meta_train", generator), episodes_per_task=B, generator=generator)
-    config = compose_points(["logger=files", "algo=random", *SMALL]).points[0].config
+    config = composed("logger=files", "algo=random", *SMALL).config
     _, random = build_agent(config, Streams(0, torch.device("cpu")))
     rollout = collect(env, random.act, random.start(M), generator, episodes=episodes)
     percepts = rollout.percepts()

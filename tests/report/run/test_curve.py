@@ -64,7 +64,7 @@ def test_the_exact_curve_and_the_optimum_are_drawn(make_run: MakeRun, tmp_path: 
     assert lines.count([19.5, 34.5]) == 1  # the means of `expected`
     assert lines.count([60.0, 60.0]) == 1
     assert lines.count([20.0, 35.0]) == 2  # the sampled mean and, of two tasks, the interquartile mean
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == [
         "mean, 95 % interval",
         "mean, exact",
         "interquartile mean",
@@ -93,7 +93,7 @@ def test_an_optimum_alone_is_drawn_and_nothing_is_where_neither_is_known(
     (plain,) = drawn(curve, make_run(tmp_path / "cartpole")).axes
     assert [len(one.lines) - len(plain.lines) for one in (axes, plain)] == [1, 0]
     for one in (axes, plain):
-        assert "mean, exact" not in [text.get_text() for text in one.get_legend().get_texts()]
+        assert "mean, exact" not in [text.get_text() for text in one.figure.legends[0].get_texts()]
     assert not any("optimum" in text.get_text() for text in plain.texts)
 
 
@@ -103,12 +103,13 @@ def test_what_simple_policies_earn_is_drawn_beside_an_agent_with_memory(
     folder = make_run(tmp_path / "run")
     summary = json.loads((folder / "summary.json").read_text())
     known = {"action_share": [0.5], "constant_action": [14.0], "myopic": [21.7]}
+    known["bayes_optimal"] = best = [9.0 + k for k in range(len(summary["meta_test"]["mean"]))]
     (folder / "summary.json").write_text(json.dumps({**summary, "memory": known}))
     (axes,) = drawn(curve, folder).axes
     heights = [np.asarray(line.get_ydata(), float).tolist() for line in axes.lines]
-    assert [14.0, 14.0] in heights and [21.7, 21.7] in heights
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels[-2:] == ["best constant action: 14.0", "known mean rewards, myopic: 21.7"]
+    assert [14.0, 14.0] in heights and [21.7, 21.7] in heights and best in heights
+    labels = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert labels[-3:] == ["best constant action: 14.0", "known mean rewards, myopic: 21.7", "Bayes-optimal"]
 
 
 @pytest.mark.parametrize("steps", [1, 60])
@@ -125,8 +126,8 @@ def test_exact_curves_of_any_length(make_run: MakeRun, tmp_path: Path, steps: in
 def test_one_task_has_no_band(make_run: MakeRun, tmp_path: Path, drawn: Drawn, steps: int) -> None:
     run = make_run(tmp_path / "run", returns=[[float(step)] for step in range(steps)])
     (axes,) = drawn(curve, run).axes
-    assert "one task: no interval" in [text.get_text() for text in axes.get_legend().get_texts()]
-    assert not any("95 %" in text.get_text() for text in axes.get_legend().get_texts())
+    assert "one task: no interval" in [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert not any("95 %" in text.get_text() for text in axes.figure.legends[0].get_texts())
     assert all(bars.lines[1] == () for bars in axes.containers)  # no caps
 
 
@@ -161,7 +162,7 @@ def test_short_lifetimes_are_drawn_episode_by_episode(make_run: MakeRun, tmp_pat
 
 def test_of_returns_that_are_0_or_1_the_mean_alone_is_drawn(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
     (axes,) = drawn(curve, make_run(tmp_path / "run", returns=[[0.0, 1.0, 1.0, 0.0, 1.0]] * 9)).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["mean, 95 % interval"]
+    assert [text.get_text() for text in axes.figure.legends[0].get_texts()] == ["mean, 95 % interval"]
 
 
 @pytest.mark.parametrize("level", [0.1, 0.7])

@@ -48,13 +48,12 @@ def test_every_line_is_a_column_over_the_iterations(make_run: MakeRun, tmp_path:
     }
     assert all(np.asarray(line.get_xdata()).tolist() == [1, 2, 3] for axes in figure.axes for line in axes.lines)
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear", "linear", "linear"]
-    legends = [axes.get_legend() for axes in figure.axes]
-    assert [legend and [text.get_text() for text in legend.get_texts()] for legend in legends] == [
-        ["step 1", "step 2"],
-        None,
-        None,
-        None,
-    ]
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [
+        ["step 2", "step 1"],
+        [],
+        [],
+        [],
+    ]  # by height
 
 
 @pytest.mark.parametrize("columns", [{}, {"meta_train/loss": (0.5, 0.4, 0.3)}], ids=["nothing", "others"])

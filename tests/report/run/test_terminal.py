@@ -260,3 +260,22 @@ def test_the_report_names_the_version_of_the_family_and_the_tasks(make_run: Make
     text = "\n".join(printed(RunReport({**summary, "family_version": "1 (mujoco 4.0.0)"}, folder), width=100))
     tasks = hash_of_tasks(["a", "b"])
     assert f"family           cartpole_family, version 1 (mujoco 4.0.0), held-out tasks {tasks}" in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_the_learning_curve_is_drawn_where_there_is_a_picture_of_it(
+    trained: MakeRun, tmp_path: Path, encoding: str
+) -> None:
+    folder = trained(tmp_path / "run", {2: ((1.0,), (2.0,)), 4: ((1.0,), (5.0,)), 6: ((1.0,), (9.0,))})
+    summary = json.loads((folder / "summary.json").read_text())
+    about = "meta-iterations (validation, after 1 step)"
+    assert not any(about in line for line in printed(RunReport(summary, folder), encoding=encoding))
+    (folder / "learning_curve.png").touch()
+    lines = printed(RunReport(summary, folder), encoding=encoding)
+    (last,) = [i for i, line in enumerate(lines) if about in line]
+    assert lines[last - 1].split() == ["2", "4", "6"]
+    assert [line.split()[0] for line in lines[last - 7 : last - 2] if line.split()[0][0].isdigit()] == [
+        "9.00",
+        "5.50",
+        "2.00",
+    ]

@@ -67,8 +67,8 @@ def test_no_line_is_drawn_beyond_the_last_episode(make_run, tmp_path, drawn):
     make_run(tmp_path / "maml_mdp_0_0", env="mdp", returns=[[float(step), step + 1.0] for step in range(5)])
     make_run(tmp_path / "rl2_mdp_0_1", algo="rl2", env="mdp", returns=[[1.0, 2.0]] * 2)
     (axes,) = drawn(sweep, tmp_path).axes
-    ends = {line.get_label(): line.get_xdata()[-1] for line in axes.lines}
-    assert ends == {"maml": 80.0, "rl2": 20.0}
+    ends = {line.get_label(): line.get_xdata()[-1] for line in axes.lines if not line.get_label().startswith("_")}
+    assert ends == {"MAML": 80.0, "RL²": 20.0}
     assert "rl2,mdp,,1,20.0" in (tmp_path / "comparison.csv").read_text()
     assert "rl2,mdp,,2" not in (tmp_path / "comparison.csv").read_text()
 
@@ -82,8 +82,8 @@ def test_parts_of_a_listed_sweep_have_panels(make_run, tmp_path, drawn):
         make_run(tmp_path / f"{algo}_mdp_0_{number}", algo=algo, env="mdp", config={"panel": panel})
     gradients, memory = drawn(sweep, tmp_path).axes
     assert [axes.get_title(loc="left") for axes in (gradients, memory)] == ["mdp: by gradients", "mdp: by memory"]
-    assert [line.get_label() for line in gradients.lines] == ["maml", "random"]
-    assert [line.get_label() for line in memory.lines] == ["random", "rl2"]
+    named = [[line.get_label() for line in axes.lines if line.get_label()[0] != "_"] for axes in (gradients, memory)]
+    assert named == [["MAML", "Random actions"], ["Random actions", "RL²"]]
 
 
 def test_training_steps_stand_beside_the_times(make_run, tmp_path):

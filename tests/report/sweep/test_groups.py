@@ -1,5 +1,6 @@
 """Groups of jobs: one count per seed, tasks that seeds share, and notes on both."""
 
+import csv
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -141,3 +142,22 @@ def test_the_reason_for_no_verdict_is_below_the_table(make_run: MakeRun, tmp_pat
     text = printed(sweep.write(tmp_path))
     assert "6.7, undecided" in text
     assert "maml on e: undecided: set published.deviation, the paper's ±, or published.num_tasks." in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("episode_return", "inf"), ("env_steps_seen", "nan"), ("episodes_seen", "1e308")]
+)
+def test_a_job_with_a_number_that_cannot_be_calculated_with_has_no_result(
+    make_run: MakeRun, tmp_path: Path, column: str, value: str
+) -> None:
+    path = make_run(tmp_path / "maml_e_0_0") / "adaptation.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[-1][column] = value
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(rows)
+    (failed,) = sweep.write(tmp_path).failed
+    what = "return" if column == "episode_return" else column
+    assert failed.problem == f"{what} of task 1 after 1 steps is {float(value)}"

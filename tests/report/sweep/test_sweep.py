@@ -275,9 +275,9 @@ def test_the_optimum_is_a_line_in_the_panels_of_tabular_families_alone(
     make_run(tmp_path / "oracle_mdp_0_1", env="mdp", algo="oracle", optimum=60.0)
     make_run(tmp_path / "maml_cartpole_0_2", env="cartpole")
     cartpole, mdp = drawn(sweep, tmp_path).axes
-    assert horizontals(cartpole) == [] and len(cartpole.texts) == 0
+    assert horizontals(cartpole) == [] and [text.get_text() for text in cartpole.texts] == ["MAML"]
     ((height, _),) = horizontals(mdp)
-    assert height == 60.0 and [text.get_text() for text in mdp.texts] == ["optimum\n60.0"]
+    assert height == 60.0 and [text.get_text() for text in mdp.texts] == ["MAML", "Oracle", "optimum 60.0"]
 
     report = sweep.write(tmp_path)
     assert [group.optimum for group in report.groups] == [None, 60.0, 60.0]
@@ -302,9 +302,9 @@ def test_groups_in_different_tasks_have_an_optimum_each(make_run: MakeRun, tmp_p
     (axes,) = drawn(sweep, tmp_path).axes
     (low, one), (high, other) = horizontals(axes)
     assert (low, high) == (40.0, 60.0)
-    curves = {line.get_label(): line.get_color() for line in axes.lines if line.get_label().startswith("maml")}
-    assert curves == {"maml env.num_states=3": one, "maml env.num_states=10": other}
-    assert [text.get_text() for text in axes.texts if text.get_text()] == ["optima"]
+    curves = {line.get_label(): line.get_color() for line in axes.lines if line.get_label().startswith("MAML")}
+    assert curves == {"MAML env.num_states=3": one, "MAML env.num_states=10": other}
+    assert [text.get_text() for text in axes.texts][-1] == "optima"
     assert "optimum on mdp: 40.0 to 60.0" in printed(sweep.write(tmp_path))
 
 
@@ -388,7 +388,11 @@ def test_outcomes_stand_beside_returns(make_run: MakeRun, tmp_path: Path, drawn:
     assert "0.50 ±" in markdown and "| – | 1/1 |" in markdown
     assert "success" in printed(report, 120)
     titles = [(axes.get_title(loc="left"), axes.get_ylabel()) for axes in drawn(sweep, tmp_path).axes]
-    assert titles == [("arm", "episode return"), ("arm", "success"), ("bandit", "episode return")]
+    assert titles == [
+        ("MAML on arm", "episode return"),
+        ("MAML on arm", "success"),
+        ("MAML on Bernoulli bandits", "episode return"),
+    ]
 
 
 def test_results_of_different_versions_or_tasks_are_said_not_to_compare(make_run: MakeRun, tmp_path: Path) -> None:
