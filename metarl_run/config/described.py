@@ -124,7 +124,9 @@ def table_keys() -> dict[str, Key]:
 def search_keys() -> dict[str, Key]:
     """The keys of a search, those of `conf/hydra/sweeper/search.yaml`."""
     keys = _keys(_lines(CONFIG_DIR / "hydra" / "sweeper" / "search.yaml"))
-    return {f"{SEARCH}.{path}": replace(key, path=f"{SEARCH}.{path}") for path, key in keys.items()}
+    return {
+        f"{SEARCH}.{path}": replace(key, path=f"{SEARCH}.{path}") for path, key in keys.items() if path != "_target_"
+    }
 
 
 def chosen(words: Sequence[str], folders: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, str]:
