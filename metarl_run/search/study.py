@@ -214,10 +214,7 @@ def report(folder: Path, number: int, step: int, value: float) -> bool:
         study = optuna.load_study(study_name=NAME, storage=_storage(path))
         storage = study._storage
         trial = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-        reported = storage.get_trial(trial).intermediate_values
-        if step < max(reported, default=0):  # by a run that was stopped, and is resumed from before
-            return False
-        if step not in reported:
+        if step not in storage.get_trial(trial).intermediate_values:  # else by a run that is resumed from before
             storage.set_trial_intermediate_value(trial, step, value)
         attrs = study.user_attrs
         pruner = _pruner(str(attrs.get("pruner")), int(attrs["most_validations"]))
