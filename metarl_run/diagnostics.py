@@ -25,6 +25,14 @@ class Appraises(Protocol):
         """V before every step of whole lifetimes, `[T, N, …]`, and the discounted returns that it predicts."""
 
 
+@runtime_checkable
+class Infers(Protocol):
+    """An algorithm that acts on a belief about its task, which it also learns to predict by."""
+
+    def examine(self, lifetimes: Rollout, generator: torch.Generator) -> dict[str, list[float]]:
+        """What the belief predicts, and whether the policy reads it, in whole lifetimes, `[T, N, …]`, by name."""
+
+
 def diagnose(
     algo: MetaAlgorithm, family: TaskFamily, task: Any, lifetime: Lifetime, generator: torch.Generator
 ) -> dict[str, list[float]]:
@@ -33,10 +41,11 @@ def diagnose(
     Returns:
         `action_share`, `action_share_states_shuffled`, `action_share_memory_shuffled`, of the second half of each
         lifetime, see `metarl_run.maths.dependence`; `explained_variance` of the value function, and
-        `explained_variance_net_of_time`; `entropy` of the policy, nats, in each episode of a lifetime;
-        `constant_action` and `myopic`, mean expected returns of an episode, see `metarl_run.exact.reference_returns`;
-        and `bayes_optimal`, the expected return of each episode under the best policy that does not know the task, if
-        the family knows it. Lists of one number but for the entropy and the last.
+        `explained_variance_net_of_time`; those of `Infers.examine` of an agent with a belief; `entropy` of the policy,
+        nats, in each episode of a lifetime; `constant_action` and `myopic`, mean expected returns of an episode, see
+        `metarl_run.exact.reference_returns`; and `bayes_optimal`, the expected return of each episode under the best
+        policy that does not know the task, if the family knows it. Lists of one number but for the entropy and what
+        else there is of each episode.
     """
     if not algo.remembers or "tabular" not in family.provides:
         return {}
@@ -61,6 +70,8 @@ def diagnose(
         value_net, returns_net = net_of_time(value, alive), net_of_time(returns, alive)
         found["explained_variance"] = [float(explained_variance(value, returns, alive))]
         found["explained_variance_net_of_time"] = [float(explained_variance(value_net, returns_net, alive))]
+    if isinstance(algo, Infers):
+        found |= algo.examine(lifetimes.envs(slice(max(APPRAISED // len(lifetimes.reward) ** 2, 2))), generator)
     if lifetime.policy is not None:
         found["entropy"] = entropy_per_episode(lifetime.policy.entropy(), rollout)
     found |= {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}

@@ -131,3 +131,15 @@ class ResourceError(RunError):
     """Disk, memory or device failed."""
 
     exit_code = 5
+
+
+class Pruned(Exception):
+    """The early end of a run that a search has no use for, since others are better: no failure.
+
+    Args:
+        iteration: meta-updates done.
+    """
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(iteration)
+        self.iteration = iteration

@@ -21,7 +21,7 @@ from textwrap import dedent, indent
 from typing import Any
 
 from metarl_run.config import described
-from metarl_run.config.described import Key, Option, in_words, options, run_keys, table_keys, tables_in
+from metarl_run.config.described import Key, Option, in_words, options, run_keys, search_keys, table_keys, tables_in
 from metarl_run.config.static.signature import signature
 from metarl_run.config.static.source import find
 from metarl_run.folders import CONFIG_DIR
@@ -377,6 +377,7 @@ def run_page() -> str:
     parts += [keys_table(run_keys()), "## Keys of a paper's table"]
     tables = ", ".join(f"`experiment={name}`" for name in tables_in(CONFIG_DIR / "experiment"))
     parts += [f"For {tables}; `conf/table.yaml` holds their defaults.", keys_table(table_keys())]
+    parts += ["## Keys of a search", "Of `hydra/sweeper=search`.", keys_table(search_keys())]
     return "\n\n".join(parts) + "\n"
 
 

@@ -42,7 +42,10 @@ def learner(**changes):
 def make_network(num_inputs, heads, constants):
     network = GRU(num_inputs=num_inputs, heads=heads, hidden=6)
     g = torch.Generator().manual_seed(3)
-    return network, {name: 0.5 * torch.randn(θ.shape, generator=g) for name, θ in network.init(g).items()}
+    params = {name: 0.5 * torch.randn(θ.shape, generator=g) for name, θ in network.init(g).items()}
+    return network, {
+        name: θ / 100 if name in ("mean.weight", "log_deviation.weight") else θ for name, θ in params.items()
+    }
 
 
 def optimizer(lr=0.1):

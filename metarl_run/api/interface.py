@@ -110,5 +110,5 @@ def of_envs(envs: Any) -> tuple[int, spaces.Space[Any], spaces.Space[Any]]:
 
 
 def _short(space: object) -> str:
-    text = str(space)
+    text = " ".join(str(space).split())
     return text if len(text) <= 120 else f"{text[:119]}…"

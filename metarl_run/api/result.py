@@ -1,7 +1,6 @@
 """Results of runs and sweeps, read from their folders, and comparisons of any of them."""
 
 import csv
-import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from rich.console import Console
 from metarl_run.config.plan import stored_plan
 from metarl_run.errors import StateError
 from metarl_run.files import plain_only
+from metarl_run.report.compare import read_all
 from metarl_run.report.folder import NUMBER_OF, read_summary
 from metarl_run.report.sweep.groups import Group, grouped
-from metarl_run.report.sweep.jobs import Job, job_folders, job_order, read_job
+from metarl_run.report.sweep.jobs import Job, job_folders, job_order
 from metarl_run.report.sweep.sweep import CSV_COLUMNS, SweepReport, csv_of, write
 
 if TYPE_CHECKING:
@@ -48,12 +48,10 @@ def compare(runs: Iterable["str | Path | Result | Sweep"]) -> "Comparison":
     Raises:
         StateError: if there are none.
     """
-    found = [read(each) if isinstance(each, str | Path) else each for each in runs]
-    results = [result for each in found for result in (each if isinstance(each, Sweep) else [each])]
-    if not results:
+    folders = [Path(each).expanduser() if isinstance(each, str | Path) else each.folder for each in runs]
+    if not folders:
         raise StateError("compare", "there are no runs to compare", "give folders of runs or sweeps")
-    results = [*{result.folder.resolve(): result for result in results}.values()]
-    jobs = [dataclasses.replace(read_job(result.folder, set()), name=str(result.folder)) for result in results]
+    jobs = read_all(folders)
     return Comparison(tuple(grouped(jobs)), tuple(job for job in jobs if job.problem is not None))
 
 

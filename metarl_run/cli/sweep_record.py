@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from metarl_run.config.grammar import key_of
 from metarl_run.config.loader import parsed_flags
+from metarl_run.config.search import KEYS, OPTION
 from metarl_run.config.settings import keys_that_affect
-from metarl_run.config.sweep import key_of
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.files import SEAL, read_json, seal
 from metarl_run.system.atomic import write_atomically
@@ -133,6 +134,8 @@ def _switches(argv: Sequence[str]) -> list[str]:
 
 def _may_be_recorded(override: str) -> bool:
     key = key_of(override)
+    if override == OPTION or key in KEYS:  # our own search, and numbers and names of its
+        return True
     return key != "plugins" and key != "resume" and (not key.startswith("hydra") or key == RECORDED_OF_HYDRA)
 
 

@@ -20,20 +20,29 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files, sweep_record
 from metarl_run.config.compose import compose_points
-from metarl_run.config.grammar import argument, quoted
+from metarl_run.config.grammar import argument, key_of, quoted
 from metarl_run.config.hydra_internals import Callbacks
-from metarl_run.config.loader import CONFIG_NAME
+from metarl_run.config.loader import CONFIG_NAME, parsed_flags
 from metarl_run.config.objective import is_cost
 from metarl_run.config.plan import Plan, flat
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.config.search import Search
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import Settings, keys_with_table
 from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.stored import stored_run
-from metarl_run.config.sweep import key_of
-from metarl_run.errors import DONE, SWEEP_HAS_FAILURES, ConfigError, ResourceError, RunError, StateError, visible
+from metarl_run.errors import (
+    DONE,
+    SWEEP_HAS_FAILURES,
+    ConfigError,
+    ContractError,
+    ResourceError,
+    RunError,
+    StateError,
+    visible,
+)
 from metarl_run.folders import CONFIG_DIR, GROUPS
 from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
@@ -119,7 +128,11 @@ def _single(composed: Composed) -> int:
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     done = run_job(job, cfg, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=cfg, config_name=CONFIG_NAME, job_return=done)
-    if isinstance(carrier.error, ConfigError) and folder in new and not (folder / "checkpoints").exists():
+    if (
+        isinstance(carrier.error, ConfigError | ContractError)
+        and folder in new
+        and not (folder / "checkpoints").exists()
+    ):
         with refusals(folder, "remove"):
             shutil.rmtree(folder)  # refused in the first rollout, before anything was learned
         with contextlib.suppress(OSError):  # another run may have begun beside it
@@ -197,6 +210,10 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     folder = first.sweep_folder
     arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
     _make(Path(folder))
+    if composed.search is not None:
+        from metarl_run.cli import search_sweeper
+
+        search_sweeper.register(composed.search)
     if new:
         sweep_record.remember(Path(folder), argv, len(composed.points) if composed.lists else None)
     if composed.lists:
@@ -221,6 +238,8 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
         print(f"stopped; to go on: metarl-run {' '.join([place, *again])}", flush=True)
         raise
     stop.nothing_to_save = False
+    if composed.search is not None:
+        return _searched(Path(folder), composed.search, composed.arguments, finished=finished)
     report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
     report.show()
     if any(Path(folder).glob("*/wandb/offline-run-*")):
@@ -229,17 +248,41 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     return SWEEP_HAS_FAILURES if failed else DONE
 
 
-def sweep_job(cfg: DictConfig) -> float:
-    """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by.
+def _searched(folder: Path, search: Search, arguments: Sequence[str], *, finished: bool) -> int:
+    """Report a search, and the comparison of its best points' runs with fresh seeds."""
+    from metarl_run.cli.search_sweeper import SearchSweeper
+    from metarl_run.report.sweep import sweep
+    from metarl_run.search import report
+    from metarl_run.search.study import Study
+
+    if SearchSweeper.error is not None:
+        raise SearchSweeper.error
+    flags = [text for text in arguments if text not in parsed_flags(arguments)[1] and text not in sweep_record.MULTIRUN]
+    failed = not finished
+    if (folder / "final").is_dir():
+        fresh = sweep.write(folder / "final")
+        fresh.show()
+        failed |= bool(fresh.failed)
+    told = report.write(folder, Study(folder, search), flags)
+    told.show()
+    return SWEEP_HAS_FAILURES if failed or told.failed else DONE
+
+
+def sweep_job(cfg: DictConfig) -> float | None:
+    """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by, None if pruned.
 
     Raises:
         RunError: if the job failed; it is printed, and does not stop the others.
     """
+    from metarl_run.run.folder import status_of
+
     folder = Path(HydraConfig.get().runtime.output_dir)
     ours = stop.installed
     try:
         with Contained(folder, cfg.plugins), stop.listening():
             _run_here(cfg)
+            if status_of(folder) == "pruned":
+                return None
         return objective_of(folder, str(cfg.get("objective", Settings.objective)))
     except RunError as error:
         print(masked(str(error)), file=sys.stderr, flush=True)
@@ -258,9 +301,10 @@ def compare_if_last(folder: Path) -> None:
     from metarl_run.report.sweep import sweep
     from metarl_run.report.sweep.jobs import job_folders, summary_or_empty
 
+    over = ("complete", "pruned", "failed")
     with contextlib.suppress(StateError):  # no record: the folder is a run's that is none of a sweep
         jobs = [command["jobs"] for command in sweep_record.commands_of(folder)]
-        ended = [path for path in job_folders(folder) if summary_or_empty(path).get("status") in ("complete", "failed")]
+        ended = [path for path in job_folders(folder) if summary_or_empty(path).get("status") in over]
         if jobs and None not in jobs and len(ended) >= sum(map(int, filter(None, jobs))):
             sweep.write(folder, page=any((path / "report.html").exists() for path in job_folders(folder)))
 
@@ -313,9 +357,10 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
 def _run_here(cfg: DictConfig) -> None:
     """Run what Hydra composed in the folder that it made."""
     hydra_files.require_written()
-    from metarl_run.run import products
-    from metarl_run.run.folder import require_not_failed
-    from metarl_run.run.run import run
+    with machine.garbage_kept():
+        from metarl_run.run import products
+        from metarl_run.run.folder import require_not_failed
+        from metarl_run.run.run import run
 
     chosen = HydraConfig.get()
     resolved = OmegaConf.to_container(cfg, resolve=True)
@@ -384,6 +429,11 @@ def _refuse_impossible(composed: Composed) -> None:
             raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
     folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
     _refuse_unwritable(folder)
+    if composed.search is not None:
+        from metarl_run.search.study import require_same
+
+        require_free(folder)
+        require_same(folder, composed.search)
     if not composed.multirun and composed.points[0].config["resume"] is None:
         from metarl_run.run.folder import require_own
 
@@ -391,6 +441,7 @@ def _refuse_impossible(composed: Composed) -> None:
     _refuse_unbuildable(composed.points)
 
 
+@machine.garbage_kept()
 def _refuse_unbuildable(points: Sequence[Point]) -> None:
     """What only constructors can tell, of each point of a sweep that differs in what it builds."""
     built: set[str] = set()

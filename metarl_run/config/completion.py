@@ -9,7 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from metarl_run.config.described import GROUPS, Key, Option, chosen, folders_of, option, options, run_keys, table_keys
+from metarl_run.config.described import (
+    GROUPS,
+    Key,
+    Option,
+    chosen,
+    folders_of,
+    option,
+    options,
+    run_keys,
+    search_keys,
+    table_keys,
+)
 from metarl_run.errors import ConfigError
 
 SCRIPTS = {
@@ -45,7 +56,7 @@ REMOVALS = {
     "fish": "complete -e -c metarl-run; functions -e __metarl_run",
 }
 
-COMMANDS = ("watch", "report", "list")
+COMMANDS = ("list", "report", "watch")
 FLAGS = ("--multirun", "--config-dir=", "--config-name=", "--cfg", "--resolve", "--hydra-help", "--version", "--help")
 FOLDERS = (
     "resume",
@@ -64,7 +75,7 @@ PLUGINS = {
         "joblib": "hydra_joblib_launcher",
         "submitit_slurm": "hydra_submitit_launcher",
     },
-    "hydra/sweeper": {"basic": "hydra", "optuna": "hydra_optuna_sweeper"},
+    "hydra/sweeper": {"basic": "hydra", "search": "optuna", "optuna": "hydra_optuna_sweeper"},
 }
 """Options of Hydra's own groups, with the package that brings each."""
 
@@ -141,7 +152,8 @@ def _keys(name: str, words: Sequence[str], folders: Sequence[Path]) -> Mapping[s
         of = _option(group, words, folders)
         return {path: key for path, key in of.keys.items() if not path.endswith("_target_")} if of else {}
     groups = {f"{group}.x": Key(group, "", "") for group in GROUPS if "/" not in group and group != "experiment"}
-    return {**run_keys(), **(table_keys() if dot else {"table.x": Key("table", "", "")}), **groups}
+    search = {} if "hydra/sweeper=search" not in words else search_keys()
+    return {**run_keys(), **(table_keys() if dot else {"table.x": Key("table", "", "")}), **groups, **search}
 
 
 def _option(group: str, words: Sequence[str], folders: Sequence[Path]) -> Option | None:
@@ -157,7 +169,7 @@ def _values(name: str, words: Sequence[str], folders: Sequence[Path]) -> Iterabl
         return [
             option
             for option, package in PLUGINS[name].items()
-            if find_spec("hydra" if package == "hydra" else f"hydra_plugins.{package}")
+            if find_spec(package if package in ("hydra", "optuna") else f"hydra_plugins.{package}")
         ]
     if name == "budget":
         found = _option("experiment", words, folders)

@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.default_element import ConfigDefault
@@ -42,6 +42,8 @@ from metarl_run.config.loader import (
 from metarl_run.config.origin import with_origin
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.renamed import with_current_targets
+from metarl_run.config.search import Search, check_pruner, checked_options, given_to_all
+from metarl_run.config.search_space import search_space
 from metarl_run.config.secret import refuse_copied, refuse_in_config, refuse_on_command_line
 from metarl_run.config.settings import PATHS
 from metarl_run.config.size import check_sizes
@@ -103,8 +105,10 @@ def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
         return Composed(
             (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
         )
-    jobs, known = _sweep(loader, name, parsed, plugins)
+    jobs, known, search = _sweep(loader, name, parsed, plugins)
     points, lists = tuple(jobs), lists or known
+    if search is not None:
+        return Composed(points, multirun=True, passthrough=False, arguments=arguments, search=search)
     _check_subdir(points)
     if any(point.config["checkpoint"] is not None for point in points):
         lists, arguments = True, (*switches, *_of_the_sweep(parsed))
@@ -122,11 +126,12 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
 
 def _sweep(
     loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]
-) -> tuple[Iterator[Point], bool]:
+) -> tuple[Iterator[Point], bool, Search | None]:
     """Jobs of a sweep over the command line's values, `hydra.sweeper.params` and the key `sweep`.
 
     Returns:
-        The jobs; and whether these are all there will be, which a sweeper that searches decides as it goes.
+        The jobs; whether these are all there will be, which a sweeper that searches decides as it goes; and the search
+        that they are the ends of, if it is one of ours.
     """
     from_checkpoint = "checkpoint" in given_by(parsed, loader.repository).keys
     master = load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
@@ -139,6 +144,11 @@ def _sweep(
     keys = [o.get_key_element() for o in parsed]
     given = [f"{k}={value}" for k, value in (master.hydra.sweeper.get("params") or {}).items() if k not in keys]
     swept = [*parsed_overrides(given), *parsed]
+    if str(master.hydra.sweeper.get("_target_")).endswith(".SearchSweeper"):
+        if runs != [()]:
+            raise ConfigError("sweep", "lists runs, which cannot be searched", "leave out hydra/sweeper")
+        points, search = _search(loader, name, swept, plugins, plain_value(master.hydra, "sweeper"))
+        return iter(points), False, search
     choices: list[list[str]] = []
     for override in swept:
         if isinstance(override.value(), IntervalSweep) and "BasicSweeper" in str(master.hydra.sweeper.get("_target_")):
@@ -146,7 +156,36 @@ def _sweep(
         swept_to = [f"{override.get_key_element()}={text}" for text in swept_texts(override, loader)]
         choices.append(swept_to or [str(override.input_line)])
     jobs = sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins))
-    return jobs, "BasicSweeper" in str(master.hydra.sweeper.get("_target_"))
+    return jobs, "BasicSweeper" in str(master.hydra.sweeper.get("_target_")), None
+
+
+def _search(
+    loader: ConfigLoaderImpl, name: str, swept: Sequence[Override], plugins: Sequence[str], options: Mapping[str, Any]
+) -> tuple[list[Point], Search]:
+    """A search, and runs that stand for all of its runs: each key at its ends while the others are at their first."""
+    space = search_space(swept, loader)
+    checked = checked_options(options, space)
+    given = [str(override.input_line) for override in swept if not override.is_sweep_override()]
+    first = {dimension.key: dimension.ends[0] for dimension in space}
+    points = [_point(loader, name, [*given, *first.values()], plugins)]
+    for key, end in [(dimension.key, end) for dimension in space for end in dimension.ends[1:]]:
+        try:
+            points.append(_point(loader, name, [*given, *{**first, key: end}.values()], plugins))
+        except ConfigError as error:
+            raise ConfigError(error.where, f"in {end}: {error.reason}", error.hint) from error
+    search = Search(
+        options=checked,
+        space=space,
+        given=given_to_all(points[0].overrides, space),
+        config=points[0].config,
+        groups=frozenset(o.key_or_group for o in swept if _is_group(o, loader)),
+    )
+    check_pruner(search)
+    return points, search
+
+
+def _is_group(override: Override, loader: ConfigLoaderImpl) -> bool:
+    return not override.is_hydra_override() and loader.repository.group_exists(override.key_or_group)
 
 
 def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:

@@ -18,6 +18,9 @@ from metarl_run.kinds import Between, Cells, DistributionsByName, Interval, Keye
 GROUPS = ("algo", "algo/meta_optimizer", "env", "learner", "network", "logger", "experiment")
 """In the order in which they are shown."""
 
+SEARCH = "hydra.sweeper"
+"""Where the keys of a search stand."""
+
 LINE = re.compile(r"( *)([\w/@]+):(?: +(.*?))?(?: *(?<![^ ])# (.*))?")
 DEFAULT = re.compile(r"(override )?(/?[\w/]+)(?:@([\w.]+))?(?:: *(\S+))?")
 
@@ -115,6 +118,15 @@ def table_keys() -> dict[str, Key]:
     """The keys of a paper's table, those of `conf/table.yaml`."""
     keys = _keys(_lines(CONFIG_DIR / "table.yaml"))
     return {f"table.{path}": replace(key, path=f"table.{path}") for path, key in keys.items()}
+
+
+@functools.cache
+def search_keys() -> dict[str, Key]:
+    """The keys of a search, those of `conf/hydra/sweeper/search.yaml`."""
+    keys = _keys(_lines(CONFIG_DIR / "hydra" / "sweeper" / "search.yaml"))
+    return {
+        f"{SEARCH}.{path}": replace(key, path=f"{SEARCH}.{path}") for path, key in keys.items() if path != "_target_"
+    }
 
 
 def chosen(words: Sequence[str], folders: Sequence[Path] = (CONFIG_DIR,)) -> dict[str, str]:

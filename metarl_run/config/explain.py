@@ -47,8 +47,8 @@ def explain_override(override: str, error: BaseException) -> ConfigError:
     if not equals or not key:
         return ConfigError(override, "must be of the form key=value", "metarl-run --help shows examples")
     value = override.partition("=")[2]
-    reads = len(value) < LONGEST_HINT and "while evaluating" not in str(error)
-    hint = f"quote it: {argument(key, value.strip(QUOTATION_MARKS))}" if reads else None
+    quotable = len(value) < LONGEST_HINT and "ValueError while" not in str(error)
+    hint = f"quote it: {argument(key, value.strip(QUOTATION_MARKS))}" if quotable else None
     if not re.fullmatch(r"[+~]{0,2}[\w/@]+([.:][\w/@]+)*", key, re.ASCII):
         hint = "metarl-run --help lists the keys"
     elif any(override.count(left) > override.count(right) for left, right in ("[]", "{}", "()")):

@@ -1,4 +1,4 @@
-"""Values in Hydra's grammar of overrides."""
+"""Keys and values in Hydra's grammar of overrides."""
 
 import os
 import re
@@ -25,6 +25,11 @@ def argument(key: str, text: str) -> str:
     text = f"./{text}" if text.startswith("~") else text
     plain = re.fullmatch(r"[\w./@%+-]+", text, re.ASCII) is not None and not NO_WORD.fullmatch(text)
     return shlex.quote(f"{key}={text if plain else quoted(text)}")
+
+
+def key_of(override: str) -> str:
+    """Key of an override, whether it changes, adds or deletes."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def at_home(text: str, keys: Collection[str]) -> str:

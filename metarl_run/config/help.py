@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metarl_run.config.described import (
     GROUPS,
+    SEARCH,
     Key,
     Option,
     chosen,
@@ -14,6 +15,7 @@ from metarl_run.config.described import (
     option,
     options,
     run_keys,
+    search_keys,
     table_keys,
     tables_in,
 )
@@ -25,8 +27,7 @@ HEAD = """\
 metarl-run: meta-train an agent on a family of tasks, then measure how it adapts to tasks it has never seen.
 
 usage: metarl-run [-m] [--config-dir DIR] [group=option] [key=value] ...
-       metarl-run watch RUN_FOLDER
-       metarl-run report FOLDER...
+       metarl-run list|report|watch FOLDER ...
 
 examples:
   metarl-run                                           the default: algo=maml env=cartpole_family
@@ -39,12 +40,12 @@ examples:
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
   metarl-run list [FOLDER]                             the runs below outputs/ or another folder, and their results
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
-  metarl-run -m hydra/sweeper=optuna 'algo.inner_lr=interval(0.01,1)'   a search for the largest objective
+  metarl-run -m hydra/sweeper=search 'algo.inner_lr=tag(log,interval(0.01,1))'   a search for the largest objective
 
 more:
   metarl-run algo=varibad --help    the keys of an option: default, values, unit
   metarl-run algo --help            the options of a group, a line each
-  metarl-run keys --help            the keys of a run; also meta_test --help, table --help
+  metarl-run keys --help            the keys of a run; also meta_test --help, table --help, hydra/sweeper --help
 """
 
 TAIL = """\
@@ -110,11 +111,12 @@ def _wrapped(start: str, words: Sequence[str], separator: str) -> str:
 def _about(word: str, words: Sequence[str], folders: Sequence[Path]) -> Iterator[str]:
     """The help for one word of a command line."""
     name, _, value = word.partition("=")
+    name = name.replace("hydra/sweeper", SEARCH)
     if name in GROUPS:
         for of in value.split(",") if value else [None]:
             yield _group(name, folders) if of is None else _option(name, of, folders)
         return
-    known, title = {**run_keys(), **table_keys()}, "keys of a run"
+    known, title = {**run_keys(), **table_keys(), **search_keys()}, "keys of a run"
     if name == "keys":
         yield _table(title, run_keys())
         return
@@ -124,6 +126,8 @@ def _about(word: str, words: Sequence[str], folders: Sequence[Path]) -> Iterator
         known, title = _of(group, chosen_option, folders).keys, f"keys of {group}={chosen_option}"
     elif group == "table":
         title = f"keys of a paper's table, experiment={','.join(tables_in(CONFIG_DIR / 'experiment'))}"
+    elif name.startswith(SEARCH):
+        title = "keys of a search, hydra/sweeper=search"
     found = {path: key for path, key in known.items() if f"{path}.".startswith(f"{name}.")}
     if not found:
         raise ConfigError(name, "unknown key", hint(name, [*known, *GROUPS]))

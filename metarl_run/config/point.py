@@ -6,6 +6,8 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from metarl_run.config.search import Search
+
 
 @dataclass(frozen=True)
 class Point:
@@ -44,6 +46,7 @@ class Composed:
         lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
             `metarl_run.config.sweep`, or runs from a checkpoint.
         loader: that a single run was composed by.
+        search: for the best values of some keys, whose ends the points are.
     """
 
     points: tuple[Point, ...]
@@ -52,3 +55,4 @@ class Composed:
     arguments: tuple[str, ...]
     lists: bool = False
     loader: ConfigLoader | None = None
+    search: Search | None = None

@@ -8,7 +8,7 @@ import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from metarl_run.config.grammar import quoted
+from metarl_run.config.grammar import key_of, quoted
 from metarl_run.config.nearest import hint
 from metarl_run.config.point import Point
 from metarl_run.config.settings import MOST_POINTS
@@ -89,11 +89,6 @@ def require_some(runs: Sequence[Run], number: int, given: Sequence[str]) -> None
         if key in GROUPS and options and option not in options:
             raise ConfigError(key, f"the sweep lists no run with {text}", hint(option, options))
     raise ConfigError("sweep", f"lists no run with {' '.join(given)}", "leave out one of them")
-
-
-def key_of(override: str) -> str:
-    """Key of an override, whether it changes, adds or deletes."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def sweep_points(

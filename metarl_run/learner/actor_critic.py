@@ -32,6 +32,8 @@ class Critic(PolicyGradient):
         value_weight: c_v ≥ 0.
         value_scale: u > 0, about the size of a return: V = u · output, and value errors are in units of u.
         entropy_weight: c_e ≥ 0.
+        net_of_time: subtract from the advantages of each time step their mean over environments, as a further baseline:
+            for critics that do not know how much of an episode or lifetime is left.
     """
 
     provides: ClassVar[tuple[str, ...]] = ("policy_gradient", "critic")
@@ -43,6 +45,7 @@ class Critic(PolicyGradient):
     value_weight: NonNegative
     value_scale: Positive
     entropy_weight: NonNegative
+    net_of_time: bool = field(default=False)
 
     def heads(self, action_space: gymnasium.Space[Any]) -> dict[str, int]:
         return {**super().heads(action_space), "value": 1}
@@ -74,6 +77,8 @@ class Critic(PolicyGradient):
         shared: Normaliser | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         returns, baseline = self.returns_and_baseline(output, rollout)
+        if self.net_of_time:
+            baseline = returns - net_of_time(returns - baseline, rollout.alive)
         normaliser = shared or self.normaliser(returns, baseline, rollout)
         policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline, normaliser)
         value = self.value(rows(output))

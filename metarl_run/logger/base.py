@@ -65,7 +65,11 @@ class Sink(Component, ABC):
 
     @abstractmethod
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        """Record one evaluation: its adaptation rows, and their curve (see `metarl_run.maths.statistics`)."""
+        """Record one evaluation: its adaptation rows, and their curve (see `metarl_run.maths.statistics`).
+
+        Raises:
+            Pruned: to end the run early.
+        """
 
     @abstractmethod
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:

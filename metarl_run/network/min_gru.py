@@ -1,13 +1,14 @@
 """Minimal gated recurrent units: gates of the input alone, so that learning needs no step after another."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from metarl_run.maths.parallel import in_parallel, num_threads
 from metarl_run.network.recurrent import Recurrent
 from metarl_run.types import Memory, Params
 
@@ -78,15 +79,18 @@ class Scan(torch.autograd.Function):
         T, N, D = x.shape
         (W_n, W_z), (b_n, b_z) = W.chunk(2, -1), b.chunk(2, -1)
         H = W_n.shape[1]
-        h, gates = x.new_empty(T, N, H), []
-        for xs, hs in parts(H, x, h):
+        h = x.new_empty(T, N, H)
+
+        def forwards(xs: Tensor, hs: Tensor) -> tuple[Tensor, Tensor]:
             rows = xs.reshape(-1, D)
             n = torch.addmm(b_n, rows, W_n).view(T, -1, H)
             z = torch.addmm(b_z, rows, W_z).view(T, -1, H).sigmoid_()
             torch.addcmul(n, n, z, value=-1, out=hs)
             recur_(hs, z)
-            gates += [n, z]
-        ctx.save_for_backward(x, W, h, *gates)
+            return n, z
+
+        gates = in_parallel(forwards, parts(H, x, h))
+        ctx.save_for_backward(x, W, h, *(gate for of_part in gates for gate in of_part))
         return h
 
     @staticmethod
@@ -97,19 +101,27 @@ class Scan(torch.autograd.Function):
         H = W_n.shape[1]
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dW, db = torch.zeros_like(W), W.new_zeros(1, 2 * H)
-        every = parts(H, x, h, dh, x if dx is None else dx)
-        for n, z, (xs, hs, dhs, to_x) in zip(gates[::2], gates[1::2], every, strict=True):
+
+        def backwards(n: Tensor, z: Tensor, xs: Tensor, hs: Tensor, dhs: Tensor, to_x: Tensor) -> tuple[Tensor, ...]:
             d = dhs.clone(memory_format=torch.contiguous_format)
             recur_back_(d, z)
             dn = d.addcmul_(d, z, value=-1)
             dz = torch.sub(hs, n).mul_(dn)  # zₜ (hₜ₋₁ − nₜ) = hₜ − nₜ
             rows, dn, dz = xs.reshape(-1, D), dn.view(-1, H), dz.view(-1, H)
-            ones = rows.new_ones(1, len(rows))  # a product sums rows faster than `sum`
-            for place, by in ((slice(H), dn), (slice(H, None), dz)):
-                dW[:, place].addmm_(rows.mT, by)
-                db[:, place].addmm_(ones, by)
             if dx is not None:
                 to_x.copy_(torch.addmm(dn @ W_n.mT, dz, W_z.mT).view_as(xs))
+            return rows, dn, dz
+
+        every = zip(
+            gates[::2], gates[1::2], *zip(*parts(H, x, h, dh, x if dx is None else dx), strict=True), strict=True
+        )
+        # The sums over lifetimes, a small part of the work, are in their order whatever the number of threads.
+        while together := list(islice(every, num_threads())):
+            for rows, dn, dz in in_parallel(backwards, together):
+                ones = rows.new_ones(1, len(rows))  # a product sums rows faster than `sum`
+                for place, by in ((slice(H), dn), (slice(H, None), dz)):
+                    dW[:, place].addmm_(rows.mT, by)
+                    db[:, place].addmm_(ones, by)
         return dx, dW, db
 
 

@@ -68,6 +68,19 @@ class StateRead:
         """The value of each head."""
         rows, inputs = h.flatten(0, -2), x.flatten(0, -2)
         y = read(rows, params["read.states"], inputs[:, : self.num_states].argmax(-1))
+        return {head: out.view(*x.shape[:-1], -1) for head, out in self.given(params, y, inputs).items()}
+
+    def everywhere(self, params: Params, h: Float[Tensor, "N H"]) -> dict[str, Float[Tensor, "N S outputs"]]:
+        """The value of each head in every state, where x has no features but those of the state."""
+        table = params["read.states"].transpose(0, 1).flatten(1)
+        y = (h @ table).view(-1, self.width)
+        states = torch.eye(self.num_states, dtype=h.dtype, device=h.device).repeat(len(h), 1)
+        return {head: out.view(len(h), self.num_states, -1) for head, out in self.given(params, y, states).items()}
+
+    def given(
+        self, params: Params, y: Float[Tensor, "N W"], inputs: Float[Tensor, "N D"]
+    ) -> dict[str, Float[Tensor, "N outputs"]]:
+        """The value of each head, given what is read, y."""
         A_y, A_x = params["read.weight"].tensor_split([self.width])
         W, V, b = (
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("weight", "shortcut", "bias")
@@ -77,7 +90,7 @@ class StateRead:
         of_x, shortcut = (inputs @ torch.cat([A_x, V_x], -1)).tensor_split([self.units], -1)
         u = (torch.addmm(params["read.bias"], y, A_y) + of_x).relu()
         out = torch.addmm(b, torch.cat([u, y], -1), torch.cat([W, V_y])) + shortcut
-        parts = torch.split(out.view(*x.shape[:-1], -1), list(self.heads.values()), -1)
+        parts = torch.split(out, list(self.heads.values()), -1)
         return dict(zip(self.heads, parts, strict=True))
 
 

@@ -20,7 +20,7 @@ from metarl_run.config.grammar import argument
 from metarl_run.config.plan import Plan, flat, read_record, stored_plan
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import keys_that_affect, of_older_runs
-from metarl_run.errors import Bug, ConfigError, NumericalError, ResourceError, RunError, StateError, visible
+from metarl_run.errors import Bug, ConfigError, NumericalError, Pruned, ResourceError, RunError, StateError, visible
 from metarl_run.files import SEAL, plain_only, refuse_links, seal
 from metarl_run.report.folder import read_summary
 from metarl_run.run.provenance import provenance
@@ -38,6 +38,9 @@ FAILURES: Mapping[int, type[RunError]] = {
 }
 """Failures that would happen again, by their exit codes."""
 
+OVER = ("complete", "pruned")
+"""Ends of runs with nothing left to do."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,11 +50,18 @@ def versions() -> dict[str, str]:
     return {"metarl-run": __version__, "python": platform.python_version(), **installed}
 
 
-def is_complete(folder: Path) -> bool:
+def status_of(folder: Path) -> str | None:
+    """How the run in `folder` ended: complete, pruned, failed, interrupted; None if it has not, or nobody knows."""
     try:
-        return read_summary(folder).get("status") == "complete"
+        status = read_summary(folder).get("status")
     except (OSError, ValueError, StateError):
-        return False
+        return None
+    return status if isinstance(status, str) else None
+
+
+def is_over(folder: Path) -> bool:
+    """True of a run with nothing left to do."""
+    return status_of(folder) in OVER
 
 
 def require_not_failed(folder: Path) -> None:
@@ -277,7 +287,7 @@ def _printable(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
-    """Record in summary.json how a run ended that did not complete."""
+    """Record in summary.json how a run ended that did not complete; one that was pruned ended as it should."""
     log.info("%s", " ".join(f"{key}={value}" for key, value in _identity(plan).items()))
     outcome: dict[str, Any] = {}
     try:
@@ -285,6 +295,8 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
     except RunError as error:
         outcome = {"status": "failed", "error": _recorded(error)}
         raise
+    except Pruned as end:
+        outcome = {"status": "pruned", "meta_iterations": end.iteration}
     except Interrupted as request:
         outcome = _interrupted(request.exit_code)
         if not plan.in_sweep:  # which says how all of it goes on
@@ -300,7 +312,7 @@ def outcome_recorded(plan: Plan, folder: Path) -> Iterator[None]:
 
 def record_interruption(plan: Plan, folder: Path, exit_code: int) -> None:
     """Record in summary.json that the process ends at once, unless the run is complete already."""
-    if not is_complete(folder):
+    if not is_over(folder):
         write_atomically(folder / "summary.json", json_bytes({**_identity(plan), **_interrupted(exit_code)}))
 
 
@@ -315,7 +327,7 @@ def _interrupted(exit_code: int) -> dict[str, Any]:
 
 def record_failure(folder: Path, error: RunError) -> None:
     """Record in summary.json how a run failed whose process could not do so; folders that hold no run stay as is."""
-    if (folder / "run.json").exists() and not is_complete(folder):
+    if (folder / "run.json").exists() and not is_over(folder):
         write_atomically(folder / "summary.json", json_bytes({"status": "failed", "error": _recorded(error)}))
 
 

@@ -35,7 +35,7 @@ from metarl_run.run.agent import set_up, take_over
 from metarl_run.run.compilation import compiles, evaluation_pays
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
-    is_complete,
+    is_over,
     json_bytes,
     logging_to,
     outcome_recorded,
@@ -44,6 +44,7 @@ from metarl_run.run.folder import (
     remember_plan,
     require_own,
     require_unedited,
+    status_of,
     versions,
     warn_of_other_sums,
     warn_of_other_versions,
@@ -74,8 +75,8 @@ def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = No
     require_own(folder)
     with locked(folder):
         changed = remember_plan(plan, folder)
-        if is_complete(folder):
-            print(f"{folder} is complete: nothing to do")
+        if is_over(folder):
+            print(f"{folder} is {status_of(folder)}: nothing to do")
             return
         with (
             contextlib.ExitStack() as stack,

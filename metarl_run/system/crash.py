@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metarl_run import __version__
-from metarl_run.errors import Bug, PluginError, ResourceError, RunError, visible
+from metarl_run.errors import Bug, PluginError, Pruned, ResourceError, RunError, visible
 from metarl_run.system.atomic import BROKEN
 
 
@@ -33,8 +33,8 @@ class Contained(AbstractContextManager["Contained"]):
     """An unexpected exception becomes a `Bug` with a report: a `PluginError` if it passed through code of a plugin, a
     `ResourceError` if disk or memory is at fault.
 
-    Expected errors pass, and so does a reader that left. A component that calls `sys.exit` must not end a sweep as if
-    all were well, so that counts as a bug, too.
+    Expected errors pass, and so do the early end by a search, and a reader that left. A component that calls
+    `sys.exit` must not end a sweep as if all were well, so that counts as a bug, too.
 
     Args:
         folder: the run folder, where the report goes; None before there is one.
@@ -48,7 +48,7 @@ class Contained(AbstractContextManager["Contained"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, RunError | BrokenPipeError):
+        if error is None or isinstance(error, RunError | Pruned | BrokenPipeError):
             return
         if isinstance(error, OSError) and (error.errno in DISK or _is_below(error.filename, self.folder)):
             raise ResourceError(str(error.filename or self.folder or "disk"), str(error.strerror)) from error

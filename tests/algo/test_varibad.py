@@ -22,7 +22,6 @@ from metarl_run.algo.meta_optimizer.adam import Adam
 from metarl_run.algo.varibad import VariBAD
 from metarl_run.config.compose import compose_points
 from metarl_run.env.vector import TaskVectorEnv
-from metarl_run.learner.inputs import encoded
 from metarl_run.maths.distributions import Categorical, Gaussian
 from metarl_run.rollout import collect
 from metarl_run.run.agent import build_agent
@@ -48,15 +47,28 @@ def configured(*overrides):
     return family, algo
 
 
-@pytest.mark.parametrize("network", WITH_MEMORY)
-@pytest.mark.parametrize("env", ["cartpole_family", "random_mdp"])
-def test_the_update_recomputes_the_beliefs_and_policies_that_acted(env, network):
-    family, algo = configured(f"env={env}", f"network={network}", "env.horizon=12")
-    beliefs, policies, encoder = [], [], algo.encoder.__call__
+READ = ["algo.encoding=transition", "algo.policy_read=observation", "algo.decoder_read=observation"]
+AGENTS = [
+    *((env, [f"network={network}"]) for env in ("cartpole_family", "random_mdp") for network in WITH_MEMORY),
+    ("random_mdp", ["network=min_gru", *READ]),
+]
+
+
+@pytest.mark.parametrize(("env", "overrides"), AGENTS, ids=str)
+def test_the_update_recomputes_the_beliefs_and_policies_that_acted(env, overrides):
+    family, algo = configured(f"env={env}", "env.horizon=12", *overrides)
+    beliefs, policies = [], []
+    infer = algo.encoder
+
+    def inferring(x, memory):
+        belief, memory = infer(x, memory)
+        beliefs.append(belief)
+        return belief, memory
 
     def recording(agent, percept):
-        beliefs.append(encoder(encoded(percept, family.action_space), agent.memory)[0])
+        algo.encoder = inferring
         distribution, memory = algo.act(agent, percept)
+        algo.encoder = infer
         policies.append(distribution.logits)
         return distribution, memory
 
@@ -65,8 +77,7 @@ def test_the_update_recomputes_the_beliefs_and_policies_that_acted(env, network)
     rollout = collect(vector, recording, algo.start(3), g, episodes=3)
     steps = rollout.reward.shape[1]
     merged = rollout.merged()
-    x = encoded(merged.percepts(), family.action_space)
-    q = algo.encoder.sequence(x)
+    q = algo.encoder.sequence(algo.senses(merged))
     alive = merged.alive
     assert steps > 1 and alive[-1].any()
     acted = Gaussian(*(torch.stack(list(part)[:steps]).flatten(1, 2) for part in zip(*beliefs, strict=True)))
@@ -142,7 +153,8 @@ def test_without_a_weight_states_are_not_decoded():
 
 
 def test_training_goes_on_from_a_saved_state_with_the_same_noise():
-    algos = [make(VariBAD, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0)) for _ in range(2)]
+    annealed = {"final_lr": 0.01, "final_entropy_weight": 0.5, "final_discount": 0.5, "meta_iterations": 4}
+    algos = [make(VariBAD, belief_optimizer=Adam(lr=0.01, decay=0.0, max_grad_norm=1.0), **annealed) for _ in range(2)]
     one, other = algos
     for _ in range(2):
         one.meta_update(replay(lifetimes()))
@@ -155,6 +167,7 @@ def test_training_goes_on_from_a_saved_state_with_the_same_noise():
     for name, θ in one.meta_params.items():
         assert torch.equal(θ, other.meta_params[name]), name
     assert torch.equal(one.noise.get_state(), other.noise.get_state())
+    assert one.outer.learner.discount == pytest.approx(0.9 - 0.4 * 2 / 3)
 
 
 def test_trained_beliefs_predict_what_a_task_pays_and_before_any_data_only_the_mean():
@@ -183,3 +196,86 @@ def test_trained_beliefs_predict_what_a_task_pays_and_before_any_data_only_the_m
     at_mean = squared.mean(-1)  # by the t of the belief
     assert at_mean[0] > 0.9  # about the variance of the pay, 1
     assert (at_mean[1:] < 0.05).all()
+
+
+PAIRS = 4
+
+
+def two_state_lifetimes(algo, family, N, g):
+    """Two episodes in each of N tasks, of an agent whose actions are as good as random."""
+    vector = TaskVectorEnv(family, family.sample(N, "meta_train", g), episodes_per_task=1, generator=g)
+    return collect(vector, algo.act, algo.start(N), g, episodes=2).merged()
+
+
+def exact_means(rollout):
+    """Posterior mean of the reward of every pair before each step: prior N(1, 1), rewards with variance 1."""
+    pair = torch.nn.functional.one_hot(rollout.observation[:-1].argmax(-1) * 2 + rollout.action, PAIRS).float()
+    count, total = ((x.cumsum(0) - x) for x in (pair, pair * rollout.reward.unsqueeze(-1)))
+    return (1 + total) / (1 + count)
+
+
+def test_beliefs_in_two_state_mdps_hold_the_exact_posterior_means():
+    """Trained by the ELBO alone, on rewards; the exact means are never shown. Before any data both are the prior's."""
+    two = ["env.num_states=2", "env.num_actions=2", "env.horizon=10"]
+    options = ["network=min_gru", "network.hidden=32", "algo.latent=8", "algo.belief_optimizer.lr=1e-2", *READ]
+    (point,) = compose_points(["env=random_mdp", "algo=varibad", *two, *options]).points
+    family, algo = build_agent(point.config, streams())
+    g = torch.Generator().manual_seed(0)
+    for _ in range(15):
+        many = two_state_lifetimes(algo, family, 640, g)
+        for first in range(10):
+            part = many.envs(slice(first, None, 10))
+            algo.elbo.improve(algo.senses(part), part)
+    fresh = two_state_lifetimes(algo, family, 300, g)
+    with torch.no_grad():
+        q = algo.encoder.sequence(algo.senses(fresh))
+        found = algo.elbo.decoder.rewards(algo.elbo.decoder_params, q.mean).flatten(-2)
+    exact = exact_means(fresh)
+    error, variance = ((x**2).mean((1, 2)) for x in (found - exact, exact - 1))
+    assert variance[0] == 0 and error[0] < 0.06
+    assert error[1:].mean() < 0.2 * variance[1:].mean()
+    assert error[-1] < 0.2 * variance[-1]
+    others = ((found - exact.roll(1, 1)) ** 2).mean((1, 2))
+    assert others[-1] > variance[-1]  # another task's posterior is worse than none
+
+
+def test_the_policy_changes_with_the_belief_if_it_reads_it():
+    """A policy whose only weight is that of one mean: π(0) = σ(w μ) of two actions, by hand."""
+    algo, rollout = make(VariBAD), lifetimes()
+    for θ in algo.policy_params.values():
+        θ.data.zero_()
+    g = torch.Generator()
+    found = algo.examine(rollout, g.manual_seed(0))
+    assert found["policy_change_belief_shuffled"] == [0.0]
+    with torch.no_grad():
+        q = algo.encoder.sequence(algo.senses(rollout))
+        error = errors(algo, q.mean, rollout)[0] / rollout.alive.sum(0)
+    ended = rollout.ended.long()
+    episode = ended.cumsum(0) - ended
+    wanted = [float(error[rollout.alive & (episode == k)].mean()) for k in range(2)]
+    assert found["belief_reward_error"] == pytest.approx(wanted)
+
+    algo.policy_params["policy.0.weight"].data[D, 0] = 1.0  # the first mean
+    algo.policy_params["policy.1.weight"].data[0, 0] = 1.0
+    p = torch.cat([q.mean[..., :1].tanh(), torch.zeros(T, N, A - 1)], -1).softmax(-1)
+    order = torch.randperm(N, generator=g.manual_seed(0))
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    change = 0.5 * (p - p[:, other]).abs().sum(-1)
+    late = rollout.alive & (torch.arange(T).unsqueeze(1) >= T // 2)
+    found = algo.examine(rollout, g.manual_seed(0))
+    assert found["policy_change_belief_shuffled"] == pytest.approx([float(change[late].mean())])
+    assert change[late].mean() > 0.01 and (other != torch.arange(N)).all()
+
+
+def test_encoder_and_decoder_start_away_from_the_saddle_where_neither_depends_on_the_other():
+    """Their heads are as large as other layers, in ±√(6 / (in + out)); those of policies are 100 times smaller."""
+    for overrides in ([], READ):
+        config = compose_points(["env=random_mdp", "algo=varibad", *overrides]).points[0].config
+        _, algo = build_agent(config, streams())
+        heads = ["encoder.mean.weight", "encoder.log_deviation.weight"]
+        heads += ["decoder.reward.weight" if overrides else "decoder.reward.2.weight"]
+        for head in heads:
+            θ = algo.meta_params[head]
+            assert 0.5 < θ.abs().max() / (6 / sum(θ.shape)) ** 0.5 <= 1, head
+        assert algo.meta_params["policy.policy.weight" if overrides else "policy.policy.2.weight"].abs().max() < 0.01

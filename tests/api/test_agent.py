@@ -25,12 +25,10 @@ KINDS = (
     "learned_optimizer learner.baseline=none",
     "rl2",
     "varibad",
-    "metric_based",
     "model_based",
     "thompson",
-    "psrl",
 )
-"""Gradient steps, a learned rule, networks with memory, an embedding, a planner in a learned model, posteriors."""
+"""Gradient steps, a learned rule, networks with memory, a planner in a learned model, a posterior."""
 
 K = 2
 

@@ -3,11 +3,13 @@
 import ast
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from agent_lab import agent_of
 
+from metarl_run.api import exported
 from metarl_run.errors import ConfigError
 
 
@@ -60,13 +62,10 @@ def test_an_exported_policy_acts_as_the_agent_does(arguments, tmp_path):
     assert {type(policy.act(observation)) for _ in range(5)} <= {int, np.ndarray}
 
 
-def test_the_reader_needs_torch_alone(tmp_path):
-    agent = lived(agent_of("algo=rl2"))
-    agent.export(tmp_path / "policy.pt2")
-    tree = ast.parse((tmp_path / "metarl_policy.py").read_text())
+def test_the_reader_needs_torch_alone():
     imported = {
         name.partition(".")[0]
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(Path(exported.__file__).read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
     }
@@ -76,7 +75,7 @@ def test_the_reader_needs_torch_alone(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["algo=psrl"], "PSRL draws or plans before it acts"),
+        (["algo=thompson"], "Thompson draws or plans before it acts"),
         (["algo=rl3"], "RL3 is no program of torch.export"),
         (["algo=rl2", "network=transformer", "env=random_mdp"], "the memory of RL2 grows"),
     ],

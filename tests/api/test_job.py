@@ -1,6 +1,8 @@
 """Runs from Python, in a process of their own, and what is read from their folders afterwards."""
 
+import json
 import os
+import shutil
 import signal
 import threading
 
@@ -10,6 +12,7 @@ import pytest
 import metarl_run
 from metarl_run.api import result as result_module
 from metarl_run.errors import ConfigError, StateError
+from metarl_run.files import SEAL, seal
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,21 @@ def test_its_agent_is_the_one_that_was_trained(finished):
     first = metarl_run.load(sorted((finished.folder / "checkpoints").iterdir())[0])
     first.start()
     assert any(not φ.equal(agent.state.params[name]) for name, φ in first.state.params.items())
+
+
+def test_a_checkpoint_may_travel_alone_but_names_no_code_to_trust(finished, tmp_path):
+    alone = tmp_path / "checkpoint"
+    shutil.copytree(sorted((finished.folder / "checkpoints").iterdir())[-1], alone)
+    agent, whole = metarl_run.load(alone), finished.load()
+    agent.start()
+    whole.start()
+    assert all(φ.equal(whole.state.params[name]) for name, φ in agent.state.params.items())
+    manifest = json.loads((alone / "manifest.json").read_text())
+    manifest["agent"]["config"]["env"]["_target_"] = "evil.Family"
+    del manifest[SEAL]
+    (alone / "manifest.json").write_text(json.dumps({**manifest, SEAL: seal(manifest)}))
+    with pytest.raises(StateError, match="must be in metarl_run or a package named in plugins, got evil"):
+        metarl_run.load(alone)
 
 
 def test_what_the_command_refuses_is_raised_in_its_own_words():

@@ -70,3 +70,9 @@ def test_what_cannot_be_listed_is_one_line(argv, error, reason, tmp_path, monkey
         listing.main(argv)
     assert caught.value.hint.startswith("metarl-run ")
     assert capsys.readouterr() == ("", "")
+
+
+def test_help_is_no_mistake(capsys):
+    with pytest.raises(SystemExit) as caught:
+        listing.main(["--help"])
+    assert caught.value.code == 0 and capsys.readouterr().out.startswith("usage: metarl-run list")

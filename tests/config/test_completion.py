@@ -38,6 +38,7 @@ from metarl_run.errors import ConfigError
         ("algo=nonsense algo.", []),
         ("nonsense=", []),
         ("wat", ["watch"]),
+        ("rep", ["report", "report="]),  # the command and the key
     ],
 )
 def test_words(line: str, wanted: list[str]) -> None:

@@ -80,12 +80,27 @@ def test_a_blank_inside_brackets_is_told_as_what_it_is() -> None:
     assert told("network.hidden=[64,", "64]").endswith("or 'network.hidden=[a, b]' in quotes")
 
 
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("output_root=runs (2)", """quote it: 'output_root="runs (2)"'"""),
+        ("panel=ä", """quote it: 'panel="ä"'"""),
+        ('panel="ä', """quote it: 'panel="ä"'"""),
+        ("ключ=1", "metarl-run --help lists the keys"),
+        ("~seed", "leave out ~seed"),
+    ],
+)
+def test_hints_can_be_pasted(argument: str, hint: str) -> None:
+    assert told(argument).endswith(f"\nhint: {hint}")
+
+
 def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     (point,) = compose_points([FILES, 'output_root="~/results"']).points
     assert point.config["output_root"] == "/home/me/results"
     assert point.folder.startswith("/home/me/results/")
     assert compose_points([FILES, 'hydra.run.dir="~/a"']).points[0].folder == "/home/me/a"
+    assert compose_points([FILES, "output_root=~/results"]).points[0].config == point.config
 
 
 def test_extrapolation_is_configured_key_by_key() -> None:

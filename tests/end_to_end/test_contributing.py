@@ -28,7 +28,10 @@ from metarl_run.seeding import Streams
 from metarl_run.types import Rollout
 
 DOCUMENT = ROOT / ".github" / "CONTRIBUTING.md"
-DOCUMENTS = [ROOT / "README.md", ROOT / "outputs/showcase/README.md", *sorted((ROOT / ".github").rglob("*.md"))]
+OURS = [
+    path for path in sorted((ROOT / ".github").rglob("*.md")) if path.parent.name != "docs"
+]  # MkDocs follows theirs
+DOCUMENTS = [ROOT / "README.md", ROOT / "outputs/showcase/README.md", *OURS]
 BLOCK = re.compile(r"^`([\w./]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILES = dict(BLOCK.findall(DOCUMENT.read_text(encoding="utf-8")))
 EXAMPLES = {Path(path).parts[1]: Path(path).stem for path in FILES if path.startswith("conf/")}

@@ -123,6 +123,16 @@ def test_the_tutorials_family_and_algorithm_run(mine: Path) -> None:
     assert (told["status"], told["env"], told["algo"]) == ("complete", "boats", "normalised_maml")
 
 
+def test_a_wrong_family_is_told_by_its_method_and_leaves_nothing(mine: Path) -> None:
+    wrong = FILES["my_package/boats.py"].replace("-x.abs(),", "-x.abs().sum(1),")
+    (mine / "my_package" / "boats.py").write_text(wrong, encoding="utf-8")
+    own = ("--config-dir", "my_conf", "plugins=[my_package]", "env=boats", "algo=random", "threads=1")
+    done = call(*own, "experiment=smoke", "output_root=new/runs", cwd=mine)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: env Boats.step: reward must have shape [4, 2]")
+    assert {path.name for path in mine.iterdir()} == {"my_package", "my_conf"}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_of_the_tutorials_are_accepted(command: str, mine: Path) -> None:
     assert command.startswith("metarl-run ")

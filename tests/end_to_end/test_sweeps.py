@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import black_box
 import pytest
 from black_box import SMALL, iterations_done, left_behind, summary
 from forks import Running, call
@@ -145,9 +146,8 @@ def test_a_driver_that_is_killed_takes_its_jobs_along_and_an_interrupted_one_say
 
 
 def test_a_sweeper_that_searches_gets_the_objective(here):
-    done = call(
-        "-m", *QUICK, "algo._target_=toy.Mine", "seed=3", "hydra/sweeper=probing", "hydra.sweep.dir=s", cwd=here
-    )
+    arguments = ("-m", *QUICK, "algo._target_=toy.Mine", "seed=3", "hydra/sweeper=probing", "hydra.sweep.dir=s")
+    done = black_box.call(*arguments, cwd=here)  # a process that looks for Hydra's plugins itself
     assert done.returncode == 6, done.stderr
     told = json.loads((here / "s/told.json").read_text())
     best = summary(here / "s/random_random_mdp_3_0")["meta_test"]["mean"][-1]

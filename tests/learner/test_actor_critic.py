@@ -27,6 +27,20 @@ def test_actor_critic_by_hand():
     assert metrics["explained_variance"].item() == pytest.approx(0, abs=1e-6)  # a constant explains nothing
 
 
+def test_net_of_time_an_advantage_is_what_it_exceeds_the_mean_of_its_step_by():
+    """What depends on the time alone, here 10 at t = 0 and 20 at t = 1, is no advantage of any action."""
+    learners = [actor_critic(discount=0.0, gae_lambda=1.0, value_weight=0.0, net_of_time=on) for on in (False, True)]
+    policy = torch.randn(3, 2, 2, generator=torch.Generator().manual_seed(0))
+    output = {"policy": policy, "value": torch.zeros(3, 2, 1)}
+    both = torch.ones(2, 2, dtype=torch.bool)
+    reward = torch.tensor([[11.0, 9.0], [23.0, 17.0]])
+    rollout = ROLLOUT._replace(reward=reward, alive=both, terminated=~both, truncated=~both)
+    net = rollout._replace(reward=torch.tensor([[1.0, -1.0], [3.0, -3.0]]))
+    (gross, of_net), (net_of_gross, _) = ([x.loss(output, r)[0] for r in (rollout, net)] for x in learners)
+    assert net_of_gross == pytest.approx(of_net.item(), rel=1e-5)
+    assert abs(gross - of_net) > 1
+
+
 def test_advantages_carry_no_gradient_and_the_loss_is_a_function():
     learner = actor_critic(gae_lambda=0.5, value_weight=0.0, entropy_weight=0.0, standardise=True)
     value = torch.rand(3, 2, 1, requires_grad=True)

@@ -10,10 +10,12 @@ from suited import composed
 
 from metarl_run.lifetime import live
 from metarl_run.maths.parallel import in_parallel, num_threads, traced, use_threads
-from metarl_run.network import recurrent, tanh_network, transformer
+from metarl_run.network import min_gru, recurrent, ssd, tanh_network, transformer
 from metarl_run.network.gru import GRU
 from metarl_run.network.lstm import LSTM
+from metarl_run.network.min_gru import MinGRU
 from metarl_run.network.mlp import MLP
+from metarl_run.network.ssd import SSD
 from metarl_run.network.transformer import Transformer
 from metarl_run.run.agent import set_up
 from metarl_run.system.child import Child
@@ -25,6 +27,8 @@ HEADS = {"policy": 3, "value": 1}
 WITH_MEMORY = {
     "gru": GRU(num_inputs=D, heads=HEADS, hidden=H),
     "lstm": LSTM(num_inputs=D, heads=HEADS, hidden=H),
+    "ssd": SSD(num_inputs=D, heads=HEADS, hidden=H, layers=2, memories=2, key=4),
+    "min_gru": MinGRU(num_inputs=D, heads=HEADS, hidden=H),
     "transformer": Transformer(num_inputs=D, heads=HEADS, hidden=H, layers=2, attention_heads=2, feed_forward=H),
 }
 
@@ -42,6 +46,8 @@ def small_blocks(monkeypatch):
         (recurrent, "ROWS", 1),
         (recurrent, "CACHED", 5 * H),
         (recurrent, "STEPPED", 5 * H),
+        (min_gru, "CACHED", T * 5 * H),
+        (ssd, "CACHED", T * 5 * H),
         (transformer, "CACHED", T * 5 * H),
         (transformer, "STEPPED", 5 * H),
         (tanh_network, "CACHED", 1),

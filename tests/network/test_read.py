@@ -100,3 +100,12 @@ def test_a_cell_read_by_the_state_learns_from_what_it_acted_on(cell):
 def test_a_read_without_states_is_refused():
     with pytest.raises(ValueError, match="read observation needs an observation_space"):
         GRU(num_inputs=D, heads=HEADS, hidden=H, read="observation")
+
+
+def test_everywhere_is_a_read_in_every_state():
+    head = StateRead(num_states=S, num_inputs=S, hidden=H, heads=HEADS, width=W, units=U)
+    params, h = moved(head.init(torch.Generator().manual_seed(0))), normals(N, H, seed=2)
+    found = head.everywhere(params, h)
+    wanted = head(params, h.unsqueeze(1).expand(N, S, H), torch.eye(S).double().expand(N, S, S))
+    for name in HEADS:
+        torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=1e-12)

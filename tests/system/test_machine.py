@@ -1,5 +1,6 @@
 """What is asked of the machine: seen in processes of their own, since it lasts as long as the process."""
 
+import gc
 import os
 import platform
 import subprocess
@@ -67,3 +68,12 @@ def test_cpus_are_shared_by_runs_side_by_side(runs: int, number: int, monkeypatc
     monkeypatch.setattr(machine, "side_by_side", runs)
     assert machine.threads("auto") == number
     assert machine.threads(5) == 5
+
+
+def test_garbage_is_searched_for_again_after_imports_if_it_was_before() -> None:
+    with machine.garbage_kept():
+        assert not gc.isenabled()
+        with machine.garbage_kept():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -1,5 +1,6 @@
 """Decoder of latent task descriptions: predicted rewards and transitions."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import gymnasium
@@ -7,17 +8,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarl_run.component import Component
+from metarl_run.component import Component, field
 from metarl_run.kinds import Count, Widths
 from metarl_run.learner.base import action_size
 from metarl_run.learner.inputs import action_features, observation_size
 from metarl_run.network.by_rows import by_rows
-from metarl_run.network.mlp import MLP
+from metarl_run.network.mlp import LAST_LAYER_SCALE, MLP
 from metarl_run.network.product import linear, matmul
+from metarl_run.network.read import StateRead
 from metarl_run.types import Params, Rollout
 
 CACHED = 2**19
 """Elements of one activation at a time, for each thread."""
+
+
+def grown(params: Params, heads: Collection[str]) -> Params:
+    """The parameters with heads as large as the other layers at first.
+
+    Heads start small for the sake of policies. In encoder and decoder that is a saddle: how the error depends on μ
+    and on what μ is decoded by are products with each other's heads, and learning hardly begins if both are small.
+    """
+    return {name: θ / LAST_LAYER_SCALE if name in heads else θ for name, θ in params.items()}
 
 
 class Decoder(Component):
@@ -28,6 +39,12 @@ class Decoder(Component):
     They equal −log p(τ | m), up to a constant, for Gaussian rewards and states of variance 1. Where step t ends an
     episode, the next observation belongs to a new one: r̂ reads an end flag instead of sₜ₊₁, and Eₛ has no term.
 
+    In tabular families r̂ may be a table R̂(m) of all pairs (s, a) instead, of which m is read by the state:
+
+        Eᵣ(m) = ½ Σₛₐ nₛₐ (R̂ₛₐ(m) − r̄ₛₐ)² + ½ Σₜ (rₜ − r̄)²
+
+    with the number n of visits and their mean reward r̄, so that a lifetime costs S·A terms, however long it is.
+
     Args:
         observation_space: of the task family.
         action_space: of the task family.
@@ -35,6 +52,10 @@ class Decoder(Component):
         states: decode transitions; otherwise Eₛ = 0.
         hidden: units of each hidden layer of r̂ and of ŝ.
         activation: of their hidden layers.
+        read: `input`, r̂ is a network of its concatenated inputs; `observation`, a table, see
+            `metarl_run.network.read`.
+        read_width: numbers of m read in a state, by the observation.
+        read_units: of the layer between these and the rewards.
     """
 
     observation_space: gymnasium.Space[Any]
@@ -43,6 +64,9 @@ class Decoder(Component):
     states: bool
     hidden: Widths
     activation: Literal["tanh", "relu"]
+    read: Literal["input", "observation"] = field(default="input")
+    read_width: Count = field(default=16)
+    read_units: Count = field(default=64)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,12 +80,25 @@ class Decoder(Component):
                 activation=self.activation,
             )
             for name, (features, outputs) in sizes.items()
-            if name == "reward" or self.states
+            if (self.read == "input" if name == "reward" else self.states)
         }
+        self.table = None
+        if self.read == "observation":
+            self.table = StateRead(
+                num_states=D,
+                num_inputs=D,
+                hidden=self.latent,
+                heads={"reward": A},
+                width=self.read_width,
+                units=self.read_units,
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters."""
-        return {name: θ for network in self.networks.values() for name, θ in network.init(generator).items()}
+        params: Params = {}
+        for network in self.networks.values():
+            params |= grown(network.init(generator), network.head_names())
+        return params | grown(self.table.init(generator), ["reward.weight"]) if self.table else params
 
     def errors(
         self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
@@ -76,13 +113,35 @@ class Decoder(Component):
         s, after, alive = lifetimes.observation[:-1], lifetimes.observation[1:], lifetimes.alive
         ended = lifetimes.ended.unsqueeze(-1)
         known = torch.cat([s, action_features(lifetimes.action, self.action_space).to(s.dtype)], -1)
-        arrived = torch.cat([after.masked_fill(ended, 0.0), ended.to(s.dtype)], -1)
-        reward = self.predicted("reward", params, m, torch.cat([known, arrived], -1)).squeeze(-1)
-        reward_error = 0.5 * ((reward - lifetimes.reward) ** 2 * alive).sum(1)
+        if self.table:
+            reward_error = self.table_error(params, m, lifetimes)
+        else:
+            arrived = torch.cat([after.masked_fill(ended, 0.0), ended.to(s.dtype)], -1)
+            reward = self.predicted("reward", params, m, torch.cat([known, arrived], -1)).squeeze(-1)
+            reward_error = 0.5 * ((reward - lifetimes.reward) ** 2 * alive).sum(1)
         if "state" not in self.networks:
             return reward_error, torch.zeros_like(reward_error)
         state = self.predicted("state", params, m, known)
         return reward_error, 0.5 * (((state - after) ** 2).sum(-1) * (alive & ~lifetimes.ended)).sum(1)
+
+    def rewards(self, params: Params, m: Float[Tensor, "K N L"]) -> Float[Tensor, "K N S A"]:
+        """R̂(m) of every pair, if it is a table."""
+        assert self.table is not None
+        K, N, _ = m.shape
+        rewards = self.table.everywhere(params, m.reshape(K * N, -1))["reward"]
+        return rewards.view(K, N, *rewards.shape[1:])
+
+    def table_error(self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout) -> Float[Tensor, "K N"]:
+        """Eᵣ of a table."""
+        R = self.rewards(params, m)
+        S, A = R.shape[-2:]
+        pair = lifetimes.observation[:-1].argmax(-1) * A + lifetimes.action
+        alive = lifetimes.alive.to(R.dtype)
+        sums = R.new_zeros(2, lifetimes.reward.shape[1], S * A)
+        count, total = (sums[i].scatter_add_(1, pair.mT, x.mT) for i, x in enumerate((alive, lifetimes.reward * alive)))
+        mean = total / count.clamp(min=1)
+        within = ((lifetimes.reward - mean.gather(1, pair.mT).mT) ** 2 * alive).sum(0)
+        return 0.5 * (((R.flatten(-2) - mean) ** 2 * count).sum(-1) + within)
 
     def predicted(
         self, name: str, params: Params, m: Float[Tensor, "K N L"], known: Float[Tensor, "T N F"]

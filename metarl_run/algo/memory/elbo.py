@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarl_run.algo.base import required_finite
@@ -11,7 +11,6 @@ from metarl_run.algo.memory.decoder import Decoder
 from metarl_run.algo.memory.encoder import Encoder, surprises
 from metarl_run.algo.meta_optimizer.base import GradientRule
 from metarl_run.maths.distributions import Gaussian
-from metarl_run.maths.returns import masked_mean
 from metarl_run.types import Params, Rollout
 
 
@@ -21,8 +20,9 @@ class ELBO:
 
         ELBOₜ = E_{m ~ qₜ}[−Eᵣ(m) − wₛ Eₛ(m)] − w KL(qₜ ‖ qₜ₋₁),    the mean over t and lifetimes
 
-    The errors (`metarl_run.algo.memory.decoder`) are those of the whole lifetime, including steps after t. Their
-    expectation is estimated by one sample m = μₜ + σₜ ε.
+    The mean is over lifetimes, and in each over its own steps t: lifetimes that end early, such as those of a policy
+    that is mistaken about its task, count as much as long ones. The errors (`metarl_run.algo.memory.decoder`) are those
+    of the whole lifetime, including steps after t. Their expectation is estimated by one sample m = μₜ + σₜ ε.
 
     Args:
         encoder: q, with its parameters φ.
@@ -30,7 +30,7 @@ class ELBO:
         decoder_params: of the decoder.
         optimizer: updates φ and these; attached to both.
         noise: random generator of ε and of the choice of t.
-        times: maximum number of time steps t per optimiser step, the same ones in all its lifetimes.
+        times: maximum number of time steps t of each lifetime per optimiser step.
         state_weight: wₛ ≥ 0.
         kl_weight: w ≥ 0.
 
@@ -64,12 +64,19 @@ class ELBO:
     def loss(self, x: Float[Tensor, "T N F"], lifetimes: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """−ELBO, and metrics of its terms."""
         q = self.encoder.sequence(x)
-        t = torch.randperm(len(x), generator=self.noise, device=x.device)[: self.times]
-        belief = Gaussian(*(part[t] for part in q))
+        t = self.some_times(lifetimes.alive)
+        belief = Gaussian(*(part.gather(0, t.unsqueeze(-1).expand(-1, -1, part.shape[-1])) for part in q))
         ε = torch.randn(belief.mean.shape, generator=self.noise, device=x.device)
         reward_error, state_error = self.decoder.errors(self.decoder_params, belief.sample(ε), lifetimes)
-        alive = lifetimes.alive[t]
-        reward_error, state_error, kl = (masked_mean(y, alive) for y in (reward_error, state_error, surprises(q)[t]))
+        reward_error, state_error, kl = (y.mean() for y in (reward_error, state_error, surprises(q).gather(0, t)))
         loss = reward_error + self.state_weight * state_error + self.kl_weight * kl
         metrics = {"elbo": -loss, "belief_kl": kl, "reward_error": reward_error, "state_error": state_error}
         return loss, {name: value.detach() for name, value in metrics.items()}
+
+    def some_times(self, alive: Bool[Tensor, "T N"]) -> Int[Tensor, "K N"]:
+        """K steps of each lifetime, one from each of K equal parts of it."""
+        (T, N), length = alive.shape, alive.sum(0)
+        K = min(self.times, T)
+        part = torch.arange(K, device=alive.device).unsqueeze(1)
+        u = torch.rand(K, N, generator=self.noise, device=alive.device)
+        return torch.minimum(((part + u) / K * length).long(), length - 1)

@@ -333,6 +333,17 @@ def _value(value: Any) -> str:
     return visible(text if len(text) <= 200 else f"{text[:200]}…")
 
 
+def _begun(record: Mapping[str, Any]) -> list[object]:
+    """Time, host and commit that a run was begun with, as run.json records them."""
+    found = record.get("provenance")
+    found = found if isinstance(found, dict) else {}
+    repository = found.get("git")
+    repository = repository if isinstance(repository, dict) else {}
+    commit = str(repository.get("commit") or "–")[:9]
+    changed = " and changes" if repository.get("clean") is False else ""
+    return [str(found.get("began") or "–"), str(found.get("host") or "–"), tag("code", f"{commit}{changed}")]
+
+
 def _runs(jobs: Sequence[Job]) -> Iterator[Markup]:
     """Identity and provenance of every run."""
     head = [
@@ -366,12 +377,11 @@ def _runs(jobs: Sequence[Job]) -> Iterator[Markup]:
                 tag("code", job.tasks_hash or "–"),
             ]
         )
-    yield table(
-        [*head, "tasks", "folder"],
-        [[*row, tasks_text(j.tasks) if j.tasks else "–", short(j.folder)] for row, j in zip(rows, jobs, strict=True)],
-    )
-    for job in jobs:
-        record = mapping_or_empty(job.folder / "run.json")
+    records = [mapping_or_empty(job.folder / "run.json") for job in jobs]
+    for row, job, record in zip(rows, jobs, records, strict=True):
+        row += [tasks_text(job.tasks) if job.tasks else "–", *_begun(record), short(job.folder)]
+    yield table([*head, "tasks", "begun", "host", "commit", "folder"], rows)
+    for job, record in zip(jobs, records, strict=True):
         changes = record.get("changes")
         if isinstance(changes, list) and changes:
             yield tag(

@@ -98,8 +98,8 @@ class Job:
 
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
-    """Every job with a folder, in starting order."""
-    folders = list(job_folders(sweep_folder))
+    """Every job with a folder, in starting order, but those that a search ended early: neither result nor failure."""
+    folders = [path for path in job_folders(sweep_folder) if summary_or_empty(path).get("status") != "pruned"]
     known: set[tuple[str, str]] = set()
     for folder in folders:
         choices = summary_or_empty(folder)

@@ -72,3 +72,33 @@ def test_what_follows_an_episode_is_not_what_its_last_step_led_to():
     one, other = (errors(algo, m, rollout._replace(observation=seen, **cut)) for seen in x)
     for before, after in zip(one, other, strict=True):
         assert torch.equal(before, after)
+
+
+def test_a_table_of_rewards_has_the_error_of_every_step():
+    """Against a loop over steps; two of the lifetimes end early."""
+    box, three = gymnasium.spaces.Box(0.0, 1.0, (2,)), gymnasium.spaces.Discrete(3)
+    decoder = Decoder(
+        observation_space=box,
+        action_space=three,
+        latent=L,
+        states=False,
+        hidden=[],
+        activation="relu",
+        read="observation",
+        read_width=2,
+        read_units=4,
+    )
+    g = torch.Generator().manual_seed(0)
+    params = {name: torch.randn(θ.shape, generator=g) for name, θ in decoder.init(g).items()}
+    rollout, m = lifetimes(), torch.randn(3, N, L, generator=g)
+    state = torch.randint(2, (T + 1, N), generator=g)
+    rollout = rollout._replace(observation=torch.eye(2)[state])
+    found, of_states = decoder.errors(params, m, rollout)
+    R = decoder.rewards(params, m)
+    wanted = torch.zeros(3, N)
+    for t in range(T):
+        for n in range(N):
+            if rollout.alive[t, n]:
+                wanted[:, n] += 0.5 * (R[:, n, state[t, n], rollout.action[t, n]] - rollout.reward[t, n]) ** 2
+    torch.testing.assert_close(found, wanted)
+    assert not of_states.any()

@@ -46,6 +46,14 @@ def test_jobs_are_found_however_deep_their_folders_are(make_run: MakeRun, tmp_pa
     assert group.finished == "2/2"
 
 
+def test_jobs_that_a_search_ended_are_neither_results_nor_failures(make_run: MakeRun, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path / f"maml_bandit_{seed}_{seed}", env="bandit", seed=seed)
+    change_summary(tmp_path / "maml_bandit_1_1", status="pruned")
+    report = sweep.write(tmp_path)
+    assert [group.finished for group in report.groups] == ["1/1"] and report.failed == []
+
+
 def test_seeds_are_pooled_by_hand(make_run: MakeRun, tmp_path: Path) -> None:
     make_run(tmp_path / "maml_bandit_0_0", env="bandit", seed=0, returns=((10.0, 20.0), (30.0, 40.0)))
     make_run(tmp_path / "maml_bandit_1_1", env="bandit", seed=1, returns=((20.0, 30.0), (50.0, 60.0)))
