@@ -100,7 +100,7 @@ class Agent:
         self.observation_space, self.action_space = family.observation_space, family.action_space
         self.remembers = algo.remembers
         self.episodes_per_task: int = 1 if algo.remembers else plan.config["meta_test"]["episodes_per_task"]
-        self.lives = 0
+        self.starts = 0
         self.last: tuple[Tensor, ...] = ()
         self.state: AgentState | None = None
 
@@ -140,14 +140,14 @@ class Agent:
         if not self.single:
             mode = AutoresetMode.NEXT_STEP
             self.autoreset = getattr(envs, "metadata", {}).get("autoreset_mode", mode)
-        self.lives += 1
-        self.generator = generator or self.streams("agent", self.lives)
+        self.starts += 1
+        self.generator = generator or self.streams("agent", self.starts)
         learner = getattr(self.algo, "learner", None)
         needs_ends = learner is not None and "actor_only" not in learner.provides
         try:
             with torch.no_grad():
                 self.state = self.stage = self.algo.start(M)
-        except ValueError as error:  # one that is told its task
+        except ValueError as error:  # one that is given its task, as an oracle
             raise ConfigError("agent", str(error)) from error
         self.experience = Experience(M, N, self.generator.device, needs_ends=needs_ends)
         self.adaptation_steps = None if self.remembers else 0

@@ -17,6 +17,7 @@ from metarl_run.algo.base import MetaAlgorithm
 from metarl_run.api import exported
 from metarl_run.env.base import TaskFamily
 from metarl_run.errors import ConfigError
+from metarl_run.learner.base import action_size
 from metarl_run.system.atomic import refusals, write_atomically
 from metarl_run.types import AgentState, Memory, Percept
 
@@ -78,7 +79,7 @@ def export(
         raise ConfigError("export", f"{name} draws or plans before it acts, which is no program of torch.export")
     space = family.action_space
     discrete = isinstance(space, gymnasium.spaces.Discrete)
-    size = int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else int(space.shape[0])  # type: ignore[index]
+    size = action_size(space)
     memory = {key: x.detach().clone() for key, x in state.memory.items()}
     example = (torch.zeros(1, 1, family.observation_space.shape[0]), torch.zeros(1, 1, size), *last, memory)
     program = Program(algo, family, AgentState({key: φ.detach().clone() for key, φ in state.params.items()}, memory))

@@ -39,7 +39,7 @@ class Interface:
         (self.size,) = own[0].shape
         try:
             fits = spaces.flatdim(self.observation_space) == self.size
-        except (ValueError, NotImplementedError):
+        except (ValueError, NotImplementedError):  # Gymnasium's, of spaces without a size and of unknown ones
             fits = False
         if not fits:
             self._refuse("observation_space", self.observation_space, own[0])

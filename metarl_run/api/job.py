@@ -31,40 +31,40 @@ def run(arguments: Sequence[str], *, show: bool = True) -> Result | Sweep:
     """
     if isinstance(arguments, str):
         raise ConfigError("arguments", f"must be a list of texts, got {arguments!r}", f"[{arguments!r}]")
-    ear, mouth = os.pipe()
+    read_end, write_end = os.pipe()
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "metarl_run.api.child", str(mouth), *arguments],
+            [sys.executable, "-P", "-m", "metarl_run.api.child", str(write_end), *arguments],
             stdin=subprocess.PIPE,  # closed by the end of this process, whatever ends it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=[mouth],
+            pass_fds=[write_end],
             env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
             encoding="utf-8",
             errors="backslashreplace",
             start_new_session=True,  # a terminal's Ctrl-C comes from here, once
         )
     finally:
-        os.close(mouth)
-    with os.fdopen(ear, encoding="utf-8") as answers, process:
+        os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as answers, process:
         try:
             last = _shown(process, show)
-        except BaseException:
+        except BaseException:  # an interruption, or a closed output: the run saves before it goes on up
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(KeyboardInterrupt):
                 _shown(process, show)
             process.kill()
             raise
-        told = {key: value for line in answers for key, value in json.loads(line).items()}
+        answer = {key: value for line in answers for key, value in json.loads(line).items()}
         code = process.wait()
-    if "error" in told:
-        kind, *words = told["error"]
+    if "error" in answer:
+        kind, *words = answer["error"]
         raise _error(kind, *words)
-    if code not in (DONE, SWEEP_HAS_FAILURES) or "folder" not in told:
-        hint = f"metarl_run.run([{argument('resume', told['folder'])!r}])" if "folder" in told else None
+    if code not in (DONE, SWEEP_HAS_FAILURES) or "folder" not in answer:
+        hint = f"metarl_run.run([{argument('resume', answer['folder'])!r}])" if "folder" in answer else None
         raise ResourceError("run", f"ended with exit code {code}: {last}", hint)
-    return read(Path(told["folder"]))
+    return read(Path(answer["folder"]))
 
 
 def _shown(process: "subprocess.Popen[str]", show: bool) -> str:

@@ -1,4 +1,4 @@
-"""Arguments of the subcommands, whose mistakes are told like all others."""
+"""Arguments of the subcommands, whose errors look like all others."""
 
 import argparse
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""A search as a sweeper plugin of Hydra: points are asked for, lived by any launcher, and told to the study."""
+"""A search as a sweeper plugin of Hydra: the study proposes points, any launcher runs them."""
 
 import logging
 from collections.abc import Sequence
@@ -66,22 +66,22 @@ class SearchSweeper(Sweeper):
     def _search(self, study: Study) -> None:
         study.retry(also_failures=bool(self.search.config["retry_failed"]))
         while points := study.next_points(self.at_once):
-            self._live(study, points)
+            self._run(study, points)
         if (best := study.best) is not None:
             folders = {seed: folder_of(best, seed, final=True) for seed in self.search.options.final_seeds}
             jobs = [self._job(best, seed, to) for seed, to in folders.items() if not is_over(self.folder / to)]
             if jobs:
                 self.launcher.launch(jobs, initial_job_idx=0)
 
-    def _live(self, study: Study, points: Sequence[Point]) -> None:
+    def _run(self, study: Study, points: Sequence[Point]) -> None:
         """Run points with one seed after the other, those that are left side by side, and tell the study."""
         found: dict[int, list[float]] = {point.number: [] for point in points}
         left = [*points]
         for place, seed in enumerate(self.search.options.seeds):
             jobs = [self._job(point, seed, folder_of(point, seed), *self._reports(point, place)) for point in left]
             ended = self.launcher.launch(jobs, initial_job_idx=left[0].number) if left else []
-            lived, left = left, []
-            for point, job in zip(lived, ended, strict=True):
+            asked, left = left, []
+            for point, job in zip(asked, ended, strict=True):
                 value = result(job)
                 if isinstance(value, float):
                     found[point.number].append(value)

@@ -19,6 +19,8 @@ from metarl_run.system.json_text import json_text
 
 FILE = "sweep.json"
 PLACE = "hydra.sweep.dir"
+MAY_DIFFER = {"plugins", *keys_that_affect("nothing")} - {"sweep", "table", "budgets"}
+"""Keys that change neither what the jobs are nor their results."""
 MULTIRUN = ("-m", "--multirun")
 RECORDED_OF_HYDRA = "hydra.sweep.subdir"
 """The one key of Hydra's that is recorded: names of folders depend on it."""
@@ -36,7 +38,7 @@ class Command(TypedDict):
 
 
 def remember(folder: Path, argv: Sequence[str], jobs: int | None) -> None:
-    """Add a command line to the record, unless it is there.
+    """Add a command line to the record, in place of one with the same jobs.
 
     Args:
         folder: of the sweep.
@@ -51,7 +53,8 @@ def remember(folder: Path, argv: Sequence[str], jobs: int | None) -> None:
     overrides = [text for text in parsed_flags(argv)[1] if _may_be_recorded(text)]
     command = Command(overrides=overrides, given_again=_again(argv), jobs=jobs)
     if command not in commands:
-        record: dict[str, Any] = {"format": 1, "commands": [*commands, command]}
+        others = [each for each in commands if _of_results(each) != _of_results(command)]
+        record: dict[str, Any] = {"format": 1, "commands": [*others, command]}
         write_atomically(folder / FILE, json_text({**record, SEAL: seal(record)}).encode())
 
 
@@ -97,9 +100,8 @@ def continuing(folder: Path, argv: Sequence[str]) -> list[list[str]]:
     overrides = [text for text in parsed_flags(argv)[1] if key_of(text) != "resume"]
     switches = [text for text in _switches(argv) if text not in MULTIRUN]
     given = {key_of(text): text for text in overrides}
-    may_differ = keys_that_affect("nothing", "indirectly")
     for key in given:
-        if key.partition(".")[0] not in may_differ and not key.startswith("hydra"):
+        if key.partition(".")[0] not in MAY_DIFFER and not key.startswith("hydra"):
             hint = f"leave it out, or start another sweep with {given[key]}"
             raise ConfigError(key, "cannot be changed in a sweep that was begun", hint)
     lines = []
@@ -130,6 +132,11 @@ def _switches(argv: Sequence[str]) -> list[str]:
     """Flags and their values."""
     overrides = parsed_flags(argv)[1]
     return [text for text in argv if text not in overrides]
+
+
+def _of_results(command: Command) -> list[str]:
+    """Overrides that affect the jobs' results."""
+    return [text for text in command["overrides"] if key_of(text).partition(".")[0] not in MAY_DIFFER]
 
 
 def _may_be_recorded(override: str) -> bool:

@@ -5,8 +5,7 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files, sweep_record
+from metarl_run.cli.impossible import output_in, refuse_absent, refuse_impossible
 from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import argument, key_of, quoted
 from metarl_run.config.hydra_internals import Callbacks
@@ -30,7 +30,6 @@ from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.search import Search
 from metarl_run.config.secret import masked
 from metarl_run.config.settings import Settings, keys_with_table
-from metarl_run.config.size import largest_keys
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.stored import stored_run
 from metarl_run.errors import (
@@ -38,21 +37,17 @@ from metarl_run.errors import (
     SWEEP_HAS_FAILURES,
     ConfigError,
     ContractError,
-    ResourceError,
     RunError,
     StateError,
     visible,
 )
-from metarl_run.folders import CONFIG_DIR, GROUPS
+from metarl_run.folders import CONFIG_DIR
 from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
-from metarl_run.system.atomic import BROKEN, refusals
+from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained
-from metarl_run.system.cxx import require_cxx
 from metarl_run.system.interruption import Interrupted, StopRequest
-from metarl_run.system.lock import require_free
-from metarl_run.system.video import require_writer
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -89,7 +84,7 @@ def carry_out(composed: Composed, argv: Sequence[str]) -> int:
         return DONE
     if composed.multirun:
         return _begin_sweep(composed, argv, new=True)
-    _refuse_impossible(composed)
+    refuse_impossible(composed)
     (point,) = composed.points
     if point.config["table"] is not None:
         return _table(composed)
@@ -154,9 +149,7 @@ def _resume(composed: Composed) -> int:
         changed = compose_points([*flags, *kept, *given], stored=kept).points[0]
         overrides = [text for text in (*kept, *given) if key_of(text) not in ("allow_changes", "plugins")]
         plan = Plan(changed.config, changed.choices, overrides)
-    _refuse_absent_device(plan.config)
-    _refuse_absent_library(plan.config)
-    _refuse_absent_compiler(plan.config)
+    refuse_absent(plan.config)
     from metarl_run.run.run import run
 
     run(plan, folder, stop)
@@ -195,7 +188,7 @@ def _begin_sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     ):
         if any(point.config[key] is not None for point in composed.points):
             raise ConfigError(key, reason, hint)
-    Child(lambda: _refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
+    Child(lambda: refuse_impossible(composed)).result()  # GPUs and threads in use here would fail in forks
     _print_differences(composed.points)
     return _sweep(composed, argv, new=new)
 
@@ -329,20 +322,8 @@ def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
 
 
 def _make(folder: Path) -> None:
-    with _output_in(folder):
+    with output_in(folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _output_in(folder: Path) -> Iterator[None]:
-    """What the system refuses here is the fault of who chose the folder, unless the disk is full or fails."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in BROKEN:
-            raise ResourceError(str(folder), f"cannot be written: {error.strerror}") from error
-        reason = f"{folder} cannot be written: {error.strerror}"
-        raise ConfigError("output_root", reason, "output_root=FOLDER") from error
 
 
 # --- Hydra ---
@@ -412,86 +393,3 @@ def _print_differences(points: Sequence[Point]) -> None:
         if lines:
             changed = "\n  ".join(map(visible, [f"from {checkpoint} as it was run, except for", *lines]))
             print(changed, flush=True)
-
-
-# --- What would fail for sure, before a folder is made ---
-
-
-def _refuse_impossible(composed: Composed) -> None:
-    if not composed.multirun:
-        require_free(Path(str(composed.points[0].config["resume"] or composed.points[0].folder)))
-    for point in composed.points:
-        _refuse_absent_device(point.config)
-        _refuse_absent_library(point.config)
-        _refuse_absent_compiler(point.config)
-        require_writer(point.config["film"] or "gif")
-        if point.config["resume"] is not None and not Path(str(point.config["resume"])).is_dir():
-            raise StateError(str(point.config["resume"]), "there is no such folder to resume from")
-    folder = Path(composed.points[0].sweep_folder if composed.multirun else composed.points[0].folder).absolute()
-    _refuse_unwritable(folder)
-    if composed.search is not None:
-        from metarl_run.search.study import require_same
-
-        require_free(folder)
-        require_same(folder, composed.search)
-    if not composed.multirun and composed.points[0].config["resume"] is None:
-        from metarl_run.run.folder import require_own
-
-        require_own(Path(composed.points[0].folder))
-    _refuse_unbuildable(composed.points)
-
-
-@machine.garbage_kept()
-def _refuse_unbuildable(points: Sequence[Point]) -> None:
-    """What only constructors can tell, of each point of a sweep that differs in what it builds."""
-    built: set[str] = set()
-    for point in points:
-        parts = repr([point.config[key] for key in (*GROUPS, "meta_batch_size")])
-        if parts not in built and point.config["resume"] is None and point.config["table"] is None:
-            from metarl_run.run.agent import require_buildable
-
-            built.add(parts)
-            with Contained(None, point.config["plugins"], largest_keys(point.config)):
-                require_buildable(point.config)
-
-
-def _refuse_unwritable(folder: Path) -> None:
-    parent = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not parent.exists():
-        raise ConfigError("output_root", f"{parent} is a link to {os.readlink(parent)}, which does not exist")
-    with _output_in(parent):
-        os.rmdir(tempfile.mkdtemp(prefix=".metarl-run-", dir=parent))  # permissions do not tell, as of root in /proc
-
-
-def _refuse_absent_device(config: Mapping[str, Any]) -> None:
-    """Never silently the CPU for who asked for a GPU."""
-    if config["device"] == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            reason = "must be one of the devices available: cpu, got cuda"
-            raise ConfigError("device", reason, "device=cpu; device=auto takes a GPU where there is one")
-
-
-def _refuse_absent_library(config: Mapping[str, Any]) -> None:
-    if config.get("products") == "onednn":
-        from metarl_run.network import product
-
-        if not product.AVAILABLE:
-            reason = "must be one of the libraries that torch was built with: mkl, got onednn"
-            raise ConfigError("products", reason, "products=auto takes oneDNN where there is one that is faster")
-
-
-def _refuse_absent_compiler(config: Mapping[str, Any]) -> None:
-    if config["compile"] is not True:  # auto does without
-        return
-    if config["device"] == "cpu":
-        require_cxx()
-    import torch
-
-    from metarl_run.compiled.compiler import require_compiler
-
-    device = torch.device("cuda" if config["device"] != "cpu" and torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        require_cxx()
-    require_compiler(device)

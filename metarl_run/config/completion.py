@@ -121,11 +121,11 @@ def _candidates(word: str, words: Sequence[str]) -> Iterable[str]:
     if word.startswith("-"):
         return FLAGS
     folders = folders_of(words)
-    sign = re.match("[+~]*", word)[0]  # type: ignore[index]
+    sign = word[: len(word) - len(word.lstrip("+~"))]
     name, equals, value = word[len(sign) :].partition("=")
     if not equals:
         return [sign + found for found in _next(name, words, folders)] + ([] if words or sign else [*COMMANDS])
-    begun = re.match(r"(.*[\[,])?", value)[0]  # type: ignore[index]
+    begun = value[: max(value.rfind("["), value.rfind(",")) + 1]
     start = f"{sign}{name}={begun}"
     if name in FOLDERS:
         return [start + found for found in _folders(value[len(begun) :])]

@@ -291,7 +291,7 @@ def _default_entries(lines: Sequence[str]) -> list[tuple[str, str, str, str]]:
         return []
     entries = block[1].split(",") if block[1] else [line.partition("- ")[2] for line in (block[2] or "").splitlines()]
     parsed = [DEFAULT.fullmatch(entry.partition("#")[0].strip()) for entry in entries]
-    return [match.groups(default="") for match in parsed if match is not None]  # type: ignore[misc]
+    return [(m[1] or "", m[2] or "", m[3] or "", m[4] or "") for m in parsed if m is not None]
 
 
 def _defaults(lines: Sequence[str]) -> dict[str, str]:

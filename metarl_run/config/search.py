@@ -19,7 +19,7 @@ from metarl_run.kinds import Count, Whole, problem
 OPTION = "hydra/sweeper=search"
 WHERE = "hydra.sweeper"
 OLDEST = 4
-"""Major version of Optuna: before it, studies are told and asked otherwise."""
+"""Major version of Optuna: its ask-and-tell interface is in use."""
 
 PRUNED_BY = ("meta_test.", "lifetime_return.mean")
 """Objectives that validations foretell."""

@@ -17,7 +17,7 @@ from metarl_run.config.plan import flat
 from metarl_run.errors import ConfigError
 from metarl_run.kinds import Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
-from metarl_run.logger.named import curve_points, validation_means
+from metarl_run.logger.named import evaluation_rows
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +84,8 @@ class MLflow(Sink):
         self._log(row, iteration)
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        if not rows:
-            return
-        split = rows[0]["split"]
-        if split == "meta_test":
-            for point in curve_points(split, curve):
-                self._log(point, round(point[f"{split}/episodes_seen"]))
-        else:
-            self._log(validation_means(split, curve), rows[0]["iteration"])
+        for step, row in evaluation_rows(rows, curve):
+            self._log(row, step)
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         for path in pictures:

@@ -7,6 +7,18 @@ from metarl_run.logger.display import few
 from metarl_run.maths.statistics import outcomes_in
 
 
+def evaluation_rows(
+    rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Steps and numbers of an evaluation: of `meta_test` points by episodes seen, else means by iteration."""
+    split = rows[0]["split"] if rows else None
+    if split == "meta_test":
+        for point in curve_points(split, curve):
+            yield round(point[f"{split}/episodes_seen"]), point
+    elif split is not None:
+        yield rows[0]["iteration"], validation_means(split, curve)
+
+
 def validation_means(split: str, curve: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """`meta_validation/return_after_1_steps` and the like, of a few adaptation steps, and of outcomes too."""
     shown = {"return": curve["mean"], **{name: curve[name] for name in outcomes_in(curve)}}

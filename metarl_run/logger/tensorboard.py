@@ -15,7 +15,7 @@ from metarl_run.component import field
 from metarl_run.errors import ConfigError
 from metarl_run.kinds import Positive
 from metarl_run.logger.base import Position, RunInfo, Sink
-from metarl_run.logger.named import curve_points, validation_means
+from metarl_run.logger.named import evaluation_rows
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +59,8 @@ class TensorBoard(Sink):
         self._add(row, iteration)
 
     def evaluation(self, rows: Sequence[Mapping[str, Any]], curve: Mapping[str, Sequence[float]]) -> None:
-        if not rows:
-            return
-        split = rows[0]["split"]
-        if split == "meta_test":
-            for point in curve_points(split, curve):
-                self._add(point, round(point[f"{split}/episodes_seen"]))
-        else:
-            self._add(validation_means(split, curve), rows[0]["iteration"])
+        for step, row in evaluation_rows(rows, curve):
+            self._add(row, step)
 
     def finish(self, summary: Mapping[str, Any], pictures: Sequence[Path]) -> None:
         with self._harmless():

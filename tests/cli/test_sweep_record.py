@@ -28,11 +28,15 @@ def test_the_commands_of_a_folder_are_continued_one_after_the_other(tmp_path):
     for seed in (0, 1, 0):
         remember(tmp_path, ["-m", f"seed={seed}"], 1)
     assert [line[1] for line in continuing(tmp_path, ["resume=x"])] == ["seed=0", "seed=1"]
+    remember(tmp_path, ["-m", "seed=1", "threads=2"], 1)  # the same jobs
+    assert [line[1:-1] for line in continuing(tmp_path, ["resume=x"])] == [["seed=0"], ["seed=1", "threads=2"]]
+    remember(tmp_path, ["-m", "seed=1", "sweep=[]"], 1)  # others
+    assert len(commands_of(tmp_path)) == 3
 
 
 def test_a_result_cannot_be_changed_on_the_way(tmp_path):
     remember(tmp_path, ARGV, 4)
-    for text in ("seed=5", "algo.inner_lr=3", "meta_iterations=9"):
+    for text in ("seed=5", "algo.inner_lr=3", "meta_iterations=9", "budget=paper", "sweep=null"):
         with pytest.raises(ConfigError, match="cannot be changed in a sweep"):
             continuing(tmp_path, ["resume=x", text])
 
@@ -68,7 +72,7 @@ def test_a_damaged_record_is_refused(tmp_path, damage):
 
 def test_the_last_job_compares_where_nobody_drives_the_sweep(tmp_path, monkeypatch):
     compared = []
-    monkeypatch.setattr(sweep, "write", compared.append)
+    monkeypatch.setattr(sweep, "write", lambda folder, page: compared.append(folder))
     remember(tmp_path, ARGV, 2)
     for number, status in enumerate(("complete", "interrupted")):
         (tmp_path / f"maml_x_0_{number}").mkdir()

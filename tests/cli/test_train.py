@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from metarl_run.cli import train
+from metarl_run.cli import impossible, train
 from metarl_run.errors import ConfigError
 
 
-@pytest.mark.parametrize("function", [train._make, train._refuse_unwritable])
+@pytest.mark.parametrize("function", [train._make, impossible.refuse_unwritable])
 @pytest.mark.parametrize(
     ("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOSPC, 5), (errno.EDQUOT, 5), (errno.EIO, 5)]
 )
@@ -27,7 +27,7 @@ def test_a_link_to_nothing_is_told_as_such(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     for folder in ("link", "link/inside"):
         with pytest.raises(ConfigError) as caught:
-            train._refuse_unwritable(tmp_path / folder)
+            impossible.refuse_unwritable(tmp_path / folder)
         assert caught.value.where == "output_root"
         assert caught.value.reason == f"{tmp_path / 'link'} is a link to nowhere, which does not exist"
 
@@ -35,6 +35,6 @@ def test_a_link_to_nothing_is_told_as_such(tmp_path):
 def test_a_folder_that_takes_no_files_is_told_with_the_systems_reason(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file cannot be written: Not a directory"):
-        train._refuse_unwritable(tmp_path / "file" / "run")
-    train._refuse_unwritable(tmp_path / "new" / "run")
+        impossible.refuse_unwritable(tmp_path / "file" / "run")
+    impossible.refuse_unwritable(tmp_path / "new" / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -8,7 +8,7 @@ import torch
 from black_box import SMALL, summary
 from forks import call
 
-from metarl_run.cli import train
+from metarl_run.cli import impossible
 from metarl_run.config.plan import read_record
 from metarl_run.errors import ConfigError, StateError
 from metarl_run.files import SEAL, seal
@@ -123,12 +123,12 @@ def test_on_a_gpu_nothing_is_measured(folder, measures, monkeypatch):
 
 
 def test_a_library_that_torch_lacks_is_refused_in_one_line(monkeypatch):
-    train._refuse_absent_library({"products": "onednn"})
+    impossible._refuse_absent_library({"products": "onednn"})
     monkeypatch.setattr(product, "AVAILABLE", False)
     for other in ({}, {"products": "auto"}, {"products": "mkl"}):
-        train._refuse_absent_library(other)
+        impossible._refuse_absent_library(other)
     with pytest.raises(ConfigError) as caught:
-        train._refuse_absent_library({"products": "onednn"})
+        impossible._refuse_absent_library({"products": "onednn"})
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith("error: products: must be one of the libraries that torch was built with: mkl,")
 

@@ -207,7 +207,7 @@ class Improvement(NamedTuple):
 def improvements(members: Sequence[tuple[int, Group]]) -> dict[tuple[int, int], Improvement]:
     """Probability of improvement of the first over the second, for all pairs of groups of one env.
 
-    Source: Agarwal et al. (2021), arXiv:2108.13264; within tasks where both methods lived in the same ones.
+    Source: Agarwal et al. (2021), arXiv:2108.13264; within tasks where both methods were tested in the same ones.
     """
     returns = {index: final_returns(group) for index, group in members if group.curve}
     hashes = {index: group.tasks_hashes for index, group in members}

@@ -183,6 +183,18 @@ def test_every_line_can_be_switched_by_seed_and_axis(sweep_folder: Path) -> None
     assert [cell["data-v"] for cell in found.named("td") if cell.get("data-v", "") == "42.5"] == ["42.5"]
 
 
+def test_a_page_says_when_where_and_from_which_commit_a_run_was_begun(make_run: MakeRun, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "s/maml_bandit_0_0", env="bandit")
+    begun = {"began": "2026-11-30T21:00:00+00:00", "host": "<b>node</b>", "git": {"commit": "a" * 40, "clean": False}}
+    (folder / "run.json").write_text(json.dumps({"provenance": begun}))
+    compare.write([tmp_path / "s"])
+    words = page_of(tmp_path / "s")[1].words
+    assert "2026-11-30T21:00:00+00:00 <b>node</b> aaaaaaaaa and changes" in words
+    (folder / "run.json").write_text(json.dumps({"provenance": {"git": "x", "host": 3}}))
+    compare.write([tmp_path / "s"])  # a record of another kind
+    assert "and changes" not in page_of(tmp_path / "s")[1].words
+
+
 def test_what_differs_is_told_before_what_is_the_same(make_run: MakeRun, tmp_path: Path) -> None:
     for i, lr in enumerate((0.1, 0.1, 0.5)):
         algo = ("maml", "reptile", "fomaml")[i]
