@@ -24,6 +24,7 @@ from metarl_run.errors import ConfigError
         ("device=", ["device=auto", "device=cpu", "device=cuda"]),
         ("compile=", ["compile=auto", "compile=false", "compile=true"]),
         ("algo=meta_gradient algo.learned=[step_size,dis", ["algo=meta_gradient algo.learned=[step_size,discount"]),
+        ("algo=meta_gradient algo.learned=[dis", ["algo=meta_gradient algo.learned=[discount"]),
         ("algo=varibad algo.lat", ["algo=varibad algo.latent="]),
         ("algo=maml algo.lat", []),
         ("experiment=rl2_gridworld algo.enc", ["experiment=rl2_gridworld algo.encoding="]),  # which brings algo=rl2
