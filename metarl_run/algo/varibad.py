@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from metarl_run.algo.base import Live, MetaLearner
 from metarl_run.algo.memory.annealing import Annealing
-from metarl_run.algo.memory.decoder import Decoder, grown
+from metarl_run.algo.memory.decoder import Decoder, with_large_heads
 from metarl_run.algo.memory.distillation import probabilities
 from metarl_run.algo.memory.elbo import ELBO
 from metarl_run.algo.memory.encoder import Encoder
@@ -137,7 +137,7 @@ class VariBAD(MetaLearner):
         if self.encoding == "transition":
             num_inputs += 2 * S * action_size(self.action_space)
         self.network, φ = self.make_network(num_inputs, Encoder.heads(self.latent), {})
-        φ = grown(φ, [f"{head}.weight" for head in Encoder.heads(self.latent)])
+        φ = with_large_heads(φ, [f"{head}.weight" for head in Encoder.heads(self.latent)])
         self.encoder = Encoder(network=self.network, params=φ, latent=self.latent)
         decoder = Decoder(
             observation_space=self.observation_space,

@@ -79,7 +79,7 @@ class Study:
             return self.study.get_trials(deepcopy=False)
 
     def next_points(self, at_once: int) -> list[Point]:
-        """The points to live now: those that were begun, and others up to so many; none at the end of the search.
+        """The points to run now: those that were begun, and others up to so many; none at the end of the search.
 
         They are asked for in batches of that size, also after a stop within a batch: each knows the results of the
         batches before.

@@ -22,7 +22,7 @@ CACHED = 2**19
 """Elements of one activation at a time, for each thread."""
 
 
-def grown(params: Params, heads: Collection[str]) -> Params:
+def with_large_heads(params: Params, heads: Collection[str]) -> Params:
     """The parameters with heads as large as the other layers at first.
 
     Heads start small for the sake of policies. In encoder and decoder that is a saddle: how the error depends on μ
@@ -97,8 +97,8 @@ class Decoder(Component):
         """Initial parameters."""
         params: Params = {}
         for network in self.networks.values():
-            params |= grown(network.init(generator), network.head_names())
-        return params | grown(self.table.init(generator), ["reward.weight"]) if self.table else params
+            params |= with_large_heads(network.init(generator), network.head_names())
+        return params | with_large_heads(self.table.init(generator), ["reward.weight"]) if self.table else params
 
     def errors(
         self, params: Params, m: Float[Tensor, "K N L"], lifetimes: Rollout
