@@ -65,14 +65,20 @@ def families():
 
 
 def servable(group):
-    """Each option of `group` with each family that it can serve, and what else the option requires."""
+    """Each option of `group` with one family of each kind that it can serve, and what else the option requires.
+
+    Families of one kind provide the same; the options take turns with them.
+    """
     pairs = []
-    for option in options(group):
+    for turn, option in enumerate(options(group)):
         others = {other: chosen for other, chosen in completed(**{group: option}).items() if other != "env"}
-        served = [env for env in families() if suits(**others, env=env)]
-        assert served, f"no task family suits {group}={option}"
+        kinds: dict[frozenset[str], list[str]] = {}
+        for env in families():
+            if suits(**others, env=env):
+                kinds.setdefault(provided("env", env), []).append(env)
+        assert kinds, f"no task family suits {group}={option}"
         first, *rest = [f"{other}={chosen}" for other, chosen in others.items()]
-        pairs += [(first, f"env={env}", *rest) for env in served]
+        pairs += [(first, f"env={alike[turn % len(alike)]}", *rest) for alike in kinds.values()]
     return pairs
 
 
@@ -161,6 +167,10 @@ def each_once(pairs):
     """So few of the pairs that each option and each family is among them."""
     met = set()
     return [pair for pair in pairs if not set(pair.values[0][:2]) <= met and not met.update(pair.values[0][:2])]
+
+
+def test_every_family_serves_some_algorithm():
+    assert {pair.values[0][1] for pair in ALGOS} == {f"env={env}" for env in families()}
 
 
 # --- Algorithms ---

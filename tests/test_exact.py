@@ -61,17 +61,22 @@ def spans(family, tasks):
 
 
 def tabular_pairs():
-    """Every option of each group with each tabular family that it suits, by a table if not by the default network."""
+    """Every option of each group with a tabular family of each kind, by a table if not by the default network.
+
+    Families of one kind provide the same; the options take turns with them.
+    """
     pairs = []
-    for env in [option for option in options("env") if "tabular" in provided("env", option)]:
-        for group in ("algo", "learner", "network"):
-            for option in options(group):
+    for group in ("algo", "learner", "network"):
+        for turn, option in enumerate(options(group)):
+            kinds = {}
+            for env in (env for env in options("env") if "tabular" in provided("env", env)):
                 chosen = {"env": env, group: option}
                 suited = [one for one in (chosen, {**chosen, "network": "table"}) if suits(**one)]
                 if suited and (group != "network" or suited[0] is chosen):
                     arguments = [f"{key}={value}" for key, value in suited[0].items()]
-                    pairs.append(pytest.param(arguments, id=" ".join(arguments[:2])))
-    return pairs
+                    kinds.setdefault(provided("env", env), []).append(arguments)
+            pairs += [alike[turn % len(alike)] for alike in kinds.values()]
+    return [pytest.param(arguments, id=" ".join(arguments[:2])) for arguments in pairs]
 
 
 @pytest.mark.parametrize("arguments", tabular_pairs())

@@ -67,24 +67,29 @@ def bases_of(target: str) -> tuple[str, ...]:
     return () if taken is None else taken.bases
 
 
+def tried(place: tuple[str, ...]) -> list[str]:
+    """Everything at one place, and at the others one of each set of bases: a place asks for nothing else."""
+    return EVERYTHING if place == ("algo",) else list({bases_of(target): target for target in EVERYTHING}.values())
+
+
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_at_a_components_place_nothing_else_is_accepted(place):
     """A class of the right base may still lack arguments; anything else is refused for what it is."""
     base, path = PLACES[place], ".".join(place)
     derived = 0
-    for target in EVERYTHING:
+    for target in tried(place):
         if base in bases_of(target):
             derived += 1
             continue
         reason = refused(place, target)
         right = (f"{path}._target_: must be a ", f"{path}._target_: there is no class", *DECLARES_OTHERWISE)
         assert reason.startswith(right), (target, reason)
-    assert derived > 1
+    assert derived > 0
 
 
 @pytest.mark.parametrize("place", OTHERS, ids=".".join)
 def test_at_a_values_place_nothing_is_built(place):
-    for target in EVERYTHING:
+    for target in tried(place):
         assert refused(place, target).startswith(".".join(place)), target
 
 
