@@ -10,10 +10,10 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from metarl_run.kinds import Count, MultipleOfTwice
 from metarl_run.maths.parallel import divisible, in_parallel
-from metarl_run.network.base import Network
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.network.product import addmm, matmul
+from metarl_run.network.reading import Reading
 from metarl_run.types import Memory, Params
 
 LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first source
@@ -26,7 +26,7 @@ STEPPED = 2**20
 """Elements of the keys that one thread reads at a time."""
 
 
-class Transformer(Network):
+class Transformer(Reading):
     """Blocks of attention over the lifetime so far, then linear heads.
 
         yₜ = xₜ W + b + p(t)
@@ -42,6 +42,7 @@ class Transformer(Network):
         layers: blocks.
         attention_heads: per block, each of width H / attention_heads.
         feed_forward: width of a block's hidden layer.
+        read: of the heads, which read norm(y), see `metarl_run.network.reading`.
 
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
     whole lifetime instead of the latest few steps, and normalises before each branch instead of relying on an
@@ -55,8 +56,6 @@ class Transformer(Network):
     attention_heads: Count
     feed_forward: Count
 
-    provides: ClassVar[tuple[str, ...]] = ("memory",)
-    requires: ClassVar[tuple[str, ...]] = ("remembers",)
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
     def init(self, generator: torch.Generator) -> Params:
@@ -83,12 +82,11 @@ class Transformer(Network):
             params |= fresh(f"{layer}.wide", H, F)
             params |= fresh(f"{layer}.narrow", F, H, branch)
         params |= fresh_norm("norm")
+        if self.reader:
+            return params | self.reader.init(generator)
         for head, outputs in self.heads.items():
             params |= fresh(head, H, outputs, LAST_LAYER_SCALE)
         return params
-
-    def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
 
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         nothing = params["input.weight"].new_zeros(num_tasks, 1, 0, self.hidden)
@@ -144,6 +142,8 @@ class Transformer(Network):
             wide = affine(params, f"{layer}.wide", norm(params, f"{layer}.wide.norm", y)).relu()
             y = y + affine(params, f"{layer}.narrow", wide)
         y = norm(params, "norm", y)
+        if self.reader:
+            return self.reader(params, y, x), now
         return {head: affine(params, head, y) for head in self.heads}, now
 
     def _apart(self, z: Float[Tensor, "N L H"]) -> Float[Tensor, "N heads L width"]:
