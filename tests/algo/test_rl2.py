@@ -111,16 +111,17 @@ def along(steps, rollout):
 
 # --- The memory is that of the lifetime, and learning starts from where acting did ---
 
-NETWORKS = ["gru", "lstm", "min_gru", "transformer"]
+NETWORKS = ["gru", "lstm", "min_gru", "ssd", "transformer"]
 FAMILIES = {  # the option, the episodes of a lifetime and further overrides
     "uneven": ("cartpole_family", 3, ["env.horizon=40"]),
     "many episodes": ("random_mdp", 12, ["env.horizon=5"]),
     "continuous": ("navigation", 2, ["env.horizon=20"]),
     "by state": ("random_mdp", 12, ["env.horizon=5", "algo.encoding=transition", "network.read=observation"]),
+    "from a hypernetwork": ("navigation", 2, ["env.horizon=20", "network.read=hypernetwork"]),
 }
 
 
-CASES = [(network, case) for network in NETWORKS for case in FAMILIES if (network, case) != ("transformer", "by state")]
+CASES = [(network, case) for network in NETWORKS for case in FAMILIES]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=" ".join)
