@@ -111,17 +111,22 @@ def along(steps, rollout):
 
 # --- The memory is that of the lifetime, and learning starts from where acting did ---
 
-NETWORKS = ["gru", "lstm", "min_gru", "ssd", "transformer"]
+NETWORKS = ["gru", "lstm", "min_gru", "transformer"]
 FAMILIES = {  # the option, the episodes of a lifetime and further overrides
     "uneven": ("cartpole_family", 3, ["env.horizon=40"]),
     "many episodes": ("random_mdp", 12, ["env.horizon=5"]),
     "continuous": ("navigation", 2, ["env.horizon=20"]),
     "by state": ("random_mdp", 12, ["env.horizon=5", "algo.encoding=transition", "network.read=observation"]),
-    "from a hypernetwork": ("navigation", 2, ["env.horizon=20", "network.read=hypernetwork"]),
+    "from a hypernetwork": (
+        "random_mdp",
+        12,
+        ["env.horizon=5", "network.hidden=16", "network.read=hypernetwork", "network.read_units=4"],
+    ),
 }
 
 
-CASES = [(network, case) for network in NETWORKS for case in FAMILIES]
+CASES = [(network, case) for network in NETWORKS for case in [*FAMILIES][:4]]
+CASES += [("ssd", "by state"), ("min_gru", "from a hypernetwork")]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=" ".join)
