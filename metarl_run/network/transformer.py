@@ -1,13 +1,14 @@
 """Causal transformers, whose memory keeps the whole lifetime."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
+from metarl_run.component import field
 from metarl_run.kinds import Count, MultipleOfTwice
 from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.by_rows import by_rows
@@ -42,19 +43,23 @@ class Transformer(Reading):
         layers: blocks.
         attention_heads: per block, each of width H / attention_heads.
         feed_forward: width of a block's hidden layer.
+        positions: p, `waves` of growing length, or `none`, p(t) = 0: attention then weighs what was seen by its content
+            alone. Waves are larger than fresh embeddings of small inputs, which therefore take long to matter.
         read: of the heads, which read norm(y), see `metarl_run.network.reading`.
 
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
     whole lifetime instead of the latest few steps, and normalises before each branch instead of relying on an
     initialisation that needs no norm.
     Source: Vaswani et al. (2017), arXiv:1706.03762; Radford et al. (2019), "Language Models
-    are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
+    are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches;
+    Kazemnejad et al. (2023), arXiv:2305.19466, for none of the positions.
     """
 
     hidden: Annotated[Count, MultipleOfTwice("attention_heads")]
     layers: Count
     attention_heads: Count
     feed_forward: Count
+    positions: Literal["waves", "none"] = field(default="waves")
 
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
@@ -129,7 +134,9 @@ class Transformer(Reading):
         """The heads at L further steps, and keys and values `[N, t + L, H]` afterwards. L is 1 unless t is 0."""
         into = into or {}
         t, L = past["0.keys"].shape[1], x.shape[1]
-        y = affine(params, "input", x) + positions(t, t + L, self.hidden, x)
+        y = affine(params, "input", x)
+        if self.positions == "waves":
+            y = y + positions(t, t + L, self.hidden, x)
         now: Memory = {}
         for layer in range(self.layers):
             q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)
