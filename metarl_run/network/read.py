@@ -62,6 +62,11 @@ class StateRead:
             }
         return params
 
+    def names(self) -> list[str]:
+        """Names of the parameters."""
+        of_heads = [f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias")]
+        return ["read.states", "read.weight", "read.bias", *of_heads]
+
     def __call__(
         self, params: Params, h: Float[Tensor, "... H"], x: Float[Tensor, "... D"]
     ) -> dict[str, Float[Tensor, "... outputs"]]:

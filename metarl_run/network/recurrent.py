@@ -2,22 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
-import gymnasium
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from metarl_run.component import field
-from metarl_run.kinds import Count
 from metarl_run.maths.parallel import divisible, in_parallel
 from metarl_run.network.affine import affine
-from metarl_run.network.base import Network
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.network.product import addmm
-from metarl_run.network.read import StateRead
+from metarl_run.network.reading import Reading
 from metarl_run.types import Memory, Params
 
 COLUMNS = 16
@@ -33,7 +29,7 @@ STEPPED = 2**16
 """Elements of the memory that one thread steps at a time; with half as many, one thread takes 1.05 times as long."""
 
 
-class Recurrent(Network):
+class Recurrent(Reading):
     """A cell of H units that reads its input through gates, and linear heads on its hidden state and on the input.
 
         gₜ = xₜ W + b,        hₜ = cell(gₜ, hₜ₋₁),        headₜ = hₜ W_head + xₜ V_head + b_head
@@ -45,10 +41,7 @@ class Recurrent(Network):
 
     Args:
         hidden: H, units of the memory.
-        read: of the heads: `linear` as above, or by the `observation`, see `metarl_run.network.read`.
-        read_width: numbers read in a state, by the observation.
-        read_units: of the layer between these and the heads.
-        observation_space: of the task family, by whose states the memory is read.
+        read: of the heads: `linear` as above, or otherwise, see `metarl_run.network.reading`.
 
     Attributes:
         gates: number of blocks of H units in g.
@@ -56,35 +49,9 @@ class Recurrent(Network):
     Source: Saxe et al. (2014), arXiv:1312.6120, for orthogonal initial matrices.
     """
 
-    hidden: Count
-    read: Literal["linear", "observation"] = field(default="linear")
-    read_width: Count = field(default=16)
-    read_units: Count = field(default=64)
-    observation_space: gymnasium.Space[Any] | None = field(default=None)
-
-    provides: ClassVar[tuple[str, ...]] = ("memory",)
-    requires: ClassVar[tuple[str, ...]] = ("remembers",)
-    requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
-        "read": {"observation": ("tabular", "observation_first")}
-    }
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("hidden", "hidden")}
+    linear: ClassVar[tuple[str, ...]] = ("weight", "shortcut", "bias")
     gates: ClassVar[int]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.by_state = None
-        if self.read == "observation":
-            states = 0 if self.observation_space is None else (self.observation_space.shape or (0,))[0]
-            if not states:
-                raise ValueError("read observation needs an observation_space")
-            self.by_state = StateRead(
-                num_states=states,
-                num_inputs=self.num_inputs,
-                hidden=self.hidden,
-                heads=self.heads,
-                width=self.read_width,
-                units=self.read_units,
-            )
 
     def init(self, generator: torch.Generator) -> Params:
         D, H, device = self.num_inputs, self.hidden, generator.device
@@ -98,8 +65,8 @@ class Recurrent(Network):
         return params | self._fresh_heads(generator)
 
     def _fresh_heads(self, generator: torch.Generator) -> Params:
-        if self.by_state:
-            return self.by_state.init(generator)
+        if self.reader:
+            return self.reader.init(generator)
         D, H, device = self.num_inputs, self.hidden, generator.device
         params: Params = {}
         for head, outputs in self.heads.items():
@@ -111,10 +78,6 @@ class Recurrent(Network):
                 f"{head}.bias": torch.zeros(1, outputs, device=device),
             }
         return params
-
-    def head_names(self) -> frozenset[str]:
-        names = frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
-        return names | {"read.states", "read.weight", "read.bias"} if self.by_state else names
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         M, B, _ = x.shape
@@ -132,8 +95,8 @@ class Recurrent(Network):
         return dict(zip(self.heads, found, strict=False)), dict(zip(memory, found[len(self.heads) :], strict=True))
 
     def sequence(self, params: Params, x: Float[Tensor, "T N D"]) -> Mapping[str, Tensor]:
-        if self.by_state:
-            return self.by_state(params, self.memories(params, x), x)
+        if self.reader:
+            return self.reader(params, self.memories(params, x), x)
         V, b, W_head = (
             torch.cat([params[f"{head}.{part}"] for head in self.heads], -1) for part in ("shortcut", "bias", "weight")
         )
@@ -151,8 +114,8 @@ class Recurrent(Network):
         return self.scan(params, pad(x, (0, 1), value=1.0), torch.cat([W, b]), torch.eye(self.hidden).to(x))
 
     def _heads(self, params: Params, h: Tensor, x: Tensor) -> dict[str, Tensor]:
-        if self.by_state:
-            return self.by_state(params, h, x)
+        if self.reader:
+            return self.reader(params, h, x)
         return {
             head: affine(affine(params[f"{head}.bias"], x, params[f"{head}.shortcut"]), h, params[f"{head}.weight"])
             for head in self.heads

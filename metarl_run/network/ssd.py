@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, softplus
 
 from metarl_run.kinds import Count, MultipleOf
-from metarl_run.network.base import Network
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import LAST_LAYER_SCALE
+from metarl_run.network.reading import Reading
 from metarl_run.types import Memory, Params
 
 CHUNK = 64
@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 1, 100
 """Steps that a fresh memory lasts: one end for the first of a block's P memories, the other for the last."""
 
 
-class SSD(Network):
+class SSD(Reading):
     """Blocks of P memories each, matrices S that decay and are written to and read from by what the input selects.
 
         (q, k, v, i_d, g) = norm(y) W,        d = softplus(i_d + b_d),        a = exp(−d A)
@@ -44,6 +44,7 @@ class SSD(Network):
         layers: number of blocks.
         memories: P, in each block.
         key: entries of q and k.
+        read: of the heads, which read y, see `metarl_run.network.reading`.
 
     Differs from the paper: no convolution before q, k and v, whose part residual layers of a lifetime's step-wise
     input do not need; q and k of each memory are its own; layer norm, not RMS norm.
@@ -56,8 +57,6 @@ class SSD(Network):
     memories: Count
     key: Count
 
-    provides: ClassVar[tuple[str, ...]] = ("memory",)
-    requires: ClassVar[tuple[str, ...]] = ("remembers",)
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
     def __post_init__(self) -> None:
@@ -85,13 +84,12 @@ class SSD(Network):
             params |= fresh_norm(f"{layer}.read.norm")
             params[f"{layer}.read.weight"] = uniform(H, H, self.layers**-0.5)
         params |= fresh_norm("norm")
+        if self.reader:
+            return params | self.reader.init(generator)
         for head, outputs in self.heads.items():
             params[f"{head}.weight"] = uniform(H, outputs, LAST_LAYER_SCALE)
             params[f"{head}.bias"] = torch.zeros(1, outputs, device=device)
         return params
-
-    def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
 
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         size = self.key * self.hidden  # P matrices of E × H / P
@@ -133,6 +131,8 @@ class SSD(Network):
             z = norm(params, f"{layer}.read.norm", z) * torch.nn.functional.silu(g)
             y = y + affine(z, params[f"{layer}.read.weight"])
         y = norm(params, "norm", y)
+        if self.reader:
+            return self.reader(params, y, x), now
         return {head: affine(y, params[f"{head}.weight"], params[f"{head}.bias"]) for head in self.heads}, now
 
     def _recur(

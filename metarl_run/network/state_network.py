@@ -40,8 +40,7 @@ class StateNetwork(Network):
         return self.by_state.init(generator)
 
     def head_names(self) -> frozenset[str]:
-        names = frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "shortcut", "bias"))
-        return names | {"read.states", "read.weight", "read.bias"}
+        return frozenset(self.by_state.names())
 
     def __call__(self, params: Params, x: Tensor, memory: Memory) -> tuple[Mapping[str, Tensor], Memory]:
         s, b = x.tensor_split([self.num_states], -1)

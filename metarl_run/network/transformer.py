@@ -1,19 +1,20 @@
 """Causal transformers, whose memory keeps the whole lifetime."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
+from metarl_run.component import field
 from metarl_run.kinds import Count, MultipleOfTwice
 from metarl_run.maths.parallel import divisible, in_parallel
-from metarl_run.network.base import Network
 from metarl_run.network.by_rows import by_rows
 from metarl_run.network.mlp import LAST_LAYER_SCALE
 from metarl_run.network.product import addmm, matmul
+from metarl_run.network.reading import Reading
 from metarl_run.types import Memory, Params
 
 LONGEST_WAVE = 10_000  # of the positions, in steps over 2π; as in the first source
@@ -26,7 +27,7 @@ STEPPED = 2**20
 """Elements of the keys that one thread reads at a time."""
 
 
-class Transformer(Network):
+class Transformer(Reading):
     """Blocks of attention over the lifetime so far, then linear heads.
 
         yₜ = xₜ W + b + p(t)
@@ -42,21 +43,24 @@ class Transformer(Network):
         layers: blocks.
         attention_heads: per block, each of width H / attention_heads.
         feed_forward: width of a block's hidden layer.
+        positions: p, `waves` of growing length, or `none`, p(t) = 0: attention then weighs what was seen by its content
+            alone. Waves are larger than fresh embeddings of small inputs, which therefore take long to matter.
+        read: of the heads, which read norm(y), see `metarl_run.network.reading`.
 
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
     whole lifetime instead of the latest few steps, and normalises before each branch instead of relying on an
     initialisation that needs no norm.
     Source: Vaswani et al. (2017), arXiv:1706.03762; Radford et al. (2019), "Language Models
-    are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches.
+    are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches;
+    Kazemnejad et al. (2023), arXiv:2305.19466, for none of the positions.
     """
 
     hidden: Annotated[Count, MultipleOfTwice("attention_heads")]
     layers: Count
     attention_heads: Count
     feed_forward: Count
+    positions: Literal["waves", "none"] = field(default="waves")
 
-    provides: ClassVar[tuple[str, ...]] = ("memory",)
-    requires: ClassVar[tuple[str, ...]] = ("remembers",)
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
     def init(self, generator: torch.Generator) -> Params:
@@ -83,12 +87,11 @@ class Transformer(Network):
             params |= fresh(f"{layer}.wide", H, F)
             params |= fresh(f"{layer}.narrow", F, H, branch)
         params |= fresh_norm("norm")
+        if self.reader:
+            return params | self.reader.init(generator)
         for head, outputs in self.heads.items():
             params |= fresh(head, H, outputs, LAST_LAYER_SCALE)
         return params
-
-    def head_names(self) -> frozenset[str]:
-        return frozenset(f"{head}.{part}" for head in self.heads for part in ("weight", "bias"))
 
     def initial_memory(self, params: Params, num_tasks: int) -> Memory:
         nothing = params["input.weight"].new_zeros(num_tasks, 1, 0, self.hidden)
@@ -131,7 +134,9 @@ class Transformer(Network):
         """The heads at L further steps, and keys and values `[N, t + L, H]` afterwards. L is 1 unless t is 0."""
         into = into or {}
         t, L = past["0.keys"].shape[1], x.shape[1]
-        y = affine(params, "input", x) + positions(t, t + L, self.hidden, x)
+        y = affine(params, "input", x)
+        if self.positions == "waves":
+            y = y + positions(t, t + L, self.hidden, x)
         now: Memory = {}
         for layer in range(self.layers):
             q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)
@@ -144,6 +149,8 @@ class Transformer(Network):
             wide = affine(params, f"{layer}.wide", norm(params, f"{layer}.wide.norm", y)).relu()
             y = y + affine(params, f"{layer}.narrow", wide)
         y = norm(params, "norm", y)
+        if self.reader:
+            return self.reader(params, y, x), now
         return {head: affine(params, head, y) for head in self.heads}, now
 
     def _apart(self, z: Float[Tensor, "N L H"]) -> Float[Tensor, "N heads L width"]:

@@ -1,4 +1,5 @@
-"""RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: cells of 256 units, attention, state space.
+"""RL² in random MDPs of 10 states, 512 lifetimes of 10 episodes × 10 steps: cells of 256 units, attention, state space;
+linear heads, and some that read the memory otherwise.
 
 The rollout is that of `live`, the update that of `meta_update`: PPO, 4 passes in 4 minibatches each. The project also
 measures the policy's KL divergence before every step; the peer does not.
@@ -40,6 +41,15 @@ def cases(tiny: bool) -> Iterator[Case]:
         "min_gru": ("network=min_gru", f"network.hidden={hidden}"),
         "transformer": ("network=transformer",),
         "ssd": ("network=ssd", f"network.hidden={hidden}"),
+        **{
+            f"{name}, {heads}": (f"network={name}", f"network.read={heads}", *sizes)
+            for name, heads, *sizes in (
+                ("min_gru", "observation", f"network.hidden={hidden}"),
+                ("min_gru", "hypernetwork", f"network.hidden={hidden}"),
+                ("transformer", "observation"),
+                ("ssd", "observation", f"network.hidden={hidden}"),
+            )
+        },
     }
     for name in ["gru"] if tiny else networks:
         network = networks[name]
@@ -66,6 +76,9 @@ def operations(algo: RL2) -> float:
     """Floating-point operations of the products in one forward step."""
     network = algo.network
     weights = [θ for θ in algo.meta_params.values() if θ.dim() == 2 and min(θ.shape) > 1]
+    weights += [
+        θ[0] for θ in algo.meta_params.values() if θ.dim() == 3
+    ]  # of the state in which it is read
     return 2 * (sum(θ.numel() for θ in weights) + pairs(network))
 
 

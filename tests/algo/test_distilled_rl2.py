@@ -98,6 +98,22 @@ def test_distillation_alone_makes_the_policy_the_teachers():
     assert before < 0.4 and agreement(family, algo) > 0.85
 
 
+def test_a_warm_start_is_the_distilled_policy_until_the_first_step_of_ppo():
+    """Whether PPO follows in the same run, or RL² starts from the parameters."""
+    family, alone = built("meta_iterations=3")
+    _, before = built("meta_iterations=5")
+    for algo in (alone, before):
+        trained(family, algo, 1, 3)
+    distilled = {name: θ.detach().clone() for name, θ in alone.meta_params.items()}
+    lifetimes, policy = lives(before, family, 4)(before.episodes - 1).merged()
+    assert all(torch.equal(before.meta_params[name], θ) for name, θ in distilled.items())
+    _, rl2 = build_agent(composed("logger=files", "algo=rl2", *BANDIT[:1], *BANDIT[2:5]).config, STREAMS)
+    rl2.load_meta_params(distilled)
+    with torch.no_grad():
+        same = rl2.learner.policy(rl2.network.sequence(rl2.meta_params, rl2.senses(lifetimes))).log_probs()
+    torch.testing.assert_close(same, policy.log_probs(), rtol=0, atol=1e-6)
+
+
 def test_the_cross_entropy_is_kept_with_a_weight_that_moves_along_a_line():
     _, algo = built("algo.teacher_weight=0.5", "algo.final_teacher_weight=0.1", "meta_iterations=6")
     weights = []

@@ -117,10 +117,16 @@ FAMILIES = {  # the option, the episodes of a lifetime and further overrides
     "many episodes": ("random_mdp", 12, ["env.horizon=5"]),
     "continuous": ("navigation", 2, ["env.horizon=20"]),
     "by state": ("random_mdp", 12, ["env.horizon=5", "algo.encoding=transition", "network.read=observation"]),
+    "from a hypernetwork": (
+        "random_mdp",
+        12,
+        ["env.horizon=5", "network.hidden=16", "network.read=hypernetwork", "network.read_units=4"],
+    ),
 }
 
 
-CASES = [(network, case) for network in NETWORKS for case in FAMILIES if (network, case) != ("transformer", "by state")]
+CASES = [(network, case) for network in NETWORKS for case in [*FAMILIES][:4]]
+CASES += [("ssd", "by state"), ("min_gru", "from a hypernetwork")]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=" ".join)

@@ -120,6 +120,7 @@ def test_a_compiled_lifetime_is_the_lifetime(overrides, monkeypatch):
         ("algo=rl2", "env=bandit", "network.hidden=5"),
         ("algo=rl2", "env=bandit_gaussian", "network.hidden=5"),
         ("algo=rl2", "env=gridworld", "network=lstm", "network.hidden=5"),
+        ("algo=rl2", "env=random_mdp", "network=min_gru", "network.hidden=5", "network.read=hypernetwork"),
         ("algo=rl2", "env=navigation", "env.horizon=40", "env.goal_radius=0.3", "network.hidden=5"),
         ("algo=rl2", "env=cartpole_family", "env.horizon=12", "network=lstm", "network.hidden=5"),
         ("algo=rl2", "env=navigation", "env.horizon=10", "network.hidden=5"),

@@ -66,6 +66,16 @@ BAD = {
         "network.read: observation requires an agent whose inputs begin with the observation, which algo=rl3_markov",
         "algo.inputs=all",
     ),
+    "attention read by a state that cannot be indexed": (
+        ["algo=rl2", "env=navigation", "network=transformer", "network.read=observation"],
+        "network.read: observation requires a tabular family, which env=navigation does not provide",
+        "or network.read=linear",
+    ),
+    "a network of an observation that the agent does not show": (
+        ["algo=rl3_markov", "env=random_mdp", "network=ssd", "network.read=hypernetwork"],
+        "network.read: hypernetwork requires an agent whose inputs begin with the observation, which algo=rl3_markov",
+        "algo.inputs=all",
+    ),
     "one episode to learn from, which is its own baseline": (
         ["episodes_per_task=1"],
         "episodes_per_task: must be at least 2 with learner.baseline=time",

@@ -4,13 +4,14 @@ import os
 import threading
 import time
 
+import gymnasium
 import pytest
 import torch
 from suited import composed
 
 from metarl_run.lifetime import live
 from metarl_run.maths.parallel import in_parallel, num_threads, traced, use_threads
-from metarl_run.network import min_gru, recurrent, ssd, tanh_network, transformer
+from metarl_run.network import hypernetwork, min_gru, recurrent, ssd, tanh_network, transformer
 from metarl_run.network.gru import GRU
 from metarl_run.network.lstm import LSTM
 from metarl_run.network.min_gru import MinGRU
@@ -30,6 +31,9 @@ WITH_MEMORY = {
     "ssd": SSD(num_inputs=D, heads=HEADS, hidden=H, layers=2, memories=2, key=4),
     "min_gru": MinGRU(num_inputs=D, heads=HEADS, hidden=H),
     "transformer": Transformer(num_inputs=D, heads=HEADS, hidden=H, layers=2, attention_heads=2, feed_forward=H),
+    "from a hypernetwork": MinGRU(
+        num_inputs=D, heads=HEADS, hidden=H, read="hypernetwork", observation_space=gymnasium.spaces.Box(0, 1, (2,))
+    ),
 }
 
 
@@ -50,6 +54,7 @@ def small_blocks(monkeypatch):
         (ssd, "CACHED", T * 5 * H),
         (transformer, "CACHED", T * 5 * H),
         (transformer, "STEPPED", 5 * H),
+        (hypernetwork, "CACHED", 10_000),
         (tanh_network, "CACHED", 1),
         (tanh_network, "ROLLED_OUT", 1),
     ):

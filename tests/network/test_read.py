@@ -1,17 +1,11 @@
 """Heads that read the memory by the state: against a loop over rows."""
 
-import gymnasium
-import pytest
 import torch
 
-from metarl_run.network.gru import GRU
-from metarl_run.network.lstm import LSTM
-from metarl_run.network.min_gru import MinGRU
 from metarl_run.network.read import StateRead, read
 
 S, D, H, W, U, T, N = 3, 5, 4, 2, 6, 7, 4
 HEADS = {"policy": 3, "value": 1}
-CELLS = {"gru": GRU, "lstm": LSTM, "min_gru": MinGRU}
 
 
 def normals(*shape, seed=0):
@@ -70,36 +64,6 @@ def test_a_state_that_no_row_is_in_has_a_derivative_of_zero():
     y = read(normals(2, H, seed=2), W_s, torch.tensor([2, 0]))
     (slope,) = torch.autograd.grad(y.sum(), W_s)
     assert slope[[0, 2]].abs().min() > 0 and not slope[1].any()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_read_by_the_state_learns_from_what_it_acted_on(cell):
-    space = gymnasium.spaces.Box(0.0, 1.0, (S,))
-    network = CELLS[cell](
-        num_inputs=D, heads=HEADS, hidden=H, read="observation", read_width=W, read_units=U, observation_space=space
-    )
-    params = moved(network.init(torch.Generator().manual_seed(0)))
-    assert network.head_names() == {n for n in params if n.partition(".")[0] in (*HEADS, "read")}
-    x, _ = inputs(T, N)
-    memory, outputs = network.initial_memory(params, N), []
-    for now in x:
-        output, memory = network(params, now.unsqueeze(1), memory)
-        outputs.append(output)
-    wanted = {head: torch.stack([output[head].squeeze(1) for output in outputs]) for head in HEADS}
-    got = network.sequence(params, x)
-    gradients = [
-        torch.autograd.grad(sum(value.square().sum() for value in out.values()), list(params.values()))
-        for out in (wanted, got)
-    ]
-    for head in HEADS:
-        torch.testing.assert_close(got[head], wanted[head], rtol=0, atol=1e-10)
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
-
-
-def test_a_read_without_states_is_refused():
-    with pytest.raises(ValueError, match="read observation needs an observation_space"):
-        GRU(num_inputs=D, heads=HEADS, hidden=H, read="observation")
 
 
 def test_everywhere_is_a_read_in_every_state():

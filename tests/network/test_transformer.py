@@ -60,6 +60,16 @@ def test_a_sequence_goes_through_blocks_as_torch_has_them():
         torch.testing.assert_close(value, y @ params[f"{head}.weight"] + params[f"{head}.bias"])
 
 
+@pytest.mark.parametrize("kind", ["waves", "none"])
+def test_without_positions_the_order_of_earlier_steps_does_not_matter(kind):
+    """In one block; of several, the later ones see how much the earlier ones had seen."""
+    network = make(layers=1, positions=kind)
+    params = {name: θ.double() + 0.3 * normals(*θ.shape, seed=1) for name, θ in fresh(network).items()}
+    x = normals(T, N, D, seed=2)
+    change = network.sequence(params, x)["policy"][-1] - network.sequence(params, x[[3, 1, 0, 4, 2, 5]])["policy"][-1]
+    assert (change.abs().max() < 1e-12) == (kind == "none")
+
+
 def test_positions_are_waves_of_growing_length():
     """Eight numbers: sin and cos of t, t / 10, t / 100 and t / 1000."""
     p = positions(0, 300, 8, torch.empty(0, dtype=torch.float64))
