@@ -165,9 +165,8 @@ class Camera:
             if over and (self.step % self.every == 0 or not alive):
                 self._draw()
         elif over:
-            if (
-                going and self.episodes[-1].frames and self.step % self.every != 1 % self.every
-            ):  # the state before the last step was not drawn
+            drawn = self.step % self.every == 1 % self.every  # the last state before the end
+            if going and not drawn and self.episodes[-1].frames:
                 self._keep(self.env.family.render(self.task, before, self.past[:-1]))
             self.episodes[-1].returns[-1:] = [self.episodes[-1].total]
             if alive:
