@@ -86,12 +86,13 @@ def test_an_environment_draws_itself_and_keeps_the_last_picture_of_an_episode():
 
 def test_pictures_show_the_way_of_the_episode():
     """Whoever moved elsewhere and back gets another picture; the next episode begins without it."""
-    env = gymnasium.make_vec(NAVIGATION, num_envs=1, render_mode="rgb_array", horizon=2)
+    env = gymnasium.make_vec(NAVIGATION, num_envs=1, render_mode="rgb_array", horizon=3)
     env.reset(seed=0)
     (first,) = env.render()
     env.step(np.full((1, 2), 0.05))
-    env.step(np.full((1, 2), -0.05))  # the last step: its episode is over
+    env.step(np.full((1, 2), -0.05))
     (back,) = env.render()
+    env.step(np.zeros((1, 2)))  # the last of its episode
     env.step(np.zeros((1, 2)))
     (anew,) = env.render()
     assert (back != first).any() and (anew == first).all()
