@@ -247,7 +247,7 @@ def _write(images: Sequence[Image.Image], path: Path) -> None:
         import imageio.v3
 
         still = [images[-1]] * round(PAUSE / seconds)
-        imageio.v3.imwrite(path, [_even(np.asarray(image)) for image in (*images, *still)], fps=round(1 / seconds))
+        imageio.v3.imwrite(path, [_in_blocks(np.asarray(image)) for image in (*images, *still)], fps=round(1 / seconds))
     except (ImportError, ValueError, OSError, RuntimeError) as error:  # the last one: ffmpeg itself is missing
         reason = f"cannot be written as {path.suffix[1:]}: {error}"
         raise ConfigError("film", reason, HINT) from error
@@ -266,6 +266,7 @@ def _changes(images: Sequence[Image.Image]) -> list[Image.Image]:
     return changes
 
 
-def _even(frame: np.ndarray) -> np.ndarray:
-    """A picture of even height and width, as codecs want it."""
-    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+def _in_blocks(frame: np.ndarray) -> np.ndarray:
+    """A picture whose height and width are multiples of 16, as codecs want it, with white added."""
+    height, width, _ = frame.shape
+    return np.pad(frame, ((0, -height % 16), (0, -width % 16), (0, 0)), constant_values=255)

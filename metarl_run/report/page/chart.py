@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_run.maths.statistics import bootstrap_interval, by_step, interquartile_mean
 from metarl_run.report.coarse import coarse_curve
-from metarl_run.report.learning import SIDES, training_curve
+from metarl_run.report.learning import SIDES, TRAINING_AXES, training_curve
 from metarl_run.report.names import display_name
 from metarl_run.report.run.terminal import number
 from metarl_run.report.sweep.groups import Group
@@ -31,11 +31,6 @@ AXES = {
     "episodes_seen": "episodes seen in the task",
     "env_steps_seen": "environment steps in the task",
     "adaptation_step": "adaptation steps",
-}
-TRAINING_AXES = {
-    "iteration": "meta-iterations",
-    "env_steps": "environment steps of meta-training",
-    "seconds": "seconds of meta-training",
 }
 
 
