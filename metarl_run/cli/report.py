@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--size", type=_size, metavar="WxH", help="of pictures, in inches, such as 6.5x3")
     parser.add_argument("--font", metavar="NAME", help="of text in pictures, such as 'DejaVu Serif'")
     parser.add_argument("--font-size", type=float, default=9.5, metavar="POINTS", help="(default: 9.5)")
+    axes = ("iteration", "env_steps", "seconds")
+    parser.add_argument("--axis", choices=axes, help="of learning curves in pictures; the page has all three")
     given = parser.parse_args(argv)
     if not 1 <= given.font_size <= 100:
         raise ConfigError("--font-size", f"must be in [1, 100], got {given.font_size:g}")
@@ -40,7 +42,12 @@ def main(argv: Sequence[str]) -> int:
     if unknown := [ending for ending in given.format if ending not in ENDINGS]:
         raise ConfigError("--format", f"no format is {unknown[0]}", f"some of {','.join(ENDINGS)}")
     options = PictureOptions(
-        size=given.size, font=given.font, font_size=given.font_size, title=given.title, endings=given.format
+        size=given.size,
+        font=given.font,
+        font_size=given.font_size,
+        title=given.title,
+        axis=given.axis,
+        endings=given.format,
     )
     try:
         report = compare.write(given.folders, given.output, options, methods=given.methods, envs=given.env)

@@ -1,14 +1,17 @@
 """Bandits with Bernoulli or Gaussian arms, whose means are unknown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import gymnasium
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.base import Split, Step, Task, TaskFamily
+from metarl_run.env.drawing import MUTED, Canvas, bars
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions, NonNegative, ProbabilityIf, Several
 from metarl_run.maths.bandits import bayes_optimal_rewards
@@ -114,3 +117,14 @@ class Bandit(TaskFamily):
 
     def observe(self, task: BanditTask, state: BanditState) -> Float[Tensor, "M B 1"]:
         return state.one_hot.clone()
+
+    def render(self, task: BanditTask, state: BanditState, past: Sequence[Step] = ()) -> np.ndarray:
+        """The mean reward of every arm, with the number of its pulls below and the latest in colour."""
+        canvas, arms = Canvas(0.0, 1.0), [int(step.action) for step in past]
+        pulls = [str(arms.count(arm)) for arm in range(self.num_arms)]
+        bars(canvas, (0.05, 0.16), (0.95, 0.82), task.mean_reward.flatten().tolist(), arms[-1] if arms else None, pulls)
+        canvas.text((0.05, 0.93), "mean reward of each arm", MUTED, anchor="lm")
+        canvas.text((0.05, 0.04), "pulls", MUTED, anchor="lm")
+        if past:
+            canvas.text((0.95, 0.04), f"latest reward {past[-1].reward:.3g}", anchor="rm")
+        return canvas.array()

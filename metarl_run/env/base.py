@@ -7,9 +7,9 @@ training, testing, planning and Gymnasium. Time limits, resets and `alive` belon
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -61,6 +61,20 @@ class Task:
             hashlib.blake2b(b"".join(c[i].numpy().tobytes() for c in columns), digest_size=8).hexdigest()
             for i in range(self.num_tasks)
         ]
+
+
+class Step(NamedTuple):
+    """A step of one environment of one task, as pictures show it.
+
+    Attributes:
+        state: before the step, a record of tensors `[1, 1, …]`.
+        action: chosen in it, `[1, 1]` or `[1, 1, d]`.
+        reward: of the step.
+    """
+
+    state: Any
+    action: Tensor
+    reward: float
 
 
 class TaskFamily(Component, ABC):
@@ -170,8 +184,14 @@ class TaskFamily(Component, ABC):
         """Outcomes of the step that led to `state`, each `[M, B]`; called only if there are any."""
         raise NotImplementedError(f"{type(self).__name__} declares outcomes and must define outcomes_of")
 
-    def render(self, task: Any, state: Any) -> np.ndarray | None:
-        """A picture of the state of one environment of one task, uint8 `[height, width, 3]`; None if there is none."""
+    def render(self, task: Any, state: Any, past: Sequence[Step] = ()) -> np.ndarray | None:
+        """A picture of the state of one environment of one task, uint8 `[height, width, 3]`; None if there is none.
+
+        Args:
+            task: one task.
+            state: of one environment, a record of tensors `[1, 1, …]`.
+            past: steps of the episode that led to it, the latest last; of all episodes, if each is a single step.
+        """
         return None
 
     def for_pictures(self) -> "TaskFamily":

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -12,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
-from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.drawing import ACCENT, PALE, Canvas
+from metarl_run.env.base import Split, Step, Task, TaskFamily
+from metarl_run.env.drawing import ACCENT, INK, MUTED, Canvas, mixed
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions
 
@@ -191,10 +192,18 @@ class CartPoleFamily(TaskFamily):
     def observe(self, task: CartPoleTask, state: CartPoleState) -> Float[Tensor, "M B 4"]:
         return state.values.clone()
 
-    def render(self, task: CartPoleTask, state: CartPoleState) -> np.ndarray:
+    def render(self, task: CartPoleTask, state: CartPoleState, past: Sequence[Step] = ()) -> np.ndarray:
+        """The cart on its track, and the push that brought it there: longest for the strongest of 15 N."""
         (x, _, θ, _), length = state.values[0, 0].tolist(), 2 * float(task.half_length[0])
-        canvas = Canvas(-MAX_POSITION, MAX_POSITION)
-        canvas.line([(-MAX_POSITION, 0), (MAX_POSITION, 0)], PALE)
-        canvas.box((x - 0.3, -0.15), (x + 0.3, 0.15), PALE)
-        canvas.line([(x, 0.1), (x + length * math.sin(θ), 0.1 + length * math.cos(θ))], ACCENT, 6)
+        canvas, floor = Canvas(-MAX_POSITION - 0.1, MAX_POSITION + 0.1), -1.0
+        for limit in (-MAX_POSITION, MAX_POSITION):
+            canvas.line([(limit, floor - 0.15), (limit, floor + 0.15)], MUTED)
+        canvas.line([(-MAX_POSITION, floor), (MAX_POSITION, floor)], MUTED)
+        axle = floor + 0.2
+        canvas.box((x - 0.32, floor), (x + 0.32, axle + 0.1), mixed(INK, 0.25))
+        canvas.line([(x, axle), (x + length * math.sin(θ), axle + length * math.cos(θ))], ACCENT, 7)
+        canvas.dot((x, axle), 3, INK)
+        if past:
+            push = float(task.signed_force[0]) * (2 * int(past[-1].action) - 1) / 15
+            canvas.arrow((x, floor - 0.3), (x + push, floor - 0.3))
         return canvas.array()

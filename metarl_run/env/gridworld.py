@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -12,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from metarl_run.env.base import Split, Task, TaskFamily
-from metarl_run.env.drawing import GOAL, PALE, SIZE, Canvas
+from metarl_run.env.base import Split, Step, Task, TaskFamily
+from metarl_run.env.drawing import GOAL, PALE, SIZE, TRAIL, WHITE, Canvas, mixed
 from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Above, Cells, Interval, Real
 
@@ -150,11 +151,14 @@ class GridWorld(TaskFamily):
         # torch.nn.functional.one_hot checks all values first
         return (state.cell.unsqueeze(-1) == torch.arange(self.size**2, device=state.cell.device)).float()
 
-    def render(self, task: GridWorldTask, state: GridWorldState) -> np.ndarray:
+    def render(self, task: GridWorldTask, state: GridWorldState, past: Sequence[Step] = ()) -> np.ndarray:
+        """The grid with its goal, and the way of the agent."""
         canvas, goal = Canvas(0.0, float(self.size)), int(task.reward[0].argmax())
         for cell in range(self.size**2):
             y, x = divmod(cell, self.size)
-            canvas.box((x, y), (x + 1, y + 1), GOAL if cell == goal else (255, 255, 255), outline=PALE)
-        y, x = divmod(int(state.cell[0, 0]), self.size)
-        canvas.dot((x + 0.5, y + 0.5), SIZE / self.size / 4)
+            canvas.box((x, y), (x + 1, y + 1), mixed(GOAL, 0.45) if cell == goal else WHITE, outline=PALE)
+        cells = [int(place.cell) for place in (*(step.state for step in past), state)]
+        path = [(cell % self.size + 0.5, cell // self.size + 0.5) for cell in cells]
+        canvas.line(path, TRAIL, 4)
+        canvas.dot(path[-1], SIZE / self.size / 4)
         return canvas.array()

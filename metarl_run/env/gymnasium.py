@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metarl_run.component import field
-from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.base import Split, Step, Task, TaskFamily
 from metarl_run.env.gymnasium_maker import MISSING, Maker, at_path, is_reproducible, spec_of
 from metarl_run.env.gymnasium_pool import Pool
 from metarl_run.env.gymnasium_spaces import flat_action_space
@@ -269,7 +269,7 @@ class GymnasiumVectorEnv(TaskVectorEnv):
         self.single_observation_space, self.single_action_space = family.observation_space, family.action_space
         self._state = None
 
-    def picture(self, task: Task) -> np.ndarray | None:
+    def picture(self, task: Task, past: Sequence[Step] = ()) -> np.ndarray | None:
         """The first environment as it renders itself; None if it has no pictures."""
         inner = self._pool.chunks.envs[0].env
         return np.asarray(inner.render()) if inner.render_mode == "rgb_array" else None

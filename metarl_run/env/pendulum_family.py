@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -11,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.base import Split, Step, Task, TaskFamily
+from metarl_run.env.drawing import ACCENT, INK, PALE, RED, Canvas
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Distributions
 
@@ -113,3 +115,22 @@ class PendulumFamily(TaskFamily):
 
     def observe(self, task: PendulumTask, state: PendulumState) -> Float[Tensor, "M B 3"]:
         return torch.stack([state.angle.cos(), state.angle.sin(), state.velocity], -1)
+
+    def render(self, task: PendulumTask, state: PendulumState, past: Sequence[Step] = ()) -> np.ndarray:
+        """The rod, thicker the heavier it is, and the torque as an arc around its pivot."""
+        θ, length = float(state.angle), float(task.length)
+        far = max(1.7, 1.1 * length)
+        canvas = Canvas(-far, far)
+        canvas.line([(0, 0), (0, far)], PALE, 1)
+        end = length * math.sin(θ), length * math.cos(θ)
+        canvas.line([(0, 0), end], ACCENT, 8 * math.sqrt(float(task.mass)))
+        canvas.dot(end, 4 * math.sqrt(float(task.mass)), ACCENT)
+        canvas.dot((0, 0), 4, INK)
+        if past:
+            torque = float(past[-1].action.clamp(-MAX_TORQUE, MAX_TORQUE))
+            # A positive one turns clockwise, away from the upright to the right.
+            angles = [torque / MAX_TORQUE * math.pi / 2 * part / 20 for part in range(21)]
+            arc = [(0.45 * math.sin(angle), 0.45 * math.cos(angle)) for angle in angles]
+            canvas.line(arc, RED, 2)
+            canvas.arrow(arc[-3], arc[-1], RED, 2)
+        return canvas.array()

@@ -1,6 +1,7 @@
 """Base of the families whose state is a point in the plane that looks for a hidden goal."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -9,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metarl_run.env.base import TaskFamily
-from metarl_run.env.drawing import GOAL, PALE, Canvas
+from metarl_run.env.base import Step, TaskFamily
+from metarl_run.env.drawing import GOAL, MUTED, PALE, TRAIL, Canvas
 from metarl_run.kinds import Positive
 
 
@@ -64,12 +65,15 @@ class Point(TaskFamily):
     def observe(self, task: Any, state: PointState) -> Float[Tensor, "M B 2"]:
         return state.position.clone()
 
-    def render(self, task: Any, state: PointState) -> np.ndarray:
+    def render(self, task: Any, state: PointState, past: Sequence[Step] = ()) -> np.ndarray:
         canvas = Canvas(-self.view, self.view)
         canvas.line([(-self.view, 0), (self.view, 0)], PALE, 1)
         canvas.line([(0, -self.view), (0, self.view)], PALE, 1)
         self.draw_goal(canvas, task)
-        canvas.dot(state.position[0, 0].tolist(), 5)
+        path = [point.position[0, 0].tolist() for point in (*(step.state for step in past), state)]
+        canvas.line(path, TRAIL, 2)
+        canvas.dot(path[0], 3, MUTED)
+        canvas.dot(path[-1], 5)
         return canvas.array()
 
     def draw_goal(self, canvas: Canvas, task: Any) -> None:

@@ -1,15 +1,19 @@
 """Random tabular MDPs: transition rows from a Dirichlet, mean rewards from one distribution."""
 
 import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import gymnasium
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.base import Split, Step, Task, TaskFamily
+from metarl_run.env.drawing import ACCENT, GOAL, INK, MUTED, TRAIL, WHITE, Canvas, bars, mixed
 from metarl_run.env.parameter import sample
 from metarl_run.kinds import Count, Distributions, NonNegative, Several
 
@@ -127,6 +131,34 @@ class RandomMDP(TaskFamily):
     def observe(self, task: RandomMDPTask, state: RandomMDPState) -> Float[Tensor, "M B S"]:
         # torch.nn.functional.one_hot checks all values first
         return (state.number.unsqueeze(-1) == torch.arange(self.num_states, device=state.number.device)).float()
+
+    def render(self, task: RandomMDPTask, state: RandomMDPState, past: Sequence[Step] = ()) -> np.ndarray:
+        """The states in a circle, greener the better their best action pays, and the way of the agent.
+
+        Within: the mean rewards of the actions in the state that it comes from, the chosen one in colour.
+        """
+        canvas = Canvas(-1.2, 1.2)
+        turn = 2 * math.pi / self.num_states
+        places = [(math.sin(turn * s), math.cos(turn * s)) for s in range(self.num_states)]
+        radius = min(15.0, 0.4 * turn * canvas.scale)
+        way = [int(place.number) for place in (*(step.state for step in past), state)]
+        canvas.line([places[s] for s in way], TRAIL, 1)
+        if past:
+            came, arrived = places[way[-2]], places[way[-1]]
+            canvas.line([came, arrived], ACCENT, 2)
+        best = task.mean_reward[0].amax(-1)
+        green = ((best - best.min()) / (best.max() - best.min()).clamp(min=1e-6)).tolist()
+        for s, place in enumerate(places):
+            canvas.dot(place, radius, ACCENT if s == way[-1] else mixed(GOAL, 0.1 + 0.6 * green[s]))
+            if radius >= 8:
+                canvas.text(place, str(s), WHITE if s == way[-1] else INK)
+        at, chosen = (way[-2], int(past[-1].action)) if past else (way[-1], None)
+        canvas.box((-0.52, -0.46), (0.52, 0.46), WHITE, outline=None)
+        bars(canvas, (-0.46, -0.26), (0.46, 0.26), task.mean_reward[0, at].tolist(), chosen)
+        canvas.text((0, 0.36), f"actions in state {at}", MUTED, size=10)
+        if past:
+            canvas.text((0, -0.37), f"latest reward {past[-1].reward:.1f}", size=10)
+        return canvas.array()
 
 
 def symmetric_dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:

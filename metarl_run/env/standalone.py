@@ -16,22 +16,26 @@ Families that draw themselves have `render_mode="rgb_array"`.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 import torch
+from torch import Tensor
 
 from metarl_run.env.actions import from_space
-from metarl_run.env.base import Split, Task, TaskFamily
+from metarl_run.env.base import Split, Step, Task, TaskFamily
 from metarl_run.env.check import require_supported_spaces
 from metarl_run.env.registration import configuration
-from metarl_run.env.vector import TaskVectorEnv, by_env
+from metarl_run.env.vector import TaskVectorEnv, Transition, by_env
 from metarl_run.errors import ConfigError
 from metarl_run.seeding import Streams
 
 RENDERING: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+MOST_STEPS = 1000
+"""Steps that a picture shows at most, the latest."""
 
 Seeds = int | Sequence[int | None] | None
 
@@ -82,6 +86,7 @@ class FamilyVectorEnv(TaskVectorEnv):
         self.render_mode = render_mode
         self._seeds: list[int | None] = []
         self._pictures: list[np.ndarray | None] = [None] * num_envs
+        self._past: list[list[Step]] = [[] for _ in range(num_envs)]
         super().__init__(family, task, episodes_per_task=1, generator=generator)
         drawn = type(family).render is not TaskFamily.render
         if render_mode is not None and not drawn:
@@ -133,6 +138,40 @@ class FamilyVectorEnv(TaskVectorEnv):
                     all_of_them[i] = own[0]
         return states
 
+    def start(self, episodes: int = 1) -> Tensor:
+        self._begin_pictures(range(self.num_envs))
+        return super().start(episodes)
+
+    def _enter(self, task: Task) -> None:
+        if getattr(self, "task", None) is not task:
+            self._past = [[] for _ in range(task.num_tasks)]
+        super()._enter(task)
+
+    def advance(self, action: Tensor) -> Transition:
+        if self.render_mode is None:
+            return super().advance(action)
+        going = [(i, self.first_of(i)) for i, alive in enumerate(self.alive[:, 0].tolist()) if alive]
+        transition = super().advance(action)
+        for i, state in going:
+            self._past[i] = [
+                *self._past[i][1 - MOST_STEPS :],
+                Step(state, action[i : i + 1], float(transition.reward[i])),
+            ]
+        return transition
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        waiting = [] if self._state is None else (~self.alive[:, 0]).nonzero().flatten().tolist()
+        stepped = super().step(actions)
+        self._begin_pictures(waiting)
+        return stepped
+
+    def _begin_pictures(self, envs: Iterable[int]) -> None:
+        """Episodes begin in these environments; where they are single steps, pictures show all of a task."""
+        for i in envs:
+            self._pictures[i] = None
+            if self.horizon > 1:
+                self._past[i] = []
+
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture of each environment; the last one of an episode stands until the next begins."""
         if self._state is None:
@@ -141,9 +180,9 @@ class FamilyVectorEnv(TaskVectorEnv):
             gymnasium.logger.warn("render was called, but the environment was made without render_mode='rgb_array'")
             return None
         for i, alive in enumerate(self.alive[:, 0].tolist()):
-            if alive or self._pictures[i] is None:
-                state = type(self.state)(*(x[i : i + 1] for x in self.state))
-                self._pictures[i] = self.family.render(self.task.select(slice(i, i + 1)), state)
+            if alive or self.horizon == 1 or self._pictures[i] is None:
+                task = self.task.select(slice(i, i + 1))
+                self._pictures[i] = self.family.render(task, self.first_of(i), self._past[i])
         return tuple(picture for picture in self._pictures if picture is not None)
 
 

@@ -9,7 +9,7 @@ from a final state, and the padding that such an environment produces is finite.
 it is put back to its start state, which draws nothing; otherwise it is reset like the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metarl_run.env.actions import dynamics_of, from_space
-from metarl_run.env.base import Task, TaskFamily
+from metarl_run.env.base import Step, Task, TaskFamily
 from metarl_run.env.check import check_once
 
 
@@ -105,10 +105,13 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Environments that have an episode left."""
         return self._alive
 
-    def picture(self, task: Task) -> np.ndarray | None:
+    def first_of(self, i: int = 0) -> Any:
+        """A copy of the state of the first environment of task i."""
+        return type(self._state)(*(x[i : i + 1, :1].clone() for x in self._state))
+
+    def picture(self, task: Task, past: Sequence[Step] = ()) -> np.ndarray | None:
         """The first environment as its family draws it; None if it does not."""
-        first = type(self._state)(*(x[:1, :1] for x in self._state))
-        return self.family.render(task, first)
+        return self.family.render(task, self.first_of(), past)
 
     def start(self, episodes: int = 1) -> Float[Tensor, "M B D"]:
         """Begin a lifetime of `episodes` consecutive episodes in every environment; return the first observations."""

@@ -237,6 +237,7 @@ class PictureOptions:
         font: family of all text, such as `DejaVu Serif` or `Times New Roman`; one that is not installed is replaced.
         font_size: in points; all text is scaled with it.
         title: of the picture, in place of the one made of names.
+        axis: of learning curves, a name of `metarl_run.report.learning.TRAINING_AXES`; None for the usual one.
         endings: formats, among `ENDINGS`.
     """
 
@@ -244,6 +245,7 @@ class PictureOptions:
     font: str | None = None
     font_size: float = STYLE["font.size"]
     title: str | None = None
+    axis: str | None = None
     endings: Sequence[str] = ("png", "svg")
 
     @property

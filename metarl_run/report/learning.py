@@ -22,6 +22,11 @@ FEWEST = 3
 """Minimum number of validations to draw a picture of: two show no shape."""
 
 SIDES = ("before", "after")
+TRAINING_AXES = {
+    "iteration": "meta-iterations",
+    "env_steps": "environment steps of meta-training",
+    "seconds": "seconds of meta-training",
+}
 TRAINING = {side: f"meta_train/return_{side}" for side in SIDES}
 
 

@@ -14,6 +14,8 @@ from gymnasium.utils.env_checker import check_env
 from omegaconf import OmegaConf
 
 from metarl_run.env import registration
+from metarl_run.env.base import TaskFamily
+from metarl_run.env.random_mdp import RandomMDP
 from metarl_run.env.registration import configuration, register
 from metarl_run.errors import ConfigError
 
@@ -82,7 +84,35 @@ def test_an_environment_draws_itself_and_keeps_the_last_picture_of_an_episode():
     assert len({picture.tobytes() for picture in many.render()}) == 2  # their goals differ
 
 
-def test_a_family_that_draws_nothing_says_so():
+def test_pictures_show_the_way_of_the_episode():
+    """Whoever moved elsewhere and back gets another picture; the next episode begins without it."""
+    env = gymnasium.make_vec(NAVIGATION, num_envs=1, render_mode="rgb_array", horizon=3)
+    env.reset(seed=0)
+    (first,) = env.render()
+    env.step(np.full((1, 2), 0.05))
+    env.step(np.full((1, 2), -0.05))
+    (back,) = env.render()
+    env.step(np.zeros((1, 2)))  # the last of its episode
+    env.step(np.zeros((1, 2)))
+    (anew,) = env.render()
+    assert (back != first).any() and (anew == first).all()
+
+
+def test_pictures_of_a_bandit_count_pulls_until_its_arms_change():
+    env = gymnasium.make("metarl_run/Bandit-v0", render_mode="rgb_array")
+    env.reset(seed=0)
+    pictures = [env.render()]
+    for _ in range(3):
+        env.step(1)
+        pictures.append(env.render())
+        env.reset()
+    assert len({picture.tobytes() for picture in pictures}) == 4
+    env.reset(seed=0)
+    assert (env.render() == pictures[0]).all()
+
+
+def test_a_family_that_draws_nothing_says_so(monkeypatch):
+    monkeypatch.setattr(RandomMDP, "render", TaskFamily.render)
     assert gymnasium.make(MDP).unwrapped.metadata["render_modes"] == []
     with pytest.raises(ConfigError, match="RandomMDP cannot be drawn"):
         gymnasium.make(MDP, render_mode="rgb_array")

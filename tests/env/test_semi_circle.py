@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarl_run.env.actions import dynamics_of
-from metarl_run.env.drawing import GOAL, PALE
+from metarl_run.env.drawing import ACCENT, GOAL, PALE
 from metarl_run.env.point import PointState
 from metarl_run.env.semi_circle import SemiCircleTask
 from metarl_run.env.standalone import make_family
@@ -77,9 +77,13 @@ def test_the_picture_shows_the_arc_the_goal_and_the_point():
     family, task = make_family("semi_circle"), tasks(math.pi / 2)
     picture = family.render(task, family.reset(task, 1, GENERATOR))
 
-    def pixel(x, y):
-        return tuple(picture[round((1.25 - y) / 2.5 * 239), round((x + 1.25) / 2.5 * 239)])
+    def strongest(x, y):
+        """The colour there that is farthest from white: edges are smooth."""
+        row, column = round((1.25 - y) / 2.5 * 239), round((x + 1.25) / 2.5 * 239)
+        around = picture[row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 3)
+        return tuple(around[around.sum(-1, dtype=int).argmin()].tolist())
 
-    assert pixel(0, 0) not in (PALE, GOAL, (255, 255, 255))
-    assert pixel(0, 0.8) == GOAL and pixel(math.cos(0.5), math.sin(0.5)) == PALE
-    assert pixel(math.cos(-0.5), math.sin(-0.5)) == (255, 255, 255)
+    assert strongest(0, 0) == ACCENT and strongest(0, 0.8) == GOAL
+    red, green, blue = strongest(math.cos(0.5), math.sin(0.5))
+    assert red == green == blue and PALE[0] <= red < 255
+    assert strongest(math.cos(-0.5), math.sin(-0.5)) == (255, 255, 255)

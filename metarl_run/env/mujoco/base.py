@@ -1,6 +1,7 @@
 """Base of the families whose dynamics are MuJoCo's."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from metarl_run.component import field
-from metarl_run.env.base import Task, TaskFamily
+from metarl_run.env.base import Step, Task, TaskFamily
 from metarl_run.env.mujoco.package import mujoco_quietly
 from metarl_run.env.mujoco.simulator import MujocoState, Simulator
 from metarl_run.kinds import Count, NonNegative
@@ -86,7 +87,7 @@ class MujocoFamily(TaskFamily):
     def observe(self, task: Any, state: MujocoState) -> Float[Tensor, "M B D"]:
         return torch.cat([state.qpos[..., 1:], state.qvel], -1).float()
 
-    def render(self, task: Any, state: MujocoState) -> np.ndarray:
+    def render(self, task: Any, state: MujocoState, past: Sequence[Step] = ()) -> np.ndarray:
         return self.simulator.picture(state)
 
     def start(

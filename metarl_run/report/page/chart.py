@@ -1,6 +1,6 @@
 """Charts of a page as plain records: the picture without JavaScript and the interactive one are drawn from the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_run.maths.statistics import bootstrap_interval, by_step, interquartile_mean
 from metarl_run.report.coarse import coarse_curve
-from metarl_run.report.learning import SIDES, training_curve
+from metarl_run.report.learning import SIDES, TRAINING_AXES, training_curve
 from metarl_run.report.names import display_name
 from metarl_run.report.run.terminal import number
 from metarl_run.report.sweep.groups import Group
@@ -31,11 +31,6 @@ AXES = {
     "episodes_seen": "episodes seen in the task",
     "env_steps_seen": "environment steps in the task",
     "adaptation_step": "adaptation steps",
-}
-TRAINING_AXES = {
-    "iteration": "meta-iterations",
-    "env_steps": "environment steps of meta-training",
-    "seconds": "seconds of meta-training",
 }
 
 
@@ -204,8 +199,14 @@ class Improvement(NamedTuple):
     paired: bool
 
 
-def improvements(members: Sequence[tuple[int, Group]]) -> dict[tuple[int, int], Improvement]:
-    """Probability of improvement of the first over the second, for all pairs of groups of one env.
+def improvements(
+    members: Sequence[tuple[int, Group]], over: Container[int] | None = None
+) -> dict[tuple[int, int], Improvement]:
+    """Probability of improvement of the first over the second, for pairs of groups of one env.
+
+    Args:
+        members: the groups and their indices.
+        over: indices of which one at least is in each pair; None for all pairs.
 
     Source: Agarwal et al. (2021), arXiv:2108.13264; within tasks where both methods were tested in the same ones.
     """
@@ -214,6 +215,8 @@ def improvements(members: Sequence[tuple[int, Group]]) -> dict[tuple[int, int], 
     found: dict[tuple[int, int], Improvement] = {}
     together: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
     for first, second in combinations(returns, 2):
+        if over is not None and first not in over and second not in over:
+            continue
         same = [x for x in returns[first] if x in hashes[first] and hashes[first][x] == hashes[second].get(x)]
         together.setdefault((tuple(same), *((first, second) if not same else ())), []).append((first, second))
     for (seeds, *_), pairs in together.items():

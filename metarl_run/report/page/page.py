@@ -45,7 +45,9 @@ LARGEST_FILM = 200 * 2**10
 
 MOST_FILMS = 6
 MOST_PAIRED = 12
-"""Maximum number of methods that are compared in pairs: a table of more is not read."""
+"""Maximum number of methods that are all compared in pairs; of more, each is compared with the best alone."""
+
+BEST = 4
 
 FILMS = {"behaviour.gif": b"GIF8", "behaviour.mp4": b""}
 PALETTE = (*COLOURS, *OWN_COLOURS.values(), FAINT)
@@ -245,30 +247,28 @@ def _improvements(groups: Sequence[Group]) -> Iterator[Markup]:
     """For each env a table of how probably the method of a row earns more than that of a column."""
     for env, members in by_env(groups).items():
         compared = [(index, group) for index, group in members if group.curve]
-        if not 2 <= len(compared) <= MOST_PAIRED:
-            if len(compared) > MOST_PAIRED:
-                name = display_name("env", env)
-                some = f"{name}: pairs are compared among at most {MOST_PAIRED} methods, choose some with --methods A,B"
-                yield tag("p", some, class_="note")
+        if len(compared) < 2:
             continue
-        found = improvements(compared)
+        columns, many = compared, len(compared) > MOST_PAIRED
+        if many:
+            columns = sorted(compared, key=lambda member: -(member[1].curve or {})["mean"][-1])[:BEST]
+        found = improvements(compared, {index for index, _ in columns})
         rows = []
         for a, group in compared:
             cells: list[object] = [group.name]
-            for b, _ in compared:
+            for b, _ in columns:
                 way = found.get((a, b))
                 ends = {"low": way.low, "high": way.high} if way else {}
                 text = f"{way.probability:.2f}{plus_minus(ends, '{:.2f}'.format, '±')}" if way else ""
                 cells.append((text, way.probability if way else None))
             rows.append(cells)
         yield tag("h3", f"Probability of improvement: {display_name('env', env)}")
-        yield table(["earns more than →", *(group.name for _, group in compared)], rows)
+        yield table(["earns more than →", *(group.name for _, group in columns)], rows)
         paired = all(way.paired for way in found.values())
-        yield tag(
-            "p",
-            "In the same tasks; ties count half." if paired else "Some were tested in different tasks.",
-            class_="note",
-        )
+        about = "In the same tasks; ties count half." if paired else "Some were tested in different tasks."
+        if many:
+            about += f" Of many methods, the {BEST} that earn most at the end; others: --methods A,B."
+        yield tag("p", about, class_="note")
 
 
 def _films(jobs: Sequence[Job], beside: Path | None) -> Iterator[Markup]:

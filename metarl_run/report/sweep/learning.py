@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl_run.report.figure import FAINT, USUAL, Label, PictureOptions, name_ends, save, share_heights
-from metarl_run.report.learning import FEWEST, SIDES, learning_curve
+from metarl_run.report.learning import FEWEST, SIDES, TRAINING_AXES, learning_curve
 from metarl_run.report.names import display_name
 from metarl_run.report.run.terminal import thousands
 from metarl_run.report.sweep.groups import Group, in_same_tasks
@@ -41,7 +41,12 @@ def draw(
         curves: their learning curves.
         options: of the picture.
     """
-    drawn = [(g, curve) for g, curve in zip(groups, curves, strict=True) if len(curve["iteration"]) >= FEWEST]
+    axis = options.axis or "env_steps"
+    drawn = [
+        (g, curve)
+        for g, curve in zip(groups, curves, strict=True)
+        if len(curve["iteration"]) >= FEWEST and None not in curve[axis]
+    ]
     if not drawn:
         return []
     looks = looks_of([group for group, _ in drawn])
@@ -54,13 +59,13 @@ def draw(
             for column, side in enumerate(SIDES):
                 axes = figure.add_subplot(len(envs), 2, 2 * row + column + 1)
                 axes.set_title(f"{display_name('env', env)}: {side} adaptation", loc="left", fontweight="bold")
-                axes.set_xlabel("environment steps of meta-training")
+                axes.set_xlabel(TRAINING_AXES[axis])
                 axes.set_ylabel("episode return")
                 axes.xaxis.set_major_formatter(lambda x, position: thousands(x))
                 axes.margins(x=0.04)
                 labels = []
                 for group, curve in members:
-                    x, y, style = curve["env_steps"], curve[side], looks[group.label]
+                    x, y, style = curve[axis], curve[side], looks[group.label]
                     if None not in curve[f"{side}_low"]:
                         low, high = curve[f"{side}_low"], curve[f"{side}_high"]
                         draw_band(axes, x, low, high, style["color"], len(members))

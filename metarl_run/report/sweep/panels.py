@@ -170,6 +170,7 @@ def draw_panel(
     last = longest["episodes_seen"][-1]
     if panel is not None and last >= MANY_EPISODES:
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.autoscale_view(scaley=False)  # the line of an optimum has fixed the sides of the linear axis
         ticks = [tick for tick in ladder(int(last)) if tick == int(last) or CROWDED * tick < last]
         axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
         axes.minorticks_off()

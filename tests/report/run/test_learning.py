@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from metarl_run.report import compare
 from metarl_run.report.figure import PictureOptions
+from metarl_run.report.learning import TRAINING_AXES
 from metarl_run.report.run import learning
 
 Trained = Callable[..., Path]
@@ -40,7 +41,22 @@ def test_the_clock_does_not_change_the_picture(trained: Trained, tmp_path: Path)
     (folder / "timing.csv").write_text("iteration,time/seconds\n2,5\n")
     shutil.move(folder, tmp_path / "other")
     assert [path.read_bytes() for path in learning.write(tmp_path / "other")] == first
+    assert [path.suffix for path in learning.write(tmp_path / "other")] == [".png", ".svg", ".pdf"]
     assert b">after 1 adaptation step</text>" in first[1]  # text as text
+
+
+def test_the_axis_is_as_asked(trained: Trained, tmp_path: Path) -> None:
+    """And no picture over a clock that was not read."""
+    folder = trained(tmp_path / "run", VALIDATED)
+    names = {}
+    for axis in TRAINING_AXES:
+        report = compare.write([folder], tmp_path / axis, PictureOptions(axis=axis, endings=("svg",)))
+        names[axis] = [path.read_text() for path in report.files if path.stem == "learning_curve"]
+    assert all(f">{TRAINING_AXES[axis]}</text>" in picture for axis, drawn in names.items() for picture in drawn)
+    assert {axis: len(drawn) for axis, drawn in names.items()} == {"iteration": 1, "env_steps": 1, "seconds": 1}
+    (folder / "timing.csv").unlink()
+    report = compare.write([folder], tmp_path / "none", PictureOptions(axis="seconds", endings=("svg",)))
+    assert not [path for path in report.files if path.stem == "learning_curve"]
 
 
 def test_formats_and_size_are_as_asked(trained: Trained, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from metarl_run.report.sweep import sweep
 
 MakeRun = Callable[..., Path]
 Drawn = Callable[..., Figure]
+STEADY = [[1.0, 2.0]] * 4
 
 
 @pytest.fixture
@@ -71,3 +72,15 @@ def test_bands_of_many_lines_are_edges(listed: Path, drawn: Drawn) -> None:
     gradients, memory = drawn(sweep, listed).axes
     assert {band.get_alpha() for band in gradients.collections} == {0.04}
     assert {band.get_alpha() for band in memory.collections} == {0.1}
+
+
+def test_an_optimum_leaves_the_axis_of_episodes_as_it_is(make_run: MakeRun, tmp_path: Path, drawn: Drawn) -> None:
+    """Lifetimes of many episodes have an axis of powers, on which a margin of the linear one is a quarter of it."""
+    sides = []
+    for name, optimum in (("with", 60.0), ("without", None)):
+        for number, algo in enumerate(("maml", "rl2")):
+            place = tmp_path / name / f"{algo}_mdp_0_{number}"
+            make_run(place, algo=algo, env="mdp", returns=STEADY, optimum=optimum, config={"panel": f"p{number}"})
+        sides.append([axes.get_xlim() for axes in drawn(sweep, tmp_path / name).axes])
+        assert {axes.get_xscale() for axes in drawn(sweep, tmp_path / name).axes} == {"symlog"}
+    assert sides[0] == sides[1]
