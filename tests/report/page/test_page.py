@@ -148,6 +148,9 @@ def test_the_probability_of_improvement_by_hand(sweep_folder: Path) -> None:
     bandits = [(i, group) for i, group in enumerate(groups) if group.env == "bandit"]
     (maml, _), (rl2, _) = bandits
     found = improvements(bandits)
+    (best, _), *_ = bandits
+    assert improvements(bandits, {best}) == {pair: way for pair, way in found.items() if best in pair}
+    assert improvements(bandits, ()) == {}
     assert found[maml, rl2].probability == 0.25  # 20 < 30 and 50 = 50, in the tasks of seed 0
     assert found[rl2, maml].probability == 0.75
     assert found[maml, rl2].paired and found[maml, rl2].low == 0.0 and found[maml, rl2].high == 0.5
