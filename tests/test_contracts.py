@@ -46,8 +46,12 @@ HORIZONS = {f"env={env}": 30 for env in ("bandit", "cartpole_family", "gridworld
 SIMULATED = "half_cheetah_vel"
 """The one of MuJoCo's families that stands for all: a step of theirs takes long."""
 
-STANDS_FOR = {"metarl_run.env.mujoco.base.MujocoFamily": SIMULATED, "metarl_run.env.point.Point": "navigation"}
-"""The one family on each of these bases that stands for all; the sparse reward of one would often be 0 throughout."""
+STANDS_FOR = {
+    "metarl_run.env.mujoco.base.MujocoFamily": SIMULATED,
+    "metarl_run.env.point.Point": "navigation",
+    "metarl_run.env.grid.Grid": "gridworld",
+}
+"""The one family that stands for all on each of these bases; the sparse reward of one would often be 0 throughout."""
 
 
 def families():

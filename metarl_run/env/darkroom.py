@@ -1,0 +1,182 @@
+"""Dark Room: an empty grid whose goal cell is not observed."""
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from metarl_run.env.base import Task
+from metarl_run.env.drawing import GOAL
+from metarl_run.env.grid import MOVES, Grid, next_cells, picture, side_of, start_cell, straight_move
+from metarl_run.kinds import AnyOrCell, Interval, TasksOf
+
+Size = Annotated[int, Interval(int, 2, 40)]
+Goal = Annotated[int | str, AnyOrCell("size")]
+Share = Annotated[dict[str, Any], TasksOf("size", goal="goal", permuted="permuted_actions")]
+Others = Annotated[dict[str, Any], TasksOf("size", goal="goal", permuted="permuted_actions", beside="meta_train")]
+
+PERMUTATIONS = list(itertools.permutations(range(len(MOVES))))
+"""Of the five actions, the identity first."""
+
+
+@dataclass(frozen=True)
+class DarkRoomTask(Task):
+    """M rooms. A state is a cell or, where the goal pays once, a cell and whether it has paid: s = cells · paid + cell.
+
+    Attributes:
+        goal: its cell.
+        moves: the move that each action makes: up, right, down, left, stay.
+        start: the distribution of the first state.
+        ends: reaching the goal ends the episode.
+    """
+
+    goal: Int[Tensor, " M"]
+    moves: Int[Tensor, "M A"]
+    start: Float[Tensor, "M S"]
+    ends: Bool[Tensor, " M"]
+
+    @property
+    def pays_once(self) -> bool:
+        """A state says whether the goal has paid: twice a square is no square."""
+        S = self.start.shape[1]
+        return side_of(S) ** 2 != S
+
+    @property
+    def num_cells(self) -> int:
+        S = self.start.shape[1]
+        return S // 2 if self.pays_once else S
+
+    @functools.cached_property
+    def next_state(self) -> Int[Tensor, "S A"]:
+        """The state that each move leads to, in any task, but for a payment."""
+        cells = next_cells(side_of(self.num_cells), self.goal.device)
+        return torch.cat([cells, cells + len(cells)]) if self.pays_once else cells
+
+    @functools.cached_property
+    def goal_column(self) -> Int[Tensor, "M 1"]:
+        return self.goal.unsqueeze(-1)
+
+    @property
+    def next_states(self) -> Int[Tensor, "M S A"]:
+        """The state that each action leads to, but for a payment."""
+        return self.next_state[:, self.moves].movedim(1, 0)
+
+    @property
+    def mean_reward(self) -> Float[Tensor, "M S A"]:
+        return (self.next_states == self.goal[:, None, None]).float()
+
+    @property
+    def transition(self) -> Float[Tensor, "M S A S"]:
+        """P(s′ | s, a)."""
+        then = self.next_states
+        arrives = then == self.goal[:, None, None]
+        if self.pays_once:
+            then = then + self.num_cells * arrives
+        goes_on = ~(arrives & self.ends[:, None, None])
+        return one_hot(then, self.start.shape[1]).float().mul_(goes_on.unsqueeze(-1))
+
+
+class DarkRoomState(NamedTuple):
+    """Number of the state."""
+
+    number: Int[Tensor, "M B"]
+
+
+class DarkRoom(Grid):
+    """Search a dark room for the goal, which only the reward reveals; in later episodes go straight to it.
+
+    Task: the goal, and the move that each action makes. Observation: the state, one-hot: the cell and, with reward
+    `once`, whether the goal has paid in this episode. Action: up, right, down, left or stay, in another order in each
+    task if `permuted_actions`; at a wall the agent stays where it is. Reward: 1 for a step that leads to the goal, with
+    `once` and `end` only for the first such step of an episode; else 0. Start: see `start`. Termination: with `end` at
+    the goal, else never. Optimal return with the goal d ≥ 1 steps from the start: horizon − d + 1 with `every_step`,
+    else 1, if d ≤ horizon.
+
+    Differs from the papers: there the agent observes the two coordinates, and never whether the goal has paid.
+
+    Args:
+        size: cells along each side.
+        reward: `every_step`, `once`, or `end`: once, and that ends the episode.
+        start: `corner`, cell 0; `centre`; or `uniform`, any cell, the goal included, equally likely.
+        goal: `any` cell, the start included, or the one where it is in all tasks.
+        permuted_actions: each of the 120 orders of the actions makes a task of its own.
+        meta_train: how many of the tasks are for meta-training, or `all`.
+        meta_test: the same for meta-testing, taken from the rest unless one of both has `all`.
+
+    Raises:
+        ValueError: if the splits would have more tasks than there are.
+
+    Source: Laskin et al. (2022), arXiv:2210.14215; Lee et al. (2023), arXiv:2306.14892, also for permuted actions.
+    """
+
+    size: Size
+    reward: Literal["every_step", "once", "end"]
+    start: Literal["corner", "centre", "uniform"]
+    goal: Goal
+    permuted_actions: bool
+    meta_train: Share
+    meta_test: Others
+
+    sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("size", "size"), "observation": ("size", "size")}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        cells = self.size**2
+        goals = cells if self.goal == "any" else 1
+        self.prepare(
+            num_states=cells * (2 if self.reward == "once" else 1),
+            num_tasks=goals * (len(PERMUTATIONS) if self.permuted_actions else 1),
+            splits=(self.meta_train, self.meta_test),
+        )
+        self.first = start_cell(self.start, self.size)
+        vars(self)["fixed_starts"] = self.first is not None  # of this family, not of all
+
+    def task_of(self, number: Int[Tensor, " M"]) -> DarkRoomTask:
+        M, device = len(number), number.device
+        orders = torch.tensor(PERMUTATIONS if self.permuted_actions else PERMUTATIONS[:1], device=device)
+        goal = number // len(orders) if self.goal == "any" else torch.full_like(number, int(self.goal))
+        start = torch.zeros(self.num_states, device=device)
+        if self.first is None:
+            start[: self.size**2] = 1 / self.size**2
+        else:
+            start[self.first] = 1.0
+        return DarkRoomTask(
+            goal=goal,
+            moves=orders[number % len(orders)],
+            start=start.expand(M, -1),
+            ends=torch.tensor(self.reward == "end", device=device).expand(M),
+        )
+
+    def reset(self, task: DarkRoomTask, num_episodes: int, generator: torch.Generator) -> DarkRoomState:
+        shape = (task.num_tasks, num_episodes)
+        if self.first is None:
+            return DarkRoomState(torch.randint(self.size**2, shape, generator=generator, device=generator.device))
+        return DarkRoomState(torch.full(shape, self.first, device=generator.device))
+
+    def step(
+        self, task: DarkRoomTask, state: DarkRoomState, action: Int[Tensor, "M B"], noise: None
+    ) -> tuple[DarkRoomState, Float[Tensor, "M B"], Bool[Tensor, "M B"]]:
+        move = task.moves.gather(1, action) if self.permuted_actions else action
+        number = task.next_state.take(state.number.mul(len(MOVES)).add_(move))
+        arrives = number == task.goal_column  # never once the goal has paid
+        if self.reward == "once":
+            number.add_(arrives, alpha=self.size**2)
+        ends = arrives if self.reward == "end" else torch.zeros_like(arrives)
+        return DarkRoomState(number), arrives.float(), ends
+
+    def observe(self, task: DarkRoomTask, state: DarkRoomState) -> Float[Tensor, "M B S"]:
+        return self.one_hot(state.number)
+
+    def optimal_action(self, task: DarkRoomTask, state: Int[Tensor, "M B"]) -> Int[Tensor, "M B"]:
+        """Towards the goal first up or down, then right or left, then stay, as the labels of DPT are made."""
+        move = straight_move(state % self.size**2, task.goal_column, self.size)
+        return task.moves.argsort(-1).gather(1, move)
+
+    def render(self, task: DarkRoomTask, state: DarkRoomState) -> np.ndarray:
+        return picture(self.size, {int(task.goal[0]): GOAL}, int(state.number[0, 0]) % self.size**2)

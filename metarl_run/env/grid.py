@@ -1,0 +1,106 @@
+"""Base of the families on a square grid without walls inside: moves, tasks that can be listed, pictures."""
+
+import hashlib
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metarl_run.env.base import Split, TaskFamily
+from metarl_run.env.drawing import PALE, SIZE, Canvas
+from metarl_run.env.parameter import in_turn
+
+MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))
+"""(y, x) of up, right, down, left, stay."""
+
+UP, RIGHT, DOWN, LEFT, STAY = range(len(MOVES))
+
+
+class Grid(TaskFamily):
+    """A grid whose cells are numbered row after row, c = size · y + x, and whose tasks have numbers, too.
+
+    Which tasks belong to which split depends on their number alone: they are put in the order of a hash, meta-training
+    has the first ones, meta-testing the last. So the splits are disjoint unless one of them has all tasks, and the same
+    on every machine.
+    """
+
+    provides: ClassVar[tuple[str, ...]] = ("discrete_actions", "tabular")
+    starts_alike: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
+
+    def prepare(self, *, num_states: int, num_tasks: int, splits: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
+        """Set what the methods below need; for `__post_init__`."""
+        self.num_states = num_states
+        self.numbers = split_by_hash(num_tasks, *splits)
+        self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_states,))
+        self.action_space = gymnasium.spaces.Discrete(len(MOVES))
+
+    @abstractmethod
+    def task_of(self, number: Int[Tensor, " M"]) -> Any:
+        """The tasks with these numbers."""
+
+    def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> Any:
+        return self.task_of(in_turn(torch.tensor(self.numbers[split], device=generator.device), num_tasks, generator))
+
+    def all_tasks(self, split: Split) -> Any:
+        return self.task_of(torch.tensor(self.numbers[split]))
+
+    def one_hot(self, number: Int[Tensor, "M B"]) -> Float[Tensor, "M B S"]:
+        """The observation of state `number`."""
+        zeros = torch.zeros(*number.shape, self.num_states, device=number.device)
+        return zeros.scatter_(-1, number.unsqueeze(-1), 1.0)
+
+
+def split_by_hash(
+    num_tasks: int, meta_train: Mapping[str, Any], meta_test: Mapping[str, Any]
+) -> dict[Split, list[int]]:
+    """The numbers of each split's tasks: the first and the last in the order of a hash of the number."""
+
+    def key(number: int) -> bytes:
+        return hashlib.blake2b(str(number).encode(), digest_size=8).digest()
+
+    order = sorted(range(num_tasks), key=key)
+    train, test = (num_tasks if split["tasks"] == "all" else split["tasks"] for split in (meta_train, meta_test))
+    return {"meta_train": order[:train], "meta_test": order[num_tasks - test :]}
+
+
+def next_cells(size: int, device: torch.device) -> Int[Tensor, "C A"]:
+    """The cell that each move leads to; an agent that would leave the grid stays."""
+    side = torch.arange(size, device=device)
+    place = torch.cartesian_prod(side, side).unsqueeze(1) + torch.tensor(MOVES, device=device)
+    y, x = place.clamp(0, size - 1).unbind(-1)
+    return size * y + x
+
+
+def straight_move(cell: Int[Tensor, "M B"], target: Int[Tensor, "M B"], size: int) -> Int[Tensor, "M B"]:
+    """The move towards a cell: first up or down, then right or left, then stay."""
+    up, right = target // size - cell // size, target % size - cell % size
+    sideways = torch.where(right > 0, RIGHT, torch.where(right < 0, LEFT, STAY))
+    return torch.where(up > 0, UP, torch.where(up < 0, DOWN, sideways))
+
+
+def start_cell(start: str, size: int) -> int | None:
+    """The cell where episodes start; None if that is any, equally likely."""
+    return {"corner": 0, "centre": (size // 2) * (size + 1), "uniform": None}[start]
+
+
+def picture(size: int, colours: Mapping[int, tuple[int, int, int]], agent: int) -> np.ndarray:
+    """The grid with some coloured cells and the agent."""
+    canvas = Canvas(0.0, float(size))
+    for cell in range(size**2):
+        y, x = divmod(cell, size)
+        canvas.box((x, y), (x + 1, y + 1), colours.get(cell, (255, 255, 255)), outline=PALE)
+    y, x = divmod(agent, size)
+    canvas.dot((x + 0.5, y + 0.5), SIZE / size / 4)
+    return canvas.array()
+
+
+def side_of(num_cells: int) -> int:
+    """Cells along each side."""
+    return math.isqrt(num_cells)
