@@ -72,10 +72,10 @@ class TaskFamily(Component, ABC):
 
     Attributes:
         provides: capabilities that learners, networks and algorithms may require: `discrete_actions`,
-            `continuous_actions`, `bandit` (with Bernoulli arms), `tabular`. A tabular family has S states and A
-            actions, and observes the state one-hot, `[M, B, S]`. Its tasks describe their MDP: `transition`
-            P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode continues; `mean_reward`
-            E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
+            `continuous_actions`, `bandit` (with Bernoulli arms), `gaussian_bandit`, `tabular`. A tabular family has S
+            states and A actions, and observes the state one-hot, `[M, B, S]`. Its tasks describe their MDP:
+            `transition` P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode continues;
+            `mean_reward` E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
         requires: capabilities that other components must provide.
         sizes: arguments and numbers whose product is the size of a `task` or an `observation`, see
             `metarl_run.config.size`.
