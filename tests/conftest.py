@@ -27,6 +27,7 @@ VARIANTS = {
     "ant_dir_promp",
     "ant_dir_varibad",
     "ant_forward_backward",
+    "bandit_dpt",
     "darkroom_ad",
     "darkroom_dr9",
     "darkroom_hard",

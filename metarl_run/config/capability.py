@@ -12,6 +12,7 @@ PHRASES = {
     "tabular": "a tabular family",
     "bandit": "a Bernoulli bandit",
     "gaussian_bandit": "a Gaussian bandit",
+    "linear_bandit": "a linear bandit",
     "discrete_actions": "discrete actions",
     "continuous_actions": "continuous actions",
     "policy_gradient": "a policy-gradient learner",
