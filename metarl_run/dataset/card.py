@@ -11,14 +11,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metarl_run.errors import StateError
+from metarl_run.config.collection import check_window, needs_labels
+from metarl_run.errors import ConfigError, StateError
 from metarl_run.files import SEAL, read_json, seal
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.json_text import json_text
 
 FILE = "dataset.json"
 FORMAT = 1
-COLLECT = "metarl-run collect env=FAMILY algo=AGENT dataset.folder=FOLDER"
+OTHER_TASKS = ("meta_test", "outcomes", "step_sizes")
+"""Arguments of a task family that do not change what happens in meta-training tasks."""
+
+COLLECT = "metarl-run collect env=FAMILY algo=AGENT collect.folder=FOLDER"
 """The command that makes a dataset."""
 
 
@@ -170,3 +174,28 @@ def require_shards(folder: Path, card: Card) -> None:
         if size != shard.bytes:
             got = "is missing" if size is None else f"must have {shard.bytes} bytes, got {size}"
             raise StateError(str(path), got, "run the command that collected it again")
+
+
+def require_suited(card: Card, config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ConfigError unless the run `config` can learn from the dataset in `folder`: its tasks, labels and length.
+
+    Args:
+        card: of the dataset.
+        config: of the run, resolved and validated.
+        folder: for the message.
+    """
+    own, theirs = (
+        {k: v for k, v in env.items() if k not in OTHER_TASKS} for env in (config["env"], card.config["env"])
+    )
+    for key in dict.fromkeys([*own, *theirs]):
+        if own.get(key) != theirs.get(key):
+            reason = f"must be a dataset of the run's task family, got {folder} with env.{key}={theirs.get(key)}"
+            raise ConfigError("dataset", f"{reason}, and env.{key}={own.get(key)}", COLLECT)
+    if card.config["normalise"] != config["normalise"]:
+        raise ConfigError("dataset", f"must be a dataset with the run's normalise, got {folder}", COLLECT)
+    if needs_labels(config) and not card.labels:
+        reason = f"must hold the optimal actions that algo={config['algo']['_target_'].rpartition('.')[2]} learns from"
+        raise ConfigError(
+            "dataset", f"{reason}, got {folder} with collect.labels=false", f"{COLLECT} collect.labels=true"
+        )
+    check_window(config["algo"].get("window"), card.longest, f"dataset={folder}")

@@ -1,5 +1,6 @@
 """Learning histories read from a dataset: windows of consecutive steps, of which only what is read is in memory."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from metarl_run.dataset.card import Card, read_card, require_shards
 from metarl_run.dataset.shard import TERMINATED, TRUNCATED, Histories, map_shard
-from metarl_run.errors import ConfigError
 from metarl_run.types import Rollout
 
 
@@ -35,30 +35,45 @@ class Sample(NamedTuple):
 class Dataset:
     """Learning histories in a folder, see `metarl_run.dataset.card`.
 
-    Shards are mapped into memory when a history of theirs is first read; then their hashes are checked.
+    The card is read when something is first asked of the dataset, so that an agent can be built before its data are
+    collected, and act without them. Shards are mapped into memory when a history of theirs is first read; then their
+    hashes are checked.
 
     Args:
         folder: where they are.
-        card: what they are.
     """
 
-    def __init__(self, folder: Path, card: Card) -> None:
-        self.folder, self.card = folder, card
-        histories = torch.tensor([shard.histories for shard in card.shards])
-        self._first = torch.cat([histories.new_zeros(1), histories.cumsum(0)])
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._shards: dict[int, Histories] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> "Dataset":
-        """The dataset in `folder`; only its card and the sizes of its files are looked at.
+        """The dataset in `folder`, whose card and the sizes of its files are looked at now.
 
         Raises:
             StateError: if there is none, or it is damaged.
         """
-        folder = Path(folder)
-        card = read_card(folder)
-        require_shards(folder, card)
-        return cls(folder, card)
+        dataset = cls(Path(folder))
+        _ = dataset.card
+        return dataset
+
+    @functools.cached_property
+    def card(self) -> Card:
+        """What the histories are.
+
+        Raises:
+            StateError: if there is no dataset, or it is damaged.
+        """
+        card = read_card(self.folder)
+        require_shards(self.folder, card)
+        return card
+
+    @functools.cached_property
+    def _first(self) -> Tensor:
+        """Index of the first history of each shard, and the number of all."""
+        histories = torch.tensor([shard.histories for shard in self.card.shards])
+        return torch.cat([histories.new_zeros(1), histories.cumsum(0)])
 
     @property
     def num_histories(self) -> int:
@@ -72,17 +87,6 @@ class Dataset:
     def labels(self) -> bool:
         """An optimal action is known of every step."""
         return self.card.labels
-
-    def require_length(self, length: int, where: str) -> None:
-        """Raise ConfigError if no history has so many steps.
-
-        Args:
-            length: wanted number of steps.
-            where: key that asks for it.
-        """
-        if length > self.card.longest:
-            reason = f"must be at most {self.card.longest}, the steps of a history of dataset={self.folder}, got"
-            raise ConfigError(where, f"{reason} {length}", "collect with a larger dataset.episodes_per_history")
 
     def sample(self, num_histories: int, length: int | None, generator: torch.Generator) -> Sample:
         """Windows of random histories at random places, all equally likely, with replacement.
@@ -113,7 +117,7 @@ class Dataset:
         """Windows of T steps, which begin after the fraction `place` of where they could."""
         N, card = len(history), self.card
         shard_of = torch.searchsorted(self._first, history, right=True) - 1
-        parts = [(self._shard(s), (shard_of == s).nonzero().squeeze(1)) for s in shard_of.unique().tolist()]
+        parts = [(self._shard(s), (shard_of == s).nonzero().squeeze(1)) for s in sorted({*shard_of.tolist()})]
         begin, steps = torch.empty(N, dtype=torch.int64), torch.empty(N, dtype=torch.int64)
         in_shard = history - self._first[shard_of]
         for shard, where in parts:

@@ -45,7 +45,7 @@ class Histories(NamedTuple):
     action: Tensor
     reward: Tensor
     ended: Tensor
-    optimal_action: Tensor | None
+    optimal_action: Tensor | None = None
 
 
 def packed(rollout: Rollout, optimal_action: Tensor | None, *, one_hot: bool, num_actions: int | None) -> Histories:
@@ -118,7 +118,7 @@ def map_shard(path: Path, record: ShardRecord, card: Card) -> Histories:
         raise StateError(str(path), reason, "run the command that collected it again")
     content = torch.from_file(str(path), shared=False, size=record.bytes, dtype=torch.uint8)
     try:
-        histories = Histories(**{"optimal_action": None, **_tensors(content)})
+        histories = Histories(**_tensors(content))
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise StateError(str(path), f"holds no learning histories: {error}") from error
     if wrong := _mismatch(histories, record, card):

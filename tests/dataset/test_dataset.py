@@ -10,7 +10,7 @@ import torch
 from metarl_run.dataset.card import Card, ShardRecord, read_card, write_card
 from metarl_run.dataset.dataset import Dataset
 from metarl_run.dataset.shard import packed, to_bytes
-from metarl_run.errors import ConfigError, StateError
+from metarl_run.errors import StateError
 from metarl_run.types import Rollout
 
 STATES = [[[0, 1, 2, 0, 1, 2], [2, 1, 0, 2, 2, 2]], [[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 2, 2]]]
@@ -103,13 +103,6 @@ def test_dataset_without_labels(tmp_path: Path) -> None:
     assert not dataset.labels and dataset.read(torch.tensor([0])).optimal_action is None
 
 
-def test_window_longer_than_every_history_is_refused(tmp_path: Path) -> None:
-    dataset = Dataset.open(stored(tmp_path))
-    dataset.require_length(5, "algo.context")
-    with pytest.raises(ConfigError, match=r"algo\.context: must be at most 5, .*dataset=.*got 6"):
-        dataset.require_length(6, "algo.context")
-
-
 @pytest.mark.parametrize("damage", ["flipped bit", "truncated", "missing", "card"])
 def test_damage_is_refused_with_file_and_reason(tmp_path: Path, damage: str) -> None:
     path = stored(tmp_path) / "shard-000001.safetensors"
@@ -135,9 +128,14 @@ def test_damage_is_refused_with_file_and_reason(tmp_path: Path, damage: str) -> 
 
 def test_tensors_that_do_not_fit_the_card_are_refused(tmp_path: Path) -> None:
     card = read_card(stored(tmp_path))
-    for wrong, named in (({"num_actions": 1}, "action"), ({"one_hot": False}, "observation"), ({"labels": False}, "optimal_action")):  # fmt: skip
+    for wrong, named in (
+        ({"num_actions": 1}, "action"),
+        ({"one_hot": False}, "observation"),
+        ({"labels": False}, "optimal_action"),
+    ):
+        write_card(tmp_path, dataclasses.replace(card, **wrong))
         with pytest.raises(StateError, match=f"than its card says: {named}"):
-            Dataset(tmp_path, dataclasses.replace(card, **wrong)).read(torch.tensor([0]))
+            Dataset.open(tmp_path).read(torch.tensor([0]))
 
 
 def test_content_of_a_shard() -> None:
