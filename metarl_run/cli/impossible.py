@@ -92,7 +92,11 @@ def _refuse_absent_data(config: Mapping[str, Any]) -> None:
         return
     folder = dataset_folder(config)
     if folder is not None and (config["dataset"] is not None or (folder / FILE).exists()):
-        require_suited(read_card(folder), config, folder)
+        try:
+            card = read_card(folder)
+        except StateError as error:
+            raise ConfigError("dataset", f"{error.where} {error.reason}", error.hint) from error
+        require_suited(card, config, folder)
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:

@@ -102,8 +102,8 @@ def _check_collection(
     keys = [field.name for field in dataclasses.fields(Collection)]
     _check_keys(wanted, "collect", required=keys, allowed=keys)
     _check_settings(Collection, wanted, "collect")
-    named = {group: choices.get(f"{group}@collect.{group}") for group in GROUPS}
-    named, agent = {**choices, **{group: option for group, option in named.items() if option}}, collecting(config)
+    own = {group: choices[f"{group}@collect.{group}"] for group in GROUPS if f"{group}@collect.{group}" in choices}
+    named, agent = {**choices, **own}, collecting(config)
     try:
         parts = ["env", "algo", *parts_of(next(_of_group("algo", agent, named)).signature.parameters)]
         components = [component for group in parts for component in _of_group(group, agent, named)]

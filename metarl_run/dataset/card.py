@@ -184,18 +184,17 @@ def require_suited(card: Card, config: Mapping[str, Any], folder: Path) -> None:
         config: of the run, resolved and validated.
         folder: for the message.
     """
-    own, theirs = (
-        {k: v for k, v in env.items() if k not in OTHER_TASKS} for env in (config["env"], card.config["env"])
-    )
+    own, theirs = (dict(of["env"]) for of in (config, card.config))
     for key in dict.fromkeys([*own, *theirs]):
-        if own.get(key) != theirs.get(key):
+        if key not in OTHER_TASKS and own.get(key) != theirs.get(key):
             reason = f"must be a dataset of the run's task family, got {folder} with env.{key}={theirs.get(key)}"
-            raise ConfigError("dataset", f"{reason}, and env.{key}={own.get(key)}", COLLECT)
+            raise ConfigError("dataset", f"{reason}, not {own.get(key)}", COLLECT)
     if card.config["normalise"] != config["normalise"]:
         raise ConfigError("dataset", f"must be a dataset with the run's normalise, got {folder}", COLLECT)
     if needs_labels(config) and not card.labels:
-        reason = f"must hold the optimal actions that algo={config['algo']['_target_'].rpartition('.')[2]} learns from"
-        raise ConfigError(
-            "dataset", f"{reason}, got {folder} with collect.labels=false", f"{COLLECT} collect.labels=true"
+        learner = config["algo"]["_target_"].rpartition(".")[2]
+        reason = (
+            f"must hold the optimal actions that algo={learner} learns from, got {folder} with collect.labels=false"
         )
+        raise ConfigError("dataset", reason, f"{COLLECT} collect.labels=true")
     check_window(config["algo"].get("window"), card.longest, f"dataset={folder}")

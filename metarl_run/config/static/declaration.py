@@ -63,9 +63,7 @@ def declaration(lineage: Lineage) -> Declaration:
         requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_words, "{argument: hint}", {}),
         outcomes=_literal("outcomes", lineage, _is_words_or_none, "{outcome: reduction}", {}),
-        needs_labels=_literal(
-            "needs_labels", lineage, lambda literal: isinstance(literal, bool), "True or False", False
-        ),
+        needs_labels=_literal("needs_labels", lineage, _is_bool, "True or False", False),
         sizes=_literal("sizes", lineage, _is_sizes, "{part: (argument or number, …)}", {}),
     )
 
@@ -112,6 +110,10 @@ def _is_capabilities_if(literal: object) -> bool:
         isinstance(argument, str) and isinstance(by_value, dict) and all(map(_is_capabilities, by_value.values()))
         for argument, by_value in literal.items()
     )
+
+
+def _is_bool(literal: object) -> bool:
+    return isinstance(literal, bool)
 
 
 def _is_words(literal: object) -> bool:
