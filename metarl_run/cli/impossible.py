@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metarl_run.config.collection import dataset_folder, learns_from_data
+from metarl_run.config.collection import can_learn_from_data, dataset_folder, learns_from_data
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.size import largest_keys
 from metarl_run.dataset.card import FILE, read_card, require_suited
@@ -88,7 +88,12 @@ def refuse_absent(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_data(config: Mapping[str, Any]) -> None:
-    if config["table"] is not None or not learns_from_data(config):
+    if config["table"] is not None:
+        return
+    if config["collect"] is not None and not can_learn_from_data(config):
+        reason = "is for algorithms that learn from a dataset; the data alone are made by another command"
+        raise ConfigError("collect", reason, "metarl-run collect with the same arguments")
+    if not learns_from_data(config):
         return
     folder = dataset_folder(config)
     if folder is not None and (config["dataset"] is not None or (folder / FILE).exists()):

@@ -116,7 +116,12 @@ def dataset_folder(config: Mapping[str, Any]) -> Path | None:
 
 def learns_from_data(config: Mapping[str, Any]) -> bool:
     """True of a run that meta-trains on a dataset."""
-    return config["meta_iterations"] > 0 and "dataset" in _signature(config).parameters
+    return config["meta_iterations"] > 0 and can_learn_from_data(config)
+
+
+def can_learn_from_data(config: Mapping[str, Any]) -> bool:
+    """True of an algorithm that meta-trains on a dataset."""
+    return "dataset" in _signature(config).parameters
 
 
 def needs_labels(config: Mapping[str, Any]) -> bool:
@@ -170,7 +175,9 @@ def check_collection(config: Mapping[str, Any], agent: Sequence[Chosen]) -> None
     wanted, algo = collection_of(config), _algo(agent)
     if LEARNS in algo.signature.bases:
         reason = f"must be an agent that learns within each task, got {algo.name}, which is meta-trained"
-        raise ConfigError("collect.algo", reason, OWN_ALGO)
+        raise ConfigError(
+            "algo", reason, OWN_ALGO if wanted.algo is not None else OWN_ALGO.partition("@")[0] + "=q_learner"
+        )
     if wanted.every > wanted.episodes:
         raise ConfigError("collect.every", f"must be <= collect.episodes = {wanted.episodes}, got {wanted.every}")
     (env,) = (one for one in agent if one.path == "env")

@@ -56,8 +56,8 @@ class Card:
     """The card of a dataset.
 
     Attributes:
-        config: resolved configuration of the task family, of the agent whose histories these are, and of both's
-            splits and sizes: everything that the histories depend on.
+        config: everything that the histories depend on, resolved: the task family, the agent whose histories they are,
+            their number and seed; see `metarl_run.config.collection`.
         choices: the option chosen in each group.
         spaces: `observation` and `action` of the family, as its own text.
         num_features: D, features of an observation.
@@ -127,8 +127,32 @@ def write_card(folder: Path, card: Card) -> None:
         ResourceError: if the disk refuses.
     """
     totals = {name: getattr(card, name) for name in ("steps", "bytes", "first_return", "last_return")}
-    record = {"format": FORMAT, **asdict(card), "totals": totals}
-    write_atomically(folder / FILE, json_text({**record, SEAL: seal(record)}).encode())
+    write_sealed(folder / FILE, {"format": FORMAT, **asdict(card), "totals": totals})
+
+
+def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+    """Store a record together with its hash."""
+    write_atomically(path, json_text({**record, SEAL: seal(record)}).encode())
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """The record in such a file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        StateError: if it is damaged.
+    """
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StateError(str(path), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise StateError(str(path), f"is damaged: {error}", "collect it again") from error
+    if not isinstance(record, dict) or record.pop(SEAL, None) != seal(record):
+        raise StateError(str(path), "is damaged: its hash does not match", "collect it again")
+    return record
 
 
 def read_card(folder: Path) -> Card:
@@ -139,16 +163,10 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / FILE
     try:
-        record = read_json(path)
+        record = read_sealed(path)
     except FileNotFoundError as error:
-        reason = f"is no dataset: it holds no {FILE}" if folder.is_dir() else "there is no such folder"
+        reason = f"is no dataset: it holds no {FILE}" if folder.is_dir() else "is no folder"
         raise StateError(str(folder), reason, COLLECT) from error
-    except OSError as error:
-        raise StateError(str(path), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise StateError(str(path), f"is damaged: {error}", "collect it again") from error
-    if not isinstance(record, dict) or record.pop(SEAL, None) != seal(record):
-        raise StateError(str(path), "is damaged: its hash does not match", "collect it again")
     if record.pop("format") != FORMAT:
         raise StateError(str(path), f"must have format {FORMAT}", "collect it again with this version")
     record.pop("totals", None)

@@ -48,24 +48,32 @@ class Histories(NamedTuple):
     optimal_action: Tensor | None = None
 
 
-def packed(rollout: Rollout, optimal_action: Tensor | None, *, one_hot: bool, num_actions: int | None) -> Histories:
+def packed(
+    rollout: Rollout,
+    optimal_action: Tensor | None,
+    *,
+    one_hot: bool,
+    num_actions: int | None,
+    kept: Tensor | None = None,
+) -> Histories:
     """The histories of a rollout, task by task, without padding.
 
     Args:
-        rollout: `[M, T, B, …]`; each of its M · B environments makes a history.
+        rollout: `[M, T, B, …]`; each of its M · B environments makes a history, with at least one step.
         optimal_action: `[M, T, B]`, of what each step acted on.
         one_hot: observations are one-hot, and stored as indices.
         num_actions: A of a discrete action space.
+        kept: which steps are stored, `[M, T, B]`; None for all that are alive.
     """
 
     def by_history(x: Tensor) -> Tensor:
         """`[M, T, B, …]` → `[M · B, T, …]`."""
         return x.transpose(1, 2).flatten(0, 1)
 
-    alive = by_history(rollout.alive)
+    alive = by_history(rollout.alive if kept is None else kept)
     length = alive.sum(1)
-    rows = torch.ones(len(alive), alive.shape[1] + 1, dtype=torch.bool)
-    rows[:, 1:] = alive
+    after = torch.where(alive, torch.arange(1, alive.shape[1] + 1), 0).amax(1, keepdim=True)
+    rows = torch.cat([alive, torch.zeros_like(alive[:, :1])], 1).scatter_(1, after, True)
     observation = by_history(rollout.observation)[rows]
     if one_hot:
         observation = smallest_integers(observation.argmax(-1), observation.shape[-1])
