@@ -175,9 +175,7 @@ def check_collection(config: Mapping[str, Any], agent: Sequence[Chosen]) -> None
     wanted, algo = collection_of(config), _algo(agent)
     if LEARNS in algo.signature.bases:
         reason = f"must be an agent that learns within each task, got {algo.name}, which is meta-trained"
-        raise ConfigError(
-            "algo", reason, OWN_ALGO if wanted.algo is not None else OWN_ALGO.partition("@")[0] + "=q_learner"
-        )
+        raise ConfigError("algo", reason, OWN_ALGO if wanted.algo is not None else "algo=q_learner is one")
     if wanted.every > wanted.episodes:
         raise ConfigError("collect.every", f"must be <= collect.episodes = {wanted.episodes}, got {wanted.every}")
     (env,) = (one for one in agent if one.path == "env")

@@ -38,6 +38,9 @@ from metarl_run.types import Lifetime, Rollout
 SECONDS_BETWEEN_LOOKS = 0.2
 """Interval of checks for stop requests, and for a folder that another process is in."""
 
+SECONDS_THAT_PAY = 20.0
+"""Work that is shared among processes; to start one takes some seconds."""
+
 Told = Callable[[int, int], None]
 """Called with the shards done and all of them."""
 
@@ -106,18 +109,21 @@ def _written(
     config: Mapping[str, Any], folder: Path, missing: Sequence[int], parts: SetUp, stop: StopRequest
 ) -> Iterator[int]:
     """Write the missing shards; each when it is written."""
-    num_workers = collection_of(config).jobs or max(machine.cpus() // machine.side_by_side, 1)
+    num_workers, left = collection_of(config).jobs, list(missing)
+    if num_workers is None and left:
+        begun = time.monotonic()
+        yield _lived(config, folder, left.pop(0), parts, stop)
+        pays = (time.monotonic() - begun) * len(left) > SECONDS_THAT_PAY
+        num_workers = max(machine.cpus() // machine.side_by_side, 1) if pays else 1
     # A worker of a table may have no processes of its own
-    if min(num_workers, len(missing)) <= 1 or multiprocessing.current_process().daemon:
-        for index in missing:
-            stop.check()
-            live_shard(config, folder, index, parts)
-            yield index
+    if num_workers is None or min(num_workers, len(left)) <= 1 or multiprocessing.current_process().daemon:
+        for index in left:
+            yield _lived(config, folder, index, parts, stop)
         return
     context = multiprocessing.get_context("spawn")
     workers = {}
     try:
-        for share in (missing[first::num_workers] for first in range(min(num_workers, len(missing)))):
+        for share in (left[first::num_workers] for first in range(min(num_workers, len(left)))):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(theirs, config, folder, share), daemon=True)
             # The terminal sends Ctrl-C to the whole group; workers inherit the blocked signal and never see it
@@ -132,25 +138,31 @@ def _written(
             stop.check()
             for pipe in wait([*workers], timeout=SECONDS_BETWEEN_LOOKS):
                 assert isinstance(pipe, Connection)
-                process, left = workers[pipe]
+                process, share = workers[pipe]
                 try:
                     answer = pipe.recv()
                 except (EOFError, OSError):
                     process.join()
                     del workers[pipe]
-                    if left:
+                    if share:
                         reason = f"worker process ended with exit code {process.exitcode}"
                         raise ResourceError(str(folder), reason, "the same command goes on") from None
                     continue
                 if isinstance(answer, RunError):
                     raise answer
-                left.remove(answer)
+                share.remove(answer)
                 yield answer
     finally:
         for process, _ in workers.values():
             process.terminate()
         for process, _ in workers.values():
             process.join()
+
+
+def _lived(config: Mapping[str, Any], folder: Path, index: int, parts: SetUp, stop: StopRequest) -> int:
+    stop.check()
+    live_shard(config, folder, index, parts)
+    return index
 
 
 def _work(pipe: Connection, config: Mapping[str, Any], folder: Path, share: Sequence[int]) -> None:
@@ -239,15 +251,13 @@ def in_a_row(lifetime: Lifetime) -> Rollout:
     Steps that are no padding follow each other, with padding in between.
     """
     rollouts = [
-        rollout._replace(
-            **{name: x[:, :, b : b + 1] for name, x in zip(Rollout._fields, rollout.of_steps, strict=False)}
-        )
+        [x[:, :, b : b + 1] for x in rollout.of_steps]
         for rollout in lifetime.rollouts
         for b in range(rollout.reward.shape[2])
     ]
-    joined = {name: torch.cat([getattr(rollout, name) for rollout in rollouts], 1) for name in Rollout._fields[1:6]}
-    observation = [rollout.observation[:, :-1] for rollout in rollouts[:-1]]
-    return Rollout(torch.cat([*observation, rollouts[-1].observation], 1), **joined, memory={})
+    observation = torch.cat([*(of_steps[0][:, :-1] for of_steps in rollouts[:-1]), rollouts[-1][0]], 1)
+    others = [torch.cat(x, 1) for x in zip(*(of_steps[1:] for of_steps in rollouts), strict=True)]
+    return Rollout._make([observation, *others, {}])
 
 
 def kept(rollout: Rollout, wanted: Collection) -> Tensor:
@@ -291,9 +301,7 @@ def _about(
     tabular, A = "tabular" in family.provides, num_actions(family)
     return {
         "config": identity,
-        "choices": {
-            group: choices.get(f"{group}@collect.{group}", choices.get(group, "")) for group in ("env", "algo")
-        },
+        "choices": {"env": choices.get("env", ""), "algo": choices.get("algo@collect.algo", choices.get("algo", ""))},
         "spaces": {"observation": str(family.observation_space), "action": str(family.action_space)},
         "num_features": int(family.observation_space.shape[0]),
         "num_actions": A,
