@@ -51,6 +51,8 @@ STANDS_FOR = {
     "metarl_run.env.point.Point": "navigation",
     "metarl_run.env.gaussian_arms.GaussianArms": "bandit",
     "metarl_run.env.grid.Grid": "gridworld",
+    "metarl_run.env.tmaze.TMaze": "gridworld",
+    "metarl_run.env.treasure_room.TreasureRoom": "gridworld",
 }
 """The one family that stands for all on each of these bases; the sparse reward of one would often be 0 throughout."""
 

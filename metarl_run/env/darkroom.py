@@ -9,11 +9,20 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Task
 from metarl_run.env.drawing import GOAL
-from metarl_run.env.grid import MOVES, Grid, next_cells, picture, side_of, start_cell, straight_move
+from metarl_run.env.grid import (
+    MOVES,
+    Grid,
+    next_cells,
+    one_hot,
+    picture,
+    probabilities,
+    side_of,
+    start_cell,
+    straight_move,
+)
 from metarl_run.kinds import AnyOrCell, Interval, TasksOf
 
 Size = Annotated[int, Interval(int, 2, 40)]
@@ -78,8 +87,7 @@ class DarkRoomTask(Task):
         arrives = then == self.goal[:, None, None]
         if self.pays_once:
             then = then + self.num_cells * arrives
-        goes_on = ~(arrives & self.ends[:, None, None])
-        return one_hot(then, self.start.shape[1]).float().mul_(goes_on.unsqueeze(-1))
+        return probabilities(then, ~(arrives & self.ends[:, None, None]))
 
 
 class DarkRoomState(NamedTuple):
@@ -134,30 +142,21 @@ class DarkRoom(Grid):
             num_tasks=goals * (len(PERMUTATIONS) if self.permuted_actions else 1),
             splits=(self.meta_train, self.meta_test),
         )
-        self.first = start_cell(self.start, self.size)
-        vars(self)["fixed_starts"] = self.first is not None  # of this family, not of all
+        self.start_at(start_cell(self.start, self.size))
 
     def task_of(self, number: Int[Tensor, " M"]) -> DarkRoomTask:
         M, device = len(number), number.device
         orders = torch.tensor(PERMUTATIONS if self.permuted_actions else PERMUTATIONS[:1], device=device)
         goal = number // len(orders) if self.goal == "any" else torch.full_like(number, int(self.goal))
-        start = torch.zeros(self.num_states, device=device)
-        if self.first is None:
-            start[: self.size**2] = 1 / self.size**2
-        else:
-            start[self.first] = 1.0
         return DarkRoomTask(
             goal=goal,
             moves=orders[number % len(orders)],
-            start=start.expand(M, -1),
+            start=self.first_states(self.size**2, device).expand(M, -1),
             ends=torch.tensor(self.reward == "end", device=device).expand(M),
         )
 
     def reset(self, task: DarkRoomTask, num_episodes: int, generator: torch.Generator) -> DarkRoomState:
-        shape = (task.num_tasks, num_episodes)
-        if self.first is None:
-            return DarkRoomState(torch.randint(self.size**2, shape, generator=generator, device=generator.device))
-        return DarkRoomState(torch.full(shape, self.first, device=generator.device))
+        return DarkRoomState(self.draw_first(self.size**2, (task.num_tasks, num_episodes), generator))
 
     def step(
         self, task: DarkRoomTask, state: DarkRoomState, action: Int[Tensor, "M B"], noise: None
@@ -171,7 +170,7 @@ class DarkRoom(Grid):
         return DarkRoomState(number), arrives.float(), ends
 
     def observe(self, task: DarkRoomTask, state: DarkRoomState) -> Float[Tensor, "M B S"]:
-        return self.one_hot(state.number)
+        return one_hot(state.number, self.num_states)
 
     def optimal_action(self, task: DarkRoomTask, state: Int[Tensor, "M B"]) -> Int[Tensor, "M B"]:
         """Towards the goal first up or down, then right or left, then stay, as the labels of DPT are made."""

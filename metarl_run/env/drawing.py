@@ -9,6 +9,7 @@ SIZE = 240
 """Pixels along each side."""
 
 INK, PALE, ACCENT, GOAL = (40, 40, 40), (215, 215, 215), (31, 119, 180), (44, 160, 44)
+TREASURE, TRAP = (240, 180, 60), (214, 80, 70)
 
 Point = Sequence[float]
 

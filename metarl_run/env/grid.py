@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from metarl_run.env.base import Split, TaskFamily
@@ -41,6 +41,26 @@ class Grid(TaskFamily):
         self.observation_space = gymnasium.spaces.Box(0.0, 1.0, (num_states,))
         self.action_space = gymnasium.spaces.Discrete(len(MOVES))
 
+    def start_at(self, cell: int | None) -> None:
+        """Begin every episode in this cell; in any, equally likely, if None."""
+        self.first = cell
+        vars(self)["fixed_starts"] = cell is not None  # of this family; other options of its class differ
+
+    def first_states(self, num_cells: int, device: torch.device) -> Float[Tensor, " S"]:
+        """The distribution of the first state, one of the first `num_cells`."""
+        start = torch.zeros(self.num_states, device=device)
+        if self.first is None:
+            start[:num_cells] = 1 / num_cells
+        else:
+            start[self.first] = 1.0
+        return start
+
+    def draw_first(self, num_cells: int, shape: tuple[int, int], generator: torch.Generator) -> Int[Tensor, "M B"]:
+        """First states."""
+        if self.first is None:
+            return torch.randint(num_cells, shape, generator=generator, device=generator.device)
+        return torch.full(shape, self.first, device=generator.device)
+
     @abstractmethod
     def task_of(self, number: Int[Tensor, " M"]) -> Any:
         """The tasks with these numbers."""
@@ -50,11 +70,6 @@ class Grid(TaskFamily):
 
     def all_tasks(self, split: Split) -> Any:
         return self.task_of(torch.tensor(self.numbers[split]))
-
-    def one_hot(self, number: Int[Tensor, "M B"]) -> Float[Tensor, "M B S"]:
-        """The observation of state `number`."""
-        zeros = torch.zeros(*number.shape, self.num_states, device=number.device)
-        return zeros.scatter_(-1, number.unsqueeze(-1), 1.0)
 
 
 def split_by_hash(
@@ -76,6 +91,17 @@ def next_cells(size: int, device: torch.device) -> Int[Tensor, "C A"]:
     place = torch.cartesian_prod(side, side).unsqueeze(1) + torch.tensor(MOVES, device=device)
     y, x = place.clamp(0, size - 1).unbind(-1)
     return size * y + x
+
+
+def one_hot(number: Int[Tensor, "M B"], size: int) -> Float[Tensor, "M B S"]:
+    """Observations of states with these numbers; torch's own function checks them first, which takes longer."""
+    return torch.zeros(*number.shape, size, device=number.device).scatter_(-1, number.unsqueeze(-1), 1.0)
+
+
+def probabilities(then: Int[Tensor, "M S A"], goes_on: Bool[Tensor, "M S A"]) -> Float[Tensor, "M S A S"]:
+    """P(s′ | s, a) of moves to state `then`, nowhere if the episode does not go on."""
+    M, S, A = then.shape
+    return torch.zeros(M, S, A, S, device=then.device).scatter_(-1, then.unsqueeze(-1), goes_on.float().unsqueeze(-1))
 
 
 def straight_move(cell: Int[Tensor, "M B"], target: Int[Tensor, "M B"], size: int) -> Int[Tensor, "M B"]:
