@@ -257,7 +257,7 @@ def in_a_row(lifetime: Lifetime) -> Rollout:
     ]
     observation = torch.cat([*(of_steps[0][:, :-1] for of_steps in rollouts[:-1]), rollouts[-1][0]], 1)
     others = [torch.cat(x, 1) for x in zip(*(of_steps[1:] for of_steps in rollouts), strict=True)]
-    return Rollout._make([observation, *others, {}])
+    return Rollout._make([observation, *others, {}, {}])
 
 
 def kept(rollout: Rollout, wanted: Collection) -> Tensor:
