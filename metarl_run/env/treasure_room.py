@@ -34,7 +34,7 @@ class TreasureRoomTask(Task):
     value: Float[Tensor, "M n"]
 
     @functools.cached_property
-    def sums(self) -> Float[Tensor, "M 2^n"]:
+    def sums(self) -> Float[Tensor, "M sets"]:
         """The value of each set of objects."""
         n = self.value.shape[1]
         sets = torch.arange(2**n, device=self.value.device)
