@@ -25,6 +25,7 @@ class DPT(InContext):
     """
 
     needs_labels: ClassVar[bool] = True
+    posterior_sampling: ClassVar[bool] = True
 
     def heads(self) -> dict[str, int]:
         return {"policy": num_actions(self.action_space)}
