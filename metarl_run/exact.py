@@ -19,16 +19,20 @@ from metarl_run.types import AgentState, Percept
 ENTRIES = 2**25
 """Probabilities P(s′ | s, a) in memory at a time; a quarter of a gigabyte."""
 
+FEW = 2**22
+"""Probabilities in all for which equal tasks may be planned in again and again."""
+
 
 def optimal_returns(family: TaskFamily, task: Any) -> list[float] | None:
     """The expected return of the best policy in each of M tasks; None if the family is not tabular."""
     if "tabular" not in family.provides:
         return None
     returns: list[float] = []
+    task, places = _distinct(task)
     for part in _parts(task):
         value = optimal_value(part.transition, part.mean_reward, horizon=family.horizon)
         returns += (part.start.double() * value).sum(-1).tolist()
-    return returns
+    return [returns[place] for place in places]
 
 
 def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
@@ -41,6 +45,7 @@ def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
     if "tabular" not in family.provides:
         return {}
     found: dict[str, list[float]] = {"constant_action": [], "myopic": []}
+    task, places = _distinct(task)
     for part in _parts(task):
         P, r, start = part.transition, part.mean_reward, part.start.double()
         A = r.shape[-1]
@@ -49,7 +54,7 @@ def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
         myopic = policy_value(P, r, one_hot(r.argmax(-1), A), horizon=family.horizon)
         found["constant_action"] += (start * of_action).sum(-1).amax(0).tolist()
         found["myopic"] += (start * myopic).sum(-1).tolist()
-    return found
+    return {name: [of_each[place] for place in places] for name, of_each in found.items()}
 
 
 def expected_returns(
@@ -87,6 +92,17 @@ def expected_returns(
         first += part.num_tasks
     returns = torch.cat(found, -1)
     return [[x if math.isfinite(x) else None for x in of_agent] for of_agent in returns.tolist()]
+
+
+def _distinct(task: Any) -> tuple[Any, list[int]]:
+    """Different tasks, and the place of each task among them; all as they are if they are small."""
+    M, S, A = task.mean_reward.shape
+    if M * S * A * S <= FEW:
+        return task, list(range(M))
+    hashes = task.hashes()
+    first = {name: i for i, name in reversed([*enumerate(hashes)])}
+    order = {name: place for place, name in enumerate(first)}
+    return task.select(torch.tensor([*first.values()], device=task.mean_reward.device)), [order[x] for x in hashes]
 
 
 def _parts(task: Any) -> Iterator[Any]:

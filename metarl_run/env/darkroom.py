@@ -22,8 +22,10 @@ from metarl_run.env.grid import (
     side_of,
     start_cell,
     straight_move,
+    table_of_moves,
 )
 from metarl_run.kinds import AnyOrCell, Interval, TasksOf
+from metarl_run.maths.goal_search import Search, best_plan, expected_returns
 
 Size = Annotated[int, Interval(int, 2, 40)]
 Goal = Annotated[int | str, AnyOrCell("size")]
@@ -154,6 +156,22 @@ class DarkRoom(Grid):
             start=self.first_states(self.size**2, device).expand(M, -1),
             ends=torch.tensor(self.reward == "end", device=device).expand(M),
         )
+
+    def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
+        """See `metarl_run.maths.goal_search`: exact if all episodes start alike and the goals are few."""
+        if self.first is None or self.permuted_actions:
+            return None
+        search = self.search
+        plan = best_plan(search, episodes)
+        return None if plan is None else expected_returns(search, plan, episodes, goal_reward=1.0, step_reward=0.0)
+
+    @property
+    def search(self) -> Search:
+        """For a goal of meta-testing."""
+        assert self.first is not None
+        goals = tuple(self.all_tasks("meta_test").goal.tolist())
+        once = self.reward != "every_step"
+        return Search(table_of_moves(self.size), self.first, goals, horizon=self.horizon, pays_once=once)
 
     def reset(self, task: DarkRoomTask, num_episodes: int, generator: torch.Generator) -> DarkRoomState:
         return DarkRoomState(self.draw_first(self.size**2, (task.num_tasks, num_episodes), generator))

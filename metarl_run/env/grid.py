@@ -93,7 +93,12 @@ def next_cells(size: int, device: torch.device) -> Int[Tensor, "C A"]:
     return size * y + x
 
 
-def one_hot(number: Int[Tensor, "M B"], size: int) -> Float[Tensor, "M B S"]:
+def table_of_moves(size: int) -> tuple[tuple[int, ...], ...]:
+    """`next_cells` as plain numbers."""
+    return tuple(map(tuple, next_cells(size, torch.device("cpu")).tolist()))
+
+
+def one_hot(number: Int[Tensor, "*N"], size: int) -> Float[Tensor, "*N S"]:
     """Observations of states with these numbers; torch's own function checks them first, which takes longer."""
     return torch.zeros(*number.shape, size, device=number.device).scatter_(-1, number.unsqueeze(-1), 1.0)
 
@@ -104,7 +109,7 @@ def probabilities(then: Int[Tensor, "M S A"], goes_on: Bool[Tensor, "M S A"]) ->
     return torch.zeros(M, S, A, S, device=then.device).scatter_(-1, then.unsqueeze(-1), goes_on.float().unsqueeze(-1))
 
 
-def straight_move(cell: Int[Tensor, "M B"], target: Int[Tensor, "M B"], size: int) -> Int[Tensor, "M B"]:
+def straight_move(cell: Int[Tensor, "M B"], target: Int[Tensor, "M _"], size: int) -> Int[Tensor, "M B"]:
     """The move towards a cell: first up or down, then right or left, then stay."""
     up, right = target // size - cell // size, target % size - cell % size
     sideways = torch.where(right > 0, RIGHT, torch.where(right < 0, LEFT, STAY))

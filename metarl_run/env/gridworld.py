@@ -14,11 +14,10 @@ from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Task, TaskFamily
 from metarl_run.env.drawing import GOAL, PALE, SIZE, Canvas
+from metarl_run.env.grid import MOVES, table_of_moves
 from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Above, Cells, Interval, Real
-
-MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
-
+from metarl_run.maths.goal_search import Search, best_plan, expected_returns
 
 Places = Annotated[dict[str, Any], Cells("goals", "size")]
 Size = Annotated[int, Interval(int, 3)]
@@ -132,6 +131,19 @@ class GridWorld(TaskFamily):
 
     def all_tasks(self, split: Split) -> GridWorldTask:
         return self._with_goals(torch.tensor(self.goals[split]).unsqueeze(-1))
+
+    def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
+        """See `metarl_run.maths.goal_search`: exact if the goals are few."""
+        search = self.search
+        plan = best_plan(search, episodes)
+        rewards = {"goal_reward": self.goal_reward, "step_reward": self.step_reward}
+        return None if plan is None else expected_returns(search, plan, episodes, **rewards)
+
+    @property
+    def search(self) -> Search:
+        """For a goal of meta-testing."""
+        goals = tuple(self.goals["meta_test"])
+        return Search(table_of_moves(self.size), start=0, goals=goals, horizon=self.horizon, pays_once=False)
 
     def _with_goals(self, goal: Int[Tensor, "M 1"]) -> GridWorldTask:
         reward = torch.full((len(goal), self.size**2), float(self.step_reward), device=goal.device)
