@@ -11,7 +11,7 @@ import io
 import pytest
 import torch
 from conftest import OUTSIDE
-from suited import arguments_of, completed, known, options, provided, suits, written
+from suited import arguments_of, completed, known, learns_from_data, options, provided, suits, written
 from suited import composed as run_of
 
 from metarl_run.algo.base import MetaLearner
@@ -92,7 +92,10 @@ def has_memory(pair):
     return "memory" in provided(*pair[0].split("="))
 
 
-ALGOS, LEARNERS, NETWORKS = named(servable("algo")), named(servable("learner")), servable("network")
+ALGOS = named(pair for pair in servable("algo") if not learns_from_data(*pair[0].split("=")))
+"""Those that learn from recorded histories have tests of their own, in tests/algo/in_context."""
+
+LEARNERS, NETWORKS = named(servable("learner")), servable("network")
 WITH_MEMORY = named(pair for pair in NETWORKS if has_memory(pair))
 WITHOUT_MEMORY = named(pair for pair in NETWORKS if not has_memory(pair))
 

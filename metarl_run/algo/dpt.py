@@ -24,6 +24,7 @@ class DPT(InContext):
     Source: Lee et al. (2023), arXiv:2306.14892, Eq. 2, Algorithm 1, Theorem 1.
     """
 
+    requires: ClassVar[tuple[str, ...]] = ("memory", "discrete_actions", "tabular")
     needs_labels: ClassVar[bool] = True
     posterior_sampling: ClassVar[bool] = True
 

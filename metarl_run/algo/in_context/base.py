@@ -109,7 +109,7 @@ class InContext(MetaLearner):
             code=self.encoding,
             observation_space=self.observation_space,
             action_space=self.action_space,
-            side=getattr(self.family, "side", None),
+            side=getattr(self.family, "size", None),
         )
         self.network, self.meta_params = self.make_network(self.tokens.size, self.heads(), {})
         for θ in self.meta_params.values():
