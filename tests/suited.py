@@ -167,7 +167,9 @@ def _check(given: Choices) -> None:
 
 @functools.cache
 def _offers() -> Mapping[str, frozenset[str]]:
-    return {f"{group}={option}": provided(group, option) for group in COMPONENTS for option in options(group)}
+    named = [(group, option) for group in COMPONENTS for option in options(group)]
+    named.sort(key=lambda one: "dataset" in known(*one).parameters)  # those that need data come last
+    return {f"{group}={option}": provided(group, option) for group, option in named}
 
 
 def suits(**given: str) -> bool:

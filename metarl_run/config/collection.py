@@ -161,8 +161,11 @@ def check_data(config: Mapping[str, Any], choices: Mapping[str, str], components
         reason = f"must be true with algo={algo.name}, which learns from optimal actions, got false"
         raise ConfigError("collect.labels", reason)
     if given is None:
-        longest = config["env"].get("horizon", 1) * (config["collect"]["episodes"] // config["collect"]["every"])
-        check_window(algo.arguments.get("window"), longest, "collect.episodes")
+        wanted = collection_of(config)
+        _check_every(wanted)
+        if isinstance(horizon := config["env"].get("horizon"), int):
+            longest = horizon * (wanted.episodes // wanted.every)
+            check_window(algo.arguments.get("window"), longest, "collect.episodes")
 
 
 def check_collection(config: Mapping[str, Any], agent: Sequence[Chosen]) -> None:
@@ -176,12 +179,16 @@ def check_collection(config: Mapping[str, Any], agent: Sequence[Chosen]) -> None
     if LEARNS in algo.signature.bases:
         reason = f"must be an agent that learns within each task, got {algo.name}, which is meta-trained"
         raise ConfigError("algo", reason, OWN_ALGO if wanted.algo is not None else "algo=q_learner is one")
-    if wanted.every > wanted.episodes:
-        raise ConfigError("collect.every", f"must be <= collect.episodes = {wanted.episodes}, got {wanted.every}")
+    _check_every(wanted)
     (env,) = (one for one in agent if one.path == "env")
     if wanted.labels is True and "tabular" not in env.signature.declared.provided(env.arguments):
         reason = f"must be false with env={env.name}, whose optimal actions are not known, got true"
         raise ConfigError("collect.labels", reason)
+
+
+def _check_every(wanted: Collection) -> None:
+    if wanted.every > wanted.episodes:
+        raise ConfigError("collect.every", f"must be <= collect.episodes = {wanted.episodes}, got {wanted.every}")
 
 
 def check_window(window: Any, longest: int, key: str) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.kinds import AnyOrCell, Between, Cells, DistributionsByName, Interval, Keyed, ListOf, OrAuto, TasksOf
 
-GROUPS = ("algo", "algo/meta_optimizer", "env", "learner", "network", "logger", "experiment")
+GROUPS = ("algo", "algo/meta_optimizer", "env", "learner", "network", "logger", "collect", "experiment")
 """In the order in which they are shown."""
 
 SEARCH = "hydra.sweeper"

@@ -77,6 +77,11 @@ def validate(
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
     check_episodes(config, components)
+    if config.get("collect") is not None:
+        wanted = _mapping(config["collect"], "collect")
+        keys = [field.name for field in dataclasses.fields(Collection)]
+        _check_keys(wanted, "collect", required=keys, allowed=keys)
+        _check_settings(Collection, wanted, "collect")
     check_data(config, choices, components)
     if config.get("collect") is not None:
         _check_collection(config, choices, offers)
@@ -98,10 +103,6 @@ def _check_collection(
     config: Mapping[str, Any], choices: Mapping[str, str], offers: Callable[[], Mapping[str, Set[str]]]
 ) -> None:
     """Raise ConfigError, naming a key, unless the histories that `collect` describes can be collected."""
-    wanted = _mapping(config["collect"], "collect")
-    keys = [field.name for field in dataclasses.fields(Collection)]
-    _check_keys(wanted, "collect", required=keys, allowed=keys)
-    _check_settings(Collection, wanted, "collect")
     own = {group: choices[f"{group}@collect.{group}"] for group in GROUPS if f"{group}@collect.{group}" in choices}
     named, agent = {**choices, **own}, collecting(config)
     try:
@@ -113,7 +114,7 @@ def _check_collection(
         check_collection(config, components)
     except ConfigError as error:
         group = error.where.partition(".")[0]
-        another = wanted["algo"] is not None and group in ("algo", "learner", "network")
+        another = config["collect"]["algo"] is not None and group in ("algo", "learner", "network")
         raise ConfigError(f"collect.{error.where}" if another else error.where, error.reason, error.hint) from error
 
 
