@@ -308,7 +308,8 @@ def _check_hydra(cfg: DictConfig) -> None:
 
 def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, set[str]]:
     """Capabilities that the component of each option provides as it is configured; those that need data come last."""
-    offers, with_data = {}, {}
+    offers: dict[str, set[str]] = {}
+    with_data: dict[str, set[str]] = {}
     for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
         with contextlib.suppress(ConfigError, RecursionError, *COMPOSING):  # nobody has chosen a file that is broken
             arguments = with_current_targets(_arguments(loader, group, option), warn=False)
