@@ -176,7 +176,8 @@ class _Layers:
         layer = self._first(cost)
         for step in range(1, self.search.horizon + 1):
             layer = self._step(layer, episode, step)
-        return np.minimum.reduce(layer)
+        least: np.ndarray = np.minimum.reduce(layer)
+        return least
 
     def _first(self, cost: np.ndarray) -> list[np.ndarray]:
         layer = [np.full_like(cost, self.never) for _ in self.before]
