@@ -19,8 +19,8 @@ class DPT(InContext):
     action is optimal: to act by π_θ is posterior sampling.
 
     Differs from the paper: the context grows by every step, in MDPs too, not by finished episodes; queries are the
-    states of the histories themselves. For data of a kind that depends on what was seen, such as Thompson sampling's,
-    the context is not shuffled: a shuffled prefix would tell of rewards that are not in it.
+    states of the histories themselves; the context is not shuffled, since a shuffled prefix would tell of rewards that
+    are not in it where the data depend on what was seen.
     Source: Lee et al. (2023), arXiv:2306.14892, Eq. 2, Algorithm 1, Theorem 1.
     """
 

@@ -148,7 +148,7 @@ class Transformer(Network):
         else:
             turn = rotation(t + L, self.hidden // self.attention_heads, x)
             seen_from = max(t + L + 1 - self.context, 0)
-            mask = None if L <= self.context else banded(L, self.context, x)
+            mask = banded(L, self.context, x) if self.context < L else None
         now: Memory = {}
         for layer in range(self.layers):
             q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)

@@ -56,7 +56,14 @@ def test_the_true_prior_is_the_distribution_of_the_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "columns"),
-    [("rl2_bandits", 9, 8), ("rl2_mdps", 5, 8), ("snail_bandits", 10, 3), ("snail_mdps", 5, 6), ("rl3", 5, 4), ("dpt_bandits", 1, 4)],
+    [
+        ("rl2_bandits", 9, 8),
+        ("rl2_mdps", 5, 8),
+        ("snail_bandits", 10, 3),
+        ("snail_mdps", 5, 6),
+        ("rl3", 5, 4),
+        ("dpt_bandits", 1, 4),
+    ],
 )
 def test_every_row_and_column_is_there(name: str, rows: int, columns: int, tables: dict[str, Table]) -> None:
     assert (len(tables[name].protocol), len(tables[name].agents)) == (rows, columns)
