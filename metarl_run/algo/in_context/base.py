@@ -62,7 +62,9 @@ class InContext(MetaLearner):
         observation_space, action_space: of the family.
         streams: random streams; windows are drawn by one of them.
         window: L ≥ 1, steps of a window.
-        sequences: N ≥ 1, windows of one optimiser step.
+        first_window: L₀ in [1, L], of the windows of the first meta-iteration, which grow geometrically to L; None for
+            windows of L steps throughout. Each optimiser step learns from as many steps, so from more short windows.
+        sequences: N ≥ 1, windows of one optimiser step, of L steps.
         updates: optimiser steps of a meta-iteration.
         encoding: of the tokens, see `metarl_run.algo.in_context.encoding`.
         permuted_actions: give the actions of every window another order, at random: further data, where no task tells
@@ -97,6 +99,7 @@ class InContext(MetaLearner):
     sequences: Count
     updates: Count
     encoding: Code
+    first_window: Count | None = field(default=None)
     permuted_actions: bool = field(default=False)
     final_lr: Positive | None = field(default=None)
     meta_iterations: Whole = field(default=1)
@@ -116,6 +119,8 @@ class InContext(MetaLearner):
             θ.requires_grad_()
         self.meta_optimizer.attach(self.meta_params)
         self.first_lr: float | None = getattr(self.meta_optimizer, "lr", None)
+        if self.first_window is not None and self.first_window > self.window:
+            raise ValueError(f"first_window must be at most window = {self.window}, got {self.first_window}")
         if self.final_lr is not None and self.first_lr is None:
             raise ValueError(f"final_lr must be null with {type(self.meta_optimizer).__name__}, which has no lr")
         self.iteration = torch.zeros((), dtype=torch.int64, device="cpu")
@@ -177,14 +182,19 @@ class InContext(MetaLearner):
 
     def draw_histories(self, generator: torch.Generator) -> Histories:
         """N windows, their actions in another order if `permuted_actions`."""
-        drawn = self.dataset.sample(self.sequences, self.window, generator)
+        length = self._between(self.first_window, self.window)
+        drawn = self.dataset.sample(round(self.sequences * self.window / length), round(length), generator)
         histories = Histories(drawn.rollout, drawn.optimal_action, drawn.task)
         return permuted(histories, self.action_space, generator) if self.permuted_actions else histories
 
     def _set_lr(self) -> None:
         if self.final_lr is not None and self.first_lr is not None:
-            f = min(int(self.iteration - 1) / max(self.meta_iterations - 1, 1), 1.0)
-            vars(self.meta_optimizer)["lr"] = self.first_lr * (self.final_lr / self.first_lr) ** f
+            vars(self.meta_optimizer)["lr"] = self._between(self.first_lr, self.final_lr)
+
+    def _between(self, first: float | None, last: float) -> float:
+        """A number of this meta-iteration, on the geometric way from the first one's to the last one's."""
+        f = min(max(int(self.iteration) - 1, 0) / max(self.meta_iterations - 1, 1), 1.0)
+        return last if first is None else float(first * (last / first) ** f)
 
     # --- Saving and resuming ---
 

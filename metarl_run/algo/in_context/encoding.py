@@ -106,5 +106,5 @@ class Encoding:
 
     def coordinates(self, state: Float[Tensor, "X Y S"]) -> Float[Tensor, "X Y C"]:
         """y, x and b of one-hot states s = side² b + side y + x."""
-        grid = state.unflatten(-1, (self.layers, self._side, self._side))
+        grid = state.reshape(*state.shape[:-1], self.layers, self._side, self._side)
         return torch.cat([grid.sum((-3, -1)), grid.sum((-3, -2)), grid.sum((-2, -1))], -1)

@@ -48,6 +48,17 @@ def test_what_is_saved_goes_on_as_what_was_never_stopped():
     assert one.meta_optimizer.lr == other.meta_optimizer.lr < 3e-3
 
 
+def test_windows_grow_and_each_step_learns_from_as_many_steps():
+    algo = learner_of(DPT, FAMILY, recorded(), window=8, first_window=2, sequences=5, meta_iterations=3)
+    shapes = []
+    for _ in range(3):
+        algo.meta_update(not_lived)
+        shapes.append(tuple(algo.draw_histories(torch.Generator().manual_seed(0)).rollout.reward.shape))
+    assert shapes == [(2, 20), (4, 10), (8, 5)]
+    with pytest.raises(ValueError, match="first_window must be at most window = 8, got 9"):
+        learner_of(DPT, FAMILY, recorded(), window=8, first_window=9)
+
+
 def test_a_step_size_that_changes_needs_an_optimizer_that_has_one():
     algo = learner_of(DPT, FAMILY, recorded())
     del algo.meta_optimizer.lr
