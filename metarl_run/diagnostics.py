@@ -95,8 +95,12 @@ def diagnose(
                 {} if away is None else {"posterior_distance": away, "mean_posterior_distance": [sum(away) / len(away)]}
             )
     found |= {name: [sum(x) / len(x)] for name, x in reference_returns(family, task).items()}
-    best = family.bayes_optimal_returns(int(rollout.ended[0, :, 0].sum()))
-    return found if best is None else found | {"bayes_optimal": list(best)}
+    episodes = int(rollout.ended[0, :, 0].sum())
+    if (best := family.bayes_optimal_returns(episodes)) is not None:
+        found["bayes_optimal"] = list(best)
+    elif (bounds := family.bayes_optimal_bounds(episodes)) is not None:
+        found["bayes_optimal_bounds"] = list(bounds)
+    return found
 
 
 def entropy_per_episode(entropy: Tensor, rollout: Rollout) -> list[float]:

@@ -143,6 +143,10 @@ class TaskFamily(Component, ABC):
         """
         return None
 
+    def bayes_optimal_bounds(self, episodes: int) -> tuple[float, float] | None:
+        """Lower and upper bound on the sum of `bayes_optimal_returns`; None if not even these are known."""
+        return None
+
     def optimal_action(self, task: Any, state: Tensor) -> Tensor | None:
         """An optimal first action of an episode from each of the states, the one with the lowest number on ties.
 

@@ -25,7 +25,8 @@ from metarl_run.env.grid import (
     table_of_moves,
 )
 from metarl_run.kinds import AnyOrCell, Interval, TasksOf
-from metarl_run.maths.goal_search import Search, best_plan, expected_returns
+from metarl_run.maths.goal_search import Search, expected_returns
+from metarl_run.maths.goal_search_bounds import proven_plan, return_bounds
 
 Size = Annotated[int, Interval(int, 2, 40)]
 Goal = Annotated[int | str, AnyOrCell("size")]
@@ -34,6 +35,8 @@ Others = Annotated[dict[str, Any], TasksOf("size", goal="goal", permuted="permut
 
 PERMUTATIONS = list(itertools.permutations(range(len(MOVES))))
 """Of the five actions, the identity first."""
+
+REWARDS = {"goal_reward": 1.0, "step_reward": 0.0}
 
 
 @dataclass(frozen=True)
@@ -158,16 +161,23 @@ class DarkRoom(Grid):
         )
 
     def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
-        """See `metarl_run.maths.goal_search`: exact if all episodes start alike and the goals are few."""
+        """See `metarl_run.maths.goal_search`: exact if all episodes start alike and the goals are few.
+
+        The best agent knows which goals meta-testing has; an agent that was trained on others cannot.
+        """
         if self.first is None or self.permuted_actions:
             return None
-        search = self.search
-        plan = best_plan(search, episodes)
-        return None if plan is None else expected_returns(search, plan, episodes, goal_reward=1.0, step_reward=0.0)
+        search, plan = self.search, proven_plan(self.search, episodes)
+        return None if plan is None else expected_returns(search, plan, episodes, **REWARDS)
+
+    def bayes_optimal_bounds(self, episodes: int) -> tuple[float, float] | None:
+        if self.first is None or self.permuted_actions:
+            return None
+        return return_bounds(self.search, episodes, **REWARDS)
 
     @property
     def search(self) -> Search:
-        """For a goal of meta-testing."""
+        """For a goal of meta-testing, from one cell."""
         assert self.first is not None
         goals = tuple(self.all_tasks("meta_test").goal.tolist())
         once = self.reward != "every_step"

@@ -17,7 +17,8 @@ from metarl_run.env.drawing import GOAL, PALE, SIZE, Canvas
 from metarl_run.env.grid import MOVES, table_of_moves
 from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Above, Cells, Interval, Real
-from metarl_run.maths.goal_search import Search, best_plan, expected_returns
+from metarl_run.maths.goal_search import Search, expected_returns
+from metarl_run.maths.goal_search_bounds import proven_plan, return_bounds
 
 Places = Annotated[dict[str, Any], Cells("goals", "size")]
 Size = Annotated[int, Interval(int, 3)]
@@ -134,10 +135,15 @@ class GridWorld(TaskFamily):
 
     def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
         """See `metarl_run.maths.goal_search`: exact if the goals are few."""
-        search = self.search
-        plan = best_plan(search, episodes)
-        rewards = {"goal_reward": self.goal_reward, "step_reward": self.step_reward}
-        return None if plan is None else expected_returns(search, plan, episodes, **rewards)
+        search, plan = self.search, proven_plan(self.search, episodes)
+        return None if plan is None else expected_returns(search, plan, episodes, **self._rewards)
+
+    def bayes_optimal_bounds(self, episodes: int) -> tuple[float, float]:
+        return return_bounds(self.search, episodes, **self._rewards)
+
+    @property
+    def _rewards(self) -> dict[str, float]:
+        return {"goal_reward": self.goal_reward, "step_reward": self.step_reward}
 
     @property
     def search(self) -> Search:

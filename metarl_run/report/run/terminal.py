@@ -284,6 +284,14 @@ class RunReport:
             reached = f", of which {share:.1%} is reached".replace("%", " %") if share is not None else ""
             expected = f" expected of the best agent in a lifetime{reached}"
             yield line(("Bayes-optimal    ", "dim"), precise(sum(best)), expected)
+        if bounds := summary.get("memory", {}).get("bayes_optimal_bounds"):
+            low, high = map(precise, bounds)
+            mean = lifetime["mean"] if lifetime else None
+            shares = (
+                "" if mean is None or bounds[0] <= 0 else f", {mean / bounds[1]:.1%} to {mean / bounds[0]:.1%} reached"
+            )
+            expected = f" proven bounds of the best agent in a lifetime{shares.replace('%', ' %')}"
+            yield line(("Bayes-optimal    ", "dim"), f"{low} to {high}", expected)
         if told := summary.get("memory"):
             state, memory = on(told, "states"), on(told, "memory")
             yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")
