@@ -88,15 +88,15 @@ def refuse_absent(config: Mapping[str, Any]) -> None:
 
 
 def _refuse_absent_data(config: Mapping[str, Any]) -> None:
-    if config["table"] is not None:
+    if config.get("table") is not None:
         return
-    if config["collect"] is not None and not can_learn_from_data(config):
+    if config.get("collect") is not None and not can_learn_from_data(config):
         reason = "is for algorithms that learn from a dataset; the data alone are made by another command"
         raise ConfigError("collect", reason, "metarl-run collect with the same arguments")
     if not learns_from_data(config):
         return
     folder = dataset_folder(config)
-    if folder is not None and (config["dataset"] is not None or (folder / FILE).exists()):
+    if folder is not None and (config.get("dataset") is not None or (folder / FILE).exists()):
         try:
             card = read_card(folder)
         except StateError as error:

@@ -121,7 +121,8 @@ def learns_from_data(config: Mapping[str, Any]) -> bool:
 
 def can_learn_from_data(config: Mapping[str, Any]) -> bool:
     """True of an algorithm that meta-trains on a dataset."""
-    return "dataset" in _signature(config).parameters
+    found = signature(str(config["algo"]["_target_"]), ("metarl_run", *config["plugins"]))
+    return found is not None and "dataset" in found.parameters
 
 
 def needs_labels(config: Mapping[str, Any]) -> bool:

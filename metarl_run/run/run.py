@@ -192,7 +192,7 @@ def _provide_data(plan: Plan, stop: StopRequest) -> None:
     """Make sure that the data are there which the run learns from, and suit it."""
     config, folder = plan.config, dataset_folder(plan.config)
     assert folder is not None
-    if config["dataset"] is None:
+    if config.get("dataset") is None:
         log.info("learns from histories in %s, which are collected unless they are there", folder)
         collect_histories(config, plan.choices, folder, stop)
     require_suited(Dataset.open(folder).card, config, folder)
