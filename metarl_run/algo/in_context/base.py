@@ -78,11 +78,15 @@ class InContext(MetaLearner):
 
     provides: ClassVar[tuple[str, ...]] = ("remembers",)
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
-        "encoding": {"step": ("observation_first",), "transition": ("observation_first",)}
+        "encoding": {
+            "step": ("observation_first",),
+            "transition": ("observation_first",),
+            "statistics": ("observation_first",),
+        }
     }
     requires: ClassVar[tuple[str, ...]] = ("memory", "discrete_actions")
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
-        "encoding": {"transition": ("tabular",), "coordinates": ("tabular",)}
+        "encoding": {"transition": ("tabular",), "coordinates": ("tabular",), "statistics": ("tabular",)}
     }
     remembers: ClassVar[bool] = True
     keeps_policy: ClassVar[bool] = True

@@ -16,7 +16,10 @@ from metarl_run.types import Memory, Percept, Rollout
 BEFORE = "last_observation"
 """Key of the memory: sₜ₋₁."""
 
-Code = Literal["step", "transition", "coordinates"]
+PULLS, EARNED = "pulls", "earned"
+"""Keys of the memory: n(s, a) and the sum of its rewards, `[M, B, S A]`."""
+
+Code = Literal["step", "transition", "coordinates", "statistics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +29,12 @@ class Encoding:
         step:         (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁)
         transition:   (step, p, rₜ₋₁ p),        p = one-hot (sₜ₋₁, aₜ₋₁)
         coordinates:  (yₜ, xₜ, bₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁, q, rₜ₋₁ q),        q = (yₜ₋₁, xₜ₋₁, aₜ₋₁)
+        statistics:   (step, Σr / (n + 1), 1 / √(n + 1), log(n + 1)) of every action in sₜ
 
     `coordinates` suit grids: the state's row y and column x, one-hot each, and one-hot b for what the state tells
     besides. What is learned of one cell then holds for others in its row and its column; of one-hot cells, those that
-    are no goals in meta-training would remain unknown.
+    are no goals in meta-training would remain unknown. With `statistics` the model is told what it would otherwise have
+    to add up: the number n of times that an action was taken in this state, and what it earned.
 
     Args:
         code: one of the above.
@@ -63,6 +68,8 @@ class Encoding:
                 return encoded_size(self.observation_space, self.action_space)
             case "transition":
                 return encoded_size(self.observation_space, self.action_space) + 2 * self.states * A
+            case "statistics":
+                return encoded_size(self.observation_space, self.action_space) + 3 * A
         place = 2 * self._side
         return place + self.layers + A + 2 + 2 * (place + A)
 
@@ -78,19 +85,43 @@ class Encoding:
 
     def start(self, num_tasks: int, like: Tensor) -> Memory:
         """What `token` remembers, before any step."""
-        return {} if self.code == "step" else {BEFORE: like.new_zeros(num_tasks, 1, self.states)}
+        remembered = {} if self.code == "step" else {BEFORE: like.new_zeros(num_tasks, 1, self.states)}
+        if self.code == "statistics":
+            none = like.new_zeros(num_tasks, 1, self.states * action_size(self.action_space))
+            remembered |= {PULLS: none, EARNED: none}
+        return remembered
 
     def token(self, percept: Percept, memory: Memory) -> tuple[Float[Tensor, "M B F"], Memory]:
         """The token of `percept`, and what to remember beside the network's memory."""
         if self.code == "step":
             return self._of(percept, percept.observation), {}
         before = memory[BEFORE].expand_as(percept.observation)
+        if self.code == "statistics":
+            pulled, earned = self._last(percept, before)
+            pulls, sums = memory[PULLS] + pulled, memory[EARNED] + earned
+            told = self._told(percept, pulls, sums)
+            return told, {BEFORE: percept.observation, PULLS: pulls, EARNED: sums}
         return self._of(percept, before), {BEFORE: percept.observation}
 
     def tokens(self, sequences: Rollout) -> Float[Tensor, "T N F"]:
         """The tokens along sequences `[T, N, …]`, equal to those from `token` step by step."""
         percepts = sequences.percepts()
-        return self._of(percepts, pad(percepts.observation[:-1], (0, 0, 0, 0, 1, 0)))
+        before = pad(percepts.observation[:-1], (0, 0, 0, 0, 1, 0))
+        if self.code == "statistics":
+            return self._told(percepts, *(x.cumsum(0) for x in self._last(percepts, before)))
+        return self._of(percepts, before)
+
+    def _last(self, percept: Percept, before: Tensor) -> tuple[Tensor, Tensor]:
+        """One-hot (sₜ₋₁, aₜ₋₁), 0 before any step, and rₜ₋₁ times it."""
+        pulled, earned = transition(before, percept, self.action_space).chunk(2, -1)
+        return pulled, earned
+
+    def _told(self, percept: Percept, pulls: Tensor, earned: Tensor) -> Tensor:
+        """The token with the statistics of the current state."""
+        here = percept.observation.unsqueeze(-1)
+        n, total = ((x.view(*x.shape[:-1], self.states, -1) * here).sum(-2) for x in (pulls, earned))
+        x = encoded(percept, self.action_space)
+        return torch.cat([x, total / (n + 1), (n + 1).rsqrt(), (n + 1).log()], -1)
 
     def _of(self, percept: Percept, before: Tensor) -> Tensor:
         if self.code == "step":

@@ -1,5 +1,7 @@
 """Tokens by hand, and that those of whole sequences are those of one step after another."""
 
+import math
+
 import gymnasium
 import pytest
 import torch
@@ -28,7 +30,7 @@ def sequence(T=6, N=3, states=8, actions=3):
     return rollout_of(action, reward, observation, truncated=truncated)
 
 
-@pytest.mark.parametrize("code", ["step", "transition", "coordinates"])
+@pytest.mark.parametrize("code", ["step", "transition", "coordinates", "statistics"])
 def test_tokens_of_a_sequence_are_those_of_its_steps(code):
     encoding, rollout = make(code), sequence()
     whole, percepts = encoding.tokens(rollout), rollout.percepts()
@@ -47,6 +49,15 @@ def test_coordinates_by_hand():
     before = [1, 0, 0, 1, 0, 0, 1]  # y, x, a
     assert second == [0, 1, 1, 0, 0, 1, 0, 0, 1, 5, 0, *before, *(5 * b for b in before)]
     assert first[:7] == [1, 0, 0, 1, 1, 0, 1] and first[9:11] == [0, 1] and not any(first[-14:-10] + first[-7:])
+
+
+def test_statistics_are_those_of_the_current_state_by_hand():
+    """Action 2 in state 1, paid 5, and in it again: n = 1, 5 / 2; the other actions were never taken."""
+    observation = torch.eye(8)[[1, 1, 1]].unsqueeze(1)
+    rollout = rollout_of([[2], [2]], [[5.0], [3.0]], observation, truncated=torch.zeros(2, 1, dtype=torch.bool))
+    whole = make("statistics").tokens(rollout).squeeze(1)
+    assert whole[0, -9:].tolist() == pytest.approx([0, 0, 0, 1, 1, 1, 0, 0, 0])
+    assert whole[1, -9:].tolist() == pytest.approx([0, 0, 2.5, 1, 1, 2**-0.5, 0, 0, math.log(2)])
 
 
 def test_coordinates_need_a_grid():
