@@ -4,7 +4,7 @@ A sampled adaptation curve has sampling noise; these returns have none and use n
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,23 @@ from metarl_run.maths.distributions import Categorical, empty_actions
 from metarl_run.maths.planning import optimal_value, policy_value
 from metarl_run.types import AgentState, Percept
 
+ENTRIES = 2**25
+"""Probabilities P(s′ | s, a) in memory at a time; a quarter of a gigabyte."""
+
+FEW = 2**22
+"""Probabilities in all for which equal tasks may be planned in again and again."""
+
 
 def optimal_returns(family: TaskFamily, task: Any) -> list[float] | None:
     """The expected return of the best policy in each of M tasks; None if the family is not tabular."""
     if "tabular" not in family.provides:
         return None
-    value = optimal_value(task.transition, task.mean_reward, horizon=family.horizon)
-    returns: list[float] = (task.start.double() * value).sum(-1).tolist()
-    return returns
+    returns: list[float] = []
+    task, places = _distinct(task)
+    for part in _parts(task):
+        value = optimal_value(part.transition, part.mean_reward, horizon=family.horizon)
+        returns += (part.start.double() * value).sum(-1).tolist()
+    return [returns[place] for place in places]
 
 
 def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
@@ -35,18 +44,17 @@ def reference_returns(family: TaskFamily, task: Any) -> dict[str, list[float]]:
     """
     if "tabular" not in family.provides:
         return {}
-    A = task.mean_reward.shape[-1]
-    every = torch.eye(A, device=task.mean_reward.device)[:, None, None]  # one policy for each action: [A, 1, 1, A]
-    of_action = policy_value(
-        task.transition, task.mean_reward, every.expand(A, *task.mean_reward.shape), horizon=family.horizon
-    )
-    greedy = one_hot(task.mean_reward.argmax(-1), A)
-    myopic = policy_value(task.transition, task.mean_reward, greedy, horizon=family.horizon)
-    start = task.start.double()
-    return {
-        "constant_action": (start * of_action).sum(-1).amax(0).tolist(),
-        "myopic": (start * myopic).sum(-1).tolist(),
-    }
+    found: dict[str, list[float]] = {"constant_action": [], "myopic": []}
+    task, places = _distinct(task)
+    for part in _parts(task):
+        P, r, start = part.transition, part.mean_reward, part.start.double()
+        A = r.shape[-1]
+        every = torch.eye(A, device=r.device)[:, None, None]  # one policy for each action: [A, 1, 1, A]
+        of_action = policy_value(P, r, every.expand(A, *r.shape), horizon=family.horizon)
+        myopic = policy_value(P, r, one_hot(r.argmax(-1), A), horizon=family.horizon)
+        found["constant_action"] += (start * of_action).sum(-1).amax(0).tolist()
+        found["myopic"] += (start * myopic).sum(-1).tolist()
+    return {name: [of_each[place] for place in places] for name, of_each in found.items()}
 
 
 def expected_returns(
@@ -76,9 +84,32 @@ def expected_returns(
         distribution, _ = algo.act(agent, everywhere)
         assert isinstance(distribution, Categorical)  # tabular families have finitely many actions
         policies.append(distribution.logits.double().softmax(-1))
-    value = policy_value(task.transition, task.mean_reward, torch.stack(policies), horizon=family.horizon)
-    returns = (task.start.double() * value).sum(-1)
+    policy, found, first = torch.stack(policies), list[torch.Tensor](), 0
+    for part in _parts(task):
+        some = policy[:, first : first + part.num_tasks]
+        value = policy_value(part.transition, part.mean_reward, some, horizon=family.horizon)
+        found.append((part.start.double() * value).sum(-1))
+        first += part.num_tasks
+    returns = torch.cat(found, -1)
     return [[x if math.isfinite(x) else None for x in of_agent] for of_agent in returns.tolist()]
+
+
+def _distinct(task: Any) -> tuple[Any, list[int]]:
+    """Different tasks, and the place of each task among them; all as they are if they are small."""
+    M, S, A = task.mean_reward.shape
+    if M * S * A * S <= FEW:
+        return task, list(range(M))
+    hashes = task.hashes()
+    first = {name: i for i, name in reversed([*enumerate(hashes)])}
+    order = {name: place for place, name in enumerate(first)}
+    return task.select(torch.tensor([*first.values()], device=task.mean_reward.device)), [order[x] for x in hashes]
+
+
+def _parts(task: Any) -> Iterator[Any]:
+    """The tasks, as many at a time as have `ENTRIES` entries of their transitions in all: mostly all at once."""
+    M, S, A = task.mean_reward.shape
+    at_once = max(ENTRIES // (S * A * S), 1)
+    yield from [task] if at_once >= M else (task.select(slice(i, i + at_once)) for i in range(0, M, at_once))
 
 
 def every_state(family: TaskFamily, task: Any) -> Percept:

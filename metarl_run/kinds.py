@@ -335,6 +335,63 @@ class Cells(Keyed, Related):
         return f".{key}", f"must be all or a list of different cells in [1, {last}], got {cells!r}"
 
 
+class TasksOf(Keyed, Related):
+    """A mapping with the key `tasks`, to `all` or how many of the tasks of a family that has finitely many.
+
+    There are size^power tasks: a goal, or as many goals as `power` has dimensions of the grid.
+
+    Args:
+        size: the argument that is the grid's side.
+        power: its power.
+        goal: the argument that fixes the goal, unless it is `any`.
+        permuted: the argument that multiplies the tasks by the 120 orders of five actions.
+        beside: the argument with the number of the other split: together they may not be more than there are.
+    """
+
+    def __init__(self, size: str, *, power: int = 2, goal: str = "", permuted: str = "", beside: str = "") -> None:
+        super().__init__("tasks")
+        self.size, self.power, self.goal, self.permuted, self.beside = size, power, goal, permuted, beside
+
+    def entry_problem(self, key: str, entry: object) -> str | None:
+        wrong = None if entry == "all" else Interval(int, 1).problem(entry)
+        return wrong and wrong.replace("must be ", "must be all or ", 1)
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        total = others[self.size] ** self.power if others.get(self.goal, "any") == "any" else 1
+        total *= 120 if others.get(self.permuted) else 1
+        tasks, other = value["tasks"], (others.get(self.beside) or {}).get("tasks", "all")
+        if tasks == "all":
+            return None
+        if tasks > total:
+            return ".tasks", f"must be all or at most {total}, the number of tasks, got {tasks}"
+        if other != "all" and tasks + other > total:
+            return (
+                ".tasks",
+                f"must be all or at most {total - other}, which {self.beside} leaves of {total}, got {tasks}",
+            )
+        return None
+
+
+@dataclass(frozen=True)
+class AnyOrCell(Related):
+    """The word `any`, or a cell of a grid.
+
+    Args:
+        size: the argument that is the grid's side.
+    """
+
+    size: str
+
+    def problem(self, value: object) -> str | None:
+        wrong = None if value == "any" else Interval(int, 0).problem(value)
+        return wrong and wrong.replace("must be ", "must be any or ", 1)
+
+    def problem_beside(self, value: Any, others: Mapping[str, Any]) -> Wrong | None:
+        last = others[self.size] ** 2 - 1
+        right = value == "any" or value <= last
+        return None if right else ("", f"must be any or a cell in [0, {last}], got {value!r}")
+
+
 Real = Annotated[float, Interval(float)]
 Positive = Annotated[float, Interval(float, 0.0, open_low=True)]
 NonNegative = Annotated[float, Interval(float, 0.0)]

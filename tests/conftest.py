@@ -27,12 +27,17 @@ VARIANTS = {
     "ant_dir_promp",
     "ant_dir_varibad",
     "ant_forward_backward",
+    "bandit_dpt",
+    "darkroom_ad",
+    "darkroom_dr9",
+    "darkroom_hard",
+    "darkroom_permuted",
     "half_cheetah_dir_promp",
     "half_cheetah_vel_maml",
     "half_cheetah_vel_pearl",
     "half_cheetah_vel_promp",
 }
-"""Options of MuJoCo's that differ from others in numbers alone, to run which takes long: they are composed, built and
+"""Options that differ from others in numbers alone, and whose runs would take long in all: they are composed, built and
 stepped, but go through neither the contracts of families nor the real command."""
 
 LIMIT = 15 * 60

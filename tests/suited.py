@@ -24,6 +24,9 @@ COMPONENTS = tuple(group for group in GROUPS if group != "logger")
 
 Choices = Mapping[str, str]
 
+DATA = ("collect=histories", "algo@collect.algo=random", "collect.tasks=2", "collect.episodes=100")
+"""What an algorithm that learns from histories needs besides other options: a few, of a hundred steps or more."""
+
 # --- By composing ---
 
 
@@ -40,6 +43,8 @@ def suited(*arguments: str) -> tuple[Point, tuple[str, ...]]:
     Raises:
         ConfigError: if the arguments are refused without a proposal, or with one for a group that is chosen already.
     """
+    if any(learns_from_data(*given.split("=")) for given in arguments if given.startswith("algo=")):
+        arguments = (*arguments, *DATA)
     for _ in GROUPS:
         try:
             return composed(*arguments), arguments
@@ -115,6 +120,11 @@ def known(group: str, option: str) -> Signature:
     return found
 
 
+def learns_from_data(group: str, option: str) -> bool:
+    """Is it an algorithm that learns from recorded histories?"""
+    return group == "algo" and "dataset" in known(group, option).parameters
+
+
 @functools.cache
 def provided(group: str, option: str) -> frozenset[str]:
     """The words that an option provides."""
@@ -157,7 +167,9 @@ def _check(given: Choices) -> None:
 
 @functools.cache
 def _offers() -> Mapping[str, frozenset[str]]:
-    return {f"{group}={option}": provided(group, option) for group in COMPONENTS for option in options(group)}
+    named = [(group, option) for group in COMPONENTS for option in options(group)]
+    named.sort(key=lambda one: "dataset" in known(*one).parameters)  # those that need data come last
+    return {f"{group}={option}": provided(group, option) for group, option in named}
 
 
 def suits(**given: str) -> bool:
@@ -185,4 +197,5 @@ def completed(**given: str) -> Choices:
 
 def arguments_of(group: str, option: str) -> tuple[str, ...]:
     """The arguments that `suited` finds for an option, found without composing."""
-    return tuple(f"{key}={value}" for key, value in completed(**{group: option}).items())
+    chosen = tuple(f"{key}={value}" for key, value in completed(**{group: option}).items())
+    return chosen + DATA if learns_from_data(group, option) else chosen

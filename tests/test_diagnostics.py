@@ -1,13 +1,18 @@
 """Diagnostics of agents with memory: of numbers by hand, and of agents whose dependence is known."""
 
+import math
+
 import pytest
 import torch
+from context_lab import rollout_of
 
 from metarl_run.config.compose import compose_points
-from metarl_run.diagnostics import entropy_per_episode
+from metarl_run.diagnostics import entropy_per_episode, posterior_distance
+from metarl_run.env.bandit import Bandit
 from metarl_run.evaluation import Evaluation, evaluate, joined
 from metarl_run.exact import optimal_returns, reference_returns
 from metarl_run.learner.actor_critic import explained_variance, net_of_time
+from metarl_run.maths.distributions import Categorical
 from metarl_run.run.agent import build_agent
 from metarl_run.seeding import Streams
 from metarl_run.types import Rollout
@@ -95,3 +100,23 @@ def test_entropy_of_each_episode_by_hand():
 def test_parts_count_by_their_tasks():
     parts = [Evaluation([], [], ["a"], 0, {"x": [1.0, 2.0]}), Evaluation([], [], ["b", "c"], 0, {"x": [4.0, 5.0]})]
     assert joined(parts).diagnostics == {"x": [pytest.approx(3.0), pytest.approx(4.0)]}
+
+
+def bandit(reward, mean=("uniform", 0, 1)):
+    arms = {"mean": [*mean]}
+    return Bandit(horizon=1, num_arms=2, reward=reward, reward_deviation=0.5, meta_train=arms, meta_test=arms)
+
+
+def test_the_distance_to_the_posterior_of_a_bandit_is_that_of_each_pull():
+    """One success of the first arm: it is best with probability 2/3, of which a uniform policy is 1/6 away."""
+    lifetimes = rollout_of([[0], [0]], [[1], [1]])
+    uniform = Categorical(torch.zeros(2, 1, 2))
+    assert posterior_distance(bandit("bernoulli"), lifetimes, uniform) == pytest.approx([0, 1 / 6], abs=1e-5)
+    exact = Categorical(torch.tensor([[[0.5, 0.5]], [[2 / 3, 1 / 3]]]).log())
+    assert posterior_distance(bandit("bernoulli"), lifetimes, exact) == pytest.approx([0, 0], abs=1e-5)
+    first, second = posterior_distance(bandit("gaussian"), lifetimes, uniform)
+    # ∫ μ p(μ), p a normal of mean 1 and deviation 1/2, truncated to [0, 1]
+    density = [math.exp(-(((i + 0.5) / 1000 - 1) ** 2) * 2) for i in range(1000)]
+    mean = sum((i + 0.5) / 1000 * p for i, p in enumerate(density)) / sum(density)
+    assert first == pytest.approx(0, abs=1e-6) and second == pytest.approx(mean - 0.5, abs=1e-5)
+    assert posterior_distance(bandit("gaussian", ("normal", 0, 1)), lifetimes, uniform) is None

@@ -61,6 +61,10 @@ def _run(argv: list[str]) -> int:
         from metarl_run.cli import report
 
         return report.main(argv[1:])
+    if argv[:1] == ["collect"]:
+        from metarl_run.cli import collect
+
+        return collect.main(argv[1:])
     if "--help" in argv or "-h" in argv:
         from metarl_run.config.help import help_text
 

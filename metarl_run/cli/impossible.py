@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metarl_run.config.collection import can_learn_from_data, dataset_folder, learns_from_data
 from metarl_run.config.point import Composed, Point
 from metarl_run.config.size import largest_keys
+from metarl_run.dataset.card import FILE, read_card, require_suited
 from metarl_run.errors import ConfigError, ResourceError, StateError
 from metarl_run.folders import GROUPS
 from metarl_run.system import machine
@@ -78,10 +80,28 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 def refuse_absent(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError if this machine lacks the device, the library or the compiler that `config` asks for."""
+    """Raise RunError if the data, the device, the library or the compiler that `config` asks for are not here."""
+    _refuse_absent_data(config)
     _refuse_absent_device(config)
     _refuse_absent_library(config)
     _refuse_absent_compiler(config)
+
+
+def _refuse_absent_data(config: Mapping[str, Any]) -> None:
+    if config.get("table") is not None:
+        return
+    if config.get("collect") is not None and not can_learn_from_data(config):
+        reason = "is for algorithms that learn from a dataset; the data alone are made by another command"
+        raise ConfigError("collect", reason, "metarl-run collect with the same arguments")
+    if not learns_from_data(config):
+        return
+    folder = dataset_folder(config)
+    if folder is not None and (config.get("dataset") is not None or (folder / FILE).exists()):
+        try:
+            card = read_card(folder)
+        except StateError as error:
+            raise ConfigError("dataset", f"{error.where} {error.reason}", error.hint) from error
+        require_suited(card, config, folder)
 
 
 def _refuse_absent_device(config: Mapping[str, Any]) -> None:

@@ -11,6 +11,8 @@ from metarl_run.folders import GROUPS
 PHRASES = {
     "tabular": "a tabular family",
     "bandit": "a Bernoulli bandit",
+    "gaussian_bandit": "a Gaussian bandit",
+    "linear_bandit": "a linear bandit",
     "discrete_actions": "discrete actions",
     "continuous_actions": "continuous actions",
     "policy_gradient": "a policy-gradient learner",

@@ -56,7 +56,7 @@ REMOVALS = {
     "fish": "complete -e -c metarl-run; functions -e __metarl_run",
 }
 
-COMMANDS = ("list", "report", "watch")
+COMMANDS = ("collect", "list", "report", "watch")
 FLAGS = ("--multirun", "--config-dir=", "--config-name=", "--cfg", "--resolve", "--hydra-help", "--version", "--help")
 FOLDERS = (
     "resume",
@@ -114,6 +114,8 @@ def completions(line: str) -> list[str]:
 
 
 def _candidates(word: str, words: Sequence[str]) -> Iterable[str]:
+    if words and words[0] == "collect":
+        return _candidates(word, words[1:])
     if words and words[0] in COMMANDS:
         return _folders(word)
     if word.startswith("--config-dir="):

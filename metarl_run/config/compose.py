@@ -307,14 +307,16 @@ def _check_hydra(cfg: DictConfig) -> None:
 
 
 def _offers(loader: ConfigLoaderImpl, packages: tuple[str, ...]) -> dict[str, set[str]]:
-    """Capabilities that the component of each option provides as it is configured."""
-    offers = {}
+    """Capabilities that the component of each option provides as it is configured; those that need data come last."""
+    offers: dict[str, set[str]] = {}
+    with_data: dict[str, set[str]] = {}
     for group, option in [(name, option) for name in GROUPS for option in loader.get_group_options(name)]:
         with contextlib.suppress(ConfigError, RecursionError, *COMPOSING):  # nobody has chosen a file that is broken
             arguments = with_current_targets(_arguments(loader, group, option), warn=False)
             taken = signature(str(arguments.get("_target_")), packages)
-            offers[f"{group}={option}"] = taken.declared.provided(arguments) if taken else set()
-    return offers
+            of = with_data if taken and "dataset" in taken.parameters else offers
+            of[f"{group}={option}"] = taken.declared.provided(arguments) if taken else set()
+    return offers | with_data
 
 
 def _arguments(loader: ConfigLoaderImpl, group: str, option: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from metarl_run.folders import CONFIG_DIR
-from metarl_run.kinds import Between, Cells, DistributionsByName, Interval, Keyed, ListOf, OrAuto
+from metarl_run.kinds import AnyOrCell, Between, Cells, DistributionsByName, Interval, Keyed, ListOf, OrAuto, TasksOf
 
-GROUPS = ("algo", "algo/meta_optimizer", "env", "learner", "network", "logger", "experiment")
+GROUPS = ("algo", "algo/meta_optimizer", "env", "learner", "network", "logger", "collect", "experiment")
 """In the order in which they are shown."""
 
 SEARCH = "hydra.sweeper"
@@ -177,6 +177,10 @@ def in_words(kind: Any) -> str:
             return f"[low, high], each a {in_words(kind.kind)}"
         case Cells():
             return "all | list of cells"
+        case TasksOf():
+            return "all | integer >= 1"
+        case AnyOrCell():
+            return "any | integer >= 0"
         case Keyed():
             return "distribution"
         case DistributionsByName():

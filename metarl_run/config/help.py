@@ -28,6 +28,7 @@ metarl-run: meta-train an agent on a family of tasks, then measure how it adapts
 
 usage: metarl-run [-m] [--config-dir DIR] [group=option] [key=value] ...
        metarl-run list|report|watch FOLDER ...
+       metarl-run collect [group=option] [key=value] ...
 
 examples:
   metarl-run                                           the default: algo=maml env=cartpole_family
@@ -38,6 +39,7 @@ examples:
   metarl-run resume=FOLDER                             continue a run or sweep that was stopped
   metarl-run report FOLDER...                          tables, pictures and a page of any runs and sweeps, compared
   metarl-run checkpoint=RUN_FOLDER meta_iterations=0   meta-test alone, also on another env
+  metarl-run collect env=darkroom algo=q_learner       an agent's learning histories, as data for algo=ad or algo=dpt
   metarl-run list [FOLDER]                             the runs below outputs/ or another folder, and their results
   metarl-run -m algo=maml,reptile,scratch seed=0,1,2   all combinations, then a comparison of their curves
   metarl-run -m hydra/sweeper=search 'algo.inner_lr=tag(log,interval(0.01,1))'   a search for the largest objective

@@ -19,7 +19,7 @@ INHERITED_GROUPS = tuple(group for group in GROUPS if group != "logger")
 INHERITED = (
     *INHERITED_GROUPS,
     *("meta_iterations", "meta_batch_size", "meta_batch_chunk", "episodes_per_task"),
-    *("normalise", "meta_test", "meta_validation", "validate_every"),
+    *("normalise", "dataset", "collect", "meta_test", "meta_validation", "validate_every"),
 )
 COMPARED = (*INHERITED, "seed", "device", "products", "compile")
 """Keys whose differences are reported; all others concern storage and logging."""

@@ -18,6 +18,9 @@ class Offered(TypedDict, total=False):
         learner: the base learner, `metarl_run.learner.base.BaseLearner`.
         num_inputs: features D of an observation.
         heads: outputs that the learner needs of a network: a name and a size each.
+        dataset: the learning histories that the run learns from, `metarl_run.dataset.dataset.Dataset`; None where it
+            only acts. Which asks for them may have an argument `window`, the steps that it reads at a time, and with
+            `needs_labels: ClassVar[bool] = True` it learns from their optimal actions: both are checked beforehand.
         network: a network with these inputs and heads, `metarl_run.network.base.Network`.
         meta_params: its fresh parameters, drawn from the stream `init`.
         make_network: (num_inputs, heads, constants) → another network as configured, and its fresh parameters.
@@ -33,6 +36,7 @@ class Offered(TypedDict, total=False):
     learner: Any
     num_inputs: int
     heads: Any
+    dataset: Any
     network: Any
     meta_params: Any
     make_network: Any

@@ -20,7 +20,7 @@ from metarl_run.kinds import Count, Names, NonNegative, Positive, Real, Threads,
 MOST_POINTS = 10_000
 """Jobs of one sweep."""
 
-PATHS = ("checkpoint", "resume", "output_root")
+PATHS = ("checkpoint", "resume", "output_root", "dataset")
 """Keys that hold paths, in which `~` is the home folder."""
 
 Affects = Literal["agent", "training", "evaluation", "monitoring", "indirectly", "nothing"]
@@ -113,6 +113,8 @@ class Settings:
         validate_every: meta-iterations between two of them; 0 for none.
         checkpoint_every: meta-iterations between two checkpoints.
         published: a paper's result for this very experiment.
+        dataset: folder of learning histories to learn from; null for none, or for those that `collect` describes.
+        collect: learning histories that are collected before they are learned from; see `metarl_run.config.collection`.
         budget: which of `budgets` counts, null where there are none.
         budgets: numbers that values refer to as `${budgets.${budget}.…}`, a mapping for each budget.
         checkpoint: run folder or checkpoint to start from, see `metarl_run.config.inherited`.
@@ -144,6 +146,8 @@ class Settings:
     validate_every: Whole = affects("monitoring")
     checkpoint_every: Count = affects("nothing")
     published: Published = affects("nothing")
+    dataset: str | None = affects("training", default=None)
+    collect: Mapping[str, Any] | None = affects("training", default=None)
     budget: str | None = affects("indirectly")
     budgets: Mapping[str, Mapping[str, Any]] = affects("nothing")
     checkpoint: str | None = affects("training")

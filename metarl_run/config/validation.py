@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from metarl_run.config.capability import Chosen, check_capabilities, check_chunk, outcomes_of
+from metarl_run.config.collection import Collection, check_collection, check_data, collecting, parts_of
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
 from metarl_run.config.nearest import hint, leaves, nearest
@@ -71,21 +72,50 @@ def validate(
             raise ConfigError("plugins", f"must be names of packages, got {name!r}")
     if config["checkpoint"] is not None and config["resume"] is not None:
         raise ConfigError("resume", "cannot be given together with checkpoint", "resume continues a run as it was")
-    packages = ("metarl_run", *config["plugins"])
-    components: list[Chosen] = []
-    for group in GROUPS:
-        within = Within(packages, f"{group}={choices[group]}" if group in choices else "")
-        whole = {group: config[group]} if group != "logger" else _mapping(config["logger"], "logger")
-        for name, node in whole.items():
-            path = group if group != "logger" else f"logger.{name}"
-            components += _components(node, path, BASES[group], within)
+    components = [component for group in GROUPS for component in _of_group(group, config, choices)]
     check_objective(config.get("objective", Settings.objective), outcomes_of(components))
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
     check_episodes(config, components)
+    if config.get("collect") is not None:
+        wanted = _mapping(config["collect"], "collect")
+        keys = [field.name for field in dataclasses.fields(Collection)]
+        _check_keys(wanted, "collect", required=keys, allowed=keys)
+        _check_settings(Collection, wanted, "collect")
+    check_data(config, choices, components)
+    if config.get("collect") is not None:
+        _check_collection(config, choices, offers)
     if config["table"] is not None:
         check_table(config, choices, validate)
     return components
+
+
+def _of_group(group: str, config: Mapping[str, Any], choices: Mapping[str, str]) -> Iterator[Chosen]:
+    """The components of one group of the configuration."""
+    within = Within(("metarl_run", *config["plugins"]), f"{group}={choices[group]}" if group in choices else "")
+    whole = {group: config[group]} if group != "logger" else _mapping(config["logger"], "logger")
+    for name, node in whole.items():
+        path = group if group != "logger" else f"logger.{name}"
+        yield from _components(node, path, BASES[group], within)
+
+
+def _check_collection(
+    config: Mapping[str, Any], choices: Mapping[str, str], offers: Callable[[], Mapping[str, Set[str]]]
+) -> None:
+    """Raise ConfigError, naming a key, unless the histories that `collect` describes can be collected."""
+    own = {group: choices[f"{group}@collect.{group}"] for group in GROUPS if f"{group}@collect.{group}" in choices}
+    named, agent = {**choices, **own}, collecting(config)
+    try:
+        parts = ["env", "algo", *parts_of(next(_of_group("algo", agent, named)).signature.parameters)]
+        components = [component for group in parts for component in _of_group(group, agent, named)]
+        check_capabilities(components, named, offers)
+        if "learner" in parts:
+            check_episodes(agent, components)
+        check_collection(config, components)
+    except ConfigError as error:
+        group = error.where.partition(".")[0]
+        another = config["collect"]["algo"] is not None and group in ("algo", "learner", "network")
+        raise ConfigError(f"collect.{error.where}" if another else error.where, error.reason, error.hint) from error
 
 
 def _check_strings(value: Any, path: str) -> None:

@@ -80,7 +80,9 @@ class Bandit(TaskFamily):
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"task": ("num_arms",)}
     fixed_starts: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
-    provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"reward": {"bernoulli": ("bandit",)}}
+    provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
+        "reward": {"bernoulli": ("bandit",), "gaussian": ("gaussian_bandit",)}
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

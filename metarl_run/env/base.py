@@ -19,6 +19,7 @@ from torch import Tensor
 from metarl_run.component import Component, field
 from metarl_run.errors import ConfigError
 from metarl_run.kinds import Count, Reduction
+from metarl_run.maths.planning import finite_horizon_q
 from metarl_run.maths.statistics import COLUMNS, CURVE
 
 Split = Literal["meta_train", "meta_test"]
@@ -85,10 +86,10 @@ class TaskFamily(Component, ABC):
 
     Attributes:
         provides: capabilities that learners, networks and algorithms may require: `discrete_actions`,
-            `continuous_actions`, `bandit` (with Bernoulli arms), `tabular`. A tabular family has S states and A
-            actions, and observes the state one-hot, `[M, B, S]`. Its tasks describe their MDP: `transition`
-            P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode continues; `mean_reward`
-            E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
+            `continuous_actions`, `bandit` (with Bernoulli arms), `gaussian_bandit`, `tabular`. A tabular family has S
+            states and A actions, and observes the state one-hot, `[M, B, S]`. Its tasks describe their MDP:
+            `transition` P(s′ | s, a), `[M, S, A, S]`, whose rows sum to the probability that the episode continues;
+            `mean_reward` E[r | s, a], `[M, S, A]`; and `start`, the distribution of the first state, `[M, S]`.
         requires: capabilities that other components must provide.
         sizes: arguments and numbers whose product is the size of a `task` or an `observation`, see
             `metarl_run.config.size`.
@@ -155,6 +156,25 @@ class TaskFamily(Component, ABC):
         No agent that is not told the task earns more in expectation. None if it is not known.
         """
         return None
+
+    def bayes_optimal_bounds(self, episodes: int) -> tuple[float, float] | None:
+        """Lower and upper bound on the sum of `bayes_optimal_returns`; None if not even these are known."""
+        return None
+
+    def optimal_action(self, task: Any, state: Tensor) -> Tensor | None:
+        """An optimal first action of an episode from each of the states, the one with the lowest number on ties.
+
+        Args:
+            task: M tasks.
+            state: numbers of states, `[M, B]`: places of the ones in one-hot observations.
+
+        Returns:
+            `[M, B]`; None if the family is not tabular.
+        """
+        if "tabular" not in self.provides:
+            return None
+        q = finite_horizon_q(task.transition.double(), task.mean_reward.double(), horizon=self.horizon)
+        return q[:, 0].argmax(-1).gather(1, state)
 
     @abstractmethod
     def reset(self, task: Any, num_episodes: int, generator: torch.Generator) -> Any:

@@ -15,6 +15,7 @@ FINER = 2
 Colour = tuple[int, int, int]
 INK, MUTED, PALE, WHITE = (40, 40, 40), (120, 120, 120), (225, 225, 225), (255, 255, 255)
 ACCENT, TRAIL, GOAL, RED = (0, 114, 178), (150, 195, 225), (0, 158, 115), (213, 94, 0)
+TREASURE, TRAP = (240, 180, 60), (214, 80, 70)
 
 Point = Sequence[float]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from metarl_run.env.base import Split, Step, Task, TaskFamily
-from metarl_run.env.drawing import GOAL, PALE, SIZE, TRAIL, WHITE, Canvas, mixed
+from metarl_run.env.drawing import GOAL, mixed
+from metarl_run.env.grid import MOVES, picture, table_of_moves
 from metarl_run.env.parameter import in_turn
 from metarl_run.kinds import Above, Cells, Interval, Real
-
-MOVES = ((1, 0), (0, 1), (-1, 0), (0, -1), (0, 0))  # (y, x): up, right, down, left, stay
-
+from metarl_run.maths.goal_search import Search, expected_returns
+from metarl_run.maths.goal_search_bounds import proven_plan, return_bounds
 
 Places = Annotated[dict[str, Any], Cells("goals", "size")]
 Size = Annotated[int, Interval(int, 3)]
@@ -134,6 +134,24 @@ class GridWorld(TaskFamily):
     def all_tasks(self, split: Split) -> GridWorldTask:
         return self._with_goals(torch.tensor(self.goals[split]).unsqueeze(-1))
 
+    def bayes_optimal_returns(self, episodes: int) -> tuple[float, ...] | None:
+        """See `metarl_run.maths.goal_search`: exact if the goals are few."""
+        search, plan = self.search, proven_plan(self.search, episodes)
+        return None if plan is None else expected_returns(search, plan, episodes, **self._rewards)
+
+    def bayes_optimal_bounds(self, episodes: int) -> tuple[float, float]:
+        return return_bounds(self.search, episodes, **self._rewards)
+
+    @property
+    def _rewards(self) -> dict[str, float]:
+        return {"goal_reward": self.goal_reward, "step_reward": self.step_reward}
+
+    @property
+    def search(self) -> Search:
+        """For a goal of meta-testing."""
+        goals = tuple(self.goals["meta_test"])
+        return Search(table_of_moves(self.size), start=0, goals=goals, horizon=self.horizon, pays_once=False)
+
     def _with_goals(self, goal: Int[Tensor, "M 1"]) -> GridWorldTask:
         reward = torch.full((len(goal), self.size**2), float(self.step_reward), device=goal.device)
         return GridWorldTask(reward=reward.scatter_(1, goal, float(self.goal_reward)))
@@ -153,12 +171,5 @@ class GridWorld(TaskFamily):
 
     def render(self, task: GridWorldTask, state: GridWorldState, past: Sequence[Step] = ()) -> np.ndarray:
         """The grid with its goal, and the way of the agent."""
-        canvas, goal = Canvas(0.0, float(self.size)), int(task.reward[0].argmax())
-        for cell in range(self.size**2):
-            y, x = divmod(cell, self.size)
-            canvas.box((x, y), (x + 1, y + 1), mixed(GOAL, 0.45) if cell == goal else WHITE, outline=PALE)
         cells = [int(place.cell) for place in (*(step.state for step in past), state)]
-        path = [(cell % self.size + 0.5, cell // self.size + 0.5) for cell in cells]
-        canvas.line(path, TRAIL, 4)
-        canvas.dot(path[-1], SIZE / self.size / 4)
-        return canvas.array()
+        return picture(self.size, {int(task.goal[0]): mixed(GOAL, 0.45)}, cells)

@@ -35,24 +35,32 @@ class Transformer(Reading):
         headₜ = norm(yₜ) W_head + b_head
 
     Attention at step t reads the steps up to t, and their keys and values are the memory. The positional encoding p(t)
-    is defined for every t, so a lifetime may have any length. Weights start uniform in ±√(6 / (in + out)), those that
-    end a residual branch divided by √(2 · blocks), the heads like those of `MLP`; biases start at 0.
+    is defined for every t, so a lifetime may have any length.
+
+    With a `context` of L steps, attention at step t reads the latest L, t among them, and the memory holds the L − 1
+    before the next. Positions are then relative: there is no p(t), and queries and keys are rotated by an angle that
+    grows with their step, so that their product depends on the distance alone.
+
+    Weights start uniform in ±√(6 / (in + out)), those that end a residual branch divided by √(2 · blocks), the heads
+    like those of `MLP`; biases start at 0.
 
     Args:
         hidden: H, width of y, a multiple of twice the attention heads.
         layers: blocks.
         attention_heads: per block, each of width H / attention_heads.
         feed_forward: width of a block's hidden layer.
-        positions: p, `waves` of growing length, or `none`, p(t) = 0: attention then weighs what was seen by its content
-            alone. Waves are larger than fresh embeddings of small inputs, which therefore take long to matter.
+        positions: p, `waves` of growing length (rotations with a `context`), or `none`, p(t) = 0: attention then weighs
+            what was seen by its content alone. Waves are larger than fresh embeddings of small inputs, which therefore take long to matter.
         read: of the heads, which read norm(y), see `metarl_run.network.reading`.
+        context: L ≥ 1, steps that attention reads; None reads the whole lifetime.
 
     Differs from the papers: as the memory of RL² it resembles TrMRL (Melo 2022, arXiv:2206.06614), but it reads the
     whole lifetime instead of the latest few steps, and normalises before each branch instead of relying on an
     initialisation that needs no norm.
     Source: Vaswani et al. (2017), arXiv:1706.03762; Radford et al. (2019), "Language Models
     are Unsupervised Multitask Learners", for the place of the norm and the scale of the branches;
-    Kazemnejad et al. (2023), arXiv:2305.19466, for none of the positions.
+    Kazemnejad et al. (2023), arXiv:2305.19466, for none of the positions; Su et al. (2021), arXiv:2104.09864, for
+    rotations.
     """
 
     hidden: Annotated[Count, MultipleOfTwice("attention_heads")]
@@ -60,6 +68,7 @@ class Transformer(Reading):
     attention_heads: Count
     feed_forward: Count
     positions: Literal["waves", "none"] = field(default="waves")
+    context: Count | None = field(default=None)
 
     sizes: ClassVar[dict[str, tuple[str | int, ...]]] = {"parameters": ("layers", "hidden", "hidden")}
 
@@ -102,7 +111,7 @@ class Transformer(Reading):
         past = {name: tensor.expand(M, B, -1, -1).flatten(0, 1) for name, tensor in memory.items()}
         t, x = past["0.keys"].shape[1], x.reshape(M * B, 1, D)
         size = max(STEPPED // ((t + 1) * self.hidden), 1)
-        if size >= M * B or not divisible(x):
+        if size >= M * B or self.context is not None or not divisible(x):
             output, now = self._read(params, x, past)
         else:
             now = {name: x.new_empty(M * B, t + 1, self.hidden) for name in past}
@@ -135,16 +144,25 @@ class Transformer(Reading):
         into = into or {}
         t, L = past["0.keys"].shape[1], x.shape[1]
         y = affine(params, "input", x)
-        if self.positions == "waves":
+        seen_from, mask, turn = None, None, None
+        if self.context is not None:
+            seen_from = max(t + L + 1 - self.context, 0)
+            mask = banded(L, self.context, x) if self.context < L else None
+        if self.positions == "waves" and self.context is None:
             y = y + positions(t, t + L, self.hidden, x)
+        elif self.positions == "waves":
+            turn = rotation(t + L, self.hidden // self.attention_heads, x)
         now: Memory = {}
         for layer in range(self.layers):
             q, k, v = matmul(norm(params, f"{layer}.look.norm", y), params[f"{layer}.look.weight"]).chunk(3, -1)
             keys, values = f"{layer}.keys", f"{layer}.values"
             k, v = (torch.cat([past[of], new], 1, out=into.get(of)) for of, new in ((keys, k), (values, v)))
-            now |= {keys: k, values: v}
+            now |= {keys: k[:, seen_from:], values: v[:, seen_from:]}
             q, k, v = self._apart(q), self._apart(k), self._apart(v)
-            seen = scaled_dot_product_attention(q, k, v, is_causal=t == 0)  # a single step may attend to all before it
+            if turn is not None:
+                q, k = rotated(q, *(part[t:] for part in turn)), rotated(k, *turn)
+            causal = t == 0 and mask is None  # a single step may attend to all before it
+            seen = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
             y = y + affine(params, f"{layer}.seen", seen.transpose(1, 2).flatten(2))
             wide = affine(params, f"{layer}.wide", norm(params, f"{layer}.wide.norm", y)).relu()
             y = y + affine(params, f"{layer}.narrow", wide)
@@ -173,3 +191,22 @@ def positions(first: int, end: int, width: int, like: Tensor) -> Float[Tensor, "
     ω = LONGEST_WAVE ** (torch.arange(0, width, 2, dtype=like.dtype, device=like.device) / -width)
     angle = torch.outer(t, ω)
     return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+def rotation(steps: int, width: int, like: Tensor) -> tuple[Float[Tensor, "L W"], Float[Tensor, "L W"]]:
+    """cos(t ωᵢ) and sin(t ωᵢ) for t in [0, steps), each twice over, with ωᵢ = 10000^(−2 i / width)."""
+    sin, cos = positions(0, steps, width, like).chunk(2, -1)
+    return cos.repeat(1, 2), sin.repeat(1, 2)
+
+
+def rotated(z: Float[Tensor, "N heads L W"], cos: Tensor, sin: Tensor) -> Float[Tensor, "N heads L W"]:
+    """Each pair (zᵢ, zᵢ₊w) of the two halves of z, turned by the angle t ωᵢ."""
+    left, right = z.chunk(2, -1)
+    return z * cos + torch.cat([-right, left], -1) * sin
+
+
+def banded(steps: int, context: int, like: Tensor) -> Tensor:
+    """Whether step t, a row, may read step s, a column: the latest `context` of the steps up to t."""
+    t = torch.arange(steps, device=like.device)
+    distance = t.unsqueeze(-1) - t
+    return (distance >= 0) & (distance < context)

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from metarl_run.algo.base import MetaAlgorithm, MetaLearner
 from metarl_run.config.build import build
+from metarl_run.config.collection import dataset_folder
 from metarl_run.config.offered import Offered
+from metarl_run.dataset.dataset import Dataset
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.check import require_supported_spaces
 from metarl_run.env.normalisation import Normalisation
@@ -75,6 +77,7 @@ def build_agent(config: Mapping[str, Any], streams: Streams) -> tuple[TaskFamily
         "family": family,
         "observation_space": family.observation_space,
         "action_space": family.action_space,
+        "dataset": None if (folder := dataset_folder(config)) is None else Dataset(folder),
     }
     learner: BaseLearner = build(config["learner"], offered, plugins=plugins, where="learner")
     _require_suitable_actions(learner, family, "learner")

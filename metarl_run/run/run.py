@@ -15,8 +15,11 @@ import numpy as np
 
 from metarl_run.compiled.rollouts import CompiledRollouts
 from metarl_run.config.build import build
+from metarl_run.config.collection import dataset_folder, learns_from_data
 from metarl_run.config.inherited import agent_record
 from metarl_run.config.plan import Plan
+from metarl_run.dataset.card import require_suited
+from metarl_run.dataset.dataset import Dataset
 from metarl_run.errors import ConfigError
 from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
@@ -32,6 +35,7 @@ from metarl_run.report.tasks import hash_of_tasks
 from metarl_run.rollout import collect
 from metarl_run.run import checkpoint
 from metarl_run.run.agent import set_up, take_over
+from metarl_run.run.collecting import collect_histories
 from metarl_run.run.compilation import compiles, evaluation_pays
 from metarl_run.run.film import film, filmed
 from metarl_run.run.folder import (
@@ -106,6 +110,8 @@ def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
 def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
+    if learns_from_data(config):
+        _provide_data(plan, stop)
     _, streams, family, algo = set_up(config, products=choice_of_run(config, folder, shared))
     if config["checkpoint"]:
         take_over(algo, family, Path(config["checkpoint"]), plan.choices)
@@ -180,6 +186,16 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         for sink in sinks.values():
             sink.finish(summary, pictures)
         write_atomically(folder / "summary.json", json_bytes(summary))
+
+
+def _provide_data(plan: Plan, stop: StopRequest) -> None:
+    """Make sure that the data are there which the run learns from, and suit it."""
+    config, folder = plan.config, dataset_folder(plan.config)
+    assert folder is not None
+    if config.get("dataset") is None:
+        log.info("learns from histories in %s, which are collected unless they are there", folder)
+        collect_histories(config, plan.choices, folder, stop)
+    require_suited(Dataset.open(folder).card, config, folder)
 
 
 def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:

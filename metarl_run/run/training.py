@@ -213,18 +213,10 @@ class Training:
         self.iteration += 1
         self.env_steps += env_steps
         self.session_env_steps += env_steps
-        first, last = (
-            episode_sums(rollout.reward, rollout) * self.family.reward_unit for rollout in (rollouts[0], rollouts[-1])
-        )
-        before, after = float(first[:, 0].mean()), float(last[:, -1].mean())  # one rollout may hold several episodes
-        outcomes = episode_outcomes(rollouts[-1], self.family.outcomes)
         seconds = time.perf_counter() - start
         row = {
             "env_steps": self.env_steps,
-            "meta_train/return_before": before,
-            "meta_train/return_after": after,
-            **self._lifetime_return(lifetimes),
-            **{f"meta_train/{name}": float(x[:, -1].mean()) for name, x in outcomes.items()},  # after adaptation
+            **self._returns(lifetimes),
             **{f"meta_train/{name}": float(value) for name, value in metrics.items()},
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,
@@ -235,6 +227,20 @@ class Training:
             self.family.normalisation.update(rollouts)
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
+
+    def _returns(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
+        """Returns and outcomes of the meta-iteration's lifetimes; empty if an algorithm learns from recorded ones."""
+        if not lifetimes:
+            return {}
+        rollouts = [lifetimes[0].rollouts[0], lifetimes[-1].rollouts[-1]]
+        first, last = (episode_sums(rollout.reward, rollout) * self.family.reward_unit for rollout in rollouts)
+        outcomes = episode_outcomes(rollouts[-1], self.family.outcomes)
+        return {
+            "meta_train/return_before": float(first[:, 0].mean()),  # one rollout may hold several episodes
+            "meta_train/return_after": float(last[:, -1].mean()),
+            **self._lifetime_return(lifetimes),
+            **{f"meta_train/{name}": float(x[:, -1].mean()) for name, x in outcomes.items()},  # after adaptation
+        }
 
     def _lifetime_return(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
         """Mean lifetime return over tasks and envs; empty for agents that adapt between rollouts."""

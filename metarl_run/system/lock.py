@@ -13,6 +13,9 @@ from metarl_run.errors import ResourceError, StateError
 from metarl_run.files import plain_only, read_text
 from metarl_run.system.atomic import UNSUPPORTED, refusals
 
+IN_USE = "is in use by"
+"""Beginning of the reason that a folder is refused for."""
+
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +79,7 @@ def _acquired(folder: Path) -> int:
         holder = "another process"
         with contextlib.suppress(OSError):
             holder = read_text(owner) or holder
-        raise StateError(str(folder), f"is in use by {holder}", "wait for it, or stop it")
+        raise StateError(str(folder), f"{IN_USE} {holder}", "wait for it, or stop it")
     return descriptor
 
 

@@ -201,6 +201,9 @@ def _mark(plan: Plan) -> str:
     matters["threads"] = 1  # when it still ordered sums it was among them: folders keep their names
     if matters.get("products") == "auto":  # recorded in the table's folder; marks are older than the key
         del matters["products"]
+    for key in ("dataset", "collect"):  # marks are older than these, too
+        if matters.get(key) is None:
+            matters.pop(key, None)
     if matters.get("compile") == "auto":  # the default was false when folders were named
         matters["compile"] = False
     return hashlib.blake2b(json.dumps(with_former_targets(matters), sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -75,7 +75,7 @@ def test_help_teaches_on_a_screen_and_a_half(tmp_path: Path) -> None:
         (["experiment="], r"  smoke +The whole path of a run"),
         (["keys"], r"device=cpu +auto \| cpu \| cuda"),
         (["meta_test"], r"meta_test\.num_tasks=200 +integer >= 1 +M, >= 1"),
-        (["table"], r"experiment=rl2_bandits,.*\n(.*\n)*  table\.tasks=10000 "),
+        (["table"], r"experiment=dpt_bandits,rl2_bandits,.*\n(.*\n)*  table\.tasks=10000 "),
         (
             ["algo=rl2", "algo.encoding"],
             r"keys of algo=rl2\n +algo\.encoding=step +step \| transition",

@@ -7,7 +7,7 @@ import pytest
 from black_box import rows, summary
 from conftest import VARIANTS
 from forks import call
-from suited import arguments_of
+from suited import arguments_of, learns_from_data
 
 from metarl_run.env.registration import configuration
 from metarl_run.folders import CONFIG_DIR
@@ -37,6 +37,7 @@ def family_of(env):
 def test_the_option_runs_and_leaves_a_whole_run_folder(group, option, tmp_path):
     chosen = arguments_of(group, option)
     short = ["env.horizon=10"] if group == "env" and family_of(option).simulated else []
+    short += ["algo.updates=1", "algo.sequences=2"] if learns_from_data(group, option) else []
     done = call("experiment=smoke", "threads=1", *chosen, *short, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run"

@@ -66,7 +66,7 @@ def test_meta_train_and_meta_test_tasks_are_disjoint(family):
 
 def test_the_same_seed_gives_the_same_bytes_also_seed_0(family):
     assert history(family, 0) == history(family, 0)
-    assert history(family, 0) != history(family, 1)
+    assert any(history(family, 0) != history(family, seed) for seed in (1, 2))  # two tasks may come in the same order
 
 
 def test_what_is_computed_of_a_task_once_is_known_without_asking_for_it(family):

@@ -119,3 +119,29 @@ def test_a_width_that_cannot_be_shared_out_is_named_with_one_that_can(bad, told)
 def test_sizes_must_be_counts(name):
     with pytest.raises(ValueError, match=f"{name} must be an integer >= 1, got 0"):
         make(**{name: 0})
+
+
+@pytest.mark.parametrize("context", [1, 3, 4, 20])
+def test_a_sliding_window_read_step_by_step_is_the_sequence(context):
+    network = make(context=context)
+    params = {name: θ.double() + 0.3 * normals(*θ.shape, seed=1) for name, θ in fresh(network).items()}
+    x = normals(11, N, D, seed=2)
+    whole = network.sequence(params, x)
+    memory = network.initial_memory(params, N)
+    for t in range(11):
+        output, memory = network(params, x[t].unsqueeze(1), memory)
+        for head, value in output.items():
+            torch.testing.assert_close(value.squeeze(1), whole[head][t])
+        assert all(tensor.shape == (N, 1, min(t + 1, context - 1), H) for tensor in memory.values())
+
+
+def test_a_window_forgets_what_lies_before_it_and_tells_distances_alone():
+    """One block reads the latest L inputs: shifted by any number of steps, the same ones give the same outputs."""
+    network = make(context=4, layers=1)
+    params = {name: θ.double() + 0.3 * normals(*θ.shape, seed=1) for name, θ in fresh(network).items()}
+    x = normals(12, N, D, seed=2)
+    last, alone = network.sequence(params, x)["policy"][-1], network.sequence(params, x[-4:])["policy"][-1]
+    torch.testing.assert_close(last, alone)
+    assert (network.sequence(params, x[-3:])["policy"][-1] - last).abs().max() > 1e-3
+    swapped = network.sequence(params, x[[8, 10, 9, 11]])["policy"][-1]
+    assert (swapped - last).abs().max() > 1e-3  # the order within the window matters

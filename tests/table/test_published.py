@@ -9,7 +9,7 @@ from metarl_run.config.table import Table, changed, table_of
 from metarl_run.folders import CONFIG_DIR
 from metarl_run.table.statistics import matched
 
-TABLES = ("rl2_bandits", "rl2_mdps", "snail_bandits", "snail_mdps", "rl3")
+TABLES = ("rl2_bandits", "rl2_mdps", "snail_bandits", "snail_mdps", "rl3", "dpt_bandits")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ PUBLISHED = {
     ("snail_mdps", "100"): "Random 0.481, eps-Greedy 0.857, PSRL 0.934, OPSRL 0.951, UCRL2 0.936, LSTM 0.922",
     ("rl3", "bandit_500"): "RL2 392.1, RL3 393.2, RL3-Markov 391.75",
     ("rl3", "mdp_1000"): "RL2 1871.8, RL3 1916.8",
+    ("dpt_bandits", "500"): "UCB 0.9759, TS 0.9779, DPT 0.9753",
 }
 
 
@@ -55,7 +56,14 @@ def test_the_true_prior_is_the_distribution_of_the_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "columns"),
-    [("rl2_bandits", 9, 8), ("rl2_mdps", 5, 8), ("snail_bandits", 10, 3), ("snail_mdps", 5, 6), ("rl3", 5, 4)],
+    [
+        ("rl2_bandits", 9, 8),
+        ("rl2_mdps", 5, 8),
+        ("snail_bandits", 10, 3),
+        ("snail_mdps", 5, 6),
+        ("rl3", 5, 4),
+        ("dpt_bandits", 1, 4),
+    ],
 )
 def test_every_row_and_column_is_there(name: str, rows: int, columns: int, tables: dict[str, Table]) -> None:
     assert (len(tables[name].protocol), len(tables[name].agents)) == (rows, columns)

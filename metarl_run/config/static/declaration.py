@@ -29,6 +29,7 @@ class Declaration:
         sizes: `task`, `observation` or `parameters` → arguments and numbers whose product is a lower bound of how many
             numbers it consists of, see `metarl_run.config.size`.
         outcomes: outcome → reduction, of a task family.
+        needs_labels: of an algorithm: it learns from the optimal actions in a dataset.
     """
 
     provides: Capabilities = ()
@@ -38,6 +39,7 @@ class Declaration:
     advice: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[str | int]] = field(default_factory=dict)
     outcomes: Mapping[str, str] | None = None
+    needs_labels: bool = False
 
     def provided(self, arguments: Mapping[str, Any]) -> set[str]:
         """Capabilities that a component with these arguments provides."""
@@ -61,6 +63,7 @@ def declaration(lineage: Lineage) -> Declaration:
         requires_if=_literal("requires_if", lineage, _is_capabilities_if, "{argument: {value: (string, …)}}", {}),
         advice=_literal("advice", lineage, _is_words, "{argument: hint}", {}),
         outcomes=_literal("outcomes", lineage, _is_words_or_none, "{outcome: reduction}", {}),
+        needs_labels=_literal("needs_labels", lineage, _is_bool, "True or False", False),
         sizes=_literal("sizes", lineage, _is_sizes, "{part: (argument or number, …)}", {}),
     )
 
@@ -107,6 +110,10 @@ def _is_capabilities_if(literal: object) -> bool:
         isinstance(argument, str) and isinstance(by_value, dict) and all(map(_is_capabilities, by_value.values()))
         for argument, by_value in literal.items()
     )
+
+
+def _is_bool(literal: object) -> bool:
+    return isinstance(literal, bool)
 
 
 def _is_words(literal: object) -> bool:

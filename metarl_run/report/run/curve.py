@@ -22,7 +22,7 @@ from metarl_run.report.figure import (
 )
 from metarl_run.report.folder import Adaptation, read_adaptation, read_summary
 from metarl_run.report.names import title
-from metarl_run.report.run.terminal import number
+from metarl_run.report.run.terminal import number, share_of_knowable
 from metarl_run.report.tasks import held_out, tasks_text
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def draw(
                     height, color=FAINT, linewidth=1.0, linestyle=line_style, zorder=1.4
                 )
         if (best := summary.get("memory", {}).get("bayes_optimal")) and averaged == 1:
-            (entries["Bayes-optimal"],) = axes.plot(x, best, color=COLOURS[2], linewidth=1.1, zorder=2.5)
+            share = share_of_knowable(summary)
+            label = "Bayes-optimal" if share is None else f"Bayes-optimal, {100 * share:.1f} % reached"
+            (entries[label],) = axes.plot(x, best, color=COLOURS[2], linewidth=1.1, zorder=2.5)
         few_ticks(axes, x)
         axes.margins(x=0.04)
         axes.set_ylabel("episode return" if averaged == 1 else f"episode return, mean of {averaged} episodes")

@@ -218,6 +218,13 @@ def learning_plot(folder: Path) -> CurvePlot | None:
     return CurvePlot({name: curve[part] for name, part in shown.items()}, LOW_ROWS, "iteration", about)
 
 
+def share_of_knowable(summary: Mapping[str, Any]) -> float | None:
+    """Mean return of a lifetime over that of the best agent that is not told the task; None unless both are known."""
+    best = sum(summary.get("memory", {}).get("bayes_optimal", []))
+    lifetime = summary.get("lifetime_return")
+    return lifetime["mean"] / best if lifetime and best > 0 else None
+
+
 def on(told: Mapping[str, Sequence[float]], shuffled: str) -> float:
     """Dependence of actions on what was shuffled, see `metarl_run.maths.dependence`."""
     return max(told["action_share"][0] - told[f"action_share_{shuffled}_shuffled"][0], 0.0)
@@ -273,7 +280,18 @@ class RunReport:
             if published:
                 yield line(("published        ", "dim"), published_text(published))
         if best := summary.get("memory", {}).get("bayes_optimal"):
-            yield line(("Bayes-optimal    ", "dim"), precise(sum(best)), " expected of the best agent in a lifetime")
+            share = share_of_knowable(summary)
+            reached = f", of which {share:.1%} is reached".replace("%", " %") if share is not None else ""
+            expected = f" expected of the best agent in a lifetime{reached}"
+            yield line(("Bayes-optimal    ", "dim"), precise(sum(best)), expected)
+        if bounds := summary.get("memory", {}).get("bayes_optimal_bounds"):
+            low, high = map(precise, bounds)
+            mean = lifetime["mean"] if lifetime else None
+            shares = (
+                "" if mean is None or bounds[0] <= 0 else f", {mean / bounds[1]:.1%} to {mean / bounds[0]:.1%} reached"
+            )
+            expected = f" proven bounds of the best agent in a lifetime{shares.replace('%', ' %')}"
+            yield line(("Bayes-optimal    ", "dim"), f"{low} to {high}", expected)
         if told := summary.get("memory"):
             state, memory = on(told, "states"), on(told, "memory")
             yield line(("actions follow   ", "dim"), f"the state {state:.2f}, the memory {memory:.2f}; of 1 at most")
