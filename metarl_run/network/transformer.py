@@ -50,7 +50,8 @@ class Transformer(Reading):
         attention_heads: per block, each of width H / attention_heads.
         feed_forward: width of a block's hidden layer.
         positions: p, `waves` of growing length (rotations with a `context`), or `none`, p(t) = 0: attention then weighs
-            what was seen by its content alone. Waves are larger than fresh embeddings of small inputs, which therefore take long to matter.
+            what was seen by its content alone. Waves are larger than fresh embeddings of small inputs, which therefore
+            take long to matter.
         read: of the heads, which read norm(y), see `metarl_run.network.reading`.
         context: L ≥ 1, steps that attention reads; None reads the whole lifetime.
 
