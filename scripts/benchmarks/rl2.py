@@ -76,9 +76,7 @@ def operations(algo: RL2) -> float:
     """Floating-point operations of the products in one forward step."""
     network = algo.network
     weights = [θ for θ in algo.meta_params.values() if θ.dim() == 2 and min(θ.shape) > 1]
-    weights += [
-        θ[0] for θ in algo.meta_params.values() if θ.dim() == 3
-    ]  # of the state in which it is read
+    weights += [θ[0] for θ in algo.meta_params.values() if θ.dim() == 3]  # of the state in which it is read
     return 2 * (sum(θ.numel() for θ in weights) + pairs(network))
 
 
