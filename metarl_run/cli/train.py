@@ -13,9 +13,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobRuntime, configure_log, run_job
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log, run_job
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from metarl_run.cli import hydra_files, sweep_record
 from metarl_run.cli.impossible import output_in, refuse_absent, refuse_impossible
@@ -46,7 +47,7 @@ from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
 from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
-from metarl_run.system.crash import Contained
+from metarl_run.system.crash import Contained, bug
 from metarl_run.system.interruption import Interrupted, StopRequest
 
 stop = StopRequest()
@@ -116,7 +117,6 @@ def _single(composed: Composed) -> int:
     _make(folder)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir, cfg.hydra.mode = point.folder, RunMode.RUN
-    JobRuntime.instance().set("name", "train")
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
@@ -196,49 +196,91 @@ def _begin_sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
 def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
+    from metarl_run.report.sweep.jobs import job_folders, summary_or_empty
     from metarl_run.run import products
 
     stop.install()
-    first, finished = composed.points[0], False
-    folder = first.sweep_folder
-    arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
-    _make(Path(folder))
+    first = composed.points[0]
+    folder = Path(first.sweep_folder)
+    _make(folder)
+    if new:
+        sweep_record.remember(folder, argv, len(composed.points) if composed.lists else None)
+    values = {"hydra.mode": "MULTIRUN", "hydra.sweep.dir": str(folder)}
     if composed.search is not None:
         from metarl_run.cli import search_sweeper
 
         search_sweeper.register(composed.search)
-    if new:
-        sweep_record.remember(Path(folder), argv, len(composed.points) if composed.lists else None)
-    if composed.lists:
-        sweeper.register([point.overrides for point in composed.points])
-        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
-        if not {"-m", "--multirun"} & {*arguments}:
-            arguments.insert(0, "--multirun")  # flags go first
+    elif composed.lists:
+        values |= sweeper.register([point.overrides for point in composed.points])
     else:
-        arguments += for_search(first, composed.arguments)
+        values |= for_search(first, composed.arguments)
     ours = launcher.replacing(composed.points, stop)
     if any(point.config["products"] == "auto" for point in composed.points):
-        products.share(Path(folder), begun=any(Path(folder).glob("*/run.json")))
-    arguments, stop.nothing_to_save = [*arguments, *ours], not ours
+        products.share(folder, begun=any(folder.glob("*/run.json")))
+    stop.nothing_to_save = not launcher.obeys_signals(ours)
+    if stop.nothing_to_save:  # jobs elsewhere have another working directory
+        values["hydra.sweep.dir"] = str(folder.absolute())
     try:
-        # Hydra printed what is wrong with the sweep before it left; its jobs are reported
-        with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
-            _call_hydra(arguments, sweep_job)
-            finished = True
+        finished = _call_sweeper(composed, {**values, **ours}, folder)
     except Interrupted:
+        stop.nothing_to_save = False
+        if composed.search is None and any(
+            summary_or_empty(path).get("status") == "complete" for path in job_folders(folder)
+        ):
+            sweep.write(folder).show()
         place = argument("resume", os.path.relpath(folder))
         again = [shlex.quote(text) for text in sweep_record.to_go_on(argv)]
         print(f"stopped; to go on: metarl-run {' '.join([place, *again])}", flush=True)
         raise
     stop.nothing_to_save = False
     if composed.search is not None:
-        return _searched(Path(folder), composed.search, composed.arguments, finished=finished)
-    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
+        return _searched(folder, composed.search, composed.arguments, finished=finished)
+    report = sweep.write(folder, page=any(point.config["report"] for point in composed.points))
     report.show()
-    if any(Path(folder).glob("*/wandb/offline-run-*")):
-        print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.ForkingLauncher.failed
+    if any(folder.glob("*/wandb/offline-run-*")):
+        print(f"wandb: wandb sync {shlex.quote(str(folder))}/*/wandb/offline-run-*")
+    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.some_failed()
     return SWEEP_HAS_FAILURES if failed else DONE
+
+
+def _call_sweeper(composed: Composed, values: Mapping[str, Any], folder: Path) -> bool:
+    """Let the chosen sweeper hand the jobs to the chosen launcher.
+
+    Args:
+        composed: the sweep.
+        values: by key, for Hydra's part of its configuration.
+        folder: of the sweep.
+
+    Returns:
+        Whether it went through: its jobs are reported in any case.
+    """
+    assert composed.master is not None and composed.loader is not None
+    master = composed.master
+    with read_write(master.hydra), open_dict(master.hydra):
+        for key, value in values.items():
+            OmegaConf.update(master, key, value)
+        chosen = [f"{key}={quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        kept = [text for text in master.hydra.overrides.hydra if key_of(text) not in values]
+        master.hydra.overrides.hydra = [*kept, *chosen]  # from which each job is composed
+    configure_log(master.hydra.hydra_logging, master.hydra.verbose)
+    callbacks = Callbacks(master)
+    context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
+    callbacks.on_multirun_start(config=master, config_name=CONFIG_NAME)
+    try:
+        sweeper = Plugins.instance().instantiate_sweeper(config=master, hydra_context=context, task_function=sweep_job)
+        sweeper.sweep([*master.hydra.overrides.task])
+    except OSError as error:
+        with refusals(Path(error.filename or folder), "write the sweep's files"):
+            raise
+    except RunError as error:
+        if error.where == "hydra/launcher":
+            raise
+        return False  # of a job, which has told it
+    except (Exception, SystemExit) as error:  # of a sweeper or launcher that is not ours
+        print(masked(str(bug(error, folder))), file=sys.stderr, flush=True)
+        return False
+    callbacks.on_multirun_end(config=master, config_name=CONFIG_NAME)
+    return True
 
 
 def _searched(folder: Path, search: Search, arguments: Sequence[str], *, finished: bool) -> int:
@@ -302,8 +344,8 @@ def compare_if_last(folder: Path) -> None:
             sweep.write(folder, page=any((path / "report.html").exists() for path in job_folders(folder)))
 
 
-def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
-    """Arguments for a sweeper that searches as Optuna's does: its defaults are to minimise, and to end with a failure.
+def for_search(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
+    """Values, by key, for a sweeper like Optuna's, whose defaults are to minimise, and to end with a failure.
 
     Its own seed is that of the run, so that a search that is started again goes on: it asks for the same jobs.
     """
@@ -314,11 +356,11 @@ def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
         del wanted["direction"]
     given = {key_of(text) for text in arguments}
     changed = {f"hydra.sweeper.{key}": values for key, values in wanted.items()}
-    return [
-        f"{key}={value}"
+    return {
+        key: value
         for key, (default, value) in changed.items()
         if key not in given and key in own and own[key] == default
-    ]
+    }
 
 
 def _make(folder: Path) -> None:
