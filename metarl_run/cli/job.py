@@ -3,13 +3,15 @@
 import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from metarl_run.config.grammar import key_of, quoted
 from metarl_run.config.loader import current
 from metarl_run.config.secret import masked
 from metarl_run.errors import ResourceError, RunError
@@ -20,6 +22,16 @@ from metarl_run.system.crash import bug
 from metarl_run.system.interruption import Interrupted, StopRequest
 
 
+def choose(config: DictConfig, values: Mapping[str, Any]) -> None:
+    """Set keys of Hydra's part of a configuration, and those from which jobs are composed again elsewhere."""
+    with read_write(config.hydra), open_dict(config.hydra):
+        for key, value in values.items():
+            OmegaConf.update(config, key, value)
+        chosen = [f"{key}={quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
+        kept = [text for text in config.hydra.overrides.hydra if key_of(text) not in values]
+        config.hydra.overrides.hydra = [*kept, *chosen]
+
+
 class Job:
     """One job of a sweep.
 
@@ -28,20 +40,36 @@ class Job:
         config: of the sweep as a whole.
         overrides: the job's own.
         number: from 0.
+        composed: its configuration, if that is known.
 
     Attributes:
+        known: the jobs of the sweep that are to be run, in a process that knows them beforehand.
         done: what Hydra returns for it.
     """
 
-    def __init__(self, context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> None:
+    known: ClassVar[Sequence["Job"]] = ()
+
+    def __init__(
+        self,
+        context: HydraContext,
+        config: DictConfig,
+        overrides: Sequence[str],
+        number: int,
+        composed: DictConfig | None = None,
+    ) -> None:
         self.context, self.of_sweep, self.overrides, self.number = context, config, [*overrides], number
+        self.composed = composed
         self.done = JobReturn(overrides=self.overrides)
 
     @functools.cached_property
     def config(self) -> DictConfig:
         """Composed where it is needed: in the job's process, and here if that died."""
-        config = self.context.config_loader.load_sweep_config(self.of_sweep, self.overrides)
-        with open_dict(config):
+        config = self.composed
+        if config is None:
+            config = self.context.config_loader.load_sweep_config(self.of_sweep, self.overrides)
+        else:
+            OmegaConf.copy_cache(from_config=self.of_sweep, to_config=config)  # times and names that are drawn once
+        with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.job.id = config.hydra.job.num = self.number
         return config
 
@@ -82,3 +110,18 @@ class Job:
         if not asked:
             print(masked(str(failure)), file=sys.stderr, flush=True)
         self.done.status, self.done.return_value = JobStatus.FAILED, failure
+
+
+def jobs_from(
+    context: HydraContext, config: DictConfig, overrides: Sequence[Sequence[str]], first: int
+) -> Sequence[Job]:
+    """The jobs that a sweeper hands to a launcher.
+
+    Args:
+        context: Hydra's.
+        config: of the sweep as a whole.
+        overrides: of each job.
+        first: how many were handed over before.
+    """
+    known = Job.known[first : first + len(overrides)]
+    return known or [Job(context, config, texts, first + i) for i, texts in enumerate(overrides)]

@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from metarl_run.cli.job import Job
+from metarl_run.cli.job import Job, jobs_from
 from metarl_run.cli.progress import SweepProgress
 from metarl_run.cli.queues import QUEUES, QueueLauncher
 from metarl_run.cli.sweeper import known_to_hydra
@@ -70,7 +70,7 @@ class ForkingLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         log.info(f"Launching {len(job_overrides)} jobs locally")
-        jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
+        jobs = jobs_from(self.context, self.config, job_overrides, initial_job_idx)
         machine.side_by_side = min(self.at_once, len(jobs))
         waiting, running, signalled = [*reversed(jobs)], dict[Child, tuple[Job, float]](), False
         progress = SweepProgress(len(jobs), machine.side_by_side)

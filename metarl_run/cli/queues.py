@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from metarl_run.cli.job import Job
+from metarl_run.cli.job import Job, jobs_from
 from metarl_run.cli.progress import SweepProgress
 from metarl_run.errors import ResourceError, visible
 from metarl_run.system.child import Died
@@ -68,7 +68,7 @@ class QueueLauncher(Launcher):
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
+        jobs = jobs_from(self.context, self.config, job_overrides, initial_job_idx)
         for job in jobs:
             log.info(f"\t#{job.number} : {' '.join(filter_overrides(job.overrides))}")
         try:

@@ -23,7 +23,7 @@ class ListedSweeper(Sweeper):
         params: further values, which the jobs have already.
 
     Attributes:
-        jobs: the overrides of each.
+        jobs: overrides of each that is to be run.
         failed: whether some job did not end well, or its folder holds another run, which was left as it is.
     """
 
@@ -44,7 +44,7 @@ class ListedSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         OmegaConf.save(self.composed, self.folder / "multirun.yaml")
         done: list[JobReturn] = []
-        size = self.batch_size or len(self.jobs)
+        size = self.batch_size or len(self.jobs) or 1
         for first in range(0, len(self.jobs), size):
             batch = [[*job] for job in self.jobs[first : first + size]]
             done += self.chosen_launcher.launch(batch, initial_job_idx=first)

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files, sweep_record
 from metarl_run.cli.impossible import output_in, refuse_absent, refuse_impossible
@@ -49,6 +49,7 @@ from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained, bug
 from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.slurm import end_if_cancelled
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -205,28 +206,27 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     _make(folder)
     if new:
         sweep_record.remember(folder, argv, len(composed.points) if composed.lists else None)
-    values = {"hydra.mode": "MULTIRUN", "hydra.sweep.dir": str(folder)}
+    ours = launcher.replacing(composed.points, stop)
+    stop.nothing_to_save = not launcher.obeys_signals(ours)
+    # Jobs elsewhere may have another working directory
+    values = {"hydra.mode": "MULTIRUN", "hydra.sweep.dir": str(folder.absolute() if stop.nothing_to_save else folder)}
+    values |= ours
     if composed.search is not None:
         from metarl_run.cli import search_sweeper
 
         search_sweeper.register(composed.search)
     elif composed.lists:
-        values |= sweeper.register([point.overrides for point in composed.points])
+        values |= _jobs_beforehand(composed, values, unfinished=bool(ours) and not new)
     else:
         values |= for_search(first, composed.arguments)
-    ours = launcher.replacing(composed.points, stop)
     if any(point.config["products"] == "auto" for point in composed.points):
         products.share(folder, begun=any(folder.glob("*/run.json")))
-    stop.nothing_to_save = not launcher.obeys_signals(ours)
-    if stop.nothing_to_save:  # jobs elsewhere have another working directory
-        values["hydra.sweep.dir"] = str(folder.absolute())
     try:
-        finished = _call_sweeper(composed, {**values, **ours}, folder)
+        finished = _call_sweeper(composed, values, folder)
     except Interrupted:
         stop.nothing_to_save = False
-        if composed.search is None and any(
-            summary_or_empty(path).get("status") == "complete" for path in job_folders(folder)
-        ):
+        ends = [summary_or_empty(path).get("status") for path in job_folders(folder)]
+        if composed.search is None and "complete" in ends:
             sweep.write(folder).show()
         place = argument("resume", os.path.relpath(folder))
         again = [shlex.quote(text) for text in sweep_record.to_go_on(argv)]
@@ -243,25 +243,55 @@ def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     return SWEEP_HAS_FAILURES if failed else DONE
 
 
+def _jobs_beforehand(composed: Composed, values: Mapping[str, Any], *, unfinished: bool) -> dict[str, Any]:
+    """Make the points the jobs of the sweep.
+
+    Args:
+        composed: the sweep.
+        values: by key, of Hydra's part of the configuration.
+        unfinished: leave out those that are finished.
+
+    Returns:
+        Further values, which choose the sweeper.
+    """
+    from metarl_run.cli import sweeper
+    from metarl_run.cli.job import Job, choose
+    from metarl_run.run.folder import is_over
+
+    assert composed.loader is not None and composed.master is not None
+    context = HydraContext(config_loader=composed.loader, callbacks=Callbacks(composed.master))
+    jobs = []
+    for number, point in enumerate(composed.points):
+        choose(point.composed, values)
+        jobs.append(Job(context, composed.master, point.overrides, number, point.composed))
+    if unfinished:
+        left = [job for job in jobs if not is_over(job.folder)]
+        if len(left) < len(jobs):
+            print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished", flush=True)
+        jobs = left
+    Job.known = jobs
+    return sweeper.register([job.overrides for job in jobs])
+
+
 def _call_sweeper(composed: Composed, values: Mapping[str, Any], folder: Path) -> bool:
     """Let the chosen sweeper hand the jobs to the chosen launcher.
 
     Args:
         composed: the sweep.
-        values: by key, for Hydra's part of its configuration.
+        values: by key, of Hydra's part of the configuration.
         folder: of the sweep.
 
     Returns:
         Whether it went through: its jobs are reported in any case.
+
+    Raises:
+        ResourceError: if the system refuses files of the sweep, or a queue takes no jobs.
     """
+    from metarl_run.cli.job import choose
+
     assert composed.master is not None and composed.loader is not None
     master = composed.master
-    with read_write(master.hydra), open_dict(master.hydra):
-        for key, value in values.items():
-            OmegaConf.update(master, key, value)
-        chosen = [f"{key}={quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
-        kept = [text for text in master.hydra.overrides.hydra if key_of(text) not in values]
-        master.hydra.overrides.hydra = [*kept, *chosen]  # from which each job is composed
+    choose(master, values)
     configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     callbacks = Callbacks(master)
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
@@ -313,6 +343,8 @@ def sweep_job(cfg: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     ours = stop.installed
+    if not ours:
+        end_if_cancelled()
     try:
         with Contained(folder, cfg.plugins), stop.listening():
             _run_here(cfg)
