@@ -5,7 +5,9 @@ order of the jobs, minutes for one that has died, and leave at the first without
 long as its queue knows it.
 """
 
+import contextlib
 import functools
+import io
 import logging
 import subprocess
 import time
@@ -72,7 +74,8 @@ class QueueLauncher(Launcher):
         for job in jobs:
             log.info(f"\t#{job.number} : {' '.join(filter_overrides(job.overrides))}")
         try:
-            waiting = dict(zip(self.submit(jobs), jobs, strict=True))
+            with contextlib.redirect_stderr(io.StringIO()):  # of SLURM, whose complaint is in the exception, too
+                waiting = dict(zip(self.submit(jobs), jobs, strict=True))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ResourceError("hydra/launcher", f"takes no jobs: {reason or type(error).__name__}") from error

@@ -1,6 +1,7 @@
 """From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -297,7 +298,8 @@ def _call_sweeper(composed: Composed, values: Mapping[str, Any], folder: Path) -
     context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
     callbacks.on_multirun_start(config=master, config_name=CONFIG_NAME)
     try:
-        sweeper = Plugins.instance().instantiate_sweeper(config=master, hydra_context=context, task_function=sweep_job)
+        job = functools.partial(sweep_job, command=sys.argv[1:])
+        sweeper = Plugins.instance().instantiate_sweeper(config=master, hydra_context=context, task_function=job)
         sweeper.sweep([*master.hydra.overrides.task])
     except OSError as error:
         with refusals(Path(error.filename or folder), "write the sweep's files"):
@@ -333,8 +335,12 @@ def _searched(folder: Path, search: Search, arguments: Sequence[str], *, finishe
     return SWEEP_HAS_FAILURES if failed or told.failed else DONE
 
 
-def sweep_job(cfg: DictConfig) -> float | None:
+def sweep_job(cfg: DictConfig, command: Sequence[str] | None = None) -> float | None:
     """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by, None if pruned.
+
+    Args:
+        cfg: its configuration.
+        command: arguments of the sweep's command line.
 
     Raises:
         RunError: if the job failed; it is printed, and does not stop the others.
@@ -347,7 +353,7 @@ def sweep_job(cfg: DictConfig) -> float | None:
         end_if_cancelled()
     try:
         with Contained(folder, cfg.plugins), stop.listening():
-            _run_here(cfg)
+            _run_here(cfg, command)
             if status_of(folder) == "pruned":
                 return None
         return objective_of(folder, str(cfg.get("objective", Settings.objective)))
@@ -409,8 +415,13 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
     hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
 
 
-def _run_here(cfg: DictConfig) -> None:
-    """Run what Hydra composed in the folder that it made."""
+def _run_here(cfg: DictConfig, command: Sequence[str] | None = None) -> None:
+    """Run what Hydra composed in the folder that it made.
+
+    Args:
+        cfg: the configuration.
+        command: arguments of the command line, if this process has others.
+    """
     hydra_files.require_written()
     with machine.garbage_kept():
         from metarl_run.run import products
@@ -422,13 +433,16 @@ def _run_here(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
+    choices_of_hydra = dict(chosen.runtime.choices)
     in_sweep = chosen.mode is RunMode.MULTIRUN
     plan = Plan(
         config,
         choices,
         [str(text) for text in chosen.overrides.task],
         in_sweep=in_sweep,
-        launcher=str(chosen.launcher.get("_target_")) if in_sweep else None,
+        launcher=choices_of_hydra.get("hydra/launcher") if in_sweep else None,
+        sweep=Path(chosen.sweep.dir).name if in_sweep else None,
+        command=command,
     )
     if in_sweep and not config["retry_failed"]:
         require_not_failed(Path(chosen.runtime.output_dir))
