@@ -5,7 +5,7 @@ The result is JSON, kept up to date; cases that it holds already are not run aga
 
     agree          three points on each launcher
     killed         `kill -9` of the process of one job: it costs its job alone, which the resumed sweep runs again
-    time_limit     300 iterations within time limits of a minute: USR2, checkpoint, requeue, exact continuation
+    time_limit     300 iterations within time limits of two minutes: USR2, checkpoint, requeue, exact continuation
     out_of_time    the same with one requeue allowed: the job ends as failed, another is not concerned
     preemption     a job of a partition with higher priority takes the node for a while
     cancelled      `scancel`: TERM, checkpoint, exit code 143
@@ -49,13 +49,13 @@ LOCAL = {
 }
 SLURM = ("hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.timeout_min=60")
 LAUNCHERS = {**LOCAL, "submitit_slurm": SLURM}
-LIMITED = (*SLURM[:2], "hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
+LIMITED = (*SLURM[:2], "hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30")
 """SLURM counts time limits in minutes, and looks at them every half."""
 
 SHORT = (*SMALL, "meta_iterations=20", "checkpoint_every=7", "validate_every=10")
-POINTS = (*SMALL, "meta_iterations=200", "checkpoint_every=7", "validate_every=50")
-MEDIUM = (*POINTS, "meta_batch_size=10", "episodes_per_task=10")
-LONG = (*SMALL, "checkpoint_every=7", "validate_every=25", "meta_batch_size=40", "episodes_per_task=20")
+POINTS = (*SMALL, "meta_iterations=60", "checkpoint_every=7", "validate_every=50")
+MEDIUM = (*POINTS, "meta_batch_size=10", "episodes_per_task=5")
+LONG = (*SMALL, "checkpoint_every=7", "validate_every=25", "meta_batch_size=20", "episodes_per_task=20")
 TINY = (*SMALL, "algo=random", "env=bandit")
 
 
@@ -237,7 +237,7 @@ class Study:
             found[name] = {"exit_code": done.returncode, "error": lines}
         done = call(*quick, *SLURM[:1], "hydra.launcher.partition=none", cwd=here)
         lines = done.stderr.splitlines()
-        require(done.returncode == 5 and len(lines) == 1, f"refused by SLURM: {done}")
+        require(done.returncode == 5 and lines[-1].startswith("error: hydra/launcher"), f"refused by SLURM: {done}")
         found["partition that SLURM does not have"] = {"exit_code": done.returncode, "error": lines}
         require(call(*quick, cwd=here).returncode == 0, "sweep")
         for name, change in (("another result asked of a sweep", "seed=5"), ("another size", "meta_iterations=9")):
@@ -399,14 +399,16 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the result; cases that it holds are not run again")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments (default: 0)")
     parser.add_argument("--place", type=Path, help="folder for all that is written (default: a temporary one)")
+    parser.add_argument("--cpus", type=int, default=2, help="jobs side by side in SLURM (default: 2)")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that SLURM is ended
     cases: dict[str, Any] = {}
     if chosen.json is not None and chosen.json.exists():
         cases = json.loads(chosen.json.read_text())["cases"]
     with contextlib.ExitStack() as stack:
         place = chosen.place or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
-        node = stack.enter_context(OneNode(place / "slurm"))
+        node = stack.enter_context(OneNode(place / "slurm", chosen.cpus))
         os.environ.update(node.environment)
         study = Study(place, node, random.Random(chosen.seed))
         for name in chosen.only:
