@@ -7,7 +7,7 @@ from metarl_run.report.run.terminal import duration
 
 
 class SweepProgress:
-    """Jobs done, running and failed, and the time that is left.
+    """Jobs done and failed, and the time that is left.
 
     Args:
         total: jobs of the sweep.
@@ -17,12 +17,11 @@ class SweepProgress:
     def __init__(self, total: int, at_once: int | None) -> None:
         self.total, self.at_once = total, at_once
         self.began = time.monotonic()
-        self.done = self.failed = self.running = 0
+        self.done = self.failed = 0
         self.seconds: list[float] = []
 
     def begin(self) -> float:
         """A job starts; when."""
-        self.running += 1
         return time.monotonic()
 
     def end(self, folder: Path, begun: float | None, *, failed: bool) -> str:
@@ -33,7 +32,6 @@ class SweepProgress:
             begun: when; None where nobody knows.
             failed: whether it has no result.
         """
-        self.running -= 1
         self.done += 1
         self.failed += failed
         now = time.monotonic()

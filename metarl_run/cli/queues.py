@@ -167,10 +167,10 @@ class SubmititLauncher(QueueLauncher):
         return done
 
     def result(self, handle: Any) -> JobReturn:
-        from submitit.core.utils import FailedJobError
-
         if not handle.paths.result_pickle.exists():
             raise Died("process", f"left no result{self._state(handle)}; see {handle.paths.stderr}")
+        from submitit.core.utils import FailedJobError
+
         try:
             return cast(JobReturn, handle.result())
         except FailedJobError:
