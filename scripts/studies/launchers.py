@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import black_box
+import forks
 from black_box import SMALL, Running, call, iterations_done, record, summary
 from slurm_node import OneNode, versions
 
@@ -256,9 +257,10 @@ class Study:
         while len(log) < count:
             name = names[len(log) % len(names)]
             target = self.generator.choice(("driver", "job"))
-            running = Running(*first, *LAUNCHERS[name], cwd=here)
+            running = forks.Running(*first, *LAUNCHERS[name], cwd=here)
             first = ("resume=sweep",)
-            running.wait_until(lambda running=running: bool(held(here / "sweep")) or running.process.poll() is not None)
+            wait_for(lambda running=running: held(here / "sweep") or running.process.poll() is not None)
+            require(running.process.poll() is None, f"{name} ended before it was killed: {len(log)} kills so far")
             time.sleep(4 * self.generator.random())
             jobs = held(here / "sweep")
             killed = target
@@ -275,13 +277,13 @@ class Study:
             finished = self.not_run_again(here / "sweep", finished)
             log.append({"launcher": name, "killed": killed, "finished": len(finished)})
             print(log[-1], file=sys.stderr, flush=True)
-        done = call(*first, *LAUNCHERS["joblib"], cwd=here)
+        done = forks.call(*first, *LAUNCHERS["joblib"], cwd=here)
         require(done.returncode == 0, f"at the end: {done.returncode}: {done.stderr}")
         self.not_run_again(here / "sweep", finished)
         return {"kills": log, "points": 20, "at_the_end": 0, "files_equal": self.compare(plan, here / "sweep")}
 
-    def overhead(self) -> dict[str, Any]:
-        plan = (*SMALL, "meta_iterations=60", "seed=range(100)", "validate_every=0", "checkpoint_every=60")
+    def overhead(self, count: int = 100) -> dict[str, Any]:
+        plan = (*SMALL, "meta_iterations=60", f"seed=range({count})", "validate_every=0", "checkpoint_every=60")
         found = {}
         for name, more in (("with pages", ()), ("report=false", ("report=false",))):
             here, begun, before = self.folder("overhead"), time.monotonic(), os.times()

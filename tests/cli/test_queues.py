@@ -7,6 +7,7 @@ import pytest
 
 from metarl_run.cli import queues
 from metarl_run.cli.impossible import refuse_impossible
+from metarl_run.cli.job import choose
 from metarl_run.cli.queues import SubmititLauncher, in_queue
 from metarl_run.config.compose import compose_points
 from metarl_run.config.point import Composed
@@ -72,7 +73,7 @@ def test_slurm_is_asked_once_for_all_arrays(tmp_path, monkeypatch):
 def test_a_machine_without_slurm_is_told_of_before_anything_is_made(tmp_path, monkeypatch):
     points = compose_points(["-m", "experiment=smoke", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]).points
     for point in points:
-        point.composed.hydra.launcher._target_ = next(iter(queues.QUEUES))
+        choose(point.composed, {"hydra.launcher._target_": next(iter(queues.QUEUES))})
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="submitit_slurm needs SLURM"):
         refuse_impossible(Composed(points, multirun=True, passthrough=False, arguments=()))
