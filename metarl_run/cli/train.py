@@ -353,6 +353,7 @@ def sweep_job(cfg: DictConfig, command: Sequence[str] | None = None) -> float | 
         end_if_cancelled()
     try:
         with Contained(folder, cfg.plugins), stop.listening():
+            stop.nothing_to_save = not ours  # until the run says otherwise: imports may take all the time there is left
             _run_here(cfg, command)
             if status_of(folder) == "pruned":
                 return None

@@ -56,7 +56,7 @@ LIMITED = (*SLURM[:2], "hydra.launcher.timeout_min=2", "hydra.launcher.signal_de
 SHORT = (*SMALL, "meta_iterations=20", "checkpoint_every=7", "validate_every=10")
 POINTS = (*SMALL, "meta_iterations=60", "checkpoint_every=7", "validate_every=50")
 MEDIUM = (*POINTS, "meta_batch_size=10", "episodes_per_task=5")
-LONG = (*SMALL, "checkpoint_every=7", "validate_every=25", "meta_batch_size=20", "episodes_per_task=20")
+LONG = (*SMALL, "checkpoint_every=7", "validate_every=25", "meta_batch_size=10", "episodes_per_task=10")
 TINY = (*SMALL, "algo=random", "env=bandit")
 
 
