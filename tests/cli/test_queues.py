@@ -6,12 +6,7 @@ import types
 import pytest
 
 from metarl_run.cli import queues
-from metarl_run.cli.impossible import refuse_impossible
-from metarl_run.cli.job import choose
 from metarl_run.cli.queues import SubmititLauncher, in_queue
-from metarl_run.config.compose import compose_points
-from metarl_run.config.point import Composed
-from metarl_run.errors import ConfigError
 from metarl_run.system.child import Died
 
 
@@ -68,13 +63,3 @@ def test_slurm_is_asked_once_for_all_arrays(tmp_path, monkeypatch):
     assert in_queue(["7"]) == set()
     program(tmp_path, "squeue", "echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1")
     assert in_queue(["7"]) is None
-
-
-def test_a_machine_without_slurm_is_told_of_before_anything_is_made(tmp_path, monkeypatch):
-    points = compose_points(["-m", "experiment=smoke", "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]).points
-    for point in points:
-        choose(point.composed, {"hydra.launcher._target_": next(iter(queues.QUEUES))})
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="submitit_slurm needs SLURM"):
-        refuse_impossible(Composed(points, multirun=True, passthrough=False, arguments=()))
-    assert not [*tmp_path.iterdir()]
