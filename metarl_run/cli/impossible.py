@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,9 @@ def output_in(folder: Path) -> Iterator[None]:
 
 def refuse_impossible(composed: Composed) -> None:
     """Raise RunError if a run or sweep cannot begin on this machine, in its folder, or with what it builds."""
-    if not composed.multirun:
+    if composed.multirun:
+        _refuse_absent_queue(composed)
+    else:
         require_free(Path(str(composed.points[0].config["resume"] or composed.points[0].folder)))
     for point in composed.points:
         refuse_absent(point.config)
@@ -54,6 +57,13 @@ def refuse_impossible(composed: Composed) -> None:
 
         require_own(Path(composed.points[0].folder))
     _refuse_unbuildable(composed.points)
+
+
+def _refuse_absent_queue(composed: Composed) -> None:
+    target = str(composed.points[0].composed.hydra.launcher._target_)
+    if target.endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        hint = "hydra/launcher=joblib or submitit_local runs jobs on this machine"
+        raise ConfigError("hydra/launcher", "submitit_slurm needs SLURM, and there is no srun here", hint)
 
 
 @machine.garbage_kept()

@@ -3,33 +3,27 @@
 import functools
 import importlib
 import logging
-import signal
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from metarl_run.cli.job import Job, jobs_from
 from metarl_run.cli.progress import SweepProgress
+from metarl_run.cli.queues import QUEUES, QueueLauncher
 from metarl_run.cli.sweeper import known_to_hydra
-from metarl_run.config.loader import current
 from metarl_run.config.plan import flat
 from metarl_run.config.point import Point
-from metarl_run.config.secret import masked
-from metarl_run.errors import ResourceError, RunError, visible
+from metarl_run.errors import visible
 from metarl_run.report.figure import draw_optimum, rendered
 from metarl_run.run import run as _imported_before_forking  # noqa: F401
-from metarl_run.run.folder import record_failure
 from metarl_run.system import machine
-from metarl_run.system.atomic import refusals
-from metarl_run.system.child import Child, Died, wait_for_any
-from metarl_run.system.crash import bug
-from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.child import Child, wait_for_any
+from metarl_run.system.interruption import StopRequest
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """Interval of checks for stop requests."""
@@ -76,7 +70,7 @@ class ForkingLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         log.info(f"Launching {len(job_overrides)} jobs locally")
-        jobs = [Job(self.context, self.config, texts, initial_job_idx + i) for i, texts in enumerate(job_overrides)]
+        jobs = jobs_from(self.context, self.config, job_overrides, initial_job_idx)
         machine.side_by_side = min(self.at_once, len(jobs))
         waiting, running, signalled = [*reversed(jobs)], dict[Child, tuple[Job, float]](), False
         progress = SweepProgress(len(jobs), machine.side_by_side)
@@ -92,7 +86,7 @@ class ForkingLauncher(Launcher):
                     running[Child(functools.partial(job.run, self.function, self.stop))] = job, progress.begin()
                 for child in wait_for_any(running, SECONDS_BETWEEN_LOOKS):
                     job, begun = running.pop(child)
-                    job.end(child, asked=self.stop.exit_code is not None)
+                    job.end(child.result, asked=self.stop.exit_code is not None)
                     failed = job.done.status is not JobStatus.COMPLETED
                     ForkingLauncher.failed |= failed
                     log.info(visible(progress.end(job.folder, begun, failed=failed)))
@@ -104,78 +98,32 @@ class ForkingLauncher(Launcher):
         return [job.done for job in jobs]
 
 
-class Job:
-    """One job of a sweep.
-
-    Args:
-        context: Hydra's.
-        config: of the sweep as a whole.
-        overrides: the job's own.
-        number: from 0.
-
-    Attributes:
-        done: what Hydra returns for it.
-    """
-
-    def __init__(self, context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int) -> None:
-        self.context, self.of_sweep, self.overrides, self.number = context, config, [*overrides], number
-        self.done = JobReturn(overrides=self.overrides)
-
-    @functools.cached_property
-    def config(self) -> DictConfig:
-        """Composed where it is needed: in the job's process, and here if that died."""
-        config = self.context.config_loader.load_sweep_config(self.of_sweep, self.overrides)
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = self.number
-        return config
-
-    @property
-    def folder(self) -> Path:
-        with current(self.config):
-            return Path(*(str(OmegaConf.select(self.config, f"hydra.sweep.{key}")) for key in ("dir", "subdir")))
-
-    def run(self, function: TaskFunction, stop: StopRequest) -> JobReturn:
-        """Do it, in this process."""
-        stop.leaves_at_once = False  # that is decided by the process that started this one, which passes signals on
-        with refusals(self.folder, "make"):  # errors of the job itself are in what it returns
-            return run_job(function, self.config, "hydra.sweep.dir", "hydra.sweep.subdir", self.context)
-
-    def end(self, child: Child, *, asked: bool) -> None:
-        """Take over what came of it in a process that has ended, and report what that could not.
-
-        Args:
-            child: the process.
-            asked: it was asked to stop.
-        """
-        try:
-            self.done = child.result()
-            return
-        except Interrupted as request:
-            failure: RunError = ResourceError(
-                str(self.folder), f"was stopped by {signal.Signals(request.exit_code - 128).name}"
-            )
-        except Died as error:
-            failure = ResourceError(str(self.folder), f"{error.reason}, in {' '.join(self.overrides)}")
-            record_failure(self.folder, ResourceError("process", error.reason))
-        except ResourceError as error:
-            failure = error
-        except (Exception, SystemExit) as error:
-            failure = bug(error, self.folder)
-            record_failure(self.folder, failure)
-        if not asked:
-            print(masked(str(failure)), file=sys.stderr, flush=True)
-        self.done.status, self.done.return_value = JobStatus.FAILED, failure
+def replacing(points: Sequence[Point], stop: StopRequest) -> dict[str, Any]:
+    """What makes Hydra use a launcher of ours in place of the chosen one, by key; nothing for one that stays."""
+    target = str(points[0].composed.hydra.launcher._target_)
+    chosen: type[Launcher]
+    if target in REPLACED:
+        torch.set_num_threads(1)  # whatever a sweeper computes, threads of it would be missing in forks
+        _import_once(points)
+        ForkingLauncher.stop = stop
+        chosen = ForkingLauncher
+    elif target in QUEUES:
+        chosen = QUEUES[target]
+        QueueLauncher.replaced = target
+    else:
+        return {}
+    known_to_hydra(chosen)
+    return {"hydra.launcher._target_": f"{chosen.__module__}.{chosen.__name__}"}
 
 
-def replacing(points: Sequence[Point], stop: StopRequest) -> list[str]:
-    """Arguments that make Hydra use forks instead of a launcher for this machine; none for any other."""
-    if points[0].composed.hydra.launcher._target_ not in REPLACED:
-        return []
-    torch.set_num_threads(1)  # whatever a sweeper computes, threads of it would be missing in forks
-    _import_once(points)
-    ForkingLauncher.stop = stop
-    known_to_hydra(ForkingLauncher)
-    return [f"hydra.launcher._target_={ForkingLauncher.__module__}.{ForkingLauncher.__name__}"]
+def obeys_signals(values: Mapping[str, Any]) -> bool:
+    """True of a launcher that lets its running jobs save before it ends, by what `replacing` returned."""
+    return str(values.get("hydra.launcher._target_")).endswith(ForkingLauncher.__name__)
+
+
+def some_failed() -> bool:
+    """Whether a job of any launcher of ours did not end well."""
+    return ForkingLauncher.failed or QueueLauncher.failed
 
 
 def _import_once(points: Sequence[Point]) -> None:

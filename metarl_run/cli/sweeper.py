@@ -1,28 +1,29 @@
-"""Sweeps whose jobs are known beforehand, as a sweeper plugin of Hydra: launchers and folders are as in any sweep."""
+"""Sweeps whose jobs are known beforehand, `hydra/sweeper=listed`, as a sweeper plugin of Hydra."""
 
 import importlib
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.plugin import Plugin
-from omegaconf import OmegaConf
-
-from metarl_run.config.hydra_internals import BasicSweeper
-
-OPTION = "hydra/sweeper=listed"
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 
-class ListedSweeper(BasicSweeper):
-    """The jobs as they were composed and validated: those of the basic sweeper, of listed runs or from a checkpoint.
+class ListedSweeper(Sweeper):
+    """The jobs as they were composed and validated.
+
+    Args:
+        max_batch_size: jobs that the launcher gets at a time; all if it is null.
+        params: further values, which the jobs have already.
 
     Attributes:
-        jobs: the overrides of each.
+        jobs: overrides of each that is to be run.
         failed: whether some job did not end well, or its folder holds another run, which was left as it is.
     """
 
@@ -31,26 +32,31 @@ class ListedSweeper(BasicSweeper):
     jobs: ClassVar[Sequence[Sequence[str]]] = ()
     failed: ClassVar[bool] = False
 
-    def sweep(self, arguments: list[str]) -> Any:
-        assert self.config is not None and self.launcher is not None
-        folder = Path(str(self.config.hydra.sweep.dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        first, batches = 0, []
-        for batch in self.split_overrides_to_chunks([[*job] for job in self.jobs], self.max_batch_size):
-            batches.append(self.launcher.launch(batch, initial_job_idx=first))
-            ListedSweeper.failed |= any(job.status is not JobStatus.COMPLETED for job in batches[-1])
-            first += len(batch)
-        return batches
+    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
+        self.batch_size = max_batch_size
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.folder, self.composed = Path(str(config.hydra.sweep.dir)), config
+        self.chosen_launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        OmegaConf.save(self.composed, self.folder / "multirun.yaml")
+        done: list[JobReturn] = []
+        size = self.batch_size or len(self.jobs) or 1
+        for first in range(0, len(self.jobs), size):
+            batch = [[*job] for job in self.jobs[first : first + size]]
+            done += self.chosen_launcher.launch(batch, initial_job_idx=first)
+        ListedSweeper.failed |= any(job.status is not JobStatus.COMPLETED for job in done)
+        return done
 
 
-def register(jobs: Sequence[Sequence[str]]) -> None:
-    """Make the jobs those of `hydra/sweeper=listed`, in this process."""
+def register(jobs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Make the jobs those of the listed sweeper, in this process; what chooses it, by key."""
     ListedSweeper.jobs = jobs
     known_to_hydra(ListedSweeper)
-    target = f"{ListedSweeper.__module__}.{ListedSweeper.__name__}"
-    node = {"_target_": target, "max_batch_size": None, "params": None}
-    ConfigStore.instance().store(group="hydra/sweeper", name="listed", node=node, provider="metarl-run")
+    return {"hydra.sweeper._target_": f"{ListedSweeper.__module__}.{ListedSweeper.__name__}"}
 
 
 def known_to_hydra(plugin: type[Plugin]) -> None:

@@ -1,6 +1,7 @@
 """From the command line to runs: a single run, a resumed run, or a sweep of runs with a comparison at the end."""
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -13,7 +14,8 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobRuntime, configure_log, run_job
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -46,8 +48,9 @@ from metarl_run.report.objective import objective_of
 from metarl_run.system import machine
 from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
-from metarl_run.system.crash import Contained
+from metarl_run.system.crash import Contained, bug
 from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.slurm import end_if_cancelled
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""
@@ -116,7 +119,6 @@ def _single(composed: Composed) -> int:
     _make(folder)
     with read_write(cfg.hydra):
         cfg.hydra.run.dir, cfg.hydra.mode = point.folder, RunMode.RUN
-    JobRuntime.instance().set("name", "train")
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=CONFIG_NAME)
@@ -196,49 +198,121 @@ def _begin_sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
 def _sweep(composed: Composed, argv: Sequence[str], *, new: bool) -> int:
     from metarl_run.cli import launcher, sweeper
     from metarl_run.report.sweep import sweep
+    from metarl_run.report.sweep.jobs import job_folders, summary_or_empty
     from metarl_run.run import products
 
     stop.install()
-    first, finished = composed.points[0], False
-    folder = first.sweep_folder
-    arguments = [*composed.arguments, f"hydra.sweep.dir={quoted(folder)}"]
-    _make(Path(folder))
+    first = composed.points[0]
+    folder = Path(first.sweep_folder)
+    _make(folder)
+    if new:
+        sweep_record.remember(folder, argv, len(composed.points) if composed.lists else None)
+    ours = launcher.replacing(composed.points, stop)
+    stop.nothing_to_save = not launcher.obeys_signals(ours)
+    # Jobs elsewhere may have another working directory
+    values = {"hydra.mode": "MULTIRUN", "hydra.sweep.dir": str(folder.absolute() if stop.nothing_to_save else folder)}
+    values |= ours
     if composed.search is not None:
         from metarl_run.cli import search_sweeper
 
         search_sweeper.register(composed.search)
-    if new:
-        sweep_record.remember(Path(folder), argv, len(composed.points) if composed.lists else None)
-    if composed.lists:
-        sweeper.register([point.overrides for point in composed.points])
-        arguments = [*(text for text in arguments if key_of(text) != "hydra/sweeper"), sweeper.OPTION]
-        if not {"-m", "--multirun"} & {*arguments}:
-            arguments.insert(0, "--multirun")  # flags go first
+    elif composed.lists:
+        values |= _jobs_beforehand(composed, values, unfinished=bool(ours) and not new)
     else:
-        arguments += for_search(first, composed.arguments)
-    ours = launcher.replacing(composed.points, stop)
+        values |= for_search(first, composed.arguments)
     if any(point.config["products"] == "auto" for point in composed.points):
-        products.share(Path(folder), begun=any(Path(folder).glob("*/run.json")))
-    arguments, stop.nothing_to_save = [*arguments, *ours], not ours
+        products.share(folder, begun=any(folder.glob("*/run.json")))
     try:
-        # Hydra printed what is wrong with the sweep before it left; its jobs are reported
-        with contextlib.suppress(SystemExit), hydra_files.refusals_of_sweep(Path(folder)):
-            _call_hydra(arguments, sweep_job)
-            finished = True
+        finished = _call_sweeper(composed, values, folder)
     except Interrupted:
+        stop.nothing_to_save = False
+        ends = [summary_or_empty(path).get("status") for path in job_folders(folder)]
+        if composed.search is None and "complete" in ends:
+            sweep.write(folder).show()
         place = argument("resume", os.path.relpath(folder))
         again = [shlex.quote(text) for text in sweep_record.to_go_on(argv)]
         print(f"stopped; to go on: metarl-run {' '.join([place, *again])}", flush=True)
         raise
     stop.nothing_to_save = False
     if composed.search is not None:
-        return _searched(Path(folder), composed.search, composed.arguments, finished=finished)
-    report = sweep.write(Path(folder), page=any(point.config["report"] for point in composed.points))
+        return _searched(folder, composed.search, composed.arguments, finished=finished)
+    report = sweep.write(folder, page=any(point.config["report"] for point in composed.points))
     report.show()
-    if any(Path(folder).glob("*/wandb/offline-run-*")):
-        print(f"wandb: wandb sync {shlex.quote(folder)}/*/wandb/offline-run-*")
-    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.ForkingLauncher.failed
+    if any(folder.glob("*/wandb/offline-run-*")):
+        print(f"wandb: wandb sync {shlex.quote(str(folder))}/*/wandb/offline-run-*")
+    failed = not finished or report.failed or sweeper.ListedSweeper.failed or launcher.some_failed()
     return SWEEP_HAS_FAILURES if failed else DONE
+
+
+def _jobs_beforehand(composed: Composed, values: Mapping[str, Any], *, unfinished: bool) -> dict[str, Any]:
+    """Make the points the jobs of the sweep.
+
+    Args:
+        composed: the sweep.
+        values: by key, of Hydra's part of the configuration.
+        unfinished: leave out those that are finished.
+
+    Returns:
+        Further values, which choose the sweeper.
+    """
+    from metarl_run.cli import sweeper
+    from metarl_run.cli.job import Job, choose
+    from metarl_run.run.folder import is_over
+
+    assert composed.loader is not None and composed.master is not None
+    context = HydraContext(config_loader=composed.loader, callbacks=Callbacks(composed.master))
+    jobs = []
+    for number, point in enumerate(composed.points):
+        choose(point.composed, values)
+        jobs.append(Job(context, composed.master, point.overrides, number, point.composed))
+    if unfinished:
+        left = [job for job in jobs if not is_over(job.folder)]
+        if len(left) < len(jobs):
+            print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are finished", flush=True)
+        jobs = left
+    Job.known = jobs
+    return sweeper.register([job.overrides for job in jobs])
+
+
+def _call_sweeper(composed: Composed, values: Mapping[str, Any], folder: Path) -> bool:
+    """Let the chosen sweeper hand the jobs to the chosen launcher.
+
+    Args:
+        composed: the sweep.
+        values: by key, of Hydra's part of the configuration.
+        folder: of the sweep.
+
+    Returns:
+        Whether it went through: its jobs are reported in any case.
+
+    Raises:
+        ResourceError: if the system refuses files of the sweep, or a queue takes no jobs.
+    """
+    from metarl_run.cli.job import choose
+
+    assert composed.master is not None and composed.loader is not None
+    master = composed.master
+    choose(master, values)
+    configure_log(master.hydra.hydra_logging, master.hydra.verbose)
+    callbacks = Callbacks(master)
+    context = HydraContext(config_loader=composed.loader, callbacks=callbacks)
+    callbacks.on_multirun_start(config=master, config_name=CONFIG_NAME)
+    try:
+        job = functools.partial(sweep_job, command=sys.argv[1:])
+        sweeper = Plugins.instance().instantiate_sweeper(config=master, hydra_context=context, task_function=job)
+        sweeper.sweep([*master.hydra.overrides.task])
+    except OSError as error:
+        with refusals(Path(error.filename or folder), "write the sweep's files"):
+            raise
+    except RunError as error:
+        if error.where == "hydra/launcher":
+            raise
+        return False  # of a job, which has told it
+    except (Exception, SystemExit) as error:  # of a sweeper or launcher that is not ours
+        print(masked(str(bug(error, folder))), file=sys.stderr, flush=True)
+        return False
+    callbacks.on_multirun_end(config=master, config_name=CONFIG_NAME)
+    return True
 
 
 def _searched(folder: Path, search: Search, arguments: Sequence[str], *, finished: bool) -> int:
@@ -261,8 +335,12 @@ def _searched(folder: Path, search: Search, arguments: Sequence[str], *, finishe
     return SWEEP_HAS_FAILURES if failed or told.failed else DONE
 
 
-def sweep_job(cfg: DictConfig) -> float | None:
+def sweep_job(cfg: DictConfig, command: Sequence[str] | None = None) -> float | None:
     """One job of a sweep, perhaps in a process of its own; the number that a sweeper may search by, None if pruned.
+
+    Args:
+        cfg: its configuration.
+        command: arguments of the sweep's command line.
 
     Raises:
         RunError: if the job failed; it is printed, and does not stop the others.
@@ -271,9 +349,12 @@ def sweep_job(cfg: DictConfig) -> float | None:
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     ours = stop.installed
+    if not ours:
+        end_if_cancelled()
     try:
         with Contained(folder, cfg.plugins), stop.listening():
-            _run_here(cfg)
+            stop.nothing_to_save = not ours  # until the run says otherwise: imports may take all the time there is left
+            _run_here(cfg, command)
             if status_of(folder) == "pruned":
                 return None
         return objective_of(folder, str(cfg.get("objective", Settings.objective)))
@@ -302,8 +383,8 @@ def compare_if_last(folder: Path) -> None:
             sweep.write(folder, page=any((path / "report.html").exists() for path in job_folders(folder)))
 
 
-def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
-    """Arguments for a sweeper that searches as Optuna's does: its defaults are to minimise, and to end with a failure.
+def for_search(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
+    """Values, by key, for a sweeper like Optuna's, whose defaults are to minimise, and to end with a failure.
 
     Its own seed is that of the run, so that a search that is started again goes on: it asks for the same jobs.
     """
@@ -314,11 +395,11 @@ def for_search(point: Point, arguments: Sequence[str]) -> list[str]:
         del wanted["direction"]
     given = {key_of(text) for text in arguments}
     changed = {f"hydra.sweeper.{key}": values for key, values in wanted.items()}
-    return [
-        f"{key}={value}"
+    return {
+        key: value
         for key, (default, value) in changed.items()
         if key not in given and key in own and own[key] == default
-    ]
+    }
 
 
 def _make(folder: Path) -> None:
@@ -335,8 +416,13 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
     hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
 
 
-def _run_here(cfg: DictConfig) -> None:
-    """Run what Hydra composed in the folder that it made."""
+def _run_here(cfg: DictConfig, command: Sequence[str] | None = None) -> None:
+    """Run what Hydra composed in the folder that it made.
+
+    Args:
+        cfg: the configuration.
+        command: arguments of the command line, if this process has others.
+    """
     hydra_files.require_written()
     with machine.garbage_kept():
         from metarl_run.run import products
@@ -348,13 +434,16 @@ def _run_here(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     config = without_step_sizes(with_current_targets({str(key): value for key, value in resolved.items()}))
     choices = {str(group): str(option) for group, option in chosen.runtime.choices.items()}
+    choices_of_hydra = dict(chosen.runtime.choices)
     in_sweep = chosen.mode is RunMode.MULTIRUN
     plan = Plan(
         config,
         choices,
         [str(text) for text in chosen.overrides.task],
         in_sweep=in_sweep,
-        launcher=str(chosen.launcher.get("_target_")) if in_sweep else None,
+        launcher=choices_of_hydra.get("hydra/launcher") if in_sweep else None,
+        sweep=Path(chosen.sweep.dir).name if in_sweep else None,
+        command=command,
     )
     if in_sweep and not config["retry_failed"]:
         require_not_failed(Path(chosen.runtime.output_dir))

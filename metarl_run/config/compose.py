@@ -95,24 +95,27 @@ def _composed(argv: Sequence[str], stored: Collection[str]) -> Composed:
         overrides = with_origin(loader, name, overrides, _named_plugins(parsed))[0]
         load(loader, name, overrides, RunMode.RUN)
         return Composed((), multirun=False, passthrough=True, arguments=(*switches, *overrides))
-    multirun = bool(flags["multirun"]) or any(
-        o.key_or_group == "hydra.mode" and str(o.value()) == "MULTIRUN" for o in parsed
-    )
     plugins = _named_plugins(parsed)
-    lists = _lists_runs(loader, name, parsed)
-    if not multirun and not lists:
+    master = _master(loader, name, parsed, asked=bool(flags["multirun"]))
+    if master is None:
         point = _point(loader, name, overrides, plugins, stored)
         return Composed(
             (point,), multirun=False, passthrough=False, arguments=(*switches, *point.arguments), loader=loader
         )
-    jobs, known, search = _sweep(loader, name, parsed, plugins)
-    points, lists = tuple(jobs), lists or known
-    if search is not None:
-        return Composed(points, multirun=True, passthrough=False, arguments=arguments, search=search)
-    _check_subdir(points)
-    if any(point.config["checkpoint"] is not None for point in points):
-        lists, arguments = True, (*switches, *_of_the_sweep(parsed))
-    return Composed(points, multirun=True, passthrough=False, arguments=arguments, lists=lists)
+    jobs, search = _sweep(loader, name, parsed, plugins, master)
+    points, lists = tuple(jobs), _lists_jobs(master)
+    if search is None:
+        _check_subdir(points)
+    return Composed(
+        points,
+        multirun=True,
+        passthrough=False,
+        arguments=arguments,
+        lists=lists,
+        loader=loader,
+        search=search,
+        master=master,
+    )
 
 
 def _named_plugins(parsed: Sequence[Override]) -> list[str]:
@@ -124,21 +127,53 @@ def _named_plugins(parsed: Sequence[Override]) -> list[str]:
     return []
 
 
+def _master(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], *, asked: bool) -> DictConfig | None:
+    """Configuration of a sweep as a whole; None if the command line asks for a single run.
+
+    Args:
+        loader: composes it.
+        name: of the primary configuration.
+        parsed: the overrides.
+        asked: they are those of a sweep in any case; else `hydra.mode` or the key `sweep` tells.
+
+    Raises:
+        ConfigError: if it cannot be composed, and is one of a sweep.
+    """
+    keys = {override.key_or_group for override in parsed}
+    asked = asked or any(o.key_or_group == "hydra.mode" and str(o.value()) == "MULTIRUN" for o in parsed)
+    if not asked and not keys & {"experiment", "sweep"}:
+        return None
+    from_checkpoint = "checkpoint" in given_by(parsed, loader.repository).keys
+    try:
+        master = load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
+        if not asked:
+            with one_line(), current(master):
+                if master.hydra.mode is not RunMode.MULTIRUN and master.get("sweep") is None:
+                    return None
+    except ConfigError:
+        if asked:
+            raise
+        return None  # which the run itself will tell
+    _check_hydra(master)
+    if from_checkpoint and not _lists_jobs(master):
+        reason = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
+        raise ConfigError("checkpoint", reason, "leave out hydra/sweeper")
+    return master
+
+
+def _lists_jobs(master: DictConfig) -> bool:
+    """True of a sweeper whose jobs are known beforehand, rather than found by searching."""
+    return str(master.hydra.sweeper.get("_target_")).endswith((".BasicSweeper", ".ListedSweeper"))
+
+
 def _sweep(
-    loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str]
-) -> tuple[Iterator[Point], bool, Search | None]:
+    loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override], plugins: Sequence[str], master: DictConfig
+) -> tuple[Iterator[Point], Search | None]:
     """Jobs of a sweep over the command line's values, `hydra.sweeper.params` and the key `sweep`.
 
     Returns:
-        The jobs; whether these are all there will be, which a sweeper that searches decides as it goes; and the search
-        that they are the ends of, if it is one of ours.
+        The jobs, and the search that they are the ends of, if it is one of ours.
     """
-    from_checkpoint = "checkpoint" in given_by(parsed, loader.repository).keys
-    master = load(loader, name, _of_the_sweep(parsed) if from_checkpoint else _lines(parsed), RunMode.MULTIRUN)
-    _check_hydra(master)
-    if from_checkpoint and "BasicSweeper" not in str(master.hydra.sweeper.get("_target_")):
-        reason = "can only be given to Hydra's basic sweeper, whose jobs are known beforehand"
-        raise ConfigError("checkpoint", reason, "leave out hydra/sweeper")
     with one_line(), current(master):
         runs = listed_runs(plain_value(master, "sweep") if "sweep" in master else None)
     keys = [o.get_key_element() for o in parsed]
@@ -148,15 +183,14 @@ def _sweep(
         if runs != [()]:
             raise ConfigError("sweep", "lists runs, which cannot be searched", "leave out hydra/sweeper")
         points, search = _search(loader, name, swept, plugins, plain_value(master.hydra, "sweeper"))
-        return iter(points), False, search
+        return iter(points), search
     choices: list[list[str]] = []
     for override in swept:
-        if isinstance(override.value(), IntervalSweep) and "BasicSweeper" in str(master.hydra.sweeper.get("_target_")):
+        if isinstance(override.value(), IntervalSweep) and _lists_jobs(master):
             raise ConfigError(override.key_or_group, "cannot be swept over an interval", "write choice(…) or range(…)")
         swept_to = [f"{override.get_key_element()}={text}" for text in swept_texts(override, loader)]
         choices.append(swept_to or [str(override.input_line)])
-    jobs = sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins))
-    return jobs, "BasicSweeper" in str(master.hydra.sweeper.get("_target_")), None
+    return sweep_points(runs, choices, _lines(parsed), lambda joint: _point(loader, name, joint, plugins)), None
 
 
 def _search(
@@ -186,17 +220,6 @@ def _search(
 
 def _is_group(override: Override, loader: ConfigLoaderImpl) -> bool:
     return not override.is_hydra_override() and loader.repository.group_exists(override.key_or_group)
-
-
-def _lists_runs(loader: ConfigLoaderImpl, name: str, parsed: Sequence[Override]) -> bool:
-    """True of a command line that asks for a sweep over listed runs, as an experiment may."""
-    if not {o.key_or_group for o in parsed} & {"experiment", "sweep"}:
-        return False
-    with contextlib.suppress(ConfigError):  # which the points themselves will tell
-        master = load(loader, name, _lines(parsed), RunMode.MULTIRUN)
-        with one_line(), current(master):
-            return master.get("sweep") is not None
-    return False
 
 
 def _of_the_sweep(parsed: Sequence[Override]) -> list[str]:

@@ -11,12 +11,10 @@ tests/config/test_hydra_internals.py fails where a release of Hydra changes one.
     FileConfigSource,
     SourcesRegistry             reading of YAML files: each is checked before it is expanded
     Callbacks                   users' `hydra.callbacks` about a run that is composed already
-    utils, core_utils           how Hydra writes its own files, and prints errors, which `cli.hydra_files` replaces
-    BasicSweeper                the sweeper whose launchers, folders and batches listed sweeps share
+    core_utils                  how Hydra writes its own files, which `cli.hydra_files` replaces
 """
 
 import hydra.core.utils as core_utils
-from hydra._internal import utils
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
@@ -26,11 +24,9 @@ from hydra.core.plugins import Plugins
 
 Plugins.instance()  # discovery loads the modules of plugins anew, so their classes are imported afterwards
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
 from hydra._internal.core_plugins.file_config_source import FileConfigSource  # noqa: E402
 
 __all__ = [
-    "BasicSweeper",
     "Callbacks",
     "ConfigLoaderImpl",
     "FileConfigSource",
@@ -39,5 +35,4 @@ __all__ = [
     "core_utils",
     "create_config_search_path",
     "get_args_parser",
-    "utils",
 ]

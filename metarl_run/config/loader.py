@@ -19,7 +19,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from hydra.core.utils import setup_globals
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -93,6 +93,7 @@ def prepared() -> Iterator[None]:
     if tuple(int(part) for part in hydra_version.split(".")[:2]) < (1, 4):
         version.setbase("1.3")
     setup_globals()
+    JobRuntime.instance().set("name", CONFIG_NAME)
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
     create_config_search_path(None)  # discovers Hydra's own readers, one of which is replaced
     readers = SourcesRegistry.instance().types

@@ -1,7 +1,7 @@
 """Plan of a run, and its record in the run folder and in checkpoints. Nothing heavy is imported here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from metarl_run.folders import GROUPS, checkpoints_in
 class Plan:
     """Resolved configuration of a run, the chosen option of each group, and the overrides that led to them.
 
-    `in_sweep` marks one of several runs, which should not fill the screen; `launcher` is the class that started it.
+    `in_sweep` marks one of several runs, which should not fill the screen. Of a job of a sweep, `sweep` is the name of
+    that, `launcher` the option that started it, and `command` the arguments of the command line that asked for it.
     """
 
     config: Mapping[str, Any]
@@ -25,6 +26,8 @@ class Plan:
     overrides: list[str]
     in_sweep: bool = False
     launcher: str | None = None
+    sweep: str | None = None
+    command: Sequence[str] | None = None
 
 
 def stored_plan(folder: Path) -> Plan:

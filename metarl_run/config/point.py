@@ -43,10 +43,10 @@ class Composed:
         multirun: they are jobs of a sweep.
         passthrough: Hydra is asked to show something instead of running (`--cfg`, `--info`, `-sc`, `--hydra-help`).
         arguments: the command line in the order that Hydra understands: flags first, then overrides.
-        lists: the jobs are the points, not what Hydra makes of the arguments: listed runs, see
-            `metarl_run.config.sweep`, or runs from a checkpoint.
-        loader: that a single run was composed by.
+        lists: the jobs are the points, rather than what a sweeper that searches comes to.
+        loader: that they were composed by.
         search: for the best values of some keys, whose ends the points are.
+        master: Hydra's configuration of a sweep as a whole.
     """
 
     points: tuple[Point, ...]
@@ -56,3 +56,4 @@ class Composed:
     lists: bool = False
     loader: ConfigLoader | None = None
     search: Search | None = None
+    master: DictConfig | None = None

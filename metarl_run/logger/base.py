@@ -23,6 +23,7 @@ class RunInfo:
         seed: the run's seed.
         meta_iterations: meta-updates planned.
         in_sweep: the run is one of many and should print little at its end.
+        sweep: name of the sweep that it is a job of.
         first_iteration: meta-updates already done by the run that is resumed; 0 for a new run.
     """
 
@@ -35,6 +36,7 @@ class RunInfo:
     meta_iterations: int
     first_iteration: int
     in_sweep: bool = False
+    sweep: str | None = None
 
 
 class Sink(Component, ABC):

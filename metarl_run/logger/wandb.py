@@ -53,7 +53,7 @@ class Wandb(Sink):
         project: name of the wandb project.
         timeout: seconds; half of it for a server to answer at the start, all of it for saving at the end.
         name, group, tags: of the wandb run; null is WANDB_NAME, WANDB_RUN_GROUP and, beside algo, env and learner,
-            WANDB_TAGS, else the run folder's name and `<algo> on <env>`.
+            WANDB_TAGS, else the run folder's name and the sweep's, or `<algo> on <env>` of a single run.
         init: further arguments of `wandb.init`, such as `{entity: my_team, notes: …}`; wandb's own environment
             variables count for those that are not given.
     """
@@ -102,7 +102,7 @@ class Wandb(Sink):
             arguments={
                 "project": self.project,
                 "name": self.name or environment.get("WANDB_NAME", run.folder.name),
-                "group": self.group or environment.get("WANDB_RUN_GROUP", f"{run.algo} on {run.env}"),
+                "group": self.group or environment.get("WANDB_RUN_GROUP") or run.sweep or f"{run.algo} on {run.env}",
                 "tags": own_tags if self.tags is None else [*self.tags],
                 "dir": environment.get("WANDB_DIR", str(run.folder.absolute())),
                 "id": self.run_id,

@@ -107,7 +107,7 @@ def remember_plan(plan: Plan, folder: Path) -> bool:
     """
     if not (folder / "run.json").exists():
         threads = machine.threads(plan.config["threads"])
-        begun = {"versions": versions(), "threads": threads, "provenance": provenance(plan.launcher)}
+        begun = {"versions": versions(), "threads": threads, "provenance": provenance(plan.launcher, plan.command)}
         _write_plan(plan, folder, begun)
         return False
     changed = changes(plan, folder)

@@ -19,14 +19,15 @@ SCHEDULER = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM
 GIT = ("git", "-c", "core.fsmonitor=false")  # which would be a program that a repository names
 
 
-def provenance(launcher: str | None) -> dict[str, Any]:
+def provenance(launcher: str | None, command: Sequence[str] | None = None) -> dict[str, Any]:
     """Command, commit of the repository that it was given in, host, launcher and job numbers of the scheduler.
 
     Args:
-        launcher: class of the sweep's launcher; None for a single run.
+        launcher: option of the sweep's launcher; None for a single run.
+        command: arguments of the command line; None for those of this process.
     """
     return {
-        "command": shlex.join(["metarl-run", *map(redacted, sys.argv[1:])]),
+        "command": shlex.join(["metarl-run", *map(redacted, sys.argv[1:] if command is None else command)]),
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "launcher": launcher,

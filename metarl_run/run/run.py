@@ -209,6 +209,7 @@ def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:
         meta_iterations=training.meta_iterations,
         first_iteration=training.iteration,
         in_sweep=plan.in_sweep,
+        sweep=plan.sweep,
     )
 
 

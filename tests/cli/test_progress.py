@@ -20,3 +20,13 @@ def test_the_time_left_is_that_of_jobs_that_were_done(monkeypatch):
         now += 20.0
         line = sweep.end(Path(f"x_{job}"), begun, failed=False)
     assert line == "x_4 done in 20 s · 5 of 5 · 1 failed"
+
+
+def test_where_a_queue_decides_the_pace_counts(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    sweep = SweepProgress(total=4, at_once=None)
+    now = 30.0
+    assert sweep.end(Path("x_0"), None, failed=False) == "x_0 done · 1 of 4 · about 1 min 30 s left"
+    now = 40.0
+    assert sweep.end(Path("x_1"), None, failed=False) == "x_1 done · 2 of 4 · about 40 s left"

@@ -41,10 +41,6 @@ def test_no_other_module_imports_hydras_internals():
         (hydra_internals.Callbacks.on_run_start, ["config", "kwargs"]),
         (hydra_internals.Callbacks.on_run_end, ["config", "kwargs"]),
         (hydra_internals.core_utils._save_config, ["cfg", "filename", "output_dir"]),
-        (hydra_internals.utils.run_and_report, ["func"]),
-        (hydra_internals.BasicSweeper.sweep, ["arguments"]),
-        (hydra_internals.BasicSweeper.split_arguments, ["overrides", "max_batch_size"]),
-        (hydra_internals.BasicSweeper.split_overrides_to_chunks, ["lst", "n"]),
     ],
 )
 def test_signatures(function, wanted):

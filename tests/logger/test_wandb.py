@@ -46,7 +46,15 @@ PATIENCE = 600.0
 """Seconds for what ends well in a few, however busy the machine."""
 
 
-def opened(folder: Path, *, mode: Any = "auto", timeout: float = PATIENCE, position: Any = None, **more: Any) -> Wandb:
+def opened(
+    folder: Path,
+    *,
+    mode: Any = "auto",
+    timeout: float = PATIENCE,
+    position: Any = None,
+    sweep: str | None = None,
+    **more: Any,
+) -> Wandb:
     folder.mkdir(exist_ok=True)
     sink = Wandb(mode=mode, project="tests", timeout=timeout, **more)
     sink.open(
@@ -59,6 +67,7 @@ def opened(folder: Path, *, mode: Any = "auto", timeout: float = PATIENCE, posit
             seed=7,
             meta_iterations=3,
             first_iteration=0,
+            sweep=sweep,
         ),
         position or {},
     )
@@ -265,6 +274,7 @@ def test_the_environment_counts_unless_a_key_is_given(tmp_path: Path, monkeypatc
     plain = arguments_sent(monkeypatch, folder)
     assert (plain["name"], plain["group"], plain["tags"]) == ("run", "maml on bandit", ["maml", "bandit", "reinforce"])
     assert plain["dir"] == str(folder) and "resume" not in plain and len(plain["id"]) == 8
+    assert arguments_sent(monkeypatch, folder, sweep="my_sweep")["group"] == "my_sweep"
     environment = {"NAME": "n", "RUN_GROUP": "g", "TAGS": "a,b", "DIR": str(tmp_path), "MODE": "offline"}
     for key, value in environment.items():
         monkeypatch.setenv(f"WANDB_{key}", value)

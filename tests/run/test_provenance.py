@@ -33,3 +33,4 @@ def test_a_machine_without_git_and_a_secret(monkeypatch):
     found = provenance("joblib")
     assert found["git"] is None and found["scheduler"]["SLURM_JOB_ID"] == "17" and found["launcher"] == "joblib"
     assert "abcdefgh" not in found["command"] and found["command"].startswith("metarl-run seed=1 ")
+    assert provenance("ray", ["-m", "seed=0,1"])["command"] == "metarl-run -m seed=0,1"  # of a job elsewhere
