@@ -38,7 +38,7 @@ from metarl_run.config.hydra_internals import (
 from metarl_run.config.nearest import hint
 from metarl_run.config.renamed import with_current_targets
 from metarl_run.config.secret import refuse_in_config
-from metarl_run.config.settings import MOST_POINTS, PATHS, Settings
+from metarl_run.config.settings import MOST_POINTS, MOST_RANKS, PATHS, Settings
 from metarl_run.config.step_sizes import without_step_sizes
 from metarl_run.config.syntax import check_yaml
 from metarl_run.errors import ConfigError
@@ -94,6 +94,7 @@ def prepared() -> Iterator[None]:
         version.setbase("1.3")
     setup_globals()
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("parts", number_of_parts, replace=True)
     create_config_search_path(None)  # discovers Hydra's own readers, one of which is replaced
     readers = SourcesRegistry.instance().types
     before = readers["file"]
@@ -102,6 +103,17 @@ def prepared() -> Iterator[None]:
         yield
     finally:
         readers["file"] = before
+
+
+FEWEST_PARTS = 4
+"""Parts of a meta-batch for up to so many ranks: 1, 2 and 4 then end in the same bits, and as fast as they can."""
+
+
+def number_of_parts(ranks: Any) -> int | None:
+    """The parts of a meta-batch, each rank's share being as large as any other's if there are 2, 4, 8, … of them."""
+    if not isinstance(ranks, int) or isinstance(ranks, bool) or not 1 <= ranks <= MOST_RANKS:
+        return None  # undistributed, or refused elsewhere
+    return max(FEWEST_PARTS, 2 ** (ranks - 1).bit_length())
 
 
 def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
