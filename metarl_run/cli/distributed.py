@@ -20,6 +20,7 @@ from metarl_run.errors import DONE, ConfigError, ResourceError, RunError
 from metarl_run.system import machine
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.child import die_with_parent
+from metarl_run.system.crash import Contained
 from metarl_run.system.interruption import Interrupted
 from metarl_run.system.launched import OUTCOME, Launched, launched
 
@@ -142,30 +143,31 @@ def be_rank(composed: Composed, place: Launched, lead: Any, follow: Any) -> int:
     (point,) = composed.points
     from metarl_run.run.ranks import PeerLost, joined
 
-    ranks = joined(place, point.config["device"])
+    leads = place.rank == 0
     try:
-        if ranks.leads:
-            again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-            if again:
-                print(f"distributed: a rank was lost, all {ranks.size} go on from the last checkpoint", flush=True)
-            with ranks.telling():
-                lead(dataclasses.replace(composed, points=(_in_same_folder(point),)), ranks)
-        else:
-            logging.getLogger("metarl_run").setLevel(logging.ERROR)  # the leader warns
-            follow(ranks)
+        with Contained(None, point.config["plugins"]):
+            ranks = joined(place, point.config["device"])
+            if leads:
+                if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+                    print(f"distributed: a rank was lost; all {ranks.size} go on from the last checkpoint", flush=True)
+                with ranks.telling():
+                    lead(dataclasses.replace(composed, points=(_in_same_folder(point),)), ranks)
+            else:
+                logging.getLogger("metarl_run").setLevel(logging.ERROR)  # the leader warns
+                follow(ranks)
     except PeerLost as error:
-        if not ours and ranks.leads:
+        if leads and not ours:
             raise
         return error.exit_code
     except RunError as error:
         if ours:
-            return _told(ranks.leads, error=[type(error).__name__, error.where, error.reason, error.hint])
-        if ranks.leads:
+            return _told(leads, error=[type(error).__name__, error.where, error.reason, error.hint])
+        if leads:
             raise
         return error.exit_code
     except Interrupted as request:
         if ours:
-            return _told(ranks.leads, interrupted=request.exit_code)
+            return _told(leads, interrupted=request.exit_code)
         raise
     return DONE
 
@@ -181,7 +183,7 @@ def _in_same_folder(point: Point) -> Point:
     """The run in the folder that it had before torchrun started all ranks again; torchrun's agent remembers it."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or OUTCOME in os.environ:
         return point
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     key = "metarl-run/folder"

@@ -48,8 +48,8 @@ from metarl_run.system import machine
 from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained
-from metarl_run.system.launched import launched
 from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.launched import launched
 
 stop = StopRequest()
 """Stop request of this process: signal handlers have no other place to report to."""

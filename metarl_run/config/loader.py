@@ -113,7 +113,7 @@ def number_of_parts(ranks: Any) -> int | None:
     """The parts of a meta-batch, each rank's share being as large as any other's if there are 2, 4, 8, … of them."""
     if not isinstance(ranks, int) or isinstance(ranks, bool) or not 1 <= ranks <= MOST_RANKS:
         return None  # undistributed, or refused elsewhere
-    return max(FEWEST_PARTS, 2 ** (ranks - 1).bit_length())
+    return max(FEWEST_PARTS, 1 << (ranks - 1).bit_length())
 
 
 def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -109,8 +109,8 @@ class Settings:
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
             the result, since it orders sums.
-        meta_batch_parts: parts of a meta-batch that live by themselves, with randomness of their own; null for one. Part
-            of the result, which does not depend on how many ranks they are divided among.
+        meta_batch_parts: parts of a meta-batch that live by themselves, with randomness of their own; null for one.
+            Part of the result, which does not depend on how many ranks they are divided among.
         distributed: ranks, processes that these parts are divided among; 1 is this process alone.
         episodes_per_task: episodes per task and adaptation step, B.
         normalise: scale of observations and rewards as agents see them; reports are in the task's own units.

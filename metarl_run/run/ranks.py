@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from metarl_run.errors import ConfigError, Pruned, ResourceError, RunError
@@ -197,7 +198,8 @@ def joined(place: Launched | None, device: str) -> Ranks:
         torch.cuda.set_device(place.local_rank)
     os.environ.update(place.environment)
     try:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=RENDEZVOUS))
+        meeting = {"timeout": timedelta(seconds=RENDEZVOUS), "rank": place.rank, "world_size": place.size}
+        dist.init_process_group("nccl" if on_gpu else "gloo", store=_store(place), **meeting)
         # Evaluations, in which all others wait for the leader, may take long
         dist.distributed_c10d._set_pg_timeout(timedelta(days=7), dist.group.WORLD)
     except (RuntimeError, ValueError) as error:
@@ -206,6 +208,18 @@ def joined(place: Launched | None, device: str) -> Ranks:
         reason = f"rank {place.rank} did not find the other {place.size - 1} at {where}: {what}"
         raise ConfigError("distributed", reason, "start all ranks, and let them reach that address") from error
     return Ranks(place.rank, place.size, torch.device("cuda", place.local_rank) if on_gpu else None)
+
+
+def _store(place: Launched) -> Any:
+    """Where the ranks tell each other their addresses.
+
+    torchrun's agent keeps one for all its restarts, in which the addresses of ranks that are gone still stand.
+    """
+    of_agent, again = (os.environ.get(f"TORCHELASTIC_{name}", "0") for name in ("USE_AGENT_STORE", "RESTART_COUNT"))
+    address, port = place.environment["MASTER_ADDR"], int(place.environment["MASTER_PORT"])
+    hosts = place.rank == 0 and of_agent != "True"
+    store = TCPStore(address, port, place.size, hosts, timedelta(seconds=RENDEZVOUS), multi_tenant=True)
+    return PrefixStore(f"metarl-run/{again}", store)
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -242,6 +256,7 @@ def _unpacked(message: Tensor, position: int, example: Sequence[Tensor]) -> tupl
     sizes = iter(take(sum(x.dim() for x in example), torch.int64).tolist())
     shapes = [[next(sizes) for _ in range(x.dim())] for x in example]
     leaves = [
-        take(torch.Size(shape).numel(), x.dtype).view(shape).to(x.device) for shape, x in zip(shapes, example, strict=True)
+        take(torch.Size(shape).numel(), x.dtype).view(shape).to(x.device)
+        for shape, x in zip(shapes, example, strict=True)
     ]
     return leaves, position

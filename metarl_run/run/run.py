@@ -62,9 +62,7 @@ from metarl_run.system.lock import locked, remove_lock
 log = logging.getLogger(__name__)
 
 
-def run(
-    plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = None, ranks: Ranks | None = None
-) -> None:
+def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = None, ranks: Ranks | None = None) -> None:
     """Bring the run in `folder` to its end.
 
     Args:

@@ -78,7 +78,6 @@ class Outer:
                     metrics = {"loss": loss.detach(), "gradient_norm": norm, **learner_metrics}
         return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
 
-
     def improve_divided(
         self,
         outputs: Sequence[Callable[[slice], Output]],
@@ -128,9 +127,7 @@ class Outer:
                     metrics = {"loss": loss, "gradient_norm": norm, **summed}
         return {**metrics, "kl": kl, "steps": torch.tensor(steps)}
 
-    def _share(
-        self, look: "Look", constants: Normaliser
-    ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    def _share(self, look: "Look", constants: Normaliser) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
         """The terms of one part in the loss of a minibatch, its gradient and metrics."""
         loss, metrics = self.learner.loss_given(
             look.output, look.experience, look.behaviour, None, look.returns, look.baseline, constants
