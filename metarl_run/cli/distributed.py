@@ -16,6 +16,7 @@ from typing import Any
 from metarl_run import errors
 from metarl_run.config.grammar import key_of, quoted
 from metarl_run.config.point import Composed, Point
+from metarl_run.config.syntax import read_yaml
 from metarl_run.errors import DONE, ConfigError, ResourceError, RunError
 from metarl_run.system import machine
 from metarl_run.system.atomic import write_atomically
@@ -44,10 +45,22 @@ def ranks_of(composed: Composed) -> int | None:
             raise ConfigError("distributed", reason, "jobs of a sweep run side by side: hydra/launcher=joblib")
         return None
     (number,) = wanted
+    (point,) = composed.points
+    if point.config["resume"] is not None and "distributed" not in map(key_of, point.overrides):
+        number = _begun_with(Path(str(point.config["resume"])))
     place = launched()
     if number is not None and place is not None and place.size != number:
         raise ConfigError("distributed", f"must be {place.size}, the ranks that {place.engine} started, got {number}")
     return number if isinstance(number, int) else None
+
+
+def _begun_with(folder: Path) -> int | None:
+    """The number of ranks of the run in `folder`; None if it had none, or is no run."""
+    try:
+        number = read_yaml(folder / "config.yaml").get("distributed")
+    except (OSError, ValueError, RunError, AttributeError):
+        return None
+    return number if type(number) is int else None
 
 
 def launch(composed: Composed, argv: Sequence[str], size: int) -> int:
