@@ -198,8 +198,13 @@ def joined(place: Launched | None, device: str) -> Ranks:
         torch.cuda.set_device(place.local_rank)
     os.environ.update(place.environment)
     try:
-        meeting = {"timeout": timedelta(seconds=RENDEZVOUS), "rank": place.rank, "world_size": place.size}
-        dist.init_process_group("nccl" if on_gpu else "gloo", store=_store(place), **meeting)
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=_store(place),
+            rank=place.rank,
+            world_size=place.size,
+            timeout=timedelta(seconds=RENDEZVOUS),
+        )
         # Evaluations, in which all others wait for the leader, may take long
         dist.distributed_c10d._set_pg_timeout(timedelta(days=7), dist.group.WORLD)
     except (RuntimeError, ValueError) as error:

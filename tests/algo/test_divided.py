@@ -80,10 +80,10 @@ def test_a_loss_that_is_not_finite_names_its_task_among_all(task):
 
 # --- Agents with memory ---
 
-SMALL = ("algo=rl2", "experiment=smoke", "network.hidden=8", "algo.episodes=2", "env.horizon=12", "meta_batch_size=3")
+SMALL = ("algo=rl2", "experiment=smoke", "network.hidden=8", "meta_batch_size=3")
 RL2S = {
-    "plain": [],
-    "not normalised": ["learner.standardise=false", "learner.average=episodes"],
+    "plain": ["env.horizon=12", "algo.episodes=2"],
+    "not normalised": ["env.horizon=12", "algo.episodes=2", "learner.standardise=false", "learner.average=episodes"],
     "predicts": ["env=bandit", "env.horizon=1", "algo.episodes=6", "algo.predict=reward"],
 }
 

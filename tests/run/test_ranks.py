@@ -93,7 +93,7 @@ CASES = {
 TINY = ("experiment=smoke", "env.horizon=12", "meta_batch_size=5", "distributed=2")
 
 
-def training(case, ranks, iterations=20):
+def training(case, ranks, iterations=5):
     config = composed(*TINY, *CASES[case], f"meta_iterations={iterations}").config
     streams = Streams(0, torch.device("cpu"))
     family, algo = build_agent(config, streams)
