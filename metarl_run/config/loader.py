@@ -94,7 +94,6 @@ def prepared() -> Iterator[None]:
         version.setbase("1.3")
     setup_globals()
     OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("parts", number_of_parts, replace=True)
     create_config_search_path(None)  # discovers Hydra's own readers, one of which is replaced
     readers = SourcesRegistry.instance().types
     before = readers["file"]
@@ -114,6 +113,10 @@ def number_of_parts(ranks: Any) -> int | None:
     if not isinstance(ranks, int) or isinstance(ranks, bool) or not 1 <= ranks <= MOST_RANKS:
         return None  # undistributed, or refused elsewhere
     return max(FEWEST_PARTS, 1 << (ranks - 1).bit_length())
+
+
+# On import, since jobs of a sweep may resolve their configuration in processes that compose nothing
+OmegaConf.register_new_resolver("parts", number_of_parts, replace=True)
 
 
 def parsed_flags(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
