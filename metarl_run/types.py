@@ -12,12 +12,14 @@ Code for one task reads `[T, B, …]`; where a stack of tasks passes through it,
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarl_run.errors import located
 from metarl_run.maths.distributions import Distribution, each
 
 Params = dict[str, Tensor]
@@ -161,6 +163,36 @@ class Lifetime:
             yield Lifetime(agents, [rollout.tasks(index) for rollout in self.rollouts], self.tasks_at_once)
 
 
+Gathered = Callable[[Sequence[Callable[[], Any]]], list[Any]]
+"""Functions of the parts here → results of all parts in their order, wherever these are; each a tree of tensors."""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Lifetimes of a meta-batch in parts that live by themselves, some of them here, others perhaps elsewhere.
+
+    Attributes:
+        here: lifetimes of the parts here, in the order of tasks.
+        first_tasks: number in the meta-batch of the first task of each of these.
+        num_tasks: M, of all parts.
+        gathered: computes something for every part.
+    """
+
+    here: Sequence[Lifetime]
+    first_tasks: Sequence[int]
+    num_tasks: int
+    gathered: Gathered
+
+    def of_parts(self, function: Callable[[int], Any]) -> list[Any]:
+        """`function(i)` of each part here, i = 0, 1, …, and of all others, in the order of tasks."""
+
+        def called(i: int) -> Any:
+            with located(first_task=self.first_tasks[i]):
+                return function(i)
+
+        return self.gathered([partial(called, i) for i in range(len(self.here))])
+
+
 def merged(x: Tensor) -> Tensor:
     """`[M, T, B, …]` → `[T, M·B, …]`."""
     return x.transpose(0, 1).flatten(1, 2)
@@ -170,3 +202,9 @@ def chunks(num_tasks: int, tasks_at_once: int | None) -> list[slice]:
     """All tasks in order, `tasks_at_once` at a time, None for all; the last slice may be shorter."""
     size = tasks_at_once or num_tasks
     return [slice(first, first + size) for first in range(0, num_tasks, size)]
+
+
+def parts_of(num_tasks: int, parts: int) -> list[slice]:
+    """All tasks in order, in so many parts, or one for each task if they are fewer; sizes differ by one at most."""
+    number = min(parts, num_tasks)
+    return [slice(num_tasks * p // number, num_tasks * (p + 1) // number) for p in range(number)]

@@ -17,7 +17,7 @@ from metarl_run.errors import NumericalError, located
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution
 from metarl_run.maths.finite import all_finite, first_not_finite
-from metarl_run.types import AgentState, Lifetime, Memory, Params, Percept, Rollout, chunks
+from metarl_run.types import AgentState, Divided, Lifetime, Memory, Params, Percept, Rollout, chunks
 
 Agents = Sequence[AgentState]
 """φ₀, …, φ_K of one lifetime: the agents before and after each adaptation."""
@@ -37,6 +37,21 @@ class Live(Protocol):
     """
 
     def __call__(self, adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime: ...
+
+
+@runtime_checkable
+class LiveDivided(Protocol):
+    """`live(adaptation_steps)`: lifetimes in fresh meta-training tasks, in parts."""
+
+    def __call__(self, adaptation_steps: int) -> Divided: ...
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """A meta-learner that can learn from a meta-batch in parts; its class provides `divides`."""
+
+    def divided_update(self, live: LiveDivided) -> dict[str, Tensor]:
+        """`meta_update` on lifetimes in parts; the result does not depend on where these live."""
 
 
 class MetaAlgorithm(Component, ABC):

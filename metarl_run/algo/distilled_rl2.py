@@ -50,6 +50,7 @@ class DistilledRL2(RL2):
     for the cross-entropy beside a policy gradient.
     """
 
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic", "discrete_actions")
     compilable: ClassVar[bool] = False  # in distillation the teacher acts too, and draws
 

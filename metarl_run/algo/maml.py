@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.base import Agents, Live, LiveDivided, Losses, MetaLearner
 from metarl_run.algo.gradient.base import GradientBased, MetaBatch
-from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.gradient.objective import DividedObjective, MetaObjective
 from metarl_run.algo.gradient.sampling_correction import sampling_correction
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.kinds import Count
@@ -48,6 +48,7 @@ class MAML(GradientBased, MetaLearner):
     meta_optimizer: MetaOptimizer
 
     provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+    provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"sampling_correction": {False: ("divides",)}}
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
         "sampling_correction": {True: ("policy_gradient", "any_surrogate")}
     }
@@ -60,6 +61,9 @@ class MAML(GradientBased, MetaLearner):
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         return self.meta_optimizer.improve(MetaObjective(self, self.meta_losses, live(self.adaptation_steps)))
+
+    def divided_update(self, live: LiveDivided) -> dict[str, Tensor]:
+        return self.meta_optimizer.improve(DividedObjective(self, self.meta_losses, live(self.adaptation_steps)))
 
     def meta_losses(
         self,

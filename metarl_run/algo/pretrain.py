@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarl_run.algo.base import Agents, Live, Losses, MetaLearner
+from metarl_run.algo.base import Agents, Live, LiveDivided, Losses, MetaLearner
 from metarl_run.algo.gradient.base import GradientBased, MetaBatch
-from metarl_run.algo.gradient.objective import MetaObjective
+from metarl_run.algo.gradient.objective import DividedObjective, MetaObjective
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.component import field
 from metarl_run.learner.surrogate import Surrogate
@@ -31,7 +31,7 @@ class Pretrain(GradientBased, MetaLearner):
     first_order: bool = field(init=False, default=True)
     meta_optimizer: MetaOptimizer
 
-    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks",)
+    provides: ClassVar[tuple[str, ...]] = ("sum_over_tasks", "divides")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +39,9 @@ class Pretrain(GradientBased, MetaLearner):
 
     def meta_update(self, live: Live) -> dict[str, Tensor]:
         return self.meta_optimizer.improve(MetaObjective(self, self.joint_losses, live(0)))
+
+    def divided_update(self, live: LiveDivided) -> dict[str, Tensor]:
+        return self.meta_optimizer.improve(DividedObjective(self, self.joint_losses, live(0)))
 
     def joint_losses(
         self,

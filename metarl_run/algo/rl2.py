@@ -1,6 +1,7 @@
 """RL²: a recurrent policy whose memory implements the learning algorithm."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from metarl_run.algo.base import Live, MetaLearner
+from metarl_run.algo.base import Live, LiveDivided, MetaLearner
 from metarl_run.algo.memory.annealing import Annealing
 from metarl_run.algo.memory.outer_update import Outer, with_end
 from metarl_run.algo.memory.prediction import REWARD, reward_error
@@ -65,7 +66,7 @@ class RL2(MetaLearner):
     Source: Duan et al. (2016), arXiv:1611.02779; Wang et al. (2016), arXiv:1611.05763.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first")
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "observation_first", "divides")
     requires: ClassVar[tuple[str, ...]] = ("memory", "critic")
     requires_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {
         "encoding": {"transition": ("tabular",)},
@@ -135,6 +136,17 @@ class RL2(MetaLearner):
         x = self.senses(lifetimes)
         self.annealing.advance()
         return self.outer.improve(lambda part: self.network.sequence(self.meta_params, x[:, part]), lifetimes, policy)
+
+    def divided_update(self, live: LiveDivided) -> dict[str, Tensor]:
+        parts = live(self.episodes - 1)
+        lifetimes, policies = zip(*(part.merged() for part in parts.here), strict=True)
+        senses = [self.senses(each) for each in lifetimes]
+        self.annealing.advance()
+
+        def outputs(x: Tensor, part: slice) -> Output:
+            return self.network.sequence(self.meta_params, x[:, part])
+
+        return self.outer.improve_divided([partial(outputs, x) for x in senses], lifetimes, policies, parts.of_parts)
 
     def prediction_loss(self, output: Output, lifetimes: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """w times the squared error of predicted rewards, and the error itself."""

@@ -40,7 +40,7 @@ class RL3(RL2):
     Source: Bhatia et al. (2023), arXiv:2306.15909, and the authors' code for the scaling of statistics.
     """
 
-    provides: ClassVar[tuple[str, ...]] = ("remembers",)
+    provides: ClassVar[tuple[str, ...]] = ("remembers", "divides")
     requires: ClassVar[tuple[str, ...]] = ("tabular", "critic")
     compilable: ClassVar[bool] = False  # its model branches on values of tensors
     provides_if: ClassVar[dict[str, dict[object, tuple[str, ...]]]] = {"inputs": {"all": ("observation_first",)}}

@@ -20,6 +20,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from metarl_run.cli import hydra_files, sweep_record
+from metarl_run.cli.distributed import be_rank, launch, ranks_of
 from metarl_run.cli.impossible import output_in, refuse_absent, refuse_impossible
 from metarl_run.config.compose import compose_points
 from metarl_run.config.grammar import argument, key_of, quoted
@@ -50,6 +51,7 @@ from metarl_run.system.atomic import refusals
 from metarl_run.system.child import Child
 from metarl_run.system.crash import Contained, bug
 from metarl_run.system.interruption import Interrupted, StopRequest
+from metarl_run.system.launched import launched
 from metarl_run.system.slurm import end_if_cancelled
 
 stop = StopRequest()
@@ -85,10 +87,20 @@ def carry_out(composed: Composed, argv: Sequence[str]) -> int:
     if composed.passthrough:
         _call_hydra(composed.arguments, _nothing)
         return DONE
+    size, place = ranks_of(composed), launched()
     if composed.multirun:
         return _begin_sweep(composed, argv, new=True)
-    refuse_impossible(composed)
     (point,) = composed.points
+    if size is not None and place is not None:
+        stop.install()
+        return be_rank(composed, place, _lead, _follow)
+    if size is not None and size > 1:
+        if point.config["resume"] is not None and Path(str(point.config["resume"]), sweep_record.FILE).exists():
+            raise ConfigError("distributed", f"divides one run among processes, got {size} for a sweep", "leave it out")
+        refuse_impossible(composed)
+        _print_differences(composed.points)
+        return launch(composed, argv, size)
+    refuse_impossible(composed)
     if point.config["table"] is not None:
         return _table(composed)
     if point.config["resume"] is not None:
@@ -98,10 +110,25 @@ def carry_out(composed: Composed, argv: Sequence[str]) -> int:
     return _single(composed)
 
 
+def _lead(composed: Composed, ranks: Any) -> None:
+    """What the first rank does: the run as it would be undistributed, with the others."""
+    refuse_impossible(composed)
+    if composed.points[0].config["resume"] is not None:
+        _resume(composed, ranks)
+    else:
+        _single(composed, ranks)
+
+
+def _follow(ranks: Any) -> None:
+    from metarl_run.run.run import follow
+
+    follow(ranks, stop)
+
+
 # --- The four ways to run ---
 
 
-def _single(composed: Composed) -> int:
+def _single(composed: Composed, ranks: Any = None) -> int:
     """The run as it was composed: `hydra.main` would compose it twice again."""
     (point,) = composed.points
     assert composed.loader is not None
@@ -114,7 +141,7 @@ def _single(composed: Composed) -> int:
 
     def job(cfg: DictConfig) -> None:
         with carrier:
-            _run_here(cfg)
+            _run_here(cfg, ranks=ranks)
 
     _make(folder)
     with read_write(cfg.hydra):
@@ -139,7 +166,7 @@ def _single(composed: Composed) -> int:
     return DONE
 
 
-def _resume(composed: Composed) -> int:
+def _resume(composed: Composed, ranks: Any = None) -> int:
     stop.install()
     (point,) = composed.points
     folder = Path(str(point.config["resume"]))
@@ -154,7 +181,7 @@ def _resume(composed: Composed) -> int:
     refuse_absent(plan.config)
     from metarl_run.run.run import run
 
-    run(plan, folder, stop)
+    run(plan, folder, stop, ranks=ranks)
     return DONE
 
 
@@ -416,12 +443,13 @@ def _call_hydra(arguments: Sequence[str], job: Callable[[DictConfig], object]) -
     hydra.main(config_path=str(CONFIG_DIR), config_name="train", version_base="1.3")(job)()
 
 
-def _run_here(cfg: DictConfig, command: Sequence[str] | None = None) -> None:
+def _run_here(cfg: DictConfig, command: Sequence[str] | None = None, ranks: Any = None) -> None:
     """Run what Hydra composed in the folder that it made.
 
     Args:
         cfg: the configuration.
         command: arguments of the command line, if this process has others.
+        ranks: processes of the run, if it is distributed.
     """
     hydra_files.require_written()
     with machine.garbage_kept():
@@ -448,7 +476,7 @@ def _run_here(cfg: DictConfig, command: Sequence[str] | None = None) -> None:
     if in_sweep and not config["retry_failed"]:
         require_not_failed(Path(chosen.runtime.output_dir))
     shared = Path(chosen.sweep.dir, products.FILE) if in_sweep else None
-    run(plan, Path(chosen.runtime.output_dir), stop, shared=shared)
+    run(plan, Path(chosen.runtime.output_dir), stop, shared=shared, ranks=ranks)
 
 
 def _nothing(cfg: DictConfig) -> None:

@@ -150,3 +150,39 @@ def check_chunk(chunk: int | None, components: Sequence[Chosen]) -> None:
     elif unable == ["algo.meta_optimizer"]:
         hint = "choose a meta-optimizer that follows the gradient alone: algo=maml"
     raise ConfigError("meta_batch_chunk", f"must be null with {unable[0]}={parts[unable[0]].name}, {reason}", hint)
+
+
+DIVIDES = "divides"
+"""Provided by an algorithm that can learn from a meta-batch in parts, see `metarl_run.algo.base.Divides`."""
+
+
+def check_divided(config: Mapping[str, Any], components: Sequence[Chosen]) -> None:
+    """Raise ConfigError if a meta-batch cannot be divided into parts, or among so many ranks.
+
+    Args:
+        config: plain containers; its settings are of the right kind.
+        components: all of the configuration.
+    """
+    ranks, parts, tasks = config.get("distributed"), config.get("meta_batch_parts"), config["meta_batch_size"]
+    key, number = ("distributed", ranks) if ranks is not None else ("meta_batch_parts", parts)
+    if number is None:
+        return
+    of = {one.path: one for one in components}
+    provided = {path: one.signature.declared.provided(one.arguments) for path, one in of.items()}
+    for path, needed in (("algo", DIVIDES), ("algo.meta_optimizer", SUM_OVER_TASKS)):
+        if path in of and needed not in provided[path]:
+            reason = f"must be null with {path}={of[path].name}, which cannot learn from parts of a meta-batch"
+            able = "algo=maml, fomaml, anil, meta_sgd, cavia, pretrain, rl2 and rl3 can"
+            raise ConfigError(key, f"{reason}, got {number}", able)
+    if of["learner"].arguments.get("net_of_time") is True and "remembers" in provided["algo"]:
+        reason = "must be null with learner.net_of_time=true, which needs all lifetimes at once"
+        raise ConfigError(key, f"{reason}, got {number}", "learner.net_of_time=false")
+    if number > tasks:
+        raise ConfigError(key, f"must be <= meta_batch_size = {tasks} tasks, got {number}")
+    if parts is None:
+        raise ConfigError("meta_batch_parts", f"must be a number with distributed={ranks}, got null", "leave it out")
+    if ranks is not None and ranks > parts:
+        raise ConfigError("distributed", f"must be <= meta_batch_parts = {parts}, got {ranks}")
+    if config["meta_batch_chunk"] is not None:
+        reason = f"must be null with {key}={number}, whose parts are processed one after another anyway"
+        raise ConfigError("meta_batch_chunk", f"{reason}, got {config['meta_batch_chunk']}", "meta_batch_parts=N")

@@ -18,7 +18,7 @@ from metarl_run.folders import GROUPS
 INHERITED_GROUPS = tuple(group for group in GROUPS if group != "logger")
 INHERITED = (
     *INHERITED_GROUPS,
-    *("meta_iterations", "meta_batch_size", "meta_batch_chunk", "episodes_per_task"),
+    *("meta_iterations", "meta_batch_size", "meta_batch_chunk", "meta_batch_parts", "episodes_per_task"),
     *("normalise", "dataset", "collect", "meta_test", "meta_validation", "validate_every"),
 )
 COMPARED = (*INHERITED, "seed", "device", "products", "compile")

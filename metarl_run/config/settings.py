@@ -20,6 +20,9 @@ from metarl_run.kinds import Count, Names, NonNegative, Positive, Real, Threads,
 MOST_POINTS = 10_000
 """Jobs of one sweep."""
 
+MOST_RANKS = 2**20
+"""Processes of one run, more than any machine has."""
+
 PATHS = ("checkpoint", "resume", "output_root", "dataset")
 """Keys that hold paths, in which `~` is the home folder."""
 
@@ -106,6 +109,9 @@ class Settings:
         meta_batch_size: tasks per meta-update, M.
         meta_batch_chunk: tasks that a meta-update learns from at a time, which bounds its memory; null for all. Part of
             the result, since it orders sums.
+        meta_batch_parts: parts of a meta-batch that live by themselves, with randomness of their own; null for one.
+            Part of the result, which does not depend on how many ranks they are divided among.
+        distributed: ranks, processes that these parts are divided among; 1 is this process alone.
         episodes_per_task: episodes per task and adaptation step, B.
         normalise: scale of observations and rewards as agents see them; reports are in the task's own units.
         meta_test: the final evaluation.
@@ -139,6 +145,8 @@ class Settings:
     meta_iterations: Whole = affects("training")
     meta_batch_size: Count = affects("training")
     meta_batch_chunk: Count | None = affects("training")
+    meta_batch_parts: Count | None = affects("training", default=None)
+    distributed: Count | None = affects("nothing", default=None)
     episodes_per_task: Count = affects("training")
     normalise: Normalise = affects("agent", default=Normalise(observations=False, rewards=False, reward_unit=1.0))
     meta_test: MetaTest = affects("evaluation")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from metarl_run.config.capability import Chosen, check_capabilities, check_chunk, outcomes_of
+from metarl_run.config.capability import Chosen, check_capabilities, check_chunk, check_divided, outcomes_of
 from metarl_run.config.collection import Collection, check_collection, check_data, collecting, parts_of
 from metarl_run.config.episodes import check_episodes
 from metarl_run.config.explain import PACKAGE_HINT
@@ -76,6 +76,7 @@ def validate(
     check_objective(config.get("objective", Settings.objective), outcomes_of(components))
     check_capabilities(components, choices, offers)
     check_chunk(config["meta_batch_chunk"], components)
+    check_divided(config, components)
     check_episodes(config, components)
     if config.get("collect") is not None:
         wanted = _mapping(config["collect"], "collect")

@@ -56,13 +56,24 @@ class Normalisation:
 
     def update(self, rollouts: Iterable[Rollout]) -> None:
         """Take the experience of one meta-iteration into the statistics."""
-        for rollout in rollouts:
-            if self.observations:
-                o = rollout.observation[..., :-1, :, :][rollout.alive].double() / self._scale.double() + self._mean
-                self.seen += _sums(o)
-            if self.rewards:
-                returns = discounted_returns(rollout.reward.double(), rollout.ended, discount=self.discount)
-                self.earned += _sums(returns[rollout.alive] * self.reward_unit)
+        self.add([self.sums_of(rollout) for rollout in rollouts])
+
+    def sums_of(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """The terms of one rollout in number, sum and sum of squares of observations and returns; 0 if not in use."""
+        seen, earned = torch.zeros_like(self.seen), torch.zeros_like(self.earned)
+        if self.observations:
+            o = rollout.observation[..., :-1, :, :][rollout.alive].double() / self._scale.double() + self._mean
+            seen = _sums(o)
+        if self.rewards:
+            returns = discounted_returns(rollout.reward.double(), rollout.ended, discount=self.discount)
+            earned = _sums(returns[rollout.alive] * self.reward_unit)
+        return seen, earned
+
+    def add(self, terms: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take such terms into the statistics, one after the other."""
+        for seen, earned in terms:
+            self.seen += seen
+            self.earned += earned
         self._derive()
 
     def state(self) -> dict[str, Tensor]:

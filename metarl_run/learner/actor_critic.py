@@ -80,6 +80,19 @@ class Critic(PolicyGradient):
         if self.net_of_time:
             baseline = returns - net_of_time(returns - baseline, rollout.alive)
         normaliser = shared or self.normaliser(returns, baseline, rollout)
+        return self.loss_given(output, rollout, behaviour, surrogate, returns, baseline, normaliser)
+
+    def loss_given(
+        self,
+        output: Output,
+        rollout: Rollout,
+        behaviour: Distribution | None,
+        surrogate: Surrogate | None,
+        returns: Tensor,
+        baseline: Tensor,
+        normaliser: Normaliser,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` for the given Gₜ, bₜ, n and σ."""
         policy_loss = self.policy_loss(output, rollout, behaviour, surrogate, returns, baseline, normaliser)
         value = self.value(rows(output))
         value_error = normaliser.over_steps(((value - returns) / self.value_scale) ** 2, rollout.alive)

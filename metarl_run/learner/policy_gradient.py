@@ -13,7 +13,18 @@ from torch import Tensor
 from metarl_run.component import field
 from metarl_run.kinds import Fraction, Positive
 from metarl_run.learner.base import BaseLearner, Output, action_size, rows
-from metarl_run.learner.normaliser import Normaliser, own_counts, pooled, shared_counts, spread
+from metarl_run.learner.normaliser import (
+    Normaliser,
+    PartOfBatch,
+    PartOfTask,
+    Spread,
+    counts_of_parts,
+    of_whole_task,
+    own_counts,
+    pooled,
+    shared_counts,
+    spread,
+)
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Categorical, Distribution, Gaussian
 from metarl_run.maths.returns import discount_weights, masked_mean
@@ -168,7 +179,8 @@ class PolicyGradient(BaseLearner):
         old = log_prob.detach() if behaviour is None else behaviour.log_prob(rollout.action)
         normaliser = shared or self.normaliser(returns, baseline, rollout)
         if self.standardise:
-            baseline = baseline + masked_mean(returns - baseline, rollout.alive)[..., None, None]
+            mean = masked_mean(returns - baseline, rollout.alive) if normaliser.mean is None else normaliser.mean
+            baseline = baseline + mean[..., None, None]
         gain = (surrogate or self.surrogate)(log_prob, old, returns, baseline, rollout.ended)
         return -normaliser(self._total(gain, rollout))
 
@@ -191,6 +203,22 @@ class PolicyGradient(BaseLearner):
         if not self.standardise:
             return Normaliser(*counts, torch.ones_like(counts[0]))
         return Normaliser(*counts, pooled(spread(G, b, rollout.alive) for G, b, rollout in experience).std)
+
+    def normaliser_of_batch(self, parts: Sequence[Sequence[PartOfBatch]]) -> Normaliser:
+        """`shared_normaliser` of a meta-batch, from the sums over its parts, `[part][rollout]`."""
+        counts = counts_of_parts(parts, per_step=self.average == "steps")
+        if not self.standardise:
+            return Normaliser(*counts, torch.ones_like(counts[0]))
+        return Normaliser(*counts, pooled(one.spread for part in parts for one in part).std)
+
+    def normaliser_of_task(self, parts: Sequence[PartOfTask]) -> Normaliser:
+        """`normaliser` of a task, from the sums over its parts, and the mean of its advantages."""
+        whole = of_whole_task(parts)
+        n = whole.steps if self.average == "steps" else whole.episodes
+        if not self.standardise:
+            return Normaliser(whole.steps, n, torch.ones_like(whole.mean), torch.zeros_like(whole.mean))
+        std = Spread(whole.steps, whole.advantages, whole.returns).std
+        return Normaliser(whole.steps, n, std, whole.mean)
 
     def _total(self, x: Tensor, rollout: Rollout) -> Tensor:
         """Σ cₜ xₜ over each task's steps."""

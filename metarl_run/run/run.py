@@ -6,10 +6,12 @@ newest checkpoint, a finished run is left alone.
 
 import contextlib
 import logging
+import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from metarl_run.evaluation import Evaluation, task_counts
 from metarl_run.logger.base import RunInfo, Sink
 from metarl_run.maths.parallel import num_threads
 from metarl_run.maths.statistics import curve_of, lifetime_statistics
-from metarl_run.network.product import IN_USE
+from metarl_run.network.product import IN_USE, Choice
 from metarl_run.report.compare import write_page_of_run
 from metarl_run.report.folder import read_adaptation
 from metarl_run.report.run import curve as curve_report
@@ -54,6 +56,7 @@ from metarl_run.run.folder import (
     warn_of_other_versions,
 )
 from metarl_run.run.products import choice_of_run
+from metarl_run.run.ranks import Ranks
 from metarl_run.run.training import Training
 from metarl_run.system.atomic import write_atomically
 from metarl_run.system.crash import Contained
@@ -63,7 +66,7 @@ from metarl_run.system.lock import locked, remove_lock
 log = logging.getLogger(__name__)
 
 
-def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = None) -> None:
+def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = None, ranks: Ranks | None = None) -> None:
     """Bring the run in `folder` to its end.
 
     Args:
@@ -71,22 +74,26 @@ def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = No
         folder: of the run.
         stop: stop requests.
         shared: file with the libraries of the sweep or table that the run is part of, see `metarl_run.run.products`.
+        ranks: processes of the run, of which this one leads; None for this one alone.
 
     Raises:
         RunError: see `metarl_run.errors`; it is recorded in summary.json, too.
         Interrupted: after saving, if a stop was asked for.
     """
+    ranks = ranks or Ranks()
     require_own(folder)
     with locked(folder):
         changed = remember_plan(plan, folder)
         if is_over(folder):
             print(f"{folder} is {status_of(folder)}: nothing to do")
+            ranks.tell(None)
             return
         with (
             contextlib.ExitStack() as stack,
             logging_to(folder / "train.log"),
             outcome_recorded(plan, folder),
             Contained(folder, plan.config["plugins"]),
+            ranks.telling(),
             stop.obeyed_at_once(),  # until the training says otherwise
         ):
             stop.last_wish = partial(_leave, plan, folder)
@@ -95,7 +102,7 @@ def run(plan: Plan, folder: Path, stop: StopRequest, *, shared: Path | None = No
             warn_of_other_sums(plan, folder)
             if changed:
                 log.info("goes on with changes, see run.json")
-            _live(plan, folder, stop, shared)
+            _live(plan, folder, stop, shared, ranks)
 
 
 def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
@@ -107,7 +114,11 @@ def _leave(plan: Plan, folder: Path, exit_code: int) -> None:
 # --- The run itself ---
 
 
-def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> None:
+TRAINING = ("meta_iterations", "meta_batch_size", "meta_batch_chunk", "episodes_per_task")
+"""Keys that all ranks train by."""
+
+
+def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None, ranks: Ranks) -> None:
     start, cpu_start = time.perf_counter(), time.process_time()
     config = plan.config
     if learns_from_data(config):
@@ -137,17 +148,9 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         agent=agent_record(plan.config, plan.choices),
         meta_validation=planned("meta_validation"),
         meta_test=planned("meta_test"),
-        **{
-            key: config[key]
-            for key in (
-                "meta_iterations",
-                "meta_batch_size",
-                "meta_batch_chunk",
-                "episodes_per_task",
-                "validate_every",
-                "checkpoint_every",
-            )
-        },
+        parts=config.get("meta_batch_parts"),
+        ranks=ranks,
+        **{key: config[key] for key in (*TRAINING, "validate_every", "checkpoint_every")},
     )
 
     def take_up(saved: checkpoint.Checkpoint) -> None:
@@ -164,7 +167,10 @@ def _live(plan: Plan, folder: Path, stop: StopRequest, shared: Path | None) -> N
         for name, sink in sinks.items():
             stack.callback(sink.close)
             sink.open(_run_info(plan, folder, training), saved.positions.get(name, {}) if saved else {})
+        ranks.tell(Begun(config, {**IN_USE.choice}, compiled is not None, training.iteration, training.state()))
         training.meta_train()
+        _log_waiting(ranks, time.perf_counter() - start)
+        ranks.leave()
         evaluation = training.meta_test()
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         summary = _summary(plan, training, evaluation, seconds, cpu_seconds) | {"family_version": version}
@@ -196,6 +202,71 @@ def _provide_data(plan: Plan, stop: StopRequest) -> None:
         log.info("learns from histories in %s, which are collected unless they are there", folder)
         collect_histories(config, plan.choices, folder, stop)
     require_suited(Dataset.open(folder).card, config, folder)
+
+
+# --- The other processes of a run that is distributed ---
+
+
+class Begun(NamedTuple):
+    """What the leader of a run has decided or read when meta-training begins.
+
+    Attributes:
+        config: of the run.
+        products: libraries that multiply.
+        compiled: rollouts of meta-training are compiled.
+        iteration: meta-updates done.
+        state: see `Training.state`.
+    """
+
+    config: Mapping[str, Any]
+    products: Choice
+    compiled: bool
+    iteration: int
+    state: dict[str, Any]
+
+
+def follow(ranks: Ranks, stop: StopRequest) -> None:
+    """Meta-train with the leader: nothing is read or written here.
+
+    Args:
+        ranks: processes of the run.
+        stop: stop requests.
+
+    Raises:
+        RunError: that ended the run, whichever rank it comes from.
+        Interrupted: at the end of a meta-iteration, if any rank was asked to stop.
+    """
+    with ranks.telling():
+        begun = ranks.told()
+        if begun is None:  # there is nothing left to do
+            return
+        config = begun.config
+        _, streams, family, algo = set_up(config, products=begun.products)
+        training = Training(
+            algo=algo,
+            collect=CompiledRollouts(algo) if begun.compiled else collect,
+            family=family,
+            streams=streams,
+            sinks={},
+            stop=stop,
+            folder=Path(os.devnull),
+            meta_validation={},
+            meta_test={},
+            validate_every=0,
+            checkpoint_every=1,
+            parts=config["meta_batch_parts"],
+            ranks=ranks,
+            **{key: config[key] for key in TRAINING},
+        )
+        training.load(checkpoint.Checkpoint(begun.iteration, begun.state, {}, None))
+        training.meta_train()
+    ranks.leave()
+
+
+def _log_waiting(ranks: Ranks, seconds: float) -> None:
+    if ranks.size > 1:
+        share = 100 * ranks.seconds_waited / seconds
+        log.info("%d ranks: the leader waited %.1f s for others, %.0f %%", ranks.size, ranks.seconds_waited, share)
 
 
 def _run_info(plan: Plan, folder: Path, training: Training) -> RunInfo:

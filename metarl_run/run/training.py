@@ -7,18 +7,19 @@ that is resumed at i goes on exactly as the run that was never stopped.
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from metarl_run.algo.base import MetaAlgorithm, MetaLearner
+from metarl_run.algo.base import Divides, MetaAlgorithm, MetaLearner
 from metarl_run.algo.meta_optimizer.base import MetaOptimizer
 from metarl_run.env.base import TaskFamily
 from metarl_run.env.vector import parallel
-from metarl_run.errors import ContractError, NumericalError, StateError, located
+from metarl_run.errors import ContractError, NumericalError, ResourceError, StateError, located
 from metarl_run.evaluation import Evaluation, episode_outcomes, episode_sums, evaluate, joined, lifetime_returns
 from metarl_run.lifetime import LOWER_INNER_LR, live
 from metarl_run.logger.base import Sink
@@ -27,10 +28,11 @@ from metarl_run.maths.statistics import curve_of
 from metarl_run.rollout import Collect
 from metarl_run.run import checkpoint
 from metarl_run.run.form import mismatch, outline
+from metarl_run.run.ranks import Ranks
 from metarl_run.seeding import Streams
 from metarl_run.system.atomic import hash_of
 from metarl_run.system.interruption import StopRequest
-from metarl_run.types import AgentState, Lifetime
+from metarl_run.types import AgentState, Divided, Lifetime, parts_of
 
 
 class Training:
@@ -52,6 +54,8 @@ class Training:
         validate_every: meta-iterations between validations; 0 for none.
         checkpoint_every: meta-iterations between checkpoints.
         agent: record of the agent for each checkpoint, see `metarl_run.config.inherited`.
+        parts: number of parts of a meta-batch that live by themselves; None for one lifetime of all tasks.
+        ranks: processes that these are divided among.
     """
 
     SAVED = ("iteration", "env_steps", "score")
@@ -76,6 +80,8 @@ class Training:
         validate_every: int,
         checkpoint_every: int,
         agent: Mapping[str, Any] | None = None,
+        parts: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.algo, self.family, self.streams, self.sinks, self.stop = algo, family, streams, sinks, stop
         self.collect = collect
@@ -86,6 +92,8 @@ class Training:
         self.meta_validation, self.meta_test_plan = meta_validation, meta_test
         self.validate_every, self.checkpoint_every = validate_every, checkpoint_every
         self.agent = agent
+        self.parts, self.ranks = parts, ranks or Ranks()
+        self.stop_of_all: int | None = None
         self.iteration = 0
         self.env_steps = 0
         self.session_env_steps = 0
@@ -125,14 +133,18 @@ class Training:
             raise StateError(str(path), f"tensors.pt is not one that this run wrote: {wrong}")
         self.iteration, self.env_steps, self.score = progress["iteration"], progress["env_steps"], score
 
+    def state(self) -> dict[str, Any]:
+        """What `load` goes on from."""
+        algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
+        progress = {name: getattr(self, name) for name in self.SAVED}
+        return {"algo": algo, "progress": progress, **self._statistics()}
+
     def save(self) -> None:
         """Make a checkpoint of this moment, once every row up to it is on disk."""
-        algo = self.algo.state() if isinstance(self.algo, MetaLearner) else {}
-        if wrong := mismatch(algo, self.form["algo"]):
+        state = self.state()
+        if wrong := mismatch(state["algo"], self.form["algo"]):
             reason = f"state() must have the form that form() tells, but {wrong}"
             raise ContractError(type(self.algo).__name__, reason, "override form() where a state's form changes")
-        progress = {name: getattr(self, name) for name in self.SAVED}
-        state = {"algo": algo, "progress": progress, **self._statistics()}
         positions = {name: sink.position() for name, sink in self.sinks.items()}
         saved = checkpoint.Checkpoint(self.iteration, state, positions, hash_of(self.folder / "config.yaml"))
         checkpoint.save(self.checkpoints, saved, score=self.score, agent=self.agent)
@@ -163,8 +175,13 @@ class Training:
             self.stop.nothing_to_save = False
             if self.validate_every and self.iteration % self.validate_every == 0:
                 self._validate()
-            stopping = self.stop.exit_code is not None  # read once: a signal from here on waits for the next iteration
-            if stopping or self.iteration % self.checkpoint_every == 0 or self.iteration == self.meta_iterations:
+            if self.ranks.size > 1:  # all have to leave in the same iteration
+                self.stop.exit_code = self.stop.exit_code if self.stop_of_all is None else self.stop_of_all
+                stopping = self.stop_of_all is not None
+            else:
+                stopping = self.stop.exit_code is not None  # read once: a later signal waits for the next iteration
+            due = self.iteration % self.checkpoint_every == 0 or self.iteration == self.meta_iterations
+            if self.ranks.leads and (stopping or due):
                 self.save()
             if stopping:
                 self.stop.check()
@@ -173,6 +190,16 @@ class Training:
         start = time.perf_counter()
         lifetimes: list[Lifetime] = []
         batches = 0
+
+        def live_parts(adaptation_steps: int) -> Divided:
+            nonlocal batches
+            batches += 1
+            lived = self._lived_parts(algo, (self.iteration, batches - 1), adaptation_steps)
+            lifetimes.extend(lived.here)
+            divided.append(lived)
+            return lived
+
+        divided: list[Divided] = []
 
         def live_here(adaptation_steps: int, agents: AgentState | None = None, *, again: bool = False) -> Lifetime:
             nonlocal batches
@@ -202,34 +229,40 @@ class Training:
 
         origin, place = type(algo).__name__, f"meta-iteration {self.iteration + 1}"
         try:
-            metrics = algo.meta_update(live_here)
+            if self.parts is not None and isinstance(algo, Divides):
+                metrics = algo.divided_update(live_parts)
+            else:
+                metrics = algo.meta_update(live_here)
             require_finite_state(algo)
         except NumericalError:
             with located(place, origin=origin, hint=divergence_hint(algo, lifetimes)):
                 require_finite_state(algo)  # the cause, if it is there
                 raise
-        rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
-        env_steps = sum(rollout.env_steps for rollout in rollouts)
+        if divided:
+            env_steps, lived = self._lived_in_parts(algo, divided)
+        else:
+            rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
+            env_steps, lived = sum(rollout.env_steps for rollout in rollouts), self._lived(lifetimes)
         self.iteration += 1
         self.env_steps += env_steps
         self.session_env_steps += env_steps
         seconds = time.perf_counter() - start
         row = {
             "env_steps": self.env_steps,
-            **self._returns(lifetimes),
+            **lived,
             **{f"meta_train/{name}": float(value) for name, value in metrics.items()},
             "time/seconds": seconds,
             "time/env_steps_per_second": env_steps / seconds,
         }
         with located(place):
             require_finite_metrics(row, origin)
-        if self.family.normalisation is not None:
+        if self.family.normalisation is not None and not divided:
             self.family.normalisation.update(rollouts)
         for sink in self.sinks.values():
             sink.metrics(self.iteration, row)
 
-    def _returns(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
-        """Returns and outcomes of the meta-iteration's lifetimes; empty if an algorithm learns from recorded ones."""
+    def _lived(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
+        """Metrics of what was lived; none of an algorithm that learns from recorded histories."""
         if not lifetimes:
             return {}
         rollouts = [lifetimes[0].rollouts[0], lifetimes[-1].rollouts[-1]]
@@ -241,6 +274,62 @@ class Training:
             **self._lifetime_return(lifetimes),
             **{f"meta_train/{name}": float(x[:, -1].mean()) for name, x in outcomes.items()},  # after adaptation
         }
+
+    # --- Lifetimes in parts, perhaps in several processes ---
+
+    def _lived_parts(self, algo: MetaLearner, index: tuple[int, int], adaptation_steps: int) -> Divided:
+        """Lifetimes in the parts of a fresh meta-batch that are this process's.
+
+        Tasks are those of a meta-batch in one part. All other randomness of a part comes from streams of its own, so
+        that it does not depend on where the part lives, nor on what happens in the others.
+        """
+        assert self.parts is not None
+        tasks = self.family.sample(self.meta_batch_size, "meta_train", self.streams("meta_train/tasks", *index))
+        parts = parts_of(self.meta_batch_size, self.parts)
+        own, here = self.ranks.own(len(parts)), list[Lifetime]()
+        for number in own:
+            env = parallel(
+                self.family,
+                tasks.select(parts[number]),
+                episodes_per_task=self.episodes_per_task,
+                generator=self.streams("meta_train/env", *index, number),
+            )
+            actions = self.streams("meta_train/actions", *index, number)
+            with located(first_task=parts[number].start):
+                here.append(live(algo, env, actions, adaptation_steps=adaptation_steps, collect=self.collect))
+        first_tasks = [parts[number].start for number in own]
+        return Divided(here, first_tasks, self.meta_batch_size, self.ranks.gathered)
+
+    def _lived_in_parts(self, algo: MetaLearner, divided: Sequence[Divided]) -> tuple[int, dict[str, float]]:
+        """Environment steps and metrics of what was lived in all parts; takes it into the statistics, too.
+
+        Raises:
+            ResourceError: if the ranks have come to have different meta-parameters.
+        """
+        normalisation = self.family.normalisation
+        stop = -1 if self.stop.exit_code is None else self.stop.exit_code
+        sums = sum_of_bits(algo.meta_params.values())
+
+        def told(i: int) -> tuple[Tensor, ...]:
+            lifetimes = [one.here[i] for one in divided]
+            rollouts = [rollout for lifetime in lifetimes for rollout in lifetime.rollouts]
+            numbers = [stop, sums, len(rollouts[0].reward), sum(rollout.env_steps for rollout in rollouts)]
+            values = torch.tensor([*self._lived(lifetimes).values()], dtype=torch.float64)
+            terms = [] if normalisation is None else [normalisation.sums_of(rollout) for rollout in rollouts]
+            return torch.tensor(numbers), values, *(x for term in terms for x in term)
+
+        names = self._lived([one.here[0] for one in divided]).keys()
+        parts = divided[0].of_parts(told)
+        stops, bits, tasks, steps = torch.stack([part[0] for part in parts]).unbind(-1)
+        if (bits != bits[0]).any():
+            reason = "ranks have come to different meta-parameters: their processors or libraries round differently"
+            raise ResourceError("distributed", reason, "let all ranks run on machines of one kind")
+        self.stop_of_all = None if int(stops.max()) < 0 else int(stops.max())
+        if normalisation is not None:
+            normalisation.add(pair for part in parts for pair in zip(part[2::2], part[3::2], strict=True))
+        weights = tasks.double() / tasks.sum()
+        means = (torch.stack([part[1] for part in parts]) * weights.unsqueeze(-1)).sum(0)
+        return int(steps.sum()), dict(zip(names, means.tolist(), strict=True))
 
     def _lifetime_return(self, lifetimes: Sequence[Lifetime]) -> dict[str, float]:
         """Mean lifetime return over tasks and envs; empty for agents that adapt between rollouts."""
@@ -296,6 +385,13 @@ class Training:
         for sink in self.sinks.values():
             sink.evaluation(evaluation.rows, curve)
         return curve
+
+
+def sum_of_bits(tensors: Iterable[Tensor]) -> int:
+    """A number that almost surely differs if any bit of some tensors does: their words as integers, added."""
+    words = [x.detach().contiguous().view(-1).view(torch.int32) for x in tensors]
+    places = [torch.arange(1, 2 * len(x), 2, device=x.device) for x in words]
+    return sum(int((x * place).sum()) for x, place in zip(words, places, strict=True)) % 2**62
 
 
 # --- Numbers that are not finite ---

@@ -103,6 +103,15 @@ def leave_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def die_with_parent() -> None:
+    """Be killed when the process that started this one ends, where the system can do so."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(TERMINATED)
+
+
 def _answer(function: Callable[[], Any], answers: Connection) -> None:
     leave_with_parent()
     try:

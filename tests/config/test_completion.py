@@ -31,7 +31,7 @@ from metarl_run.errors import ConfigError
         ("experiment=rl2_gridworld budget=", [f"experiment=rl2_gridworld budget={name}" for name in ("cpu", "paper")]),
         ("algo=reptile algo.meta_optimizer.l", ["algo=reptile algo.meta_optimizer.lr="]),
         ("meta_test.num", ["meta_test.num_tasks="]),
-        ("meta_b", ["meta_batch_chunk=", "meta_batch_size="]),
+        ("meta_b", ["meta_batch_chunk=", "meta_batch_parts=", "meta_batch_size="]),
         ("meta_t", ["meta_test."]),
         ("checkpoint_every=", ["checkpoint_every=10"]),  # nothing to choose from: the default
         ("hydra/launcher=bas", ["hydra/launcher=basic"]),

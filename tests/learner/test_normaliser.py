@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metarl_run.learner.actor_critic import ActorCritic
-from metarl_run.learner.normaliser import pooled, spread
+from metarl_run.learner.normaliser import of_whole_task, part_of_batch, part_of_task, pooled, spread
 from metarl_run.learner.reinforce import Reinforce
 from metarl_run.types import Rollout
 
@@ -135,3 +135,36 @@ def test_the_spread_of_a_task_is_that_of_the_steps_taken():
         A = (G - b)[i][alive[i]]
         assert found.std[i].item() == pytest.approx(A.std(correction=0).item())
     assert pooled([found]).std.item() == pytest.approx((found.advantages.sum() / alive.sum()).sqrt().item())
+
+
+# --- From sums over parts ---
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("average", ["steps", "episodes"])
+def test_constants_of_a_batch_follow_from_sums_over_its_parts(average, standardise):
+    """The second part is cut earlier than the first: T is the longest of both."""
+    learner = reinforce(average=average, standardise=standardise)
+    rewards, lengths = [[1.0, 3.0, 2.0, 1.0], [2.0, 1.0, 5.0, 1.0], [4.0, 1.0, 0.0, 0.0]], [3, 4, 2]
+    whole = rollout_of(rewards, lengths)
+    first, last = rollout_of(rewards[:2], lengths[:2]), rollout_of([rewards[2][:2]], lengths[2:])
+    parts = [[part_of_batch(*learner.returns_and_baseline({}, part), part)] for part in (first, last)]
+    expected, found = shared_by(learner, whole), learner.normaliser_of_batch(parts)
+    assert float(found.steps) == 4.0
+    for got, wanted in zip(found[:3], expected[:3], strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_the_variance_of_a_task_follows_from_those_of_its_parts():
+    """By hand: advantages 1, 3 and 5 with mean 3 and squares 4 + 0 + 4, in parts of one and two environments."""
+    G = [torch.tensor([[1.0]]), torch.tensor([[3.0, 5.0]])]
+    end = [torch.ones_like(x, dtype=torch.bool) for x in G]
+    rollouts = [
+        Rollout(torch.zeros(2, x.shape[1], 1), x.long(), x, e, torch.zeros_like(e), e, {})
+        for x, e in zip(G, end, strict=True)
+    ]
+    parts = [part_of_task(x, torch.zeros_like(x), rollout) for x, rollout in zip(G, rollouts, strict=True)]
+    whole = of_whole_task(parts)
+    assert [float(x) for x in whole] == [3.0, 3.0, 3.0, 8.0, 35.0]
+    constants = reinforce(standardise=True).normaliser_of_task(parts)
+    assert float(constants.mean) == 3.0 and float(constants.std) == pytest.approx((8 / 3) ** 0.5)

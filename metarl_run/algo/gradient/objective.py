@@ -1,7 +1,7 @@
 """Meta-objective: the loss after adaptation as a function of θ, on one recorded lifetime."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -12,10 +12,11 @@ from metarl_run.algo.base import Agents, Losses, finite_mean
 from metarl_run.algo.gradient.base import GradientBased, MetaBatch
 from metarl_run.errors import located
 from metarl_run.learner.base import Output
+from metarl_run.learner.normaliser import PartOfBatch, part_of_batch
 from metarl_run.learner.policy_gradient import PolicyGradient
 from metarl_run.learner.surrogate import Surrogate
 from metarl_run.maths.distributions import Distribution, each
-from metarl_run.types import AgentState, Lifetime, Rollout
+from metarl_run.types import AgentState, Divided, Lifetime, Rollout
 
 MetaLosses = Callable[..., Losses]
 """(agents, rollouts, behaviour=None, surrogate=None, batch=None) → meta-losses."""
@@ -117,12 +118,7 @@ class MetaObjective:
             with located(first_task=first):
                 terms.append(part.share_of_gradient(tensors, losses_of, self.num_tasks))
             first += part.num_tasks
-        losses, gradients, metrics = zip(*terms, strict=True)
-        return (
-            finite_mean(torch.cat(losses)),
-            [torch.stack(shares).sum(0) for shares in zip(*gradients, strict=True)],
-            {name: torch.stack([each[name] for each in metrics]).sum(0) for name in metrics[0]},
-        )
+        return summed(terms)
 
     def share_of_gradient(
         self, tensors: Sequence[Tensor], losses_of: "Callable[[MetaObjective], Losses]", num_tasks: int
@@ -164,6 +160,84 @@ class MetaObjective:
         agents = self.agents()
         losses, _ = self.losses(agents, self.rollouts, batch=self.whole)
         return torch.autograd.grad(losses.sum(), list(agents[0].params.values()), materialize_grads=True)
+
+
+Term = tuple[Tensor, Sequence[Tensor], dict[str, Tensor]]
+"""Losses of the tasks of a part, and their terms of the mean gradient and of metrics."""
+
+
+def summed(terms: Sequence[Term]) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    """The mean loss, its gradient and metrics: sums in the order of the parts.
+
+    Raises:
+        NumericalError: naming the first task whose loss is not finite.
+    """
+    losses, gradients, metrics = zip(*terms, strict=True)
+    return (
+        finite_mean(torch.cat(losses)),
+        [torch.stack(shares).sum(0) for shares in zip(*gradients, strict=True)],
+        {name: torch.stack([each[name] for each in metrics]).sum(0) for name in metrics[0]},
+    )
+
+
+class DividedObjective:
+    """`MetaObjective` of a meta-batch in parts that live by themselves, perhaps in several processes.
+
+    Its value and gradient depend on the parts and their order, not on the processes: each part's terms are computed
+    from its own lifetimes by the same operations wherever it is, and every process adds all terms in the same order.
+
+    Args:
+        algo: starts and adapts the agents.
+        losses: L of each task.
+        lifetimes: with the graph of their adaptation.
+    """
+
+    def __init__(self, algo: GradientBased, losses: MetaLosses, lifetimes: Divided) -> None:
+        self.lifetimes = lifetimes
+        parts = [MetaObjective(algo, losses, one) for one in lifetimes.here]
+        batch = _batch_of(algo, parts, lifetimes)
+        self.parts = [replace(part, whole=batch) for part in parts]
+
+    def gradient(self, tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The mean loss over tasks, its gradient with respect to `tensors`, and metrics by name.
+
+        Raises:
+            NumericalError: naming the first task whose loss is not finite.
+        """
+        own, M = MetaObjective.own_losses, self.lifetimes.num_tasks
+        return summed(self.lifetimes.of_parts(lambda i: self.parts[i].share_of_gradient(tensors, own, M)))
+
+    def task_at_fault(self) -> str:
+        """See `MetaObjective.task_at_fault`."""
+        gradients = zip(*self.lifetimes.of_parts(lambda i: self.parts[i].gradients_of_tasks()), strict=True)
+        return task_at_fault([torch.cat(rows) for rows in gradients])
+
+    def agents(self, share: float = 1.0) -> Agents:
+        raise NotImplementedError(UNDIVIDED)
+
+    def proximal_losses(self, agents: Agents, surrogate: Surrogate) -> Losses:
+        raise NotImplementedError(UNDIVIDED)
+
+    def divergence(self, agents: Agents, step: int, share: float = 1.0) -> Tensor:
+        raise NotImplementedError(UNDIVIDED)
+
+
+UNDIVIDED = "only a rule that follows the gradient alone can be given parts of a meta-batch"
+
+
+def _batch_of(algo: GradientBased, parts: Sequence[MetaObjective], lifetimes: Divided) -> MetaBatch:
+    """Constants of the whole meta-batch, from sums over its parts."""
+    learner, counted = algo.learner, algo.counted
+    if not isinstance(learner, PolicyGradient):
+        return MetaBatch([], None)
+
+    def sums(i: int) -> list[PartOfBatch]:
+        outputs, rollouts = parts[i].outputs[counted], parts[i].rollouts[counted]
+        with torch.no_grad():
+            constants = (learner.returns_and_baseline(*one) for one in zip(outputs, rollouts, strict=True))
+            return [part_of_batch(*both, rollout) for both, rollout in zip(constants, rollouts, strict=True)]
+
+    return MetaBatch([], learner.normaliser_of_batch(lifetimes.of_parts(sums)))
 
 
 def part(rollout: Rollout, behaviour: Distribution, share: float) -> tuple[Rollout, Distribution]:
