@@ -25,11 +25,13 @@ def name(path: Path) -> str:
 
 
 PART = {
+    "collect=histories": ["algo=random"],
     "experiment=families": ["seed=0"],
     "experiment=families_tuning": ["env=cartpole_family"],
     "experiment=locomotion": ["seed=0"],
 }
-"""Of experiments of many runs: the others differ from these in the seed or the family alone."""
+"""Of experiments of many runs: the others differ from these in the seed or the family alone. Who collects histories is
+no meta-learner."""
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)

@@ -29,7 +29,7 @@ class Encoding:
         step:         (sₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁)
         transition:   (step, p, rₜ₋₁ p),        p = one-hot (sₜ₋₁, aₜ₋₁)
         coordinates:  (yₜ, xₜ, bₜ, aₜ₋₁, rₜ₋₁, endₜ₋₁, q, rₜ₋₁ q),        q = (yₜ₋₁, xₜ₋₁, aₜ₋₁)
-        statistics:   (step, Σr / (n + 1), 1 / √(n + 1), log(n + 1)) of every action in sₜ
+        statistics:   (step, Σr / m, √(1 / m), log m, Σr / (10 √m), √m / 10) of every action in sₜ,    m = n + 1
 
     `coordinates` suit grids: the state's row y and column x, one-hot each, and one-hot b for what the state tells
     besides. What is learned of one cell then holds for others in its row and its column; of one-hot cells, those that
@@ -69,7 +69,7 @@ class Encoding:
             case "transition":
                 return encoded_size(self.observation_space, self.action_space) + 2 * self.states * A
             case "statistics":
-                return encoded_size(self.observation_space, self.action_space) + 3 * A
+                return encoded_size(self.observation_space, self.action_space) + 5 * A
         place = 2 * self._side
         return place + self.layers + A + 2 + 2 * (place + A)
 
@@ -121,7 +121,8 @@ class Encoding:
         here = percept.observation.unsqueeze(-1)
         n, total = ((x.view(*x.shape[:-1], self.states, -1) * here).sum(-2) for x in (pulls, earned))
         x = encoded(percept, self.action_space)
-        return torch.cat([x, total / (n + 1), (n + 1).rsqrt(), (n + 1).log()], -1)
+        m, wide = n + 1, (n + 1).sqrt()  # a posterior's deviations are as wide as 1 / √m
+        return torch.cat([x, total / m, 1 / wide, m.log(), total / wide / 10, wide / 10], -1)
 
     def _of(self, percept: Percept, before: Tensor) -> Tensor:
         if self.code == "step":

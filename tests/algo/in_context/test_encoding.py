@@ -56,8 +56,9 @@ def test_statistics_are_those_of_the_current_state_by_hand():
     observation = torch.eye(8)[[1, 1, 1]].unsqueeze(1)
     rollout = rollout_of([[2], [2]], [[5.0], [3.0]], observation, truncated=torch.zeros(2, 1, dtype=torch.bool))
     whole = make("statistics").tokens(rollout).squeeze(1)
-    assert whole[0, -9:].tolist() == pytest.approx([0, 0, 0, 1, 1, 1, 0, 0, 0])
-    assert whole[1, -9:].tolist() == pytest.approx([0, 0, 2.5, 1, 1, 2**-0.5, 0, 0, math.log(2)])
+    assert whole[0, -15:].tolist() == pytest.approx([0, 0, 0, 1, 1, 1, *[0] * 6, 0.1, 0.1, 0.1])
+    of_mean = [0, 0, 2.5, 1, 1, 2**-0.5, 0, 0, math.log(2)]
+    assert whole[1, -15:].tolist() == pytest.approx([*of_mean, 0, 0, 0.5 / 2**0.5, 0.1, 0.1, 0.1 * 2**0.5])
 
 
 def test_coordinates_need_a_grid():
