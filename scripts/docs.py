@@ -234,8 +234,15 @@ def command_for(name: str) -> str:
     targets = [key.value for key in option("algo", name).keys.values() if key.path.endswith("_target_")]
     parts = [taken for target in targets if (taken := signature(target, ("metarl_run",))) is not None]
     required = {word for part in parts for word in part.declared.requires}
-    env = "bandit" if "bandit" in required else "random_mdp" if "tabular" in required else "cartpole_family"
-    return f"metarl-run algo={name} env={env}"
+    families = {
+        "bandit": "bandit",
+        "gaussian_bandit": "bandit_dpt",
+        "linear_bandit": "bandit_linear",
+        "tabular": "random_mdp",
+    }
+    env = next((family for word, family in families.items() if word in required), "cartpole_family")
+    data = " dataset=FOLDER" if any("dataset" in part.parameters for part in parts) else ""
+    return f"metarl-run algo={name} env={env}{data}"
 
 
 def _changed(of: Option, base: Option) -> Iterator[Key]:
