@@ -7,8 +7,9 @@ from typing import NamedTuple
 import gymnasium
 import pytest
 import torch
+from conftest import VARIANTS
 from diagnostic import NUM_ACTIONS, Bonus, CountsAdaptations, CountsEpisodes, PaysAction
-from suited import composed, options, provided, suits
+from suited import composed, learns_from_data, options, provided, suits
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -69,7 +70,9 @@ def tabular_pairs():
     for group in ("algo", "learner", "network"):
         for turn, option in enumerate(options(group)):
             kinds = {}
-            for env in (env for env in options("env") if "tabular" in provided("env", env)):
+            if learns_from_data(group, option):
+                continue
+            for env in (env for env in options("env") if env not in VARIANTS and "tabular" in provided("env", env)):
                 chosen = {"env": env, group: option}
                 suited = [one for one in (chosen, {**chosen, "network": "table"}) if suits(**one)]
                 if suited and (group != "network" or suited[0] is chosen):

@@ -49,4 +49,5 @@ class Dirichlet(MetaAlgorithm):
         return agent._replace(memory={"policy": π})
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
-        return Categorical(agent.memory["policy"].log()), agent.memory
+        policy = agent.memory["policy"].expand(*percept.last_reward.shape, -1)
+        return Categorical(policy.log()), agent.memory

@@ -28,7 +28,9 @@ def choose(config: DictConfig, values: Mapping[str, Any]) -> None:
         for key, value in values.items():
             OmegaConf.update(config, key, value)
         chosen = [f"{key}={quoted(value) if isinstance(value, str) else value}" for key, value in values.items()]
-        kept = [text for text in config.hydra.overrides.hydra if key_of(text) not in values]
+        given = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)  # some name what a job alone has
+        assert isinstance(given, list)
+        kept = [text for text in given if key_of(text) not in values]
         config.hydra.overrides.hydra = [*kept, *chosen]
 
 

@@ -43,7 +43,8 @@ class LinearBandit(GaussianArms):
         super().__post_init__()
         self.coefficients: dict[Split, Coefficients] = {"meta_train": self.meta_train, "meta_test": self.meta_test}
         generator = torch.Generator().manual_seed(self.feature_seed)
-        self.features: Tensor = torch.randn(self.num_arms, self.dimension, generator=generator) / self.dimension**0.5
+        self.features: Tensor = torch.randn(self.num_arms, self.dimension, generator=generator, device="cpu")
+        self.features /= self.dimension**0.5
 
     def sample(self, num_tasks: int, split: Split, generator: torch.Generator) -> BanditTask:
         θ = sample(self.coefficients[split]["coefficient"], num_tasks * self.dimension, generator)

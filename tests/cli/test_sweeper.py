@@ -2,6 +2,7 @@
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
 from metarl_run.cli import sweeper
@@ -21,12 +22,12 @@ class Launcher:
 
 def swept(monkeypatch, tmp_path, size, last=JobStatus.COMPLETED):
     launcher = Launcher(last)
-    plugins = type("", (), {"instantiate_launcher": lambda self, **_: launcher})()
+    plugins = type("", (), {"instantiate_launcher": lambda self, **_: launcher, "register": lambda self, _: None})()
     monkeypatch.setattr(ListedSweeper, "failed", False)
     monkeypatch.setattr(sweeper.Plugins, "instance", lambda: plugins)
     chosen = ListedSweeper(max_batch_size=size)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    chosen.setup(hydra_context=None, task_function=None, config=config)
+    chosen.setup(hydra_context=HydraContext(None, None), task_function=lambda _: None, config=config)
     return launcher.batches, chosen.sweep([])
 
 

@@ -282,5 +282,6 @@ def plain(value: Any) -> Any:
 def test_of_every_key_it_is_known_whether_it_is_taken() -> None:
     own = {"checkpoint_every", "published", "budget", "budgets", "checkpoint", "resume", "allow_changes", "plugins"}
     own |= {"threads", "output_root", "panel", "sweep", "table", "objective", "film", "retry_failed", "report"}
+    own |= {"distributed"}
     groups = {"env", "learner", "network", "algo"}
     assert {field.name for field in dataclasses.fields(Settings)} == {*COMPARED} - groups | own

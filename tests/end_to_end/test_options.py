@@ -25,7 +25,7 @@ OPTIONS = [
 ]
 
 
-FEW_TASKS = {"half_cheetah_dir": 2, "gymnasium": 1}
+FEW_TASKS = {"half_cheetah_dir": 2, "gymnasium": 1, "tmaze": 2}
 
 
 def family_of(env):

@@ -142,7 +142,11 @@ def test_second_derivatives_have_the_same_bytes(small_blocks):
 
 @pytest.mark.parametrize(
     "overrides",
-    [["algo=maml"], *(["algo=rl2", f"network={kind}"] for kind in WITH_MEMORY)],
+    [
+        ["algo=maml"],
+        *(["algo=rl2", f"network={kind}"] for kind in WITH_MEMORY if " " not in kind),
+        ["algo=rl2", "network=min_gru", "network.read=hypernetwork", "network.read_units=4"],
+    ],
     ids=["maml", *WITH_MEMORY],
 )
 def test_meta_updates_have_the_same_bytes(overrides, small_blocks):
