@@ -11,6 +11,7 @@ import io
 import logging
 import subprocess
 import time
+from abc import abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -94,29 +95,29 @@ class QueueLauncher(Launcher):
             raise
         return [job.done for job in jobs]
 
+    @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> Sequence[Hashable]:
         """Put jobs into the queue; a handle for each."""
-        raise NotImplementedError
 
     def place(self, handles: Sequence[Any]) -> str:
         """How the queue calls them, for a line about it."""
         return ""
 
+    @abstractmethod
     def ended(self, handles: Sequence[Any]) -> Collection[Hashable]:
         """Those that have ended, after a moment at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     def result(self, handle: Any) -> JobReturn:
         """What a job that has ended returned.
 
         Raises:
             Died: if it returned nothing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self, handles: Sequence[Any]) -> None:
         """Nobody waits for these any longer."""
-        raise NotImplementedError
 
 
 class SubmititLauncher(QueueLauncher):

@@ -1,4 +1,4 @@
-"""Base of the classical agents for Bernoulli bandits: they count successes and failures and learn nothing else."""
+"""Bases of the classical agents for bandits: they count what each arm has paid and learn nothing else."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -15,26 +15,18 @@ from metarl_run.maths.distributions import Categorical
 from metarl_run.types import AgentState, Memory, Percept
 
 
-class BanditAgent(MetaAlgorithm):
-    """Count each arm's successes and failures, starting from independent Beta priors, and choose by these counts.
+class CountingAgent(MetaAlgorithm):
+    """Keep statistics of each arm, and choose by these.
 
-        start:                                   s(a) = prior_successes,    f(a) = prior_failures
-        after pulling a with reward r ∈ {0, 1}:  s(a) ← s(a) + r,           f(a) ← f(a) + 1 − r
-
-    The posterior of arm a's success probability is Beta(s(a), f(a)). The memory holds `successes` and `failures`,
-    `[M, B, A]`, and `pulls`, `[M, B]`, the number of pulls including the coming one.
+    The memory holds them, `[M, B, A]`, and `pulls`, `[M, B]`, the number of pulls including the coming one.
 
     Args:
         action_space: one action per arm.
-        prior_successes, prior_failures: parameters of each arm's Beta prior, > 0.
     """
 
-    requires: ClassVar[tuple[str, ...]] = ("bandit",)
     remembers: ClassVar[bool] = True
 
     action_space: gymnasium.Space[Any]
-    prior_successes: Positive
-    prior_failures: Positive
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,20 +41,12 @@ class BanditAgent(MetaAlgorithm):
     def initial_agents(self, num_tasks: int, device: torch.device) -> AgentState:
         """The agents before any experience, their memory on `device`."""
         arms = torch.ones(num_tasks, 1, self.num_arms, device=device)
-        memory = {
-            "successes": arms * self.prior_successes,
-            "failures": arms * self.prior_failures,
-            "pulls": torch.zeros(num_tasks, 1, dtype=torch.int64, device=device),
-        }
-        return AgentState(params={}, memory=memory)
+        pulls = torch.zeros(num_tasks, 1, dtype=torch.int64, device=device)
+        return AgentState(params={}, memory={**self.statistics(arms), "pulls": pulls})
 
     def act(self, agent: AgentState, percept: Percept) -> tuple[Categorical, Memory]:
         memory = self.observe(agent.memory, percept)
         return Categorical(self.logits(memory)), memory
-
-    @abstractmethod
-    def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
-        """Unnormalised log-probabilities of the next pull, given the counts."""
 
     def observe(self, memory: Memory, percept: Percept) -> Memory:
         """The memory after the previous pull, which `percept` reports; before the first pull there is none to count."""
@@ -70,12 +54,45 @@ class BanditAgent(MetaAlgorithm):
         memory = {name: x.expand(M, B, *x.shape[2:]) for name, x in memory.items()}
         arm, reward = percept.last_action.unsqueeze(-1), percept.last_reward.unsqueeze(-1)
         happened = (memory["pulls"] > 0).to(reward.dtype).unsqueeze(-1)
-        return {
-            **memory,
-            "successes": memory["successes"].scatter_add(-1, arm, happened * reward),
-            "failures": memory["failures"].scatter_add(-1, arm, happened * (1 - reward)),
-            "pulls": memory["pulls"] + 1,
-        }
+        terms = self.terms(happened, reward)
+        counted = {name: memory[name].scatter_add(-1, arm, term) for name, term in terms.items()}
+        return {**memory, **counted, "pulls": memory["pulls"] + 1}
+
+    @abstractmethod
+    def statistics(self, arms: Float[Tensor, "M 1 A"]) -> Memory:
+        """The statistics before the first pull; `arms` are ones."""
+
+    @abstractmethod
+    def terms(self, happened: Float[Tensor, "M B 1"], reward: Float[Tensor, "M B 1"]) -> Memory:
+        """What a pull adds to the statistics of its arm: nothing if none `happened`, 0 instead of 1."""
+
+    @abstractmethod
+    def logits(self, memory: Memory) -> Float[Tensor, "M B A"]:
+        """Unnormalised log-probabilities of the next pull, given the statistics."""
+
+
+class BanditAgent(CountingAgent):
+    """Count each arm's successes and failures, starting from independent Beta priors, and choose by these counts.
+
+        start:                                   s(a) = prior_successes,    f(a) = prior_failures
+        after pulling a with reward r ∈ {0, 1}:  s(a) ← s(a) + r,           f(a) ← f(a) + 1 − r
+
+    The posterior of arm a's success probability is Beta(s(a), f(a)). The memory holds `successes` and `failures`.
+
+    Args:
+        prior_successes, prior_failures: parameters of each arm's Beta prior, > 0.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ("bandit",)
+
+    prior_successes: Positive
+    prior_failures: Positive
+
+    def statistics(self, arms: Float[Tensor, "M 1 A"]) -> Memory:
+        return {"successes": arms * self.prior_successes, "failures": arms * self.prior_failures}
+
+    def terms(self, happened: Float[Tensor, "M B 1"], reward: Float[Tensor, "M B 1"]) -> Memory:
+        return {"successes": happened * reward, "failures": happened * (1 - reward)}
 
 
 def deterministic_logits(arm: Int[Tensor, "M B"], num_arms: int) -> Float[Tensor, "M B A"]:
